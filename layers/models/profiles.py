@@ -1,0 +1,202 @@
+"""Profiles: named, consistent sets of an embedder and a generator.
+
+A profile is always named explicitly; nothing here falls back from one to another.
+
+Examples
+--------
+>>> profile = load("builtin")
+>>> profile.embedder.identity.model
+'mir-512'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from models.features import Features
+
+
+class ProfileError(Exception):
+    """The named profile does not exist or cannot be loaded."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes two results of a model comparable: vectors of different identity never meet."""
+
+    model: str
+    revision: str
+    pipeline: str
+    precision: str
+
+    @property
+    def id(self) -> str:
+        """The four parts joined by slashes, as records and vector metadata carry them."""
+        return f"{self.model}/{self.revision}/{self.pipeline}/{self.precision}"
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a user asks of a generation; names, defaults and ranges are those of the HTTP contract.
+
+    Ranges are checked where requests enter; `seed` is always set, so that every result can be made again.
+    """
+
+    seed: int
+    duration: float = 30.0
+    temperature: float = 1.0
+    top_k: int = 250
+    top_p: float = 0.0
+    guidance_scale: float = 3.0
+    prompt: str | None = None
+    mode: str = "similar"
+    candidates: int = 1
+    format: str = "wav"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One piece of music as a generator made it, before mastering.
+
+    Attributes
+    ----------
+    audio : np.ndarray [shape=(channels, n)]
+        float32 at the generator's sample rate, at least `Parameters.duration` long.
+    seed : int
+        A single run with this seed and ``candidates=1`` makes the same audio again.
+    details : dict
+        What the generator has to say about it, JSON-ready; it goes into the record.
+    """
+
+    audio: np.ndarray
+    seed: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Embedder(Protocol):
+    """Turns sound into a unit vector whose cosine means likeness."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the mono signal that `embed` takes."""
+        ...
+
+    def embed(self, mono: np.ndarray) -> np.ndarray:
+        """Embed ``mono`` [shape=(n,)] as a float32 unit vector [shape=(dimension,)]."""
+        ...
+
+
+class Generator(Protocol):
+    """Makes new music from a source and parameters."""
+
+    @property
+    def name(self) -> str:
+        """The engine's name, such as ``mosaic``."""
+        ...
+
+    @property
+    def identity(self) -> Identity: ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the source it takes and of the candidates it makes."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Channels of the source it takes: 1 or 2."""
+        ...
+
+    @property
+    def license(self) -> str | None:
+        """Licence of the weights (an SPDX identifier), or None when there are no weights."""
+        ...
+
+    def candidates(
+        self,
+        source: np.ndarray,
+        features: Features,
+        parameters: Parameters,
+        progress: Callable[[float], None],
+    ) -> Iterator[Candidate]:
+        """Yield ``parameters.candidates`` candidates.
+
+        Parameters
+        ----------
+        source : np.ndarray [shape=(channels, n)]
+            float32 at `sample_rate`.
+        features : Features
+            What the embedding pipeline measured on the source.
+        parameters : Parameters
+            What the user asked for.
+        progress : callable
+            Called with the share of the whole job that is done, rising in [0, 1]. It may raise to cancel;
+            the exception must pass through.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An embedder and a generator that belong together.
+
+    Attributes
+    ----------
+    modes : tuple of str
+        The generation modes that `generator` supports.
+    text : bool
+        Whether prompts and text search are understood.
+    """
+
+    name: str
+    embedder: Embedder
+    generator: Generator
+    modes: tuple[str, ...] = ("similar",)
+    text: bool = False
+
+
+def _builtin() -> Profile:
+    from models.embedders.mir512 import Mir512
+    from models.generators.mosaic import Mosaic
+
+    return Profile("builtin", Mir512(), Mosaic())
+
+
+_LOADERS: dict[str, Callable[[], Profile]] = {"builtin": _builtin}
+
+NAMES = tuple(_LOADERS)
+
+
+@cache
+def load(name: str) -> Profile:
+    """Load a profile once per process.
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`.
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    ProfileError
+        If there is no such profile; the message names the known ones.
+    """
+    if name not in _LOADERS:
+        raise ProfileError(f"unknown profile {name!r}; known profiles: {', '.join(NAMES)}")
+    return _LOADERS[name]()
