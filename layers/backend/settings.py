@@ -1,0 +1,142 @@
+"""The one place that reads the environment.
+
+Every function gets the same variables from the template's `Globals`; nothing else tells a handler where it
+runs. The AWS SDK itself reads `AWS_REGION`, credentials and, locally, `AWS_ENDPOINT_URL`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+MAX_UPLOAD_BYTES = 200 * 1024 * 1024
+"""Largest source track, in bytes."""
+
+MAX_AUDIO_SECONDS = 900.0
+"""Longest source track, in seconds."""
+
+
+class SettingsError(Exception):
+    """The environment lacks a variable or holds a value that cannot be meant."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a function knows about its deployment.
+
+    Attributes
+    ----------
+    table_name, bucket_name : str
+        The one table and the one bucket.
+    vector_bucket_name, vector_index_name : str
+        The S3 Vectors bucket and its one index.
+    embed_queue_url, generate_queue_url : str
+        The queues in front of the two workers.
+    event_bus_name : str
+        EventBridge bus that completion and failure events go to.
+    profile : str
+        Name of the engine profile (see `models.profiles`).
+    allowed_origins : tuple of str
+        Origins that browsers may call the API from.
+    retention_days : int
+        Days after which record, object and vector expire together.
+    log_level : str
+        Level name understood by the logger.
+
+    Examples
+    --------
+    >>> Settings.from_environment({}).table_name
+    Traceback (most recent call last):
+    backend.settings.SettingsError: environment variable TABLE_NAME is not set
+    """
+
+    table_name: str
+    bucket_name: str
+    vector_bucket_name: str
+    vector_index_name: str
+    embed_queue_url: str
+    generate_queue_url: str
+    event_bus_name: str
+    profile: str
+    allowed_origins: tuple[str, ...]
+    retention_days: int
+    log_level: str
+
+    @property
+    def retention_seconds(self) -> int:
+        """Retention in seconds, as the records want it."""
+        return self.retention_days * 86400
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read and check the variables.
+
+        Raises
+        ------
+        SettingsError
+            Naming the first variable that is missing or invalid.
+        """
+
+        def text(name: str) -> str:
+            value = environ.get(name, "").strip()
+            if not value:
+                raise SettingsError(f"environment variable {name} is not set")
+            return value
+
+        days = text("RETENTION_DAYS")
+        if not days.isdecimal() or int(days) < 1:
+            raise SettingsError(
+                f"environment variable RETENTION_DAYS must be a whole number, at least 1, not {days!r}"
+            )
+        level = environ.get("LOG_LEVEL", "INFO").strip().upper()
+        if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+            raise SettingsError(f"environment variable LOG_LEVEL must be a level name, not {level!r}")
+        origins = tuple(origin.strip() for origin in text("ALLOWED_ORIGINS").split(",") if origin.strip())
+        return cls(
+            table_name=text("TABLE_NAME"),
+            bucket_name=text("BUCKET_NAME"),
+            vector_bucket_name=text("VECTOR_BUCKET_NAME"),
+            vector_index_name=text("VECTOR_INDEX_NAME"),
+            embed_queue_url=text("EMBED_QUEUE_URL"),
+            generate_queue_url=text("GENERATE_QUEUE_URL"),
+            event_bus_name=text("EVENT_BUS_NAME"),
+            profile=text("PROFILE"),
+            allowed_origins=origins,
+            retention_days=int(days),
+            log_level=level,
+        )
+
+
+CONFIG = Config(
+    # "standard" retries throttling, timeouts and 5xx with exponential backoff and full jitter, and gives up.
+    retries={"mode": "standard", "total_max_attempts": 4},
+    connect_timeout=3,
+    read_timeout=20,
+)
+"""Bounded retries and timeouts for every AWS client."""
+
+S3_CONFIG = CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
+"""The same for S3. Only SigV4 and virtual addressing together make presigned URLs regional, which browsers need:
+others are redirected. The SDK itself uses path addressing when the endpoint is an IP address."""
+
+
+def client(service: str) -> Any:
+    """Make an AWS client with bounded retries and timeouts.
+
+    Parameters
+    ----------
+    service : str
+        Service name as boto3 knows it, such as ``"s3"``.
+    """
+    config = S3_CONFIG if service == "s3" else CONFIG
+    return boto3.client(service, config=config)  # type: ignore[call-overload]
+
+
+def table(name: str) -> Any:
+    """Make the DynamoDB table resource that `backend.records.Records` works on."""
+    return boto3.resource("dynamodb", config=CONFIG).Table(name)

@@ -1,0 +1,261 @@
+"""Audio in S3: server-made keys, presigned access, and writes that never replace what is there.
+
+Keys: ``uploads/{tenant}/{audio_id}`` and ``generated/{tenant}/{generation_id}.{ext}``. A user's file name is
+data and never part of a key.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import random
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from botocore.exceptions import ClientError
+
+from backend.settings import MAX_UPLOAD_BYTES, Settings, client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+UPLOADS = "uploads"
+GENERATED = "generated"
+UPLOAD_SECONDS = 900
+"""Life of a presigned upload."""
+DOWNLOAD_SECONDS = 900
+"""Life of a presigned download."""
+MAX_METADATA_BYTES = 2048
+"""What S3 allows for the keys and values of user metadata together."""
+
+_UPLOAD_KEY = re.compile(rf"{UPLOADS}/([A-Za-z0-9._-]{{1,64}})/([0-9A-HJKMNP-TV-Z]{{26}})")
+_CONFLICT_TRIES = 5
+
+
+class ObjectMissing(Exception):
+    """There is no such object."""
+
+
+class ObjectChanged(Exception):
+    """The object is no longer the one whose ETag was given."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What a HEAD request tells."""
+
+    key: str
+    etag: str
+    size: int
+    content_type: str
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class DirectUpload:
+    """A presigned POST: send `fields` and then the file, as multipart form data, to `url`."""
+
+    url: str
+    fields: dict[str, str]
+    expires_at: str
+
+
+def upload_key(tenant: str, audio_id: str) -> str:
+    """Key of a source track."""
+    return f"{UPLOADS}/{tenant}/{audio_id}"
+
+
+def generated_key(tenant: str, generation_id: str, extension: str) -> str:
+    """Key of a finished generation; the same for every attempt."""
+    return f"{GENERATED}/{tenant}/{generation_id}.{extension}"
+
+
+def parse_upload_key(key: str) -> tuple[str, str] | None:
+    """Return tenant and audio id of a source track's key, None for any other key.
+
+    Examples
+    --------
+    >>> parse_upload_key("uploads/default/01ARZ3NDEKTSV4RRFFQ69G5FAV")
+    ('default', '01ARZ3NDEKTSV4RRFFQ69G5FAV')
+    >>> parse_upload_key("uploads/somebody else's file.mp3")
+    """
+    match = _UPLOAD_KEY.fullmatch(key)
+    return (match[1], match[2]) if match else None
+
+
+def content_disposition(filename: str, disposition: str = "attachment") -> str:
+    """Return a Content-Disposition value that names a file, in any script.
+
+    Carries a plain ASCII name for old clients (RFC 6266) and, where it differs, the real one (RFC 5987).
+
+    Examples
+    --------
+    >>> content_disposition("Köln.wav")
+    'attachment; filename="K_ln.wav"; filename*=UTF-8\\'\\'K%C3%B6ln.wav'
+    """
+    # Control characters would end the header, and separators would name a folder.
+    name = re.sub(r"[\x00-\x1f\x7f/\\]", "_", filename).strip() or "audio"
+    plain = re.sub(r'[^\x20-\x7e]|["%]', "_", name)
+    value = f'{disposition}; filename="{plain}"'
+    return value if plain == name else f"{value}; filename*=UTF-8''{quote(name, safe='')}"
+
+
+class Storage:
+    """The bucket.
+
+    Parameters
+    ----------
+    bucket : str
+        Bucket name.
+    s3 : S3Client, optional
+        Client to use; one with bounded retries and regional SigV4 presigning is made when absent.
+    """
+
+    def __init__(self, bucket: str, s3: S3Client | None = None) -> None:
+        self.bucket = bucket
+        self._s3: S3Client = s3 or client("s3")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Storage:
+        """Make the bucket a deployment has."""
+        return cls(settings.bucket_name)
+
+    def presign_upload(
+        self,
+        key: str,
+        *,
+        content_type: str,
+        min_bytes: int = 1,
+        max_bytes: int = MAX_UPLOAD_BYTES,
+        seconds: int = UPLOAD_SECONDS,
+    ) -> DirectUpload:
+        """Allow one file to be posted straight to the bucket.
+
+        The policy fixes the key, the content type and the range of sizes, and is short-lived.
+        """
+        expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+        signed = self._s3.generate_presigned_post(
+            self.bucket,
+            key,
+            Fields={"Content-Type": content_type},
+            Conditions=[{"Content-Type": content_type}, ["content-length-range", min_bytes, max_bytes]],
+            ExpiresIn=seconds,
+        )
+        return DirectUpload(signed["url"], signed["fields"], expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+    def presign_download(
+        self, key: str, *, filename: str, content_type: str | None = None, seconds: int = DOWNLOAD_SECONDS
+    ) -> str:
+        """Return a short-lived URL that downloads an object under a file name."""
+        parameters: dict[str, Any] = {
+            "Bucket": self.bucket,
+            "Key": key,
+            "ResponseContentDisposition": content_disposition(filename),
+        }
+        if content_type:
+            parameters["ResponseContentType"] = content_type
+        return self._s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+
+    def head(self, key: str) -> StoredObject | None:
+        """Describe an object, None when there is none."""
+        try:
+            answer = self._s3.head_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if _status(error) == 404:
+                return None
+            raise
+        return StoredObject(
+            key,
+            answer["ETag"],
+            answer["ContentLength"],
+            answer.get("ContentType", "application/octet-stream"),
+            answer["Metadata"],
+        )
+
+    def read(self, key: str, etag: str | None = None) -> bytes:
+        """Return an object's bytes.
+
+        Raises
+        ------
+        ObjectMissing, ObjectChanged
+            No such object, or not the one with this `etag`.
+        """
+        with self._get(key, etag)["Body"] as body:
+            return body.read()
+
+    def download(self, key: str, file: IO[bytes], etag: str | None = None) -> None:
+        """Copy an object into a file, in pieces.
+
+        Raises
+        ------
+        ObjectMissing, ObjectChanged
+            No such object, or not the one with this `etag`.
+        """
+        with self._get(key, etag)["Body"] as body:
+            for piece in body.iter_chunks(1 << 20):
+                file.write(piece)
+        file.flush()
+
+    def put(
+        self, key: str, body: bytes, content_type: str, metadata: Mapping[str, str] | None = None
+    ) -> bool:
+        """Write an object unless there is one already.
+
+        Returns
+        -------
+        bool
+            True when this call wrote it; False when an earlier attempt had (its object stays: adopt it).
+
+        Raises
+        ------
+        ValueError
+            When `metadata` is more than S3 takes.
+        """
+        metadata = dict(metadata or {})
+        if (
+            sum(len(name.encode()) + len(value.encode()) for name, value in metadata.items())
+            > MAX_METADATA_BYTES
+        ):
+            raise ValueError(f"metadata of {key} is above S3's {MAX_METADATA_BYTES} bytes")
+        for tried in range(_CONFLICT_TRIES):
+            try:
+                self._s3.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=body,
+                    ContentType=content_type,
+                    Metadata=metadata,
+                    IfNoneMatch="*",
+                )
+            except ClientError as error:
+                if _status(error) == 412:
+                    return False
+                # 409: a delete or another conditional write of the same key is under way.
+                if _status(error) != 409 or tried == _CONFLICT_TRIES - 1:
+                    raise
+                time.sleep(random() * 0.2 * 2**tried)
+            else:
+                return True
+        raise AssertionError("unreachable")
+
+    def delete(self, key: str) -> None:
+        """Delete an object; no error when there is none."""
+        self._s3.delete_object(Bucket=self.bucket, Key=key)
+
+    def _get(self, key: str, etag: str | None) -> Any:
+        condition: dict[str, Any] = {"IfMatch": etag} if etag else {}
+        try:
+            return self._s3.get_object(Bucket=self.bucket, Key=key, **condition)
+        except ClientError as error:
+            if _status(error) == 404:
+                raise ObjectMissing(key) from error
+            if _status(error) == 412:
+                raise ObjectChanged(key) from error
+            raise
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])

@@ -1,0 +1,139 @@
+"""Embeddings in S3 Vectors: one index, keys ``{tenant}/{audio_id}``; different identities never meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from backend.settings import Settings, client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3vectors import S3VectorsClient
+
+MAX_RESULTS = 100
+
+
+class IndexMissing(Exception):
+    """The vector bucket or its index does not exist: the deployment is incomplete."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A neighbour: its audio and its cosine similarity in [-1, 1]."""
+
+    audio_id: str
+    score: float
+
+
+def vector_key(tenant: str, audio_id: str) -> str:
+    """Key of an audio's vector."""
+    return f"{tenant}/{audio_id}"
+
+
+class Vectors:
+    """The index of embeddings.
+
+    Parameters
+    ----------
+    bucket, index : str
+        Names of the vector bucket and its index (cosine distance).
+    s3vectors : S3VectorsClient, optional
+        Client to use; one with bounded retries is made when absent.
+    """
+
+    def __init__(self, bucket: str, index: str, s3vectors: S3VectorsClient | None = None) -> None:
+        self._where: dict[str, str] = {"vectorBucketName": bucket, "indexName": index}
+        self._s3vectors: Any = s3vectors or client("s3vectors")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Vectors:
+        """Make the index a deployment has."""
+        return cls(settings.vector_bucket_name, settings.vector_index_name)
+
+    def put(self, tenant: str, audio_id: str, vector: Sequence[float], identity: str) -> None:
+        """Store an audio's vector, in place of an earlier one.
+
+        Parameters
+        ----------
+        vector : sequence of float [shape=(dimension,)]
+            Unit vector.
+        identity : str
+            What made it: ``identity.id`` of the embedder.
+        """
+        record = {
+            "key": vector_key(tenant, audio_id),
+            "data": {"float32": [float(value) for value in vector]},
+            "metadata": {"tenant": tenant, "identity": identity, "audio_id": audio_id},
+        }
+        with self._clear_errors():
+            self._s3vectors.put_vectors(**self._where, vectors=[record])
+
+    def get(self, tenant: str, audio_id: str) -> list[float] | None:
+        """Return an audio's vector, or None when there is none."""
+        with self._clear_errors():
+            answer = self._s3vectors.get_vectors(
+                **self._where, keys=[vector_key(tenant, audio_id)], returnData=True
+            )
+        found = answer["vectors"]
+        return list(found[0]["data"]["float32"]) if found else None
+
+    def delete(self, tenant: str, audio_id: str) -> None:
+        """Delete an audio's vector; no error when there is none."""
+        with self._clear_errors():
+            self._s3vectors.delete_vectors(**self._where, keys=[vector_key(tenant, audio_id)])
+
+    def query(
+        self, tenant: str, vector: Sequence[float], identity: str, k: int, exclude: str | None = None
+    ) -> list[Match]:
+        """Return the nearest audio of the same tenant and identity, best first.
+
+        Parameters
+        ----------
+        vector : sequence of float [shape=(dimension,)]
+            Unit vector to compare with.
+        identity : str
+            Only vectors made by the same embedder, revision, pipeline and precision are compared.
+        k : int
+            How many, 1 to 100.
+        exclude : str, optional
+            Audio to leave out: the one the vector belongs to. Excluded by the index, not afterwards,
+            so that k neighbours come back and not k - 1.
+        """
+        if not 1 <= k <= MAX_RESULTS:
+            raise ValueError(f"k must be 1 to {MAX_RESULTS}, not {k}")
+        conditions: list[dict[str, Any]] = [{"tenant": {"$eq": tenant}}, {"identity": {"$eq": identity}}]
+        if exclude is not None:
+            conditions.append({"audio_id": {"$ne": exclude}})
+        request: dict[str, Any] = {
+            **self._where,
+            "topK": k,
+            "queryVector": {"float32": [float(value) for value in vector]},
+            "filter": {"$and": conditions},
+            "returnDistance": True,
+        }
+        matches: list[Match] = []
+        token: str | None = None
+        with self._clear_errors():
+            while True:
+                answer = self._s3vectors.query_vectors(**request, **({"nextToken": token} if token else {}))
+                for found in answer["vectors"]:
+                    # The service's cosine distance is 1 - cosine similarity.
+                    matches.append(Match(found["key"].rpartition("/")[2], 1.0 - found["distance"]))
+                token = answer.get("nextToken")
+                if not token:
+                    break
+        return sorted((m for m in matches if m.audio_id != exclude), key=lambda match: -match.score)[:k]
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "NotFoundException":
+                where = "/".join(self._where.values())
+                raise IndexMissing(f"vector index {where} does not exist") from error
+            raise
