@@ -1,0 +1,26 @@
+#!/bin/sh
+# Writes every requirements.txt: exact versions with hashes, one set of versions for Python 3.11 (a laptop) and
+# 3.13 (the images), so that what the tests ran is what deploys. The wanted packages stand in pyproject.toml,
+# each lock's extras below; SAM CLI has a lock and an environment of its own because its pins contradict ours.
+# Existing pins are kept while they satisfy the wishes: `make lock UPGRADE=1` takes the newest releases.
+set -eu
+cd "$(dirname "$0")/.."
+
+lock() { # lock FILE ARGUMENT...
+    target=$1
+    shift
+    .venv/bin/uv pip compile --quiet --no-config ${UPGRADE:+--upgrade} \
+        --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-strip-extras \
+        --custom-compile-command "make lock" --output-file "$target" "$@"
+    echo "$target: $(grep -c '^[a-z]' "$target") packages"
+}
+
+for function in upload catalog sweeper; do
+    lock "functions/$function/requirements.txt" --extra backend pyproject.toml
+done
+for function in embed generate; do
+    lock "functions/$function/requirements.txt" --extra backend --extra models pyproject.toml
+done
+lock local/requirements.txt --extra backend --extra models --extra local pyproject.toml
+lock tests/requirements.txt --extra backend --extra models --extra local --extra dev pyproject.toml
+lock tests/sam/requirements.txt tests/sam/requirements.in
