@@ -1,4 +1,4 @@
-"""What a listener would say of a track: tempo, key, loudness, brightness, how busy it is; and tags in words."""
+"""What a listener would say of a track: tempo, key, loudness, brightness, activity; and tags in words."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,7 +22,7 @@ class Features:
     duration : float
         Seconds.
     tempo : float
-        Beats per minute, 40 to 240; 0 where no pulse can be felt (silence, ambient sound, less than a second).
+        Beats per minute, 40 to 240; 0 where no pulse can be felt (silence, ambient sound, a second or less).
     key : str or None
         Tonic, ``"C"`` to ``"B"`` in sharps; ``None`` where no pitch class stands out (silence, noise).
     mode : str or None
@@ -49,6 +49,11 @@ class Features:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Features":
+        """Restore what `to_dict` gave."""
+        return cls(**values)
 
 
 def measure(mono: np.ndarray, loudness: float) -> Features:

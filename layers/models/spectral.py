@@ -68,8 +68,8 @@ def power_stft(y: np.ndarray, n_fft: int = N_FFT, hop: int = HOP) -> np.ndarray:
     Returns
     -------
     np.ndarray [shape=(1 + n_fft // 2, 1 + n // hop), float32]
-        Squared magnitudes. All of them: 4 bytes each, about 160 MB for 15 minutes at 22,050 Hz. `mel_spectrogram`
-        and the others never hold them all.
+        Squared magnitudes. All of them, 4 bytes each: about 160 MB for 15 minutes at 22,050 Hz.
+        `mel_spectrogram` and the others never hold them all.
     """
     power = np.empty((1 + len(y) // hop, 1 + n_fft // 2), dtype=np.float32)
     for first, block in _blocks(y, n_fft, hop):
@@ -112,7 +112,8 @@ def mel_filterbank(
     np.ndarray [shape=(n_mels, 1 + n_fft // 2), float32]
         Read-only; cached.
     """
-    edges = _mel_to_hz(np.linspace(*_hz_to_mel(np.array([fmin, fmax or rate / 2])), n_mels + 2))
+    low, high = _hz_to_mel(np.array([fmin, fmax or rate / 2]))
+    edges = _mel_to_hz(np.linspace(low, high, n_mels + 2))
     bins = np.arange(1 + n_fft // 2) * rate / n_fft
     below, centre, above = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     triangle = np.minimum((bins - below) / (centre - below), (above - bins) / (above - centre))
@@ -181,7 +182,7 @@ def _dct(n_out: int, n_in: int) -> np.ndarray:
 
 
 def mfcc_from_mel(mel: np.ndarray, n_mfcc: int = 20) -> np.ndarray:
-    """Mel-frequency cepstral coefficients of a mel spectrogram [shape=(n_mels, frames)] -> (n_mfcc, frames)."""
+    """Cepstral coefficients [shape=(n_mfcc, frames)] of a mel spectrogram [shape=(n_mels, frames)]."""
     return np.einsum("cm,mt->ct", _dct(n_mfcc, mel.shape[0]), to_db(mel).astype(np.float32))
 
 
@@ -211,15 +212,15 @@ def _pitch_peaks(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Spectral peaks: ``(frame, pitch in semitones above C, magnitude)``, each [shape=(peaks,)].
 
-    The window is about 0.19 s, enough to part semitones above 100 Hz; a peak is placed between bins by a parabola
-    through the logarithms of its neighbours.
+    The window is about 0.19 s, enough to part semitones above 100 Hz; a peak is placed between bins by a
+    parabola through the logarithms of its neighbours.
     """
     n_fft = 2 ** round(np.log2(0.186 * rate))
     low, high = max(int(fmin * n_fft / rate), 2), min(int(fmax * n_fft / rate) + 1, n_fft // 2 - 1)
     frames, pitches, weights = [], [], []
     for first, power in _blocks(y, n_fft, hop):
         here = power[:, low:high]
-        # 50 dB below the strongest peak of its frame a peak says little about harmony, and below -90 dB nothing.
+        # 50 dB below the strongest of its frame a peak says little about harmony, and below -90 dB nothing.
         floor = np.maximum(here.max(axis=1, keepdims=True) * 1e-5, (n_fft / 4) ** 2 * 1e-9)
         left, right = power[:, low - 1 : high - 1], power[:, low + 1 : high + 1]
         frame, k = np.nonzero((here > left) & (here >= right) & (here > floor))
@@ -236,8 +237,8 @@ def chroma(
 ) -> np.ndarray:
     """Energy of the twelve pitch classes over time: spectral peaks folded into one octave (after [3]_).
 
-    The tuning of the recording is measured first and taken out, so a piece tuned a quarter tone off still falls on
-    its nearest notes.
+    The tuning of the recording is measured first and taken out, so a piece tuned a quarter tone off still falls
+    on its nearest notes.
 
     Parameters
     ----------
@@ -253,8 +254,7 @@ def chroma(
     Returns
     -------
     np.ndarray [shape=(12, 1 + n // hop), float32]
-        From C to B. Each frame is a share of its own loudness: magnitudes, not normalised; all zero where nothing
-        sounds.
+        From C to B. Sums of peak magnitudes, not normalised: in a mean over frames loud ones weigh more.
 
     See Also
     --------
@@ -288,8 +288,8 @@ def key_of(pitch_classes: np.ndarray) -> tuple[str, str, float] | None:
     Returns
     -------
     tuple of (str, str, float) or None
-        Tonic (``"C"`` to ``"B"``), mode (``"major"`` or ``"minor"``) and correlation, -1 to 1. ``None`` where no
-        pitch class stands out: silence, noise, unpitched percussion.
+        Tonic (``"C"`` to ``"B"``), mode (``"major"`` or ``"minor"``) and correlation, -1 to 1. ``None`` where
+        no pitch class stands out: silence, noise, unpitched percussion.
 
     Examples
     --------
@@ -408,8 +408,8 @@ def estimate_tempo(
 ) -> tuple[float, float]:
     """Tempo of an onset envelope: comb over its autocorrelation, with a prior around 120 BPM.
 
-    A tempo scores by the autocorrelation at one, two, three and four periods, so a beat must hold on; the broad
-    log-normal prior (deviation 0.9 octave) settles which octave people would tap.
+    A tempo scores by the autocorrelation at one, two, three and four periods, so a beat must hold on; the
+    broad log-normal prior (deviation 0.9 octave) settles which octave people would tap.
 
     Parameters
     ----------
