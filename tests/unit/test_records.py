@@ -1,0 +1,467 @@
+"""The records: what moves, what does not, and who is fenced out, against DynamoDB as moto plays it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from moto.dynamodb.responses import DynamoHandler
+
+from backend.records import (
+    LEASE_SECONDS,
+    MAX_WAITING,
+    RESEND_SECONDS,
+    UPLOAD_GRACE_SECONDS,
+    Audio,
+    Conflict,
+    Fenced,
+    Generation,
+    IdempotencyMismatch,
+    Leased,
+    NotFound,
+    Records,
+    TooManyWaiting,
+)
+
+START = 1_700_000_000.0
+RETENTION = 7 * 24 * 3600.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def create_table(resource: Any) -> Any:
+    attributes = {"pk": "S", "sk": "S", "audio_pk": "S", "open": "S", "due_at": "N"}
+    return resource.create_table(
+        TableName="records",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": n, "AttributeType": t} for n, t in attributes.items()],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by_audio",
+                "KeySchema": [
+                    {"AttributeName": "audio_pk", "KeyType": "HASH"},
+                    {"AttributeName": "sk", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            },
+            {
+                "IndexName": "due",
+                "KeySchema": [
+                    {"AttributeName": "open", "KeyType": "HASH"},
+                    {"AttributeName": "due_at", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            },
+        ],
+    )
+
+
+def serialise_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB applies one write to an item after the other; moto lets two of them check, then both write."""
+    lock, call = threading.RLock(), DynamoHandler.call_action
+
+    def one_at_a_time(handler: DynamoHandler) -> Any:
+        with lock:
+            return call(handler)
+
+    monkeypatch.setattr(DynamoHandler, "call_action", one_at_a_time)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def records(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Records]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    serialise_writes(monkeypatch)
+    with mock_aws():
+        table = create_table(boto3.resource("dynamodb", region_name="eu-central-1"))
+        yield Records(table, RETENTION, clock)
+
+
+def new_audio(records: Records, tenant: str = "default") -> Audio:
+    return records.create_audio(
+        tenant,
+        filename="my söng+1.wav",
+        content_type="audio/wav",
+        size=1000,
+        upload_expires_at=records.clock() + 900,
+        correlation_id="corr-1",
+    )
+
+
+def uploaded(records: Records) -> Audio:
+    audio = new_audio(records)
+    return records.mark_uploaded("default", audio.id, etag='"abc"', size=1234)
+
+
+def finish(records: Records, audio: Audio) -> list[Generation]:
+    return records.finish_audio(
+        audio,
+        vector=b"\x00\x00\x80?" * 512,
+        identity={"model": "mir-512"},
+        features={"tempo": 120.5, "beats": [0.1, 0.6]},
+        tags=["fast"],
+    )
+
+
+def ready(records: Records) -> Audio:
+    audio = uploaded(records)
+    finish(records, records.claim_audio("default", audio.id))
+    current = records.get_audio("default", audio.id)
+    assert current
+    return current
+
+
+def submit(records: Records, audio: Audio, **more: Any) -> Generation:
+    return records.submit_generation(
+        audio.tenant,
+        audio.id,
+        profile="builtin",
+        parameters={"duration": 30, "temperature": 0.8},
+        correlation_id="corr-2",
+        **more,
+    )
+
+
+def due_ids(records: Records) -> list[str]:
+    return [record.id for record in records.due()]
+
+
+def test_an_audio_goes_from_upload_to_ready(records: Records) -> None:
+    audio = new_audio(records)
+    assert audio.status == "awaiting_upload"
+    audio = records.mark_uploaded("default", audio.id, etag='"abc"', size=1234)
+    assert (audio.status, audio.etag, audio.size, audio.filename) == (
+        "uploaded",
+        '"abc"',
+        1234,
+        "my söng+1.wav",
+    )
+    claimed = records.claim_audio("default", audio.id)
+    assert (claimed.status, claimed.attempt, claimed.lease_expires_at) == (
+        "embedding",
+        1,
+        START + LEASE_SECONDS,
+    )
+    assert finish(records, claimed) == []
+    done = records.get_audio("default", audio.id)
+    assert done
+    assert (done.status, done.progress, done.error, done.lease_expires_at) == ("ready", 1.0, None, None)
+    assert done.features == {"tempo": 120.5, "beats": [0.1, 0.6]}
+    assert (done.tags, done.identity, len(done.vector or b"")) == (["fast"], {"model": "mir-512"}, 2048)
+
+
+def test_nothing_is_created_twice(records: Records) -> None:
+    audio = new_audio(records)
+    with pytest.raises(Conflict):
+        records.create_audio(
+            "default",
+            filename="x",
+            content_type="",
+            size=None,
+            upload_expires_at=START,
+            correlation_id="",
+            audio_id=audio.id,
+        )
+
+
+def test_states_are_left_only_as_the_picture_allows(records: Records) -> None:
+    audio = new_audio(records)
+    with pytest.raises(Conflict, match="awaiting_upload"):
+        records.claim_audio("default", audio.id)
+    with pytest.raises(Conflict, match="awaiting_upload"):
+        records.embed_again("default", audio.id)
+    done = ready(records)
+    with pytest.raises(Conflict, match="ready"):
+        records.claim_audio("default", done.id)
+    with pytest.raises(Conflict, match="ready"):
+        records.mark_uploaded("default", done.id, etag="other", size=1)
+    for missing in ("01ARZ3NDEKTSV4RRFFQ69G5FAV", "nonsense"):
+        assert records.get_audio("default", missing) is None
+        with pytest.raises(NotFound):
+            records.claim_audio("default", missing)
+        with pytest.raises(NotFound):
+            records.cancel_generation("default", missing)
+
+
+def test_a_lease_keeps_others_out_until_it_ends(records: Records, clock: Clock) -> None:
+    audio = uploaded(records)
+    first = records.claim_audio("default", audio.id)
+    clock.now += LEASE_SECONDS - 1
+    with pytest.raises(Leased) as leased:
+        records.claim_audio("default", audio.id)
+    assert leased.value.until == START + LEASE_SECONDS
+    first = records.renew(first, progress=0.5)
+    clock.now += LEASE_SECONDS - 1
+    with pytest.raises(Leased):
+        records.claim_audio("default", audio.id)
+    clock.now += 2
+    second = records.claim_audio("default", audio.id)
+    assert (second.attempt, second.tries) == (2, 2)
+    for late in (
+        lambda: records.renew(first),
+        lambda: finish(records, first),
+        lambda: records.fail_audio(first, "x", "y"),
+        lambda: records.give_back(first),
+    ):
+        with pytest.raises(Fenced):
+            late()
+    finish(records, second)
+
+
+def test_of_many_workers_one_gets_the_claim(records: Records) -> None:
+    audio = uploaded(records)
+    won: list[int] = []
+    lost: list[Exception] = []
+
+    def claim() -> None:
+        try:
+            won.append(records.claim_audio("default", audio.id).attempt)
+        except Leased as error:
+            lost.append(error)
+
+    threads = [threading.Thread(target=claim) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (won, len(lost)) == ([1], 11)
+
+
+def test_a_generation_waits_for_its_audio_and_is_released(records: Records) -> None:
+    audio = new_audio(records)
+    waiting = [submit(records, audio) for _ in range(3)]
+    assert {generation.status for generation in waiting} == {"waiting"}
+    cancelled = records.cancel_generation("default", waiting[1].id)
+    assert cancelled.status == "cancelled"
+    records.mark_uploaded("default", audio.id, etag="e", size=1)
+    released = finish(records, records.claim_audio("default", audio.id))
+    assert [(g.id, g.status) for g in released] == [(waiting[0].id, "queued"), (waiting[2].id, "queued")]
+    after = submit(records, audio)
+    assert after.status == "queued"
+    running = records.claim_generation("default", after.id)
+    assert running.parameters == {"duration": 30, "temperature": 0.8}
+    done = records.finish_generation(running, {"similarity": {"embedding": 0.9}})
+    assert (done.status, done.result) == ("succeeded", {"similarity": {"embedding": 0.9}})
+
+
+def test_a_failing_audio_takes_its_waiting_generations_along(records: Records, clock: Clock) -> None:
+    audio = uploaded(records)
+    waiting = submit(records, audio)
+    failed = records.fail_audio(records.claim_audio("default", audio.id), "undecodable", "not audio")
+    assert [generation.id for generation in failed] == [waiting.id]
+    record = records.get_generation("default", waiting.id)
+    assert record
+    assert (record.status, record.error) == (
+        "failed",
+        {"code": "undecodable", "detail": "The source failed: not audio"},
+    )
+    with pytest.raises(Conflict, match="failed"):
+        submit(records, audio)
+    clock.now += 24 * 3600
+    assert due_ids(records) == []
+
+
+def test_the_same_idempotency_key_gives_the_first_answer_again(records: Records, clock: Clock) -> None:
+    audio = ready(records)
+    first = submit(records, audio, idempotency=("key", "body"))
+    again = submit(records, audio, idempotency=("key", "body"))
+    assert (again.id, again.replayed, first.replayed) == (first.id, True, False)
+    with pytest.raises(IdempotencyMismatch):
+        submit(records, audio, idempotency=("key", "another body"))
+    clock.now += 25 * 3600
+    assert submit(records, audio, idempotency=("key", "another body")).id != first.id
+
+
+def test_racing_requests_with_one_key_make_one_generation(records: Records) -> None:
+    audio = ready(records)
+    made: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: made.append(submit(records, audio, idempotency=("k", "b")).id))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 8
+    assert len(set(made)) == 1
+    assert len(records.list_generations("default")[0]) == 1
+
+
+def test_an_audio_has_only_so_many_waiting(records: Records) -> None:
+    audio = new_audio(records)
+    for _ in range(MAX_WAITING):
+        submit(records, audio)
+    with pytest.raises(TooManyWaiting):
+        submit(records, audio)
+    assert len(records.list_generations("default", limit=100)[0]) == MAX_WAITING
+
+
+def test_a_cancelled_run_is_fenced(records: Records) -> None:
+    running = records.claim_generation("default", submit(records, ready(records)).id)
+    assert records.cancel_generation("default", running.id).status == "cancelled"
+    with pytest.raises(Fenced) as fenced:
+        records.renew(running, progress=0.4)
+    assert fenced.value.status == "cancelled"
+    with pytest.raises(Fenced):
+        records.finish_generation(running, {})
+    with pytest.raises(Conflict, match="cancelled"):
+        records.cancel_generation("default", running.id)
+    with pytest.raises(Conflict, match="cancelled"):
+        records.claim_generation("default", running.id)
+
+
+def test_a_job_given_back_is_queued_again_and_counted(records: Records) -> None:
+    running = records.claim_generation("default", submit(records, ready(records)).id)
+    back = records.give_back(running, delay=5, error={"code": "throttled", "detail": "slow down"})
+    assert (back.status, back.tries, back.error) == (
+        "queued",
+        1,
+        {"code": "throttled", "detail": "slow down"},
+    )
+    again = records.claim_generation("default", running.id)
+    assert again.tries == 2
+    done = records.finish_generation(again, {})
+    assert done.error is None
+
+
+def test_embedding_again_counts_anew_but_still_fences(records: Records) -> None:
+    audio = uploaded(records)
+    first = records.claim_audio("default", audio.id)
+    finish(records, first)
+    assert records.embed_again("default", audio.id).status == "uploaded"
+    second = records.claim_audio("default", audio.id)
+    assert (second.attempt, second.tries) == (2, 1)
+    with pytest.raises(Fenced):
+        finish(records, first)
+
+
+def test_every_record_comes_due(records: Records, clock: Clock) -> None:
+    audio = new_audio(records)
+    assert due_ids(records) == []
+    clock.now = START + 900 + UPLOAD_GRACE_SECONDS
+    assert due_ids(records) == [audio.id]
+    records.mark_uploaded("default", audio.id, etag="e", size=1)
+    assert due_ids(records) == []
+    clock.now += RESEND_SECONDS
+    [record] = records.due()
+    records.postpone(record)
+    with pytest.raises(Fenced):
+        records.postpone(record)
+    clock.now += RESEND_SECONDS
+    assert due_ids(records) == []
+    clock.now += RESEND_SECONDS
+    assert due_ids(records) == [audio.id]
+    claimed = records.claim_audio("default", audio.id)
+    with pytest.raises(Fenced):
+        records.requeue(claimed)
+    clock.now += LEASE_SECONDS
+    [record] = records.due()
+    assert records.requeue(record).status == "uploaded"
+    with pytest.raises(Fenced):
+        finish(records, claimed)
+    finish(records, records.claim_audio("default", audio.id))
+    assert due_ids(records) == []
+    clock.now = START + RETENTION + 1
+    assert due_ids(records) == [audio.id]
+
+
+def test_a_deleted_audio_leaves_a_tombstone_that_late_writers_respect(records: Records, clock: Clock) -> None:
+    audio = uploaded(records)
+    claimed = records.claim_audio("default", audio.id)
+    before = records.bury(audio)
+    assert (before.status, before.etag) == ("embedding", '"abc"')
+    tombstone = records.get_audio("default", audio.id)
+    assert tombstone
+    assert (tombstone.deleted, tombstone.filename, tombstone.etag) == (True, "", None)
+    with pytest.raises(Fenced) as fenced:
+        finish(records, claimed)
+    assert fenced.value.status == "deleted"
+    for late in (
+        lambda: records.mark_uploaded("default", audio.id, etag="e", size=1),
+        lambda: records.claim_audio("default", audio.id),
+        lambda: records.bury(audio),
+        lambda: submit(records, audio),
+    ):
+        with pytest.raises(NotFound) as gone:
+            late()
+        assert gone.value.status == "deleted"
+    assert records.list_audio("default") == ([], None)
+    clock.now += RESEND_SECONDS
+    assert due_ids(records) == [audio.id]  # not purged: the sweeper still has to clean up
+    records.purged(tombstone)
+    assert due_ids(records) == []
+
+
+def test_a_buried_generation_still_says_what_to_remove(records: Records) -> None:
+    audio = ready(records)
+    generation = records.claim_generation("default", submit(records, audio).id)
+    records.finish_generation(generation, {"key": "generated/default/x.wav"})
+    records.bury(generation, "expired")
+    tombstone = records.get_generation("default", generation.id)
+    assert tombstone
+    assert (tombstone.status, tombstone.audio_id, tombstone.result) == (
+        "expired",
+        audio.id,
+        {"key": "generated/default/x.wav"},
+    )
+    assert records.list_generations("default", audio.id) == ([], None)
+
+
+def test_lists_page_newest_first_and_keep_tenants_apart(records: Records, clock: Clock) -> None:
+    mine = []
+    for _ in range(7):
+        clock.now += 1
+        mine.append(new_audio(records).id)
+    new_audio(records, "other")
+    removed = records.get_audio("default", mine[3])
+    assert removed
+    records.bury(removed)
+    expected = sorted((i for i in mine if i != mine[3]), reverse=True)
+    seen: list[str] = []
+    cursor: str | None = None
+    for size in (2, 2, 2):
+        page, cursor = records.list_audio("default", cursor, limit=size)
+        seen += [audio.id for audio in page]
+    assert seen == expected
+    assert cursor is None
+    for bad in ("!!", "", "x" * 2000, "YXVkaW8jeA"):
+        if bad:
+            with pytest.raises(ValueError, match="not a cursor"):
+                records.list_audio("default", bad)
+    _, generation_cursor = records.list_audio("default", limit=1)
+    with pytest.raises(ValueError, match="not a cursor"):
+        records.list_generations("default", cursor=generation_cursor)
+
+
+def test_generations_of_one_audio_are_listed_by_pages(records: Records) -> None:
+    audio, another = ready(records), ready(records)
+    made = [submit(records, audio).id for _ in range(5)]
+    submit(records, another)
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        page, cursor = records.list_generations("default", audio.id, cursor, limit=2)
+        seen += [generation.id for generation in page]
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(made)
+    assert len(records.list_generations("default", limit=10)[0]) == 6
+    assert records.list_generations("other", audio.id) == ([], None)
