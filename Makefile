@@ -1,0 +1,69 @@
+# Everything a developer runs. `make help` lists it; the README shows the order.
+.DEFAULT_GOAL := help
+SHELL := bash
+
+PYTHON ?= python3
+PORT ?= 8000
+PROFILE ?= builtin
+OUT ?= out
+DURATION ?= 30
+TEMPERATURE ?= 1.0
+RUN := .venv/bin/python
+
+.PHONY: help demo serve test lint bench sam test-sam openapi lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: .venv/local ## Music like AUDIO=track.mp3 [DURATION=30] [TEMPERATURE=1.0] [SEED=] [PROFILE=builtin] [OUT=out]
+	@$(RUN) -m local demo $(if $(AUDIO),--audio "$(AUDIO)") --duration $(DURATION) --temperature $(TEMPERATURE) \
+		$(if $(SEED),--seed $(SEED)) --profile $(PROFILE) --out "$(OUT)"
+
+serve: .venv/local ## The local stack in the foreground on 127.0.0.1 [PORT=8000]
+	@exec $(RUN) -m local serve --port $(PORT) --profile $(PROFILE)
+
+test: .venv/dev ## Every test that needs neither Docker nor AWS
+	$(RUN) -m pytest -n 2 --dist loadgroup
+
+lint: .venv/dev ## ruff and mypy
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy layers functions local tests
+
+bench: .venv/dev ## The promises, measured: embedder, generator, images (fetches Debian's music packages)
+	$(RUN) -m tests.benchmarks.bench_embedder
+	$(RUN) -m tests.benchmarks.bench_mosaic
+	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
+
+sam: .venv/local .venv-sam/ready ## The same stack with the functions in real Lambda containers [PORT=8000]
+	@exec $(RUN) -m local sam --port $(PORT) --profile $(PROFILE)
+
+test-sam: .venv/dev .venv-sam/ready ## The end-to-end suite and the sample events against containers
+	$(RUN) -m pytest tests/sam
+
+openapi: .venv/dev ## Write layers/backend/openapi.json anew from the routes
+	$(RUN) -m tests.write_openapi
+
+lock: .venv/dev ## Pin every set of dependencies anew, with hashes
+	$(RUN) -m tests.write_locks
+
+clean: ## Remove what the other targets made
+	rm -rf .venv .venv-sam .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
+
+# The locks hold for Python 3.11 and later; a stamp per set, so that nothing is installed twice.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed (set PYTHON=)"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/local: local/requirements.txt | .venv/bin/python
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r local/requirements.txt
+	@touch $@
+
+.venv/dev: tests/requirements.txt .venv/local
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
+	@touch $@
+
+.venv-sam/ready: tests/sam/requirements.txt
+	$(PYTHON) -m venv .venv-sam
+	.venv-sam/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/sam/requirements.txt
+	@touch $@
