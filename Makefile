@@ -45,7 +45,7 @@ openapi: .venv/dev ## Write layers/backend/openapi.json anew from the routes
 	$(RUN) -m tests.write_openapi
 
 lock: .venv/dev ## Pin every set of dependencies anew, with hashes
-	$(RUN) -m tests.write_locks
+	sh local/lock.sh
 
 clean: ## Remove what the other targets made
 	rm -rf .venv .venv-sam .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
@@ -56,14 +56,14 @@ clean: ## Remove what the other targets made
 	$(PYTHON) -m venv .venv
 
 .venv/local: local/requirements.txt | .venv/bin/python
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r local/requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r local/requirements.txt
 	@touch $@
 
 .venv/dev: tests/requirements.txt .venv/local
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/requirements.txt
 	@touch $@
 
 .venv-sam/ready: tests/sam/requirements.txt
 	$(PYTHON) -m venv .venv-sam
-	.venv-sam/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/sam/requirements.txt
+	.venv-sam/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/sam/requirements.txt
 	@touch $@
