@@ -235,10 +235,10 @@ def _pitch_peaks(
 def chroma(
     y: np.ndarray, rate: float, hop: int = HOP, fmin: float = 55.0, fmax: float = 2200.0
 ) -> np.ndarray:
-    """Energy of the twelve pitch classes over time: spectral peaks folded into one octave (after [3]_).
+    """Energy of the pitch classes over time: spectral peaks folded into one octave [3]_.
 
-    The tuning of the recording is measured first and taken out, so a piece tuned a quarter tone off still falls
-    on its nearest notes.
+    The tuning of the recording is measured first and taken out, so that a piece tuned a quarter tone off
+    still falls on its nearest notes.
 
     Parameters
     ----------

@@ -1,0 +1,175 @@
+"""Real music to measure on: soundtracks of free games, from Debian's own packages.
+
+Nothing of it is in this repository. Packages are fetched by ``apt-get download``, unpacked without root by
+``dpkg -x``, and kept in ``$MUSIC_CORPUS`` (default: ``$XDG_CACHE_HOME`` or ``~/.cache``, then
+``music-generation-backend/corpus``), one folder per package. On a machine without apt, put the ``.deb`` files
+there.
+
+    python -m tests.benchmarks.corpus [package ...]     fetch, and list the tracks
+
+The constants of `mir-512` are fitted on `FIT_PACKAGES` alone; everything is judged on `JUDGE_PACKAGES`.
+"""
+
+import argparse
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import av
+
+# Where each package keeps its music: sound effects and speech live in other folders.
+PACKAGES = {
+    "frozen-bubble-data": "usr/share/games/frozen-bubble/snd",
+    "hedgewars-data": "usr/share/games/hedgewars/Data/Music",
+    "planetblupi-music-ogg": "usr/share/planetblupi/music",
+    "supertux-data": "usr/share/games/supertux2/music",
+    "warzone2100-music": "usr/share/games/warzone2100/music",
+}
+FIT_PACKAGES = ("hedgewars-data", "warzone2100-music")
+JUDGE_PACKAGES = ("frozen-bubble-data", "planetblupi-music-ogg", "supertux-data")
+
+MIN_SECONDS = 54.0  # two excerpts of 20 s from the middle, and what lies between and around them
+
+
+class CorpusError(Exception):
+    """A package is not here and cannot be fetched; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One recording of the corpus."""
+
+    package: str
+    path: Path
+    seconds: float
+    artist: str | None
+
+    @property
+    def name(self) -> str:
+        """``package/file``, the same on every machine."""
+        return f"{self.package}/{self.path.relative_to(root() / self.package / PACKAGES[self.package])}"
+
+
+def root() -> Path:
+    """Folder of the unpacked packages."""
+    if chosen := os.environ.get("MUSIC_CORPUS"):
+        return Path(chosen)
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache_home / "music-generation-backend" / "corpus"
+
+
+def fetch(package: str) -> Path:
+    """Make sure that a package is unpacked.
+
+    Returns
+    -------
+    Path
+        The folder of its music.
+
+    Raises
+    ------
+    CorpusError
+        If it is not here and apt cannot fetch it, or the package keeps no music where this one is known to.
+    """
+    if package not in PACKAGES:
+        raise CorpusError(f"{package} is not one of the known packages: {', '.join(PACKAGES)}")
+    folder = root() / package
+    music = folder / PACKAGES[package]
+    if music.is_dir():
+        return music
+    root().mkdir(parents=True, exist_ok=True)
+    debs = sorted(root().glob(f"{package}_*.deb"))
+    if not debs:
+        if not shutil.which("apt-get"):
+            raise CorpusError(f"{package}: no apt-get here; put {package}_*.deb into {root()}")
+        done = subprocess.run(
+            ["apt-get", "download", package], cwd=root(), capture_output=True, text=True, check=False
+        )
+        debs = sorted(root().glob(f"{package}_*.deb"))
+        if done.returncode or not debs:
+            reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+            raise CorpusError(
+                f"{package}: apt-get download failed ({reason}); put {package}_*.deb into {root()}"
+            )
+    unpacked = folder.with_name(f"{package}.part")
+    shutil.rmtree(unpacked, ignore_errors=True)
+    try:
+        subprocess.run(["dpkg", "-x", debs[-1], unpacked], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise CorpusError(f"{package}: dpkg -x {debs[-1]} failed: {error}") from error
+    shutil.rmtree(folder, ignore_errors=True)
+    unpacked.rename(folder)
+    if not music.is_dir():
+        raise CorpusError(f"{package}: no {PACKAGES[package]} in {debs[-1].name}")
+    return music
+
+
+@cache
+def _probe(path: Path) -> tuple[float, str | None]:
+    with av.open(str(path)) as container:
+        tags = {key.lower(): value for key, value in container.metadata.items()}
+        for stream in container.streams.audio:
+            tags |= {key.lower(): value for key, value in stream.metadata.items()}
+        return (container.duration or 0) / 1e6, tags.get("artist")
+
+
+def tracks(packages: Sequence[str] = tuple(PACKAGES), min_seconds: float = MIN_SECONDS) -> list[Track]:
+    """Music tracks of some packages, in a fixed order, fetching what is missing.
+
+    Parameters
+    ----------
+    packages : sequence of str
+        Names from `PACKAGES`.
+    min_seconds : float
+        Shorter files (jingles, stings) are left out.
+
+    Raises
+    ------
+    CorpusError
+        See `fetch`.
+    """
+    found = []
+    for package in packages:
+        for path in sorted(fetch(package).rglob("*")):
+            if path.suffix in (".ogg", ".opus"):
+                seconds, artist = _probe(path)
+                if seconds >= min_seconds:
+                    found.append(Track(package, path, seconds, artist))
+    return found
+
+
+def version(package: str) -> str:
+    """Debian version of an unpacked package, from its own changelog."""
+    with gzip.open(root() / package / "usr/share/doc" / package / "changelog.Debian.gz", "rt") as log:
+        return log.readline().split("(")[1].split(")")[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fetch and list."""
+    parser = argparse.ArgumentParser(
+        description="Fetch the music that the benchmarks measure on, and list it."
+    )
+    parser.add_argument("packages", nargs="*", default=list(PACKAGES), metavar="package")
+    failed = 0
+    for package in parser.parse_args(arguments).packages:
+        try:
+            listed = tracks([package])
+        except CorpusError as error:
+            failed += 1
+            print(error, file=sys.stderr)
+            continue
+        minutes = sum(track.seconds for track in listed) / 60.0
+        print(f"{package} {version(package)}: {len(listed)} tracks, {minutes:.0f} min")
+        for track in listed:
+            print(f"  {track.seconds:7.1f} s  {track.name}" + (f"  ({track.artist})" if track.artist else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
