@@ -121,8 +121,8 @@ CONFIG = Config(
 """Bounded retries and timeouts for every AWS client."""
 
 S3_CONFIG = CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
-"""The same for S3. Only SigV4 and virtual addressing together make presigned URLs regional, which browsers need:
-others are redirected. The SDK itself uses path addressing when the endpoint is an IP address."""
+"""The same for S3. Only SigV4 and virtual addressing together make presigned URLs regional, which browsers
+need: others are redirected. The SDK itself uses path addressing when the endpoint is an IP address."""
 
 
 def client(service: str) -> Any:

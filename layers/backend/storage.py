@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 UPLOADS = "uploads"
 GENERATED = "generated"
+FORMATS = ("wav", "flac", "mp3", "ogg")
+"""Output formats, each its own file name extension."""
 UPLOAD_SECONDS = 900
 """Life of a presigned upload."""
 DOWNLOAD_SECONDS = 900
@@ -244,6 +246,15 @@ class Storage:
     def delete(self, key: str) -> None:
         """Delete an object; no error when there is none."""
         self._s3.delete_object(Bucket=self.bucket, Key=key)
+
+    def delete_generated(self, tenant: str, generation_id: str) -> None:
+        """Delete whatever a generation has written, in any format."""
+        keys = [generated_key(tenant, generation_id, extension) for extension in FORMATS]
+        answer = self._s3.delete_objects(
+            Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        )
+        if answer.get("Errors"):
+            raise RuntimeError(f"S3 did not delete {answer['Errors']}")
 
     def _get(self, key: str, etag: str | None) -> Any:
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {}

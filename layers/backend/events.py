@@ -1,0 +1,72 @@
+"""Completion and failure as EventBridge events, for whoever wants to hear of them.
+
+Delivery is at least once: compare ``generation_id`` or ``audio_id`` and ``status``. The records are the truth;
+an event that cannot be sent is logged and holds nothing up.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from backend.observability import logger
+from backend.records import Audio, Generation
+from backend.settings import Settings, client
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
+SOURCE = "music-generation-backend"
+
+
+class Events:
+    """The event bus.
+
+    Parameters
+    ----------
+    bus : str
+        Name of the bus.
+    eventbridge : EventBridgeClient, optional
+        Client to use; one with bounded retries is made when absent.
+    """
+
+    def __init__(self, bus: str, eventbridge: EventBridgeClient | None = None) -> None:
+        self._bus = bus
+        self._eventbridge: EventBridgeClient = eventbridge or client("events")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Events:
+        """Make the bus a deployment has."""
+        return cls(settings.event_bus_name)
+
+    def publish(self, record: Audio | Generation) -> None:
+        """Tell that a record has come to its end.
+
+        The detail type is such as ``Generation succeeded`` or ``Audio failed``.
+        """
+        detail = {
+            "tenant": record.tenant,
+            f"{record.kind}_id": record.id,
+            "status": record.status,
+            "correlation_id": record.correlation_id,
+        }
+        if isinstance(record, Generation):
+            detail["audio_id"] = record.audio_id
+        try:
+            answer = self._eventbridge.put_events(
+                Entries=[
+                    {
+                        "EventBusName": self._bus,
+                        "Source": SOURCE,
+                        "DetailType": f"{record.kind.capitalize()} {record.status}",
+                        "Detail": json.dumps({**detail, "error": record.error}),
+                    }
+                ]
+            )
+        except (BotoCoreError, ClientError):
+            logger.exception("event not sent", extra={"record": record.id})
+            return
+        if answer["FailedEntryCount"]:
+            logger.error("event refused", extra={"record": record.id, "entries": answer["Entries"]})

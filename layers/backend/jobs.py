@@ -1,0 +1,396 @@
+"""The engine that both workers share: from a batch of messages to records that have come to their end.
+
+A message names a record. The engine claims the record, keeps its lease alive from a second thread while the
+worker computes, and then acknowledges the message only if the record is terminal or gone:
+
+    claimed by somebody else        back to the queue until that lease ends
+    cancelled or deleted            what a late writer may have left is removed; acknowledged
+    PermanentError                  the record fails; acknowledged
+    anything else                   the record goes back to where it was, the message returns after a pause;
+                                    after `MAX_ATTEMPTS` the record fails
+    the process dies                nothing is written: the lease ends, the sweeper requeues
+
+Nothing here relies on the queue's visibility timeout, and every step may happen twice.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from random import uniform
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
+
+from backend.errors import JobError, PermanentError, TransientError
+from backend.observability import correlate, logger, metrics
+from backend.queues import Queues
+from backend.records import (
+    LEASE_SECONDS,
+    PENDING_AUDIO,
+    RENEW_SECONDS,
+    UNFINISHED_GENERATION,
+    Audio,
+    Conflict,
+    Fenced,
+    Generation,
+    Leased,
+    NotFound,
+    Records,
+)
+
+MAX_ATTEMPTS = 5
+"""Claims of one record before it fails for good."""
+RESERVE_SECONDS = 10.0
+"""What a worker keeps of its function's time to give a job up in order."""
+PROGRESS_SECONDS = 2.0
+"""Progress is written at most this often; without progress the lease is renewed every `RENEW_SECONDS`."""
+_TICK_SECONDS = 0.5
+_UNFINISHED = {*PENDING_AUDIO, *UNFINISHED_GENERATION}
+_CLAIMABLE = {"uploaded", "embedding", "queued", "running"}
+_WITHDRAWN = {"cancelled", "deleted", "expired"}
+
+R = TypeVar("R", Audio, Generation)
+Progress = Callable[[float], None]
+
+
+class Later(Exception):
+    """The message is not done with: deliver it again in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"again in {seconds:.0f} s")
+        self.seconds = max(seconds, 0.0)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The record that a message names."""
+
+    tenant: str
+    id: str
+    correlation_id: str | None = None
+
+
+class Worker(ABC, Generic[R]):
+    """What differs between embedding and generating.
+
+    See Also
+    --------
+    Engine : what does not.
+    """
+
+    @abstractmethod
+    def targets(self, body: dict[str, Any]) -> list[Target]:
+        """Read a message. It may name no record at all; raise `ValueError` if it cannot be understood."""
+
+    @abstractmethod
+    def find(self, target: Target) -> R | None:
+        """Read the record."""
+
+    @abstractmethod
+    def claim(self, target: Target) -> R:
+        """Claim the record; raises what `Records.claim_audio` raises."""
+
+    @abstractmethod
+    def work(self, record: R, progress: Progress) -> None:
+        """Do the job and finish the record.
+
+        Parameters
+        ----------
+        record : Audio or Generation
+            As claimed.
+        progress : callable
+            To be called with a share in [0, 1] at least every few seconds, up to the move that finishes the
+            record. It raises when the job must stop: let that pass.
+
+        Raises
+        ------
+        PermanentError
+            Trying again cannot help.
+        """
+
+    @abstractmethod
+    def fail(self, record: R, code: str, detail: str) -> None:
+        """Move the record to failed, and tell."""
+
+    @abstractmethod
+    def discard(self, target: Target) -> None:
+        """Remove what was written for a record that was cancelled, deleted or has expired."""
+
+    def settled(self, record: R) -> None:
+        """Hear that a message came again for a finished record, whose announcement may have been lost."""
+
+
+class Engine(Generic[R]):
+    """Runs a worker on the messages of one queue.
+
+    Parameters
+    ----------
+    worker : Worker
+        What to do.
+    records : Records
+        For the engine's own moves.
+    renewals : Records
+        A second one, used by the renewing thread alone: boto3 resources must not be shared by threads.
+    queues : Queues
+        To postpone messages.
+    url : str
+        The queue that messages come from.
+    clock : callable
+        Epoch seconds.
+    """
+
+    def __init__(
+        self,
+        worker: Worker[R],
+        *,
+        records: Records,
+        renewals: Records,
+        queues: Queues,
+        url: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._worker: Worker[R] = worker
+        self._records = records
+        self._renewals = renewals
+        self._queues = queues
+        self._url = url
+        self._clock = clock
+
+    def handle(self, event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+        """Handle a batch.
+
+        Returns
+        -------
+        dict
+            ``batchItemFailures`` with the messages that are to be delivered again.
+        """
+        metrics.add_metric("Messages", "Count", len(event["Records"]))
+        processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+        return process_partial_response(
+            event=event,
+            record_handler=partial(self._message, remaining=lambda: _remaining(context)),
+            processor=processor,
+            context=context,
+        )
+
+    def _message(self, message: SQSRecord, remaining: Callable[[], float]) -> None:
+        try:
+            body = json.loads(message.body)
+            if not isinstance(body, dict):
+                raise ValueError("not an object")
+            targets = self._worker.targets(body)
+        except (ValueError, KeyError, TypeError):
+            # Nobody can make sense of it: let it go to the dead-letter queue, where it is seen.
+            logger.exception("message not understood", extra={"message_id": message.message_id})
+            raise
+        postponed: Later | None = None
+        for target in targets:
+            try:
+                self._job(
+                    target, remaining, redelivered=int(message.attributes.approximate_receive_count) > 1
+                )
+            except Later as later:
+                postponed = later
+        if postponed:
+            self._postpone(message, postponed)
+            raise postponed
+
+    def _job(self, target: Target, remaining: Callable[[], float], redelivered: bool) -> None:
+        correlate(target.correlation_id)
+        logger.append_keys(tenant=target.tenant, record=target.id)
+        if remaining() < 2 * RESERVE_SECONDS:
+            raise Later(0)
+        try:
+            record = self._worker.claim(target)
+        except Leased as leased:
+            logger.info("leased to another worker")
+            raise Later(leased.until - self._clock() + 1) from leased
+        except (NotFound, Conflict) as error:
+            self._not_claimed(target, error.status, redelivered)
+            return
+        correlate(record.correlation_id)
+        logger.append_keys(attempt=record.attempt)
+        try:
+            self._attempt(record, remaining)
+        except Fenced as fenced:
+            logger.warning("fenced out", extra={"status": fenced.status})
+            self._fenced_out(target)
+
+    def _attempt(self, record: R, remaining: Callable[[], float]) -> None:
+        """Work on a claimed record once.
+
+        Raises
+        ------
+        Fenced, Later
+        """
+        if record.attempt > MAX_ATTEMPTS:
+            # Only a worker that dies gets here: one that can still speak gives up at its last attempt.
+            reason = record.error or {
+                "code": "interrupted",
+                "detail": "The worker died.",
+            }
+            self._give_up(record, reason["code"], reason["detail"])
+            return
+        started = time.monotonic()
+        try:
+            with Lease(self._renewals, record, remaining) as lease:
+                self._worker.work(record, lease.progress)
+        except Fenced:
+            raise
+        except PermanentError as error:
+            logger.warning("failed for good", extra={"code": error.code, "detail": error.detail})
+            metrics.add_metric("JobsFailed", "Count", 1)
+            self._worker.fail(record, error.code, error.detail)
+        except Exception as error:
+            logger.exception("attempt failed")
+            self._retry(record, error)
+        else:
+            logger.info("done", extra={"seconds": round(time.monotonic() - started, 3)})
+            metrics.add_metric("JobsDone", "Count", 1)
+            metrics.add_metric("JobSeconds", "Seconds", time.monotonic() - started)
+
+    def _retry(self, record: R, error: Exception) -> None:
+        reason = (
+            error
+            if isinstance(error, JobError)
+            else TransientError("internal_error", "Something went wrong on our side.")
+        )
+        if record.attempt >= MAX_ATTEMPTS:
+            self._give_up(record, reason.code, reason.detail)
+            return
+        delay = backoff(record.attempt)
+        metrics.add_metric("JobsRetried", "Count", 1)
+        self._records.give_back(record, delay=delay, error={"code": reason.code, "detail": reason.detail})
+        raise Later(delay) from error
+
+    def _give_up(self, record: R, code: str, detail: str) -> None:
+        logger.error("given up", extra={"code": code, "detail": detail})
+        metrics.add_metric("JobsFailed", "Count", 1)
+        self._worker.fail(record, code, f"{detail} Gave up after {MAX_ATTEMPTS} attempts.")
+
+    def _not_claimed(self, target: Target, status: str | None, redelivered: bool) -> None:
+        """Acknowledge a message whose record needs no work, after what a dead worker may have left undone."""
+        logger.info("nothing to do", extra={"status": status})
+        if status in _CLAIMABLE:
+            raise Later(1)  # it moved between the refusal and the look at it
+        if status in _WITHDRAWN:
+            self._worker.discard(target)
+        elif redelivered and status is not None and status not in _UNFINISHED:
+            record = self._worker.find(target)
+            if record and not record.deleted:
+                self._worker.settled(record)
+
+    def _fenced_out(self, target: Target) -> None:
+        """Decide about a message whose record was taken away from its worker."""
+        current = self._worker.find(target)
+        if current is None or current.status in _WITHDRAWN:
+            self._worker.discard(target)
+        elif current.status in _UNFINISHED:
+            raise Later((current.lease_expires_at or self._clock()) - self._clock() + 1)
+
+    def _postpone(self, message: SQSRecord, later: Later) -> None:
+        try:
+            self._queues.set_visibility(self._url, message.receipt_handle, later.seconds)
+        except (BotoCoreError, ClientError):
+            # It comes back at the queue's own pace; the sweeper is faster.
+            logger.warning("message not postponed", exc_info=True)
+
+
+class Lease(Generic[R]):
+    """Keeps a claim alive while its worker computes.
+
+    A thread renews the lease and writes the progress. When the claim is lost (cancelled, deleted, claimed by
+    another worker, or not renewed in time) the worker's next call of `progress` raises.
+
+    Parameters
+    ----------
+    records : Records
+        Used by this thread alone.
+    record : Audio or Generation
+        As claimed.
+    remaining : callable
+        Seconds that the function has left.
+
+    Examples
+    --------
+    >>> with Lease(renewals, record, remaining) as lease:       # doctest: +SKIP
+    ...     work(record, lease.progress)
+    """
+
+    def __init__(self, records: Records, record: R, remaining: Callable[[], float]) -> None:
+        self._records = records
+        self._record: R = record
+        self._remaining = remaining
+        self._share = 0.0
+        self._lost: Fenced | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease-{record.id}", daemon=True)
+
+    def __enter__(self) -> Lease[R]:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def progress(self, share: float) -> None:
+        """Note the share of the job that is done, in [0, 1].
+
+        Raises
+        ------
+        Fenced
+            The claim is lost.
+        TransientError
+            The function's time is nearly up.
+        """
+        self._share = max(self._share, share)
+        if self._lost:
+            raise self._lost
+        if self._remaining() < RESERVE_SECONDS:
+            raise TransientError("timed_out", "The job did not end in the time that one attempt has.")
+
+    def _keep(self) -> None:
+        renewed, written = time.monotonic(), 0.0
+        while not self._over.wait(_TICK_SECONDS):
+            share, age = self._share, time.monotonic() - renewed
+            news = share - written >= 0.01 and age >= PROGRESS_SECONDS
+            if age < RENEW_SECONDS and not news:
+                continue
+            try:
+                self._records.renew(self._record, progress=share)
+            except Fenced as fenced:
+                self._lost = fenced
+                return
+            except (BotoCoreError, ClientError):
+                logger.warning("lease not renewed", exc_info=True)
+                if age >= LEASE_SECONDS:
+                    self._lost = Fenced(None)
+                    return
+            else:
+                renewed, written = time.monotonic(), share
+
+
+def backoff(attempt: int) -> float:
+    """Seconds until the next attempt: 10, 20, 40, … up to 300, less up to half at random."""
+    return min(10.0 * 2 ** (attempt - 1), 300.0) * uniform(0.5, 1.0)
+
+
+def _remaining(context: LambdaContext) -> float:
+    return context.get_remaining_time_in_millis() / 1000
