@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import av
 import numpy as np
+
 from local import sample
 
 
