@@ -24,3 +24,4 @@ done
 lock local/requirements.txt --extra backend --extra models --extra local pyproject.toml
 lock tests/requirements.txt --extra backend --extra models --extra local --extra dev pyproject.toml
 lock tests/sam/requirements.txt tests/sam/requirements.in
+lock local/base_image/requirements.txt local/base_image/requirements.in
