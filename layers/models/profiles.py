@@ -1,9 +1,12 @@
 """Profiles: named, consistent sets of an embedder and a generator.
 
-A profile is always named explicitly; nothing here falls back from one to another.
+A profile is always named explicitly; nothing here falls back from one to another. Importing this module is cheap
+(the standard library alone): what a profile can do is declared as plain data, and `load` imports its models.
 
 Examples
 --------
+>>> DECLARED["melody"].modes
+('similar', 'continue', 'melody')
 >>> profile = load("builtin")
 >>> profile.embedder.identity.model
 'mir-512'
@@ -149,22 +152,68 @@ class Generator(Protocol):
 
 
 @dataclass(frozen=True)
-class Profile:
-    """An embedder and a generator that belong together.
+class Declaration:
+    """What is known of a profile without loading it.
 
     Attributes
     ----------
     modes : tuple of str
-        The generation modes that `generator` supports.
+        The generation modes that its generator supports.
     text : bool
-        Whether prompts and text search are understood.
+        Whether it understands prompts and text search.
+    embedder, generator : str
+        The names of its models.
+    identity : Identity or None
+        The embedder's; None where it is only known once weights have been fetched.
+    license : str or None
+        Licence of the generator's weights (an SPDX identifier); None when there are none.
     """
+
+    name: str
+    modes: tuple[str, ...]
+    text: bool
+    embedder: str
+    generator: str
+    identity: Identity | None = None
+    license: str | None = None
+
+
+MIR_512 = Identity(model="mir-512", revision="1", pipeline="1", precision="float32")
+
+
+def _musicgen(name: str, modes: tuple[str, ...] = ("similar", "continue")) -> Declaration:
+    return Declaration(name, modes, True, "clap", f"musicgen-{name}", license="CC-BY-NC-4.0")
+
+
+DECLARED: dict[str, Declaration] = {
+    declaration.name: declaration
+    for declaration in (
+        Declaration("builtin", ("similar",), False, "mir-512", "mosaic", identity=MIR_512),
+        _musicgen("small"),
+        _musicgen("medium"),
+        _musicgen("large"),
+        _musicgen("melody", ("similar", "continue", "melody")),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An embedder and a generator that belong together, loaded."""
 
     name: str
     embedder: Embedder
     generator: Generator
-    modes: tuple[str, ...] = ("similar",)
-    text: bool = False
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The generation modes that `generator` supports."""
+        return DECLARED[self.name].modes
+
+    @property
+    def text(self) -> bool:
+        """Whether prompts and text search are understood."""
+        return DECLARED[self.name].text
 
 
 def _builtin() -> Profile:
@@ -176,8 +225,6 @@ def _builtin() -> Profile:
 
 _LOADERS: dict[str, Callable[[], Profile]] = {"builtin": _builtin}
 
-NAMES = tuple(_LOADERS)
-
 
 @cache
 def load(name: str) -> Profile:
@@ -186,7 +233,7 @@ def load(name: str) -> Profile:
     Parameters
     ----------
     name : str
-        One of `NAMES`.
+        A key of `DECLARED`.
 
     Returns
     -------
@@ -195,8 +242,10 @@ def load(name: str) -> Profile:
     Raises
     ------
     ProfileError
-        If there is no such profile; the message names the known ones.
+        If there is no such profile (the message names the known ones), or its models are not installed.
     """
+    if name not in DECLARED:
+        raise ProfileError(f"unknown profile {name!r}; known profiles: {', '.join(DECLARED)}")
     if name not in _LOADERS:
-        raise ProfileError(f"unknown profile {name!r}; known profiles: {', '.join(NAMES)}")
+        raise ProfileError(f"the models of profile {name!r} are not installed here")
     return _LOADERS[name]()

@@ -6,11 +6,11 @@ channels, any sample rate from 1 to 768 kHz, integer or floating point samples o
 Files come from strangers, so only those demuxers and decoders are ever opened, references to other files are
 not followed, what a header claims about length is not believed, and memory is bounded by what was decoded.
 
-- Encoder delay and padding (mp3 with a LAME or Xing header, AAC with an edit list, opus) are trimmed as FFmpeg
-  does, so lossless and gapless files come back sample exact.
+- Encoder delay and padding (mp3 with a LAME or Xing header, AAC with an edit list, opus) are trimmed as
+  FFmpeg does, so lossless and gapless files come back sample exact.
 - Cover art and video tracks are ignored; of several sound tracks the one that FFmpeg prefers is used.
-- Damage: packets that do not decode are skipped and a cut-off file ends where it is cut, as players do; a file
-  of which more packets fail than decode is refused.
+- Damage: packets that do not decode are skipped and a cut-off file ends where it is cut, as players do; a
+  file of which more packets fail than decode is refused.
 - NaN, infinite and absurdly large samples (over +60 dBFS) are refused, not repaired: they would poison every
   measurement, and guessing what they should have been is not our business.
 """
