@@ -1,0 +1,273 @@
+"""POST /api/upload: a small file as multipart form data, or a presigned upload for any file."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import re
+import shlex
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from aws_lambda_powertools.event_handler import Response
+from multipart import (  # type: ignore[import-untyped]
+    MultipartError,
+    MultipartParser,
+    parse_options_header,
+)
+
+from backend import contract, http
+from backend.errors import Problem
+from backend.records import Conflict, NotFound, Records
+from backend.settings import MAX_UPLOAD_BYTES, Settings, table
+from backend.storage import UPLOAD_SECONDS, Storage, upload_key
+
+settings = Settings.from_environment()
+records = Records(table(settings.table_name), settings.retention_seconds)
+storage = Storage.from_settings(settings)
+app = http.Api(settings)
+
+GENERIC = "application/octet-stream"
+# What browsers and operating systems call the containers that may hold nothing but sound.
+CONTAINERS = {"application/ogg", "video/mp4", "video/ogg", "video/webm", "video/quicktime"}
+BY_EXTENSION = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+    "oga": "audio/ogg",
+    "opus": "audio/ogg",
+    "m4a": "audio/mp4",
+    "aac": "audio/aac",
+    "aif": "audio/aiff",
+    "aiff": "audio/aiff",
+}
+
+
+class File(NamedTuple):
+    """An uploaded file as the client describes it."""
+
+    filename: str
+    content_type: str
+    content: bytes
+
+
+@app.post(
+    "/api/upload",
+    summary="Upload a track",
+    description="A file of up to about 4.5 MB as multipart field `file`. For any other, describe it in JSON: "
+    "the answer allows one upload straight to the bucket (a POST of `fields` and then `file` to `url`).",
+    operation_id="upload",
+    tags=["audio"],
+    openapi_extensions={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"file": {"type": "string", "format": "binary"}},
+                        "required": ["file"],
+                    }
+                },
+                "application/json": {
+                    "schema": contract.DirectUploadRequest.model_json_schema(),
+                    "examples": {
+                        "large": {
+                            "value": {
+                                "filename": "song.flac",
+                                "bytes": 31_457_280,
+                                "content_type": "audio/flac",
+                            }
+                        }
+                    },
+                },
+            },
+        }
+    },
+    responses=http.answers(
+        400,
+        413,
+        415,
+        422,
+        _201={
+            "description": "Uploaded, or a presigned upload.",
+            "content": {
+                "application/json": {"model": contract.Uploaded | contract.AwaitingUpload},
+            },
+            "headers": {"Location": {"schema": {"type": "string"}}},
+        },
+    ),
+)
+def upload() -> Response:
+    """Take the file, or allow its direct upload."""
+    content_type = app.current_event.headers.get("content-type", "")
+    if content_type.strip().lower().startswith("multipart/"):
+        return store(read_file(content_type))
+    try:
+        body = app.current_event.json_body
+    except Problem as problem:
+        guidance = " Send the file as multipart field `file`, or JSON with its filename and bytes."
+        raise Problem(problem.status, problem.code, problem.detail + guidance) from problem
+    return allow(http.validate(contract.DirectUploadRequest, body or {}))
+
+
+def store(file: File) -> Response:
+    """Store an uploaded file: the record first, so that the bucket's event finds it."""
+    kind = audio_type(file.content_type, file.filename)
+    audio = records.create_audio(
+        app.tenant,
+        filename=file.filename,
+        content_type=kind,
+        size=len(file.content),
+        upload_expires_at=time.time() + UPLOAD_SECONDS,
+        correlation_id=app.correlation_id,
+    )
+    key = upload_key(audio.tenant, audio.id)
+    etag = storage.put(key, file.content, kind)
+    if etag:
+        with suppress(Conflict, NotFound):  # the event was faster: the record is further on its way
+            records.mark_uploaded(audio.tenant, audio.id, etag=etag, size=len(file.content))
+    links = contract.audio_links(app.prefix, audio.id)
+    answer = contract.Uploaded(
+        audio_id=audio.id,
+        status="uploaded",
+        filename=audio.filename,
+        bytes=len(file.content),
+        content_type=kind,
+        links=links,
+    )
+    return http.reply(201, answer, {"Location": links["self"]})
+
+
+def allow(request: contract.DirectUploadRequest) -> Response:
+    """Allow exactly this file to be posted straight to the bucket."""
+    if request.bytes > MAX_UPLOAD_BYTES:
+        raise Problem(
+            413, "too_large", f"The largest file is {MAX_UPLOAD_BYTES} bytes.", max_bytes=MAX_UPLOAD_BYTES
+        )
+    kind = audio_type(request.content_type, request.filename)
+    audio = records.create_audio(
+        app.tenant,
+        filename=request.filename,
+        content_type=kind,
+        size=request.bytes,
+        upload_expires_at=time.time() + UPLOAD_SECONDS,
+        correlation_id=app.correlation_id,
+    )
+    signed = storage.presign_upload(
+        upload_key(audio.tenant, audio.id),
+        content_type=kind,
+        min_bytes=request.bytes,
+        max_bytes=request.bytes,
+    )
+    links = contract.audio_links(app.prefix, audio.id)
+    answer = contract.AwaitingUpload(
+        audio_id=audio.id,
+        status="awaiting_upload",
+        filename=audio.filename,
+        bytes=request.bytes,
+        content_type=kind,
+        upload=contract.DirectUpload(url=signed.url, fields=signed.fields, expires_at=signed.expires_at),
+        links=links,
+    )
+    return http.reply(201, answer, {"Location": links["self"]})
+
+
+def read_file(content_type: str) -> File:
+    """Read the field `file` of a multipart body.
+
+    Powertools' own parser cuts at the boundary wherever it occurs and stumbles over quotes in names.
+
+    Raises
+    ------
+    Problem
+        The body is malformed, or there is no such file, or it is empty or too large.
+    """
+    event = app.current_event
+    body = event.body or ""
+    try:
+        raw = base64.b64decode(body, validate=True) if event.is_base64_encoded else body.encode()
+        boundary = parse_options_header(content_type)[1].get("boundary", "")
+        # Latin-1 keeps every byte of a name; a name that is not UTF-8 is still somebody's file.
+        parts = MultipartParser(
+            io.BytesIO(raw),
+            boundary,
+            charset="latin-1",
+            spool_limit=len(raw) + 1,
+            memory_limit=len(raw) + 1,
+        ).parts()
+    except (MultipartError, binascii.Error, UnicodeEncodeError) as error:
+        raise Problem(400, "invalid_body", f"The multipart body is malformed: {error}.") from error
+    part = next((part for part in parts if part.name == "file"), None)
+    if part is None:
+        raise http.invalid("file", "Field required; send it as -F 'file=@your_music.mp3'")
+    if not part.filename:
+        raise http.invalid("file", "This is not a file; send it as -F 'file=@your_music.mp3'")
+    filename = part.filename.encode("latin-1", "replace").decode("utf-8", "replace")
+    content = part.raw
+    if not content:
+        raise http.invalid("file", "The file is empty")
+    if len(filename) > 1024:
+        raise http.invalid("file", "The file's name is longer than 1024 characters")
+    if len(content) > contract.MULTIPART_BYTES:
+        raise Problem(
+            413,
+            "too_large",
+            f"The file is larger than {contract.MULTIPART_BYTES} bytes: upload it directly, with these two "
+            "commands.",
+            max_bytes=contract.MULTIPART_BYTES,
+            curls=direct_upload_commands(filename, len(content), part.content_type or ""),
+        )
+    return File(filename, part.content_type or "", content)
+
+
+def direct_upload_commands(filename: str, size: int, content_type: str) -> list[str]:
+    """Return the two shell commands that upload a file directly.
+
+    The first one asks for the upload; the second one turns the answer's fields into a configuration for
+    curl and sends the file.
+    """
+    body = json.dumps(
+        {"filename": filename, "bytes": size, "content_type": audio_type(content_type, filename)},
+        ensure_ascii=False,
+    )
+    script = (
+        "import json; u = json.load(open('upload.json'))['upload']; print('url =', json.dumps(u['url'])); "
+        "[print('form-string =', json.dumps(k + '=' + v)) for k, v in u['fields'].items()]"
+    )
+    quoted = filename.replace("\\", "\\\\").replace('"', '\\"')
+    file = f'file=@"{quoted}"'
+    return [
+        f"curl -f -X POST {shlex.quote(app.base_url + '/api/upload')} -H 'Content-Type: application/json' "
+        f"-d {shlex.quote(body)} -o upload.json",
+        f"python3 -c {shlex.quote(script)} | curl -f -K - -F {shlex.quote(file)}",
+    ]
+
+
+def audio_type(declared: str, filename: str) -> str:
+    """Settle the content type of a file: as declared, or by its extension when that says nothing.
+
+    Raises
+    ------
+    Problem
+        415 for what is certainly not audio. What only claims to be is found out by the decoder.
+
+    Examples
+    --------
+    >>> audio_type("application/octet-stream", "song.MP3")
+    'audio/mpeg'
+    """
+    kind = declared.split(";")[0].strip().lower()
+    if kind in {"", GENERIC, "binary/octet-stream"}:
+        extension = filename.rpartition(".")[2].lower()
+        return BY_EXTENSION.get(extension, GENERIC)
+    if kind in CONTAINERS or re.fullmatch(r"audio/[a-z0-9][a-z0-9.+-]{0,99}", kind):
+        return kind
+    raise Problem(415, "unsupported_media_type", f"{kind[:100]} is not audio.", field="content_type")
+
+
+handler = app.handler()

@@ -1,0 +1,337 @@
+"""The shapes of the HTTP contract: what requests may say and what answers look like.
+
+Request models are strict: an unknown field, a value of another type or out of range is an error that names
+the field; nothing is clamped or converted. Answer models are the single source of both the answers and
+`openapi.json`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.records import Audio, Generation
+from backend.settings import MAX_UPLOAD_BYTES
+
+VERSION = "0.1.0"
+
+MULTIPART_BYTES = 4_500_000
+"""Largest file of a multipart upload: base64 makes it 6 MB, the most that an invocation may carry."""
+
+INLINE_BYTES = 4_700_000
+"""Largest object answered inline, by the same arithmetic; larger ones are answered with a redirect."""
+
+MAX_WAIT_SECONDS = 25
+"""Longest long poll: API Gateway gives up after 29 s."""
+
+CONTENT_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
+"""Content type of each output format."""
+
+MAX_SEED = 2**53 - 1
+"""Largest seed: JSON numbers above it lose digits in a browser."""
+
+_ID = "01JZ8Q4W3N6V7X9Y2A5B8C1D4E"
+_OTHER = "01JZ8QB1T5G2H4J6K8M0N3P5Q7"
+_TIME = "2026-01-02T03:04:05.678Z"
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+
+class Answer(BaseModel):
+    """Base of every JSON answer."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    def json_body(self) -> str:
+        """Serialise, leaving out what is not known yet."""
+        return self.model_dump_json(exclude_unset=True)
+
+
+class DirectUploadRequest(_Request):
+    """Asks for a presigned upload straight to the bucket."""
+
+    filename: str = Field(min_length=1, max_length=1024, description="Name of the file; data only.")
+    bytes: int = Field(ge=1, description=f"Exact size of the file, at most {MAX_UPLOAD_BYTES}.")
+    content_type: str = Field(
+        default="application/octet-stream", max_length=255, description="Its type; guessed when generic."
+    )
+
+
+class GenerateRequest(_Request):
+    """How the new music is to be made."""
+
+    duration: float = Field(default=30, ge=1, le=300, allow_inf_nan=False, description="Seconds.")
+    temperature: float = Field(
+        default=1.0, ge=0.05, le=2.0, allow_inf_nan=False, description="How far choices stray."
+    )
+    top_k: int = Field(default=250, ge=0, le=2048, description="Choose among the k likeliest; 0 = all.")
+    top_p: float = Field(
+        default=0.0, ge=0, le=1, allow_inf_nan=False, description="Choose within this mass; 0 = off."
+    )
+    guidance_scale: float = Field(
+        default=3.0, ge=1, le=10, allow_inf_nan=False, description="Weight of the condition."
+    )
+    seed: int | None = Field(
+        default=None, ge=0, le=MAX_SEED, description="Null: the server draws one and records it."
+    )
+    prompt: str | None = Field(
+        default=None, min_length=1, max_length=1000, description="Needs a profile that understands text."
+    )
+    mode: Literal["similar", "continue", "melody"] = Field(
+        default="similar", description="What is taken from the source; a profile may not know all."
+    )
+    candidates: int = Field(default=1, ge=1, le=8, description="Make so many and keep the most similar.")
+    format: Literal["wav", "flac", "mp3", "ogg"] = Field(default="wav", description="Output format.")
+
+
+class SearchRequest(_Request):
+    """Looks for audio that fits a description."""
+
+    text: str = Field(min_length=1, max_length=1000, description="What it should sound like.")
+    k: int = Field(default=10, ge=1, le=100, description="How many results.")
+
+
+class Problem(Answer):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(extra="allow", defer_build=True)
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable, machine-readable name of the problem.")
+    field: str | None = Field(default=None, description="The offending field of a 422.")
+
+
+class Error(Answer):
+    """Why a job failed."""
+
+    code: str
+    detail: str
+
+
+class Uploaded(Answer):
+    """An accepted upload."""
+
+    audio_id: str = Field(examples=[_ID])
+    status: Literal["uploaded"]
+    filename: str
+    bytes: int
+    content_type: str
+    links: dict[str, str]
+
+
+class DirectUpload(Answer):
+    """A presigned POST: send `fields`, then the file as the last field `file`, to `url`."""
+
+    url: str
+    fields: dict[str, str]
+    expires_at: str
+
+
+class AwaitingUpload(Answer):
+    """A record that waits for its file."""
+
+    audio_id: str = Field(examples=[_ID])
+    status: Literal["awaiting_upload"]
+    filename: str
+    bytes: int
+    content_type: str
+    upload: DirectUpload
+    links: dict[str, str]
+
+
+AudioStatus = Literal["awaiting_upload", "uploaded", "embedding", "ready", "failed"]
+GenerationStatus = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class AudioAnswer(Answer):
+    """A source track's record."""
+
+    audio_id: str = Field(examples=[_ID])
+    status: AudioStatus
+    filename: str
+    content_type: str
+    bytes: int | None
+    progress: float = Field(ge=0, le=1)
+    created_at: str = Field(examples=[_TIME])
+    updated_at: str = Field(examples=[_TIME])
+    expires_at: str = Field(examples=[_TIME])
+    error: Error | None = Field(default=None, description="Why it, or its last try, failed.")
+    model: str | None = Field(default=None, description="Embedding model; only of a ready one.")
+    features: dict[str, Any] | None = None
+    tags: list[str] | None = None
+    links: dict[str, str]
+
+
+class AudioList(Answer):
+    """A page of source tracks, newest first."""
+
+    items: list[AudioAnswer]
+    cursor: str | None = Field(description="Pass it back for the next page; null on the last one.")
+
+
+class Embedding(Answer):
+    """A source track's embedding and what was measured on it."""
+
+    audio_id: str = Field(examples=[_ID])
+    status: Literal["ready"]
+    model: str = Field(examples=["mir-512"])
+    revision: str
+    pipeline: str
+    precision: str
+    dimension: int = Field(examples=[512])
+    embedding: list[float] = Field(description="Unit vector; only vectors of equal identity compare.")
+    features: dict[str, Any] = Field(
+        examples=[{"duration": 183.2, "tempo": 117.5, "key": "A", "mode": "minor", "loudness": -13.9}]
+    )
+    tags: list[str] = Field(examples=[["fast", "minor", "percussive"]])
+    links: dict[str, str]
+
+
+class PendingEmbedding(Answer):
+    """An embedding that is still to come."""
+
+    audio_id: str = Field(examples=[_ID])
+    status: Literal["awaiting_upload", "uploaded", "embedding"]
+    progress: float = Field(ge=0, le=1)
+    links: dict[str, str]
+
+
+class SimilarResult(Answer):
+    """A neighbour."""
+
+    audio_id: str = Field(examples=[_OTHER])
+    score: float = Field(description="Cosine similarity, -1 to 1.")
+    filename: str
+    tags: list[str] | None = None
+    links: dict[str, str]
+
+
+class Similar(Answer):
+    """Neighbours, best first."""
+
+    results: list[SimilarResult]
+
+
+class GenerationAnswer(Answer):
+    """A generation's record; the fields from `engine` on only of a succeeded one."""
+
+    model_config = ConfigDict(extra="allow", defer_build=True)
+
+    generation_id: str = Field(examples=[_OTHER])
+    audio_id: str = Field(examples=[_ID])
+    status: GenerationStatus
+    progress: float = Field(ge=0, le=1)
+    profile: str
+    created_at: str = Field(examples=[_TIME])
+    updated_at: str = Field(examples=[_TIME])
+    expires_at: str = Field(examples=[_TIME])
+    parameters: dict[str, Any] = Field(description="As used, the seed always included.")
+    error: Error | None = Field(default=None, description="Why it, or its last try, failed.")
+    links: dict[str, str]
+    engine: str | None = Field(default=None, examples=["mosaic"])
+    model: str | None = None
+    revision: str | None = None
+    precision: str | None = None
+    seed: int | None = Field(default=None, description="Seed of the candidate that was kept.")
+    similarity: dict[str, float] | None = Field(
+        default=None,
+        description="Of result and source: `embedding` chose the winner, `chroma` and `tempo` did not.",
+    )
+    candidates: list[dict[str, Any]] | None = Field(default=None, description="Seed and score of each.")
+    timings: dict[str, float] | None = Field(default=None, description="Seconds per stage.")
+    loudness: dict[str, Any] | None = None
+    license: str | None = Field(default=None, description="Licence of the weights; null without weights.")
+
+
+class GenerationList(Answer):
+    """A page of generations, newest first."""
+
+    items: list[GenerationAnswer]
+    cursor: str | None = Field(description="Pass it back for the next page; null on the last one.")
+
+
+class Health(Answer):
+    """The service answers and reaches its table."""
+
+    status: Literal["ok"]
+    version: str
+    profile: str
+
+
+Prefix = Annotated[str, "Path before /api, such as the stage of the deployment"]
+
+
+def audio_links(prefix: Prefix, audio_id: str) -> dict[str, str]:
+    """Links of a source track."""
+    return {
+        "self": f"{prefix}/api/audio/{audio_id}",
+        "content": f"{prefix}/api/audio/{audio_id}/content",
+        "embedding": f"{prefix}/api/embedding/{audio_id}",
+        "similar": f"{prefix}/api/similar/{audio_id}",
+        "generate": f"{prefix}/api/generate/{audio_id}",
+    }
+
+
+def generation_links(prefix: Prefix, generation: Generation) -> dict[str, str]:
+    """Links of a generation."""
+    return {
+        "self": f"{prefix}/api/generation/{generation.id}",
+        "download": f"{prefix}/api/download/{generation.id}",
+        "audio": f"{prefix}/api/audio/{generation.audio_id}",
+    }
+
+
+def audio_answer(prefix: Prefix, audio: Audio) -> AudioAnswer:
+    """Show a source track's record."""
+    known: dict[str, Any] = {}
+    if audio.error:
+        known["error"] = audio.error
+    if audio.status == "ready":
+        known |= {
+            "model": (audio.identity or {})["model"],
+            "features": audio.features or {},
+            "tags": audio.tags or [],
+        }
+    known |= {
+        "audio_id": audio.id,
+        "status": audio.status,
+        "filename": audio.filename,
+        "content_type": audio.content_type,
+        "bytes": audio.size,
+        "progress": audio.progress,
+        "created_at": audio.created_at,
+        "updated_at": audio.updated_at,
+        "expires_at": _iso(audio.expires_at),
+        "links": audio_links(prefix, audio.id),
+    }
+    return AudioAnswer.model_validate(known)
+
+
+def generation_answer(prefix: Prefix, generation: Generation) -> GenerationAnswer:
+    """Show a generation's record, with the result's report when it has succeeded."""
+    known: dict[str, Any] = {"parameters": generation.parameters or {}, **(generation.result or {})}
+    if generation.error:
+        known["error"] = generation.error
+    known |= {
+        "generation_id": generation.id,
+        "audio_id": generation.audio_id,
+        "status": generation.status,
+        "progress": generation.progress,
+        "profile": generation.profile,
+        "created_at": generation.created_at,
+        "updated_at": generation.updated_at,
+        "expires_at": _iso(generation.expires_at),
+        "links": generation_links(prefix, generation),
+    }
+    return GenerationAnswer.model_validate(known)
+
+
+def _iso(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,439 @@
+"""HTTP shapes: from an API Gateway event to a handler's arguments, from its answer or error to a response.
+
+Errors are RFC 9457 problem documents, those of Powertools itself included. Every response carries the
+request's correlation id and the security headers; links are built from the request's own path.
+
+See Also
+--------
+backend.contract : The bodies that go in and out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import inspect
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.openapi.exceptions import (
+    RequestUnsupportedContentType,
+    RequestValidationError,
+)
+from aws_lambda_powertools.logging import correlation_paths
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BaseModel, ValidationError
+
+from backend import contract, records
+from backend.errors import Problem
+from backend.observability import logger, metrics, tracer
+from backend.settings import Settings
+
+CORRELATION_HEADER = "X-Correlation-Id"
+RETRY_AFTER_SECONDS = 2
+DEFAULT_TENANT = "default"
+
+_IDENTIFIER = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "Cache-Control": "no-store",
+    "Vary": "Origin",
+}
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+B = TypeVar("B", bound=BaseModel)
+
+
+class Api(APIGatewayRestResolver):
+    """A Powertools resolver that speaks this project's contract.
+
+    Parameters
+    ----------
+    settings : Settings
+        Only the origins that browsers may call from are used.
+
+    Examples
+    --------
+    >>> app = Api(settings)                                   # doctest: +SKIP
+    >>> @app.get("/api/audio/<audio_id>")                     # doctest: +SKIP
+    ... def get_audio(audio_id: str) -> Response: ...
+    >>> handler = app.handler()                               # doctest: +SKIP
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        first, *others = settings.allowed_origins
+        cors = CORSConfig(
+            allow_origin=first,
+            extra_origins=others,
+            allow_headers=["Idempotency-Key"],
+            expose_headers=[CORRELATION_HEADER, "Content-Disposition", "Location", "Retry-After"],
+            max_age=600,
+        )
+        super().__init__(cors=cors, debug=False, enable_validation=True, json_body_deserializer=_json_object)
+        self.exception_handler(Exception)(self._problem)
+
+    def route(self, *args: Any, **kwargs: Any) -> Callable[[F], F]:
+        """Register a route, as Powertools does, but leave its answer alone.
+
+        Handlers return finished responses; Powertools would try to validate and convert what their return
+        annotation says.
+        """
+        register = super().route(*args, **kwargs)
+
+        def bare(function: F) -> F:
+            signature = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
+            function.__signature__ = signature  # type: ignore[attr-defined]
+            return register(function)
+
+        return bare
+
+    def handler(self) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
+        """Return the Lambda handler: this resolver with logging, tracing and metrics around it."""
+
+        @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST)
+        @metrics.log_metrics(capture_cold_start_metric=True)
+        @tracer.capture_lambda_handler(capture_response=False)  # an answer may be megabytes
+        def handle(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+            return self.resolve(event, context)
+
+        return handle
+
+    def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
+        """Answer one API Gateway (REST, v1) proxy event."""
+        started = time.perf_counter()
+        answer = super().resolve(_normalised(event), context)
+        headers = answer.setdefault("multiValueHeaders", {})
+        for name, value in _SECURITY_HEADERS.items():
+            headers.setdefault(name, [value])
+        headers[CORRELATION_HEADER] = [correlation_id(event)]
+        status = int(answer["statusCode"])
+        metrics.add_metric(name=f"Responses{status // 100}xx", unit=MetricUnit.Count, value=1)
+        logger.info(
+            "request",
+            method=event["httpMethod"],
+            resource=event["resource"],
+            status=status,
+            seconds=round(time.perf_counter() - started, 3),
+        )
+        return answer
+
+    @property
+    def tenant(self) -> str:
+        """Owner of everything this request may see, as the authorizer says."""
+        authorizer = self.current_event.raw_event["requestContext"].get("authorizer") or {}
+        return str(authorizer.get("tenant") or DEFAULT_TENANT)
+
+    @property
+    def correlation_id(self) -> str:
+        """The request's correlation id."""
+        return correlation_id(self.current_event.raw_event)
+
+    @property
+    def prefix(self) -> str:
+        """What comes before ``/api`` in the path that the client used: a stage, or a base path mapping."""
+        event = self.current_event.raw_event
+        full = event["requestContext"].get("path") or event["path"]
+        return _split(full, event["resource"])[0]
+
+    @property
+    def base_url(self) -> str:
+        """The URL that the client reached us by, up to the prefix."""
+        event = self.current_event.raw_event
+        headers = self.current_event.headers
+        host = headers.get("host") or event["requestContext"].get("domainName") or "localhost"
+        return f"{headers.get('x-forwarded-proto') or 'https'}://{host}{self.prefix}"
+
+    def poll(self, read: Callable[[], T], done: Callable[[T], bool], wait: float) -> T:
+        """Read until done, at most `wait` seconds and never past the function's own time.
+
+        Parameters
+        ----------
+        read : callable
+            Reads a record consistently; what it raises ends the poll.
+        done : callable
+            Whether there is nothing left to wait for.
+        wait : float
+            Seconds; 0 reads once.
+
+        Returns
+        -------
+        T
+            The last value read, done or not.
+        """
+        margin = 2.0  # for the answer itself
+        remaining = self.lambda_context.get_remaining_time_in_millis() / 1000 - margin
+        deadline = time.monotonic() + min(wait, remaining)
+        pause = 0.2
+        value = read()
+        while not done(value) and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.4, 1.0)
+            value = read()
+        return value
+
+    def _problem(self, error: Exception) -> Response:
+        problem = _as_problem(error, self)
+        if problem.status >= 500:
+            logger.exception("request failed")
+            problem.members.setdefault("correlation_id", self.correlation_id)
+        else:
+            logger.info("problem", status=problem.status, code=problem.code, detail=problem.detail)
+        return Response(
+            status_code=problem.status,
+            content_type="application/problem+json",
+            body=json.dumps(problem.document(), ensure_ascii=False),
+            headers=problem.headers,
+        )
+
+    def _methods(self, path: str) -> list[str]:
+        """The methods that have a route for a path."""
+        routes = [*self._static_routes, *self._dynamic_routes]
+        return sorted({route.method for route in routes if route.rule.match(path)})
+
+
+def correlation_id(event: Mapping[str, Any]) -> str:
+    """Return the id that joins this request's response, logs, messages and records."""
+    return str(event["requestContext"]["requestId"])
+
+
+def identifier(value: str, what: str) -> str:
+    """Pass a well-formed identifier on; anything else cannot name a record.
+
+    Raises
+    ------
+    Problem
+        404, as for one that is not there.
+    """
+    if not _IDENTIFIER.fullmatch(value):
+        raise not_found(what)
+    return value
+
+
+def validate(model: type[B], body: Any) -> B:
+    """Check a body that Powertools did not: the same errors as it raises.
+
+    Raises
+    ------
+    RequestValidationError
+    """
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
+        raise RequestValidationError(found) from error
+
+
+def not_found(what: str) -> Problem:
+    """The 404 problem; `what` is ``audio`` or ``generation``."""
+    return Problem(404, "not_found", f"There is no such {what}.")
+
+
+def gone(what: str) -> Problem:
+    """The 410 problem of a record that retention has removed."""
+    return Problem(410, "expired", f"This {what} has expired and was removed.")
+
+
+def invalid(field: str, detail: str) -> Problem:
+    """The 422 problem that names a field."""
+    return Problem(422, "invalid_parameter", f"{field}: {detail}", field=field)
+
+
+def later(status: int, code: str, detail: str, **members: Any) -> Problem:
+    """A problem that passes by itself: try again after a while."""
+    return Problem(status, code, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}, **members)
+
+
+def reply(status: int, body: contract.Answer, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with a document of the contract."""
+    return Response(status, "application/json", body.json_body(), headers=dict(headers or {}))
+
+
+def redirect(url: str) -> Response:
+    """Send the client to a presigned URL."""
+    return Response(302, body="", headers={"Location": url})
+
+
+def _as_problem(error: Exception, app: Api) -> Problem:
+    """The one table from exceptions to answers."""
+    match error:
+        case Problem():
+            return error
+        case RequestUnsupportedContentType():
+            return Problem(415, "unsupported_media_type", "Send the body as application/json.")
+        case RequestValidationError():
+            return _invalid(error)
+        case NotFoundError():
+            path, method = app.current_event.path, app.current_event.http_method
+            if allowed := app._methods(path):
+                detail = f"{method} is not allowed here, only {', '.join(allowed)}."
+                return Problem(
+                    405, "method_not_allowed", detail, headers={"Allow": ", ".join([*allowed, "OPTIONS"])}
+                )
+            return Problem(404, "not_found", "There is nothing at this path.")
+        case records.NotFound():
+            return gone("record") if error.status == "expired" else not_found("record")
+        case records.IdempotencyMismatch():
+            return Problem(
+                422,
+                "idempotency_mismatch",
+                "This Idempotency-Key was used before with another request.",
+                field="Idempotency-Key",
+            )
+        case records.TooManyWaiting():
+            return Problem(
+                429,
+                "too_many_waiting",
+                f"{records.MAX_WAITING} generations wait for this audio already.",
+                headers={"Retry-After": "15"},
+            )
+        case records.Conflict():
+            return later(409, "conflict", "The record changed under this request; try again.")
+    return Problem(500, "internal_error", "Something went wrong on our side.")
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    errors = []
+    for found in error.errors():
+        field = ".".join(str(part) for part in found["loc"][1:]) or "body"
+        unknown = found["type"] == "extra_forbidden"
+        errors.append({"field": field, "detail": "Unknown field" if unknown else found["msg"]})
+    first = errors[0]
+    return Problem(
+        422, "invalid_parameter", f"{first['field']}: {first['detail']}", field=first["field"], errors=errors
+    )
+
+
+def _split(path: str, resource: str) -> tuple[str, str]:
+    """Split a path before the segments that belong to the API's resource.
+
+    Examples
+    --------
+    >>> _split("/Prod/api/audio/X/", "/api/audio/{audio_id}")
+    ('/Prod', '/api/audio/X')
+    >>> _split("/", "/")
+    ('', '/')
+    """
+    segments = path.strip("/").split("/") if path.strip("/") else []
+    count = len([part for part in resource.split("/") if part])
+    before, own = segments[: len(segments) - count], segments[len(segments) - count :]
+    return "".join(f"/{part}" for part in before), "/" + "/".join(own)
+
+
+def _normalised(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Make what clients and gateways vary uniform.
+
+    - A base path mapping of a custom domain is part of `path`: routes do not know it.
+    - Only multipart bodies are not JSON here, whatever the client calls them (`curl -d` says form).
+    - With every media type declared binary, JSON arrives in base64 as well. What does not decode is left as
+      it is: that is not a JSON object either.
+    """
+    copy = {**event, "path": _split(event["path"], event["resource"])[1]}
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    if headers.get("content-type", "").strip().lower().startswith("multipart/"):
+        return copy
+    json_type = "application/json"
+    for name in ("headers", "multiValueHeaders"):
+        kept = {k: v for k, v in (event.get(name) or {}).items() if k.lower() != "content-type"}
+        copy[name] = kept | {"content-type": json_type if name == "headers" else [json_type]}
+    if event.get("isBase64Encoded") and event.get("body"):
+        try:
+            copy["body"] = base64.b64decode(event["body"], validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            copy["body"] = event["body"]
+        copy["isBase64Encoded"] = False
+    return copy
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        body = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, "invalid_body", f"The body is not valid JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise Problem(400, "invalid_body", "The body must be a JSON object.")
+    return body
+
+
+# -- documentation -----------------------------------------------------------------------------------------
+
+_PROBLEMS = {
+    400: ("The body cannot be read.", "invalid_body", "The body must be a JSON object."),
+    404: ("There is no such record, or it is somebody else's.", "not_found", "There is no such audio."),
+    405: ("Another method is needed.", "method_not_allowed", "PUT is not allowed here, only GET."),
+    409: ("The record's state does not allow this (yet).", "not_finished", "The generation is running."),
+    410: ("It has expired.", "expired", "This generation has expired and was removed."),
+    413: ("The file is too large.", "too_large", "The file is larger than 4500000 bytes."),
+    415: ("The type is not supported.", "unsupported_media_type", "text/html is not audio."),
+    422: (
+        "A field is unknown, missing or out of range.",
+        "invalid_parameter",
+        "duration: Input should be less than or equal to 300",
+    ),
+    429: ("Too many requests.", "too_many_waiting", "50 generations wait for this audio already."),
+    500: ("Something went wrong.", "internal_error", "Something went wrong on our side."),
+    503: ("Not able to answer now.", "unavailable", "The table cannot be reached."),
+}
+
+HEADER = {"schema": {"type": "string"}}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+
+
+def answers(*problems: int, **successes: dict[str, Any]) -> dict[int, Any]:
+    """Document a route's responses.
+
+    Parameters
+    ----------
+    *problems : int
+        Statuses answered with a problem document; 500 always is.
+    **successes : dict
+        OpenAPI response objects by status, such as ``_200=document(contract.Health, "Well.")``.
+    """
+    documented: dict[int, Any] = {int(status.lstrip("_")): found for status, found in successes.items()}
+    for status in (*problems, 500):
+        description, code, detail = _PROBLEMS[status]
+        example = Problem(status, code, detail).document() | ({"field": "duration"} if status == 422 else {})
+        documented[status] = {
+            "description": description,
+            "content": {
+                "application/problem+json": {
+                    "model": contract.Problem,
+                    "examples": {code: {"value": example}},
+                }
+            },
+        }
+        if status in {409, 429, 503}:
+            documented[status]["headers"] = _RETRY_AFTER
+    return documented
+
+
+def document(
+    model: type[contract.Answer], description: str, *, headers: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Document a JSON response."""
+    found: dict[str, Any] = {"description": description, "content": {"application/json": {"model": model}}}
+    return found | ({"headers": dict(headers)} if headers else {})
+
+
+def empty(description: str, *headers: str) -> dict[str, Any]:
+    """Document a response without a body."""
+    return {"description": description, "headers": dict.fromkeys(headers, HEADER)}
+
+
+def binary(description: str, *content_types: str) -> dict[str, Any]:
+    """Document an audio response."""
+    content = {name: {"schema": {"type": "string", "format": "binary"}} for name in content_types}
+    return {"description": description, "content": content, "headers": {"Content-Disposition": HEADER}}
