@@ -41,7 +41,8 @@ RESEND_SECONDS = 120
 """A record that should have a message in a queue is sent again after this long without one being taken."""
 RESEND_LIMIT_SECONDS = 3600
 """The interval doubles up to this, so that a long backlog is not flooded with copies of itself."""
-UPLOAD_GRACE_SECONDS = 60
+UPLOAD_GRACE_SECONDS = 3600
+"""S3 checks the expiry when an upload starts: 200 MB on a slow line takes its time after that."""
 TOMBSTONE_SECONDS = 14 * 24 * 3600
 """Longer than any queue keeps a message, so that no late event can bring a deleted record back."""
 IDEMPOTENCY_SECONDS = 24 * 3600
