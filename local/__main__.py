@@ -1,0 +1,33 @@
+"""`python -m local COMMAND`: everything that runs this backend without AWS."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "serve": "the whole backend on this machine, in the foreground",
+    "demo": "one track in, new music out, and a picture of both",
+    "sam": "the same in real Lambda containers (Docker)",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m local",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"  {name:6} {help_text}" for name, help_text in COMMANDS.items()),
+    )
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see COMMAND --help")
+    given = parser.parse_args(argv)
+    # Imported late: no command waits for what another one needs.
+    return int(import_module(f"local.{given.command}").main(given.arguments) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,171 @@
+"""The AWS endpoint of the local stack: moto, and in front of it what moto leaves out.
+
+- Presigned URLs and POST forms are checked; anonymous requests are refused, as the private bucket would.
+- A browser gets the answers that the bucket's CORS rules give it.
+- `QueryVectors` of S3 Vectors is answered.
+- DynamoDB requests, and S3 writes under a condition, run one at a time: moto checks and then writes without a
+  lock, so that two racing writes could both win.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import threading
+import uuid
+from collections.abc import Iterable
+from typing import Any
+from xml.sax.saxutils import escape
+
+from werkzeug.wrappers import Request, Response
+
+from local.aws import cors, presigned, vectors
+
+# Before moto is imported: else it allows every origin everything.
+os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+
+class Front:
+    """The WSGI application of the local AWS.
+
+    Parameters
+    ----------
+    account : str
+        Account that everything belongs to.
+    """
+
+    def __init__(self, account: str) -> None:
+        self.cors_rules: dict[str, list[dict[str, Any]]] = {}
+        """CORS rules by bucket name."""
+        self._account = account
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._dynamodb, self._conditional_put = threading.Lock(), threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer one request."""
+        request = Request(environ)
+        return self._answer(request)(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        scope = re.search(
+            r"Credential=[^/]+/\d+/[^/]+/([a-z0-9-]+)/", request.headers.get("Authorization", "")
+        )
+        service = scope[1] if scope else "s3"
+        if service == "s3":
+            return self._s3(request, signed=scope is not None)
+        if service == "s3vectors" and request.path == "/QueryVectors":
+            return self._query_vectors(request)
+        if service == "dynamodb":
+            _read_body(request.environ)  # or the lock would wait for the network
+            with self._dynamodb:
+                return self._forward(request)
+        return self._forward(request)
+
+    def _s3(self, request: Request, *, signed: bool) -> Response:
+        bucket = request.path.lstrip("/").partition("/")[0]
+        origin, method = request.headers.get("Origin"), request.method
+        preflight = method == "OPTIONS"
+        try:
+            if preflight:
+                method = request.headers.get("Access-Control-Request-Method", "")
+                asked = request.headers.get("Access-Control-Request-Headers", "")
+                names = [name.strip() for name in asked.split(",") if name.strip()]
+                allowed = cors.response_headers(self.cors_rules.get(bucket, []), origin or "", method, names)
+                if allowed is None:
+                    message = "CORSResponse: This CORS request is not allowed."
+                    raise presigned.S3Error(403, "AccessForbidden", message)
+                return Response(status=200, headers=allowed)
+            response = self._s3_answer(request, bucket, signed=signed)
+        except presigned.S3Error as error:
+            response = _s3_error(error)
+        if origin and not preflight:
+            response.headers.extend(
+                cors.response_headers(self.cors_rules.get(bucket, []), origin, method) or {}
+            )
+        return response
+
+    def _s3_answer(self, request: Request, bucket: str, *, signed: bool) -> Response:
+        if signed:
+            if _is_conditional_put(request):
+                _read_body(request.environ)
+                with self._conditional_put:
+                    return self._forward(request)
+            return self._forward(request)
+        if "X-Amz-Signature" in request.args:
+            presigned.check_url(request)
+            return self._forward(request)
+        if request.method == "POST" and request.path.strip("/") == bucket:
+            return self._post(request, bucket)
+        raise presigned.S3Error(403, "AccessDenied", "Access Denied")
+
+    def _post(self, request: Request, bucket: str) -> Response:
+        """Store the file of a presigned POST form."""
+        form = presigned.read_form(request)
+        with form.file:
+            presigned.check_form(form, bucket)
+            key = form.fields["key"]
+            environ = {
+                **{name: value for name, value in request.environ.items() if not name.startswith("HTTP_")},
+                "HTTP_HOST": request.host,
+                "REQUEST_METHOD": "PUT",
+                "PATH_INFO": f"/{bucket}/{key}".encode().decode("latin-1"),
+                "RAW_URI": f"/{bucket}/{key}",
+                "REQUEST_URI": f"/{bucket}/{key}",
+                "CONTENT_LENGTH": str(form.size),
+                "CONTENT_TYPE": form.fields.get("content-type", "binary/octet-stream"),
+                "wsgi.input": form.file,
+            }
+            for name, value in presigned.put_headers(form).items():
+                if name != "content-type":
+                    environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
+            stored = Response.from_app(self._moto, environ, buffered=True)
+        if stored.status_code != 200:
+            return stored
+        etag, location = stored.headers["ETag"], f"{request.host_url}{bucket}/{key}"
+        headers = {"ETag": etag, "Location": location}
+        if form.fields.get("success_action_status") != "201":
+            return Response(status=int(form.fields.get("success_action_status", 204)), headers=headers)
+        members = _xml(Location=location, Bucket=bucket, Key=key, ETag=etag)
+        return Response(
+            f"<PostResponse>{members}</PostResponse>", 201, headers, content_type="application/xml"
+        )
+
+    def _query_vectors(self, request: Request) -> Response:
+        try:
+            answer = vectors.query_vectors(json.loads(request.get_data()), account=self._account)
+            return Response(json.dumps(answer), content_type="application/json")
+        except vectors.QueryError as error:
+            return Response(
+                json.dumps({"message": error.message}),
+                error.status,
+                {"x-amzn-ErrorType": error.code},
+                content_type="application/json",
+            )
+
+    def _forward(self, request: Request) -> Response:
+        return Response.from_app(self._moto, request.environ, buffered=True)
+
+
+def _is_conditional_put(request: Request) -> bool:
+    names = ("If-None-Match", "If-Match")
+    return request.method == "PUT" and any(name in request.headers for name in names)
+
+
+def _s3_error(error: presigned.S3Error) -> Response:
+    request_id = uuid.uuid4().hex[:16].upper()
+    members = _xml(Code=error.code, Message=error.message, **error.details, RequestId=request_id)
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{members}</Error>'
+    return Response(body, error.status, {"x-amz-request-id": request_id}, content_type="application/xml")
+
+
+def _xml(**members: object) -> str:
+    return "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in members.items())
+
+
+def _read_body(environ: dict[str, Any]) -> None:
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))

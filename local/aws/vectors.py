@@ -1,0 +1,122 @@
+"""`QueryVectors` of S3 Vectors, exact, over the vectors that moto keeps (moto does not implement it)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from moto.s3vectors.exceptions import IndexNotFound
+from moto.s3vectors.models import Index, Vector, s3vectors_backends
+
+MAX_TOP_K = 100
+
+
+class QueryError(Exception):
+    """An error that S3 Vectors answers with: HTTP status, exception name, message."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+def query_vectors(request: Mapping[str, Any], *, account: str) -> dict[str, Any]:
+    """Answer a `QueryVectors` request.
+
+    Parameters
+    ----------
+    request : mapping
+        Body of the request: ``topK``, ``queryVector.float32``, ``filter`` and what to return.
+    account : str
+        The account that the index belongs to.
+
+    Returns
+    -------
+    dict
+        Body of the answer: the `topK` nearest by cosine distance (1 - cosine), nearest first.
+
+    Raises
+    ------
+    QueryError
+        When the index does not exist or the request is not valid.
+    """
+    index = _index(request, account)
+    top_k = request.get("topK")
+    if not isinstance(top_k, int) or not 1 <= top_k <= MAX_TOP_K:
+        raise QueryError(400, "ValidationException", f"topK must be 1 to {MAX_TOP_K}")
+    query = np.asarray(request["queryVector"]["float32"], dtype=np.float32).astype(np.float64)
+    if query.shape != (index.dimension,) or not np.all(np.isfinite(query)) or not query.any():
+        message = f"Query vector must hold {index.dimension} finite numbers that are not all zero"
+        raise QueryError(400, "ValidationException", message)
+    wanted = request.get("filter")
+    found = [v for v in list(index.vectors.values()) if wanted is None or fits(wanted, v.metadata or {})]
+    distances = _cosine_distances(query, found)
+    order = np.argsort(distances, kind="stable")[:top_k]
+    return {
+        "distanceMetric": "cosine",
+        "vectors": [_answer(found[i], float(distances[i]), request) for i in order],
+    }
+
+
+def fits(wanted: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    """Tell whether metadata fits a filter.
+
+    Examples
+    --------
+    >>> fits({"$and": [{"tenant": {"$eq": "a"}}, {"id": {"$ne": "x"}}]}, {"tenant": "a", "id": "y"})
+    True
+    """
+    return all(_clause(name, value, metadata) for name, value in wanted.items())
+
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "$eq": lambda value, other: value == other,
+    "$ne": lambda value, other: value != other,
+    "$gt": lambda value, other: value is not None and value > other,
+    "$gte": lambda value, other: value is not None and value >= other,
+    "$lt": lambda value, other: value is not None and value < other,
+    "$lte": lambda value, other: value is not None and value <= other,
+    "$in": lambda value, other: value in other,
+    "$nin": lambda value, other: value not in other,
+    "$exists": lambda value, other: (value is not None) == other,
+}
+
+
+def _clause(name: str, value: Any, metadata: Mapping[str, Any]) -> bool:
+    if name == "$and":
+        return all(fits(item, metadata) for item in value)
+    if name == "$or":
+        return any(fits(item, metadata) for item in value)
+    if not isinstance(value, Mapping):
+        return bool(metadata.get(name) == value)
+    for operator, other in value.items():
+        if operator not in _COMPARE:
+            raise QueryError(400, "ValidationException", f"Invalid filter operator {operator}")
+        if not _COMPARE[operator](metadata.get(name), other):
+            return False
+    return True
+
+
+def _index(request: Mapping[str, Any], account: str) -> Index:
+    names = (request.get("vectorBucketName", ""), request.get("indexName", ""), request.get("indexArn", ""))
+    try:
+        return s3vectors_backends[account]["aws"].get_index(*names)
+    except IndexNotFound as error:
+        raise QueryError(404, "NotFoundException", "The specified index could not be found") from error
+
+
+def _cosine_distances(query: np.ndarray, vectors: list[Vector]) -> np.ndarray:
+    if not vectors:
+        return np.zeros(0)
+    matrix = np.array([v.data["float32"] for v in vectors], dtype=np.float32).astype(np.float64)
+    norms = np.linalg.norm(matrix, axis=1) * np.linalg.norm(query)
+    return 1.0 - (matrix @ query) / np.where(norms > 0, norms, 1.0)
+
+
+def _answer(vector: Vector, distance: float, request: Mapping[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"key": vector.key}
+    if request.get("returnDistance"):
+        answer["distance"] = distance
+    if request.get("returnMetadata"):
+        answer["metadata"] = vector.metadata or {}
+    return answer

@@ -1,0 +1,375 @@
+"""Pools of worker processes: one pool for each function, one process for each invocation at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from local import template
+from local.aws.signature import ACCESS_KEY, SECRET_KEY
+from local.invoke import MAX_PAYLOAD_BYTES, InvocationError
+from local.logs import Log
+from local.template import Deployment, Function
+
+LAYERS = template.ROOT / "layers"
+INIT_SECONDS = 60.0
+"""For loading a handler. Lambda allows 10 s; a busy laptop may need more."""
+GROWTH = 4
+"""How far a pool may grow when every process is busy, for instance with long polls."""
+
+
+class StartError(Exception):
+    """A function's handler cannot be loaded."""
+
+
+class Process:
+    """One process of a function.
+
+    Parameters
+    ----------
+    function : Function
+        What to run.
+    environment : mapping
+        All of its environment.
+    log : Log
+        Takes what it prints.
+    niceness : int
+        Added to the priority of this process.
+    """
+
+    def __init__(self, function: Function, environment: Mapping[str, str], log: Log, niceness: int) -> None:
+        self._function = function
+        requests, self._requests = os.pipe()
+        self._answers, answers = os.pipe()
+        worker = str(Path(__file__).with_name("worker.py"))
+        command = [sys.executable, "-P", worker, function.handler, str(requests), str(answers)]
+        if niceness:
+            command = ["nice", "-n", str(niceness), *command]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                env=dict(environment),
+                cwd=environment["TMPDIR"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(requests, answers),
+                start_new_session=True,  # Ctrl-C is for the parent, which ends its children
+            )
+        finally:
+            os.close(requests)
+            os.close(answers)
+        self._poll = select.poll()
+        self._poll.register(self._answers, select.POLLIN)
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+        threading.Thread(target=self._follow, args=(log,), daemon=True).start()
+
+    def wait_until_loaded(self) -> None:
+        """Wait for the handler.
+
+        Raises
+        ------
+        InvocationError
+            When it cannot be loaded.
+        """
+        self._receive(
+            time.monotonic() + INIT_SECONDS, "Runtime.InitTimeout", f"not loaded in {INIT_SECONDS:.0f} s"
+        )
+
+    def invoke(self, event: bytes) -> Any:
+        """Send an event (JSON) and wait for the answer; kills the process at the function's timeout."""
+        seconds, request_id = self._function.timeout, str(uuid.uuid4())
+        arn = f"arn:aws:lambda:{template.REGION}:{template.ACCOUNT}:function:{self._function.name}"
+        head = json.dumps({"seconds": seconds, "request_id": request_id, "arn": arn})[:-1]
+        data = f'{head}, "event": '.encode() + event + b"}"
+        deadline = time.monotonic() + seconds
+        self._send(len(data).to_bytes(4, "big") + data)
+        message = f"{request_id} Task timed out after {seconds:.2f} seconds"
+        return self._receive(deadline, "Sandbox.Timedout", message)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take another event."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it and whatever it started; an invocation under way fails."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def close(self) -> None:
+        """End it and close its pipes. Only for whoever could otherwise invoke it."""
+        self.kill()
+        os.close(self._requests)
+        os.close(self._answers)
+
+    def _follow(self, log: Log) -> None:
+        with self._output:
+            log.follow(self._function.label, self._output)
+
+    def _send(self, data: bytes) -> None:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._requests, view) :]
+        except BrokenPipeError as error:
+            raise self._ended() from error
+
+    def _receive(self, deadline: float, kind: str, message: str) -> Any:
+        try:
+            length = int.from_bytes(self._read(4, deadline), "big")
+            answer = json.loads(self._read(length, deadline))
+        except TimeoutError as error:
+            self.kill()
+            raise InvocationError(kind, message) from error
+        if "error" in answer:
+            raise InvocationError(answer["error"]["errorType"], answer["error"]["errorMessage"])
+        return answer["result"]
+
+    def _read(self, count: int, deadline: float) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TimeoutError
+            piece = os.read(self._answers, min(count - len(data), 1 << 20))
+            if not piece:
+                raise self._ended()
+            data += piece
+        return bytes(data)
+
+    def _ended(self) -> InvocationError:
+        self.kill()
+        return InvocationError(
+            "Runtime.ExitError", f"the process ended with status {self._process.returncode}"
+        )
+
+
+class Pool:
+    """The processes of one function.
+
+    Parameters
+    ----------
+    function, environment, log, niceness
+        See `Process`.
+    size : int
+        Processes that are kept ready.
+    limit : int
+        Processes at most, when all are busy.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        environment: Mapping[str, str],
+        log: Log,
+        *,
+        size: int,
+        limit: int,
+        niceness: int = 0,
+    ) -> None:
+        self._function, self._environment, self._log, self._niceness = function, environment, log, niceness
+        self._size, self._limit = size, limit
+        self._processes: set[Process] = set()
+        self._idle: list[Process] = []
+        self._closed = False
+        self._change = threading.Condition()
+
+    def start(self) -> None:
+        """Start the first process and wait for it; the others follow in the background.
+
+        Raises
+        ------
+        StartError
+            When the handler cannot be loaded.
+        """
+        try:
+            self._give_back(self._take())
+        except InvocationError as error:
+            raise StartError(f"{self._function.label} cannot be loaded: {error}") from error
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def invoke(self, event: Any) -> Any:
+        """Invoke the function in a process that is free."""
+        data = json.dumps(event).encode()
+        if len(data) > MAX_PAYLOAD_BYTES:
+            message = f"{len(data)} byte payload is too large for the RequestResponse invocation type"
+            raise InvocationError("RequestEntityTooLargeException", message)
+        process = self._take()
+        try:
+            answer = process.invoke(data)
+        finally:
+            self._give_back(process)
+        if len(json.dumps(answer)) > MAX_PAYLOAD_BYTES:
+            message = (
+                f"Response payload size exceeded maximum allowed payload size ({MAX_PAYLOAD_BYTES} bytes)."
+            )
+            raise InvocationError("Function.ResponseSizeTooLarge", message)
+        return answer
+
+    def close(self) -> None:
+        """End every process, busy or not."""
+        with self._change:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            busy = self._processes.difference(idle)
+            self._change.notify_all()
+        for process in idle:
+            self._discard(process)
+        for process in busy:
+            process.kill()  # and whoever waits for it discards it
+
+    def _take(self) -> Process:
+        with self._change:
+            while True:
+                if self._closed:
+                    raise InvocationError("Runtime.Unavailable", "the local stack is ending")
+                if self._idle:
+                    return self._idle.pop()
+                if len(self._processes) < self._limit:
+                    process = self._new()
+                    break
+                self._change.wait()
+        return self._loaded(process)
+
+    def _new(self) -> Process:
+        process = Process(self._function, self._environment, self._log, self._niceness)
+        self._processes.add(process)
+        return process
+
+    def _loaded(self, process: Process) -> Process:
+        try:
+            process.wait_until_loaded()
+        except BaseException:
+            self._discard(process)
+            raise
+        return process
+
+    def _give_back(self, process: Process) -> None:
+        with self._change:
+            if process.alive and not self._closed:
+                self._idle.append(process)
+                self._change.notify()
+                return
+        self._discard(process)
+
+    def _discard(self, process: Process) -> None:
+        process.close()
+        with self._change:
+            self._processes.discard(process)
+            self._change.notify()
+
+    def _fill(self) -> None:
+        while True:
+            with self._change:
+                if self._closed or len(self._processes) >= self._size:
+                    return
+                process = self._new()
+            try:
+                self._give_back(self._loaded(process))
+            except InvocationError:
+                return
+
+
+class ProcessPools:
+    """Invokes the functions of a deployment in local processes.
+
+    Parameters
+    ----------
+    deployment : Deployment
+        The functions and their environment.
+    endpoint_url : str
+        The local AWS.
+    log : Log
+        Takes what handlers print.
+    http_workers : int
+        Processes kept ready for every function behind the API.
+    workers : int
+        Processes of every other function; they run at low priority.
+    """
+
+    def __init__(
+        self, deployment: Deployment, endpoint_url: str, log: Log, *, http_workers: int = 4, workers: int = 1
+    ) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="music-local-"))
+        behind_api = {route.function for route in deployment.routes}
+        self._pools = {}
+        for name, function in deployment.functions.items():
+            environment = _environment(function, endpoint_url, self._folder)
+            if name in behind_api:
+                pool = Pool(function, environment, log, size=http_workers, limit=GROWTH * http_workers)
+            else:
+                pool = Pool(function, environment, log, size=workers, limit=workers, niceness=10)
+            self._pools[name] = pool
+
+    def start(self) -> None:
+        """Start the first process of every pool, all at once, and wait for them.
+
+        Raises
+        ------
+        StartError
+            When a handler cannot be loaded.
+        """
+        errors: list[StartError] = []
+
+        def start(pool: Pool) -> None:
+            try:
+                pool.start()
+            except StartError as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=start, args=(pool,), daemon=True) for pool in self._pools.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise StartError("; ".join(str(error) for error in errors))
+
+    def invoke(self, function: str, event: Any) -> Any:
+        """Invoke a function and wait for its answer."""
+        return self._pools[function].invoke(event)
+
+    def close(self) -> None:
+        """End every process."""
+        for pool in self._pools.values():
+            pool.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _environment(function: Function, endpoint_url: str, folder: Path) -> dict[str, str]:
+    """All that a function finds in its environment: the template's, and what Lambda and the SDK need."""
+    temporary = folder / function.label
+    temporary.mkdir(exist_ok=True)
+    return {
+        **function.environment,
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_REGION": template.REGION,
+        "AWS_DEFAULT_REGION": template.REGION,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "HOME": str(temporary),
+        "TMPDIR": str(temporary),
+        "PATH": os.environ.get("PATH", os.defpath),
+        "PYTHONPATH": f"{function.folder}{os.pathsep}{LAYERS}",
+        "PYTHONUNBUFFERED": "1",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+    }

@@ -1,0 +1,207 @@
+"""The local stack: the local AWS with everything that the template declares, triggers, and the API.
+
+`Stack` lives in this process. `StackProcess` is the same stack in a process of its own, for tests: moto keeps
+its state in module globals, where a test that mocks AWS would wipe it.
+
+Examples
+--------
+>>> with StackProcess() as stack:                                               # doctest: +SKIP
+...     urllib.request.urlopen(f"{stack.api_url}/api/health").status
+200
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from local.aws.front import Front
+from local.aws.provision import provision
+from local.gateway import Gateway
+from local.invoke import Invoker
+from local.logs import Log
+from local.pool import ProcessPools
+from local.serving import HttpServer
+from local.template import ACCOUNT, ROOT, TEMPLATE, Deployment, load
+from local.triggers import Triggers
+
+START_SECONDS = 120.0
+
+
+class Stack:
+    """The local AWS and what the template declares in it; then triggers and the API, as wanted.
+
+    Parameters
+    ----------
+    host : str
+        Address that everything listens on.
+    aws_port : int
+        Port of the local AWS; 0 takes a free one.
+    parameters : mapping, optional
+        Template parameters.
+    template : Path
+        The template.
+    log : Log, optional
+        Takes what happens.
+
+    Attributes
+    ----------
+    endpoint_url : str
+        The local AWS.
+    api_url : str
+        The API; empty until `start_api`.
+    deployment : Deployment
+        What the template declares, functions with their environment included.
+
+    Examples
+    --------
+    Everything in containers: start the AWS, give the functions' environment to `sam local start-lambda`, let
+    the triggers invoke through it.
+
+    >>> with Stack(host=bridge_address) as stack:                              # doctest: +SKIP
+    ...     stack.start_triggers(LambdaEndpoint("http://127.0.0.1:3001"))
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        aws_port: int = 0,
+        parameters: Mapping[str, str] | None = None,
+        template: Path = TEMPLATE,
+        log: Log | None = None,
+    ) -> None:
+        self._host, self._log = host, log or Log()
+        self._front = Front(ACCOUNT)
+        self._aws = HttpServer(host, aws_port, self._front)
+        self.endpoint_url, self.api_url = self._aws.url, ""
+        self._closing: list[Triggers | Gateway | HttpServer | Invoker] = []
+        try:
+            self.deployment: Deployment = load(self.endpoint_url, path=template, parameters=parameters)
+        except BaseException:
+            self._aws.close()
+            raise
+
+    def start(self) -> None:
+        """Start the local AWS and create what the template declares."""
+        self._aws.start()
+        self._front.cors_rules = {bucket.name: bucket.cors for bucket in self.deployment.buckets}
+        provision(self.deployment, self.endpoint_url)
+
+    def process_pools(self, *, http_workers: int = 4, workers: int = 1) -> ProcessPools:
+        """Start local processes for the functions, and return what invokes them."""
+        pools = ProcessPools(
+            self.deployment, self.endpoint_url, self._log, http_workers=http_workers, workers=workers
+        )
+        self._closing.append(pools)
+        pools.start()
+        return pools
+
+    def start_triggers(self, invoker: Invoker, *, pollers: int = 1) -> None:
+        """Let queues and schedules invoke functions."""
+        triggers = Triggers(self.deployment, self.endpoint_url, invoker, self._log, pollers=pollers)
+        self._closing.append(triggers)
+        triggers.start()
+
+    def start_api(self, invoker: Invoker, port: int = 0) -> None:
+        """Serve the API; port 0 takes a free one."""
+        gateway = Gateway(self.deployment, invoker, self._log)
+        server = HttpServer(self._host, port, gateway)
+        self._closing += [gateway, server]
+        server.start()
+        self.api_url = server.url
+
+    def close(self) -> None:
+        """End everything, the newest first."""
+        while self._closing:
+            self._closing.pop().close()
+        self._aws.close()
+
+    def __enter__(self) -> Stack:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class StackProcess:
+    """`python -m local serve` on free ports, from `with` to the end of its block.
+
+    Parameters
+    ----------
+    arguments : str
+        Further arguments, such as ``"--profile", "builtin"``.
+
+    Attributes
+    ----------
+    api_url, endpoint_url : str
+        Where the API and the local AWS answer.
+    log_path : Path
+        File with everything that it prints.
+
+    Raises
+    ------
+    RuntimeError
+        On entry, with what it printed, when it does not get ready.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+        self.api_url = self.endpoint_url = ""
+        self.log_path = Path()
+
+    def __enter__(self) -> StackProcess:
+        self._log = tempfile.NamedTemporaryFile(prefix="music-local-", suffix=".log", delete=False)
+        self.log_path = Path(self._log.name)
+        command = [sys.executable, "-m", "local", "serve", "--port", "0"]
+        ready, write_ready = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [*command, "--ready-fd", str(write_ready), *self._arguments],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[write_ready],
+            )
+        finally:
+            os.close(write_ready)
+        with os.fdopen(ready) as lines:
+            match = re.fullmatch(r"(\S+) (\S+)\n", lines.readline())
+        if not match:
+            self.close()
+            raise RuntimeError(f"the local stack did not start:\n{self.log_path.read_text()}")
+        self.api_url, self.endpoint_url = match.groups()
+        return self
+
+    def close(self) -> int:
+        """End it as Ctrl-C would, and return its exit status."""
+        assert self._process is not None
+        assert self._log is not None
+        self._process.send_signal(signal.SIGINT)
+        try:
+            status = self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        self._log.close()
+        return status
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        self.log_path.unlink(missing_ok=True)
