@@ -1,7 +1,7 @@
 """Profiles: named, consistent sets of an embedder and a generator.
 
-A profile is always named explicitly; nothing here falls back from one to another. Importing this module is cheap
-(the standard library alone): what a profile can do is declared as plain data, and `load` imports its models.
+A profile is always named explicitly; nothing here falls back from one to another. Importing this module is
+cheap (the standard library alone): what a profile can do is plain data, and `load` imports its models.
 
 Examples
 --------

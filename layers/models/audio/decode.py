@@ -61,6 +61,17 @@ _STEREO = {
     "FLC": (1.0, 0.0), "FRC": (0.0, 1.0), "DL": (1.0, 0.0), "DR": (0.0, 1.0),
 }  # fmt: skip
 
+# FFmpeg's order of loudspeaker positions where a file names none.
+_USUAL = {
+    2: ("FL", "FR"),
+    3: ("FL", "FR", "LFE"),
+    4: ("FL", "FR", "FC", "BC"),
+    5: ("FL", "FR", "FC", "BL", "BR"),
+    6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
+    7: ("FL", "FR", "FC", "LFE", "BC", "SL", "SR"),
+    8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
+}
+
 
 def stream(
     path: str | Path,
@@ -284,5 +295,7 @@ def _mix(block: np.ndarray, positions: tuple[str, ...], channels: int) -> np.nda
         return np.repeat(block, channels, axis=0)
     if channels != 2:
         raise AudioError("undecodable", "the number of channels changes within the file")
-    gains = np.array([_STEREO.get(position, (0.5, 0.5)) for position in positions], dtype=np.float32).T
+    if not set(positions) <= set(_STEREO):  # wav files often do not tell
+        positions = _USUAL[len(positions)]
+    gains = np.array([_STEREO[position] for position in positions], dtype=np.float32).T
     return (gains / gains.sum(axis=1).max()) @ block
