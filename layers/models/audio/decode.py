@@ -61,10 +61,10 @@ _STEREO = {
     "FLC": (1.0, 0.0), "FRC": (0.0, 1.0), "DL": (1.0, 0.0), "DR": (0.0, 1.0),
 }  # fmt: skip
 
-# FFmpeg's order of loudspeaker positions where a file names none.
+# Loudspeaker positions where a file names none: the usual order for that many channels.
 _USUAL = {
     2: ("FL", "FR"),
-    3: ("FL", "FR", "LFE"),
+    3: ("FL", "FR", "FC"),
     4: ("FL", "FR", "FC", "BC"),
     5: ("FL", "FR", "FC", "BL", "BR"),
     6: ("FL", "FR", "FC", "LFE", "BL", "BR"),

@@ -58,7 +58,7 @@ def encode(
     Parameters
     ----------
     audio : np.ndarray [shape=(channels, n)]
-        float32, one or two channels, at least one sample. Values beyond full scale are clipped in wav and flac.
+        float32, one or two channels, at least one sample. wav and flac clip what is beyond full scale.
     rate : int
         Hz; mp3 knows 8, 11.025, 12, 16, 22.05, 24, 32, 44.1 and 48 kHz only.
     format : {"wav", "flac", "mp3", "ogg"}

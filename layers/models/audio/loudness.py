@@ -20,12 +20,12 @@ _HALF_TAPS = 12
 _ROW = 32
 _CHUNK = _ROW << 10
 
-# Weights by number of channels, in FFmpeg's default order for that number: 1.41 for surrounds at 60 to 120
-# degrees, none for the low frequency channel.
+# Weights by number of channels, in their usual order: 1.41 for surrounds at 60 to 120 degrees, none for the
+# low frequency channel of 5.1, 6.1 and 7.1.
 _WEIGHTS = {
     1: (1.0,),
     2: (1.0, 1.0),
-    3: (1.0, 1.0, 0.0),
+    3: (1.0, 1.0, 1.0),
     4: (1.0, 1.0, 1.0, 1.0),
     5: (1.0, 1.0, 1.0, 1.41, 1.41),
     6: (1.0, 1.0, 1.0, 0.0, 1.41, 1.41),
