@@ -52,7 +52,7 @@ class HttpServer:
         self.host, self.port = host, self._server.port
         self._server.daemon_threads = True  # type: ignore[attr-defined]
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name=f"http-{self.port}", daemon=True
+            target=self._server.serve_forever, args=(0.1,), name=f"http-{self.port}", daemon=True
         )
 
     @property

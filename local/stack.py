@@ -60,6 +60,8 @@ class Stack:
         The API; empty until `start_api`.
     deployment : Deployment
         What the template declares, functions with their environment included.
+    log : Log
+        Takes what happens.
 
     Examples
     --------
@@ -79,7 +81,7 @@ class Stack:
         template: Path = TEMPLATE,
         log: Log | None = None,
     ) -> None:
-        self._host, self._log = host, log or Log()
+        self._host, self.log = host, log or Log()
         self._front = Front(ACCOUNT)
         self._aws = HttpServer(host, aws_port, self._front)
         self.endpoint_url, self.api_url = self._aws.url, ""
@@ -99,7 +101,7 @@ class Stack:
     def process_pools(self, *, http_workers: int = 4, workers: int = 1) -> ProcessPools:
         """Start local processes for the functions, and return what invokes them."""
         pools = ProcessPools(
-            self.deployment, self.endpoint_url, self._log, http_workers=http_workers, workers=workers
+            self.deployment, self.endpoint_url, self.log, http_workers=http_workers, workers=workers
         )
         self._closing.append(pools)
         pools.start()
@@ -107,13 +109,13 @@ class Stack:
 
     def start_triggers(self, invoker: Invoker, *, pollers: int = 1) -> None:
         """Let queues and schedules invoke functions."""
-        triggers = Triggers(self.deployment, self.endpoint_url, invoker, self._log, pollers=pollers)
+        triggers = Triggers(self.deployment, self.endpoint_url, invoker, self.log, pollers=pollers)
         self._closing.append(triggers)
         triggers.start()
 
     def start_api(self, invoker: Invoker, port: int = 0) -> None:
         """Serve the API; port 0 takes a free one."""
-        gateway = Gateway(self.deployment, invoker, self._log)
+        gateway = Gateway(self.deployment, invoker, self.log)
         server = HttpServer(self._host, port, gateway)
         self._closing += [gateway, server]
         server.start()
@@ -159,13 +161,13 @@ class StackProcess:
     def __init__(self, *arguments: str) -> None:
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
+        self._output: IO[bytes] | None = None
         self.api_url = self.endpoint_url = ""
         self.log_path = Path()
 
     def __enter__(self) -> StackProcess:
-        self._log = tempfile.NamedTemporaryFile(prefix="music-local-", suffix=".log", delete=False)
-        self.log_path = Path(self._log.name)
+        self._output = tempfile.NamedTemporaryFile(prefix="music-local-", suffix=".log", delete=False)
+        self.log_path = Path(self._output.name)
         command = [sys.executable, "-m", "local", "serve", "--port", "0"]
         ready, write_ready = os.pipe()
         try:
@@ -173,7 +175,7 @@ class StackProcess:
                 [*command, "--ready-fd", str(write_ready), *self._arguments],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
-                stdout=self._log,
+                stdout=self._output,
                 stderr=subprocess.STDOUT,
                 pass_fds=[write_ready],
             )
@@ -190,14 +192,14 @@ class StackProcess:
     def close(self) -> int:
         """End it as Ctrl-C would, and return its exit status."""
         assert self._process is not None
-        assert self._log is not None
+        assert self._output is not None
         self._process.send_signal(signal.SIGINT)
         try:
             status = self._process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
-        self._log.close()
+        self._output.close()
         return status
 
     def __exit__(

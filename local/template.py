@@ -221,7 +221,7 @@ def load(
         Naming the resource and the property that is not known here.
     """
     document = read(path)
-    resolver = Resolver(document, endpoint_url, parameters or {})
+    resolver = Resolver(document, endpoint_url, parameters or {}, path.parent)
     deployment = Deployment()
     for name in resolver.resources:
         kind = resolver.resources[name]["Type"]
@@ -275,9 +275,18 @@ class Resolver:
         Where the local AWS answers.
     parameters : mapping
         Values in place of the parameters' defaults.
+    folder : Path
+        What the template's paths start from.
     """
 
-    def __init__(self, document: dict[str, Any], endpoint_url: str, parameters: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        document: dict[str, Any],
+        endpoint_url: str,
+        parameters: Mapping[str, str],
+        folder: Path = ROOT,
+    ) -> None:
+        self.folder = folder
         self._endpoint_url = endpoint_url
         self._conditions: dict[str, Any] = document.get("Conditions", {})
         self._globals: dict[str, Any] = document.get("Globals", {})
@@ -497,7 +506,7 @@ def _load_function(deployment: Deployment, name: str, resolver: Resolver) -> Non
     (handler,) = properties.get("ImageConfig", {}).get("Command", ["app.handler"])
     deployment.functions[name] = Function(
         name=name,
-        folder=(ROOT / metadata["Dockerfile"]).parent,
+        folder=(resolver.folder / metadata["Dockerfile"]).parent,
         handler=handler,
         timeout=float(properties["Timeout"]),
         memory=int(properties["MemorySize"]),
@@ -533,10 +542,10 @@ def _queue_trigger(where: str, function: str, properties: dict[str, Any], resolv
 
 
 def _rate(where: str, schedule: str) -> float:
-    match = re.fullmatch(r"rate\((\d+) (second|minute|hour|day)s?\)", schedule)
+    match = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", schedule)
     if not match:
         raise TemplateError(f"{where}: the local stack does not know the schedule {schedule}")
-    return float(match[1]) * {"second": 1, "minute": 60, "hour": 3600, "day": 86400}[match[2]]
+    return float(match[1]) * {"minute": 60, "hour": 3600, "day": 86400}[match[2]]
 
 
 def _load_bucket(deployment: Deployment, name: str, resolver: Resolver) -> None:

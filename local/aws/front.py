@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import threading
 import uuid
@@ -19,14 +18,12 @@ from collections.abc import Iterable
 from typing import Any
 from xml.sax.saxutils import escape
 
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Request, Response
 
 from local.aws import cors, presigned, vectors
-
-# Before moto is imported: else it allows every origin everything.
-os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
-
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from local.aws.signature import ACCESS_KEY
+from local.template import REGION
 
 
 class Front:
@@ -111,6 +108,7 @@ class Front:
             environ = {
                 **{name: value for name, value in request.environ.items() if not name.startswith("HTTP_")},
                 "HTTP_HOST": request.host,
+                "HTTP_AUTHORIZATION": _CHECKED,
                 "REQUEST_METHOD": "PUT",
                 "PATH_INFO": f"/{bucket}/{key}".encode().decode("latin-1"),
                 "RAW_URI": f"/{bucket}/{key}",
@@ -147,7 +145,16 @@ class Front:
             )
 
     def _forward(self, request: Request) -> Response:
-        return Response.from_app(self._moto, request.environ, buffered=True)
+        response = Response.from_app(self._moto, request.environ, buffered=True)
+        for name in [name for name, _ in response.headers if name.lower().startswith("access-control-")]:
+            del response.headers[name]  # depending on its settings, moto allows every origin everything
+        return response
+
+
+_CHECKED = (
+    f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20000101/{REGION}/s3/aws4_request, SignedHeaders=, Signature="
+)
+"""What moto takes for a signed request: the signature has been checked already."""
 
 
 def _is_conditional_put(request: Request) -> bool:
