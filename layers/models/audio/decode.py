@@ -77,7 +77,7 @@ def stream(
     path: str | Path,
     *,
     rate: int,
-    channels: int | None,
+    channels: int,
     max_seconds: float = MAX_SECONDS,
 ) -> Iterator[np.ndarray]:
     """Decode a file block by block, so that memory does not depend on its length.
@@ -88,10 +88,10 @@ def stream(
         A local file; its name does not matter, its content does.
     rate : int
         Sample rate of the result, in Hz.
-    channels : {1, 2, None}
-        1: the mean of all channels. 2: mono is doubled; more than two channels are mixed by loudspeaker
-        position (ITU-R BS.775 gains, no low frequency channel, scaled so that full scale stays full scale).
-        None: the file's own channels, as many as it begins with.
+    channels : {1, 2, 8}
+        The most channels wanted; a file with fewer keeps its own. 1: the mean of all channels. 2: more than
+        two are mixed by loudspeaker position (ITU-R BS.775 gains, no low frequency channel, scaled so that
+        full scale stays full scale). 8: every file as it is.
     max_seconds : float
         Longest accepted duration (and a quarter of a second more, for the padding of lossy formats).
 
@@ -115,7 +115,7 @@ def stream(
     if path.stat().st_size == 0:
         raise AudioError("empty_audio", "the file is empty")
     limit = int((max_seconds + _GRACE_SECONDS) * rate)
-    total = 0
+    total = kept = 0
     try:
         url = f"file:{path}"
         with av.open(url, container_options=_CONTAINER_OPTIONS, metadata_errors="replace") as container:
@@ -128,9 +128,8 @@ def stream(
                 if total > limit:
                     raise AudioError("too_long", f"the audio is longer than {max_seconds:g} seconds")
                 positions = tuple(channel.name for channel in frame.layout.channels)
-                if channels is None:
-                    channels = len(positions)
-                yield _mix(block, positions, channels)
+                kept = kept or min(channels, len(positions))
+                yield _mix(block, positions, kept)
     except (av.error.FFmpegError, UnicodeError) as error:
         raise AudioError("undecodable", f"the file is not {_SUPPORTED}, or it is damaged") from error
     if total == 0:
@@ -147,7 +146,7 @@ def decode(path: str | Path, *, rate: int, channels: int, max_seconds: float = M
     rate : int
         Sample rate of the result, in Hz.
     channels : {1, 2}
-        1: the mean of all channels; 2: see `stream`.
+        The most channels wanted: 1 is the mean of all; 2 leaves mono and stereo as they are, see `stream`.
     max_seconds : float
         Longest accepted duration.
 
@@ -171,7 +170,8 @@ def decode(path: str | Path, *, rate: int, channels: int, max_seconds: float = M
     room = np.empty((channels, int((max_seconds + _GRACE_SECONDS) * rate)), dtype=np.float32)
     n = 0
     for block in stream(path, rate=rate, channels=channels, max_seconds=max_seconds):
-        room[:, n : n + block.shape[1]] = block
+        channels = len(block)
+        room[:channels, n : n + block.shape[1]] = block
         n += block.shape[1]
     flat = room.reshape(-1)
     for channel in range(1, channels):

@@ -24,7 +24,7 @@ _STEP = 16  # samples between points of the gain curve
 _ATTACK_DB_PER_SECOND = 2000.0
 _RELEASE_DB_PER_SECOND = 60.0
 _SMOOTHING_SECONDS = 0.004
-_MAX_PASSES = 6
+_MAX_PASSES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,17 +105,11 @@ def master(
         gain, target = target_loudness - loudness, target_loudness
         limited = gain > headroom
 
-    result = audio * np.float32(_linear(gain))
     if limited:
-        deepest = headroom + _MAX_REDUCTION_DB
-        for _ in range(_MAX_PASSES):
-            gain = min(gain, deepest)
-            result = _limit(audio, envelope, rate, gain, limit)
-            missing = target - integrated_loudness(result, rate)
-            if abs(missing) < 0.1 or (missing > 0.0 and gain == deepest):
-                break
-            gain += missing
-    reached = integrated_loudness(result, rate)
+        result, reached = _match(audio, envelope, rate, gain, target, limit)
+    else:
+        result = audio * np.float32(_linear(gain))
+        reached = integrated_loudness(result, rate)
     return Mastered(
         audio=result,
         loudness=reached,
@@ -123,6 +117,29 @@ def master(
         limited=limited,
         on_target=abs(reached - target) <= 1.0,
     )
+
+
+def _match(
+    audio: np.ndarray, envelope: np.ndarray, rate: int, gain: float, target: float, limit: float
+) -> tuple[np.ndarray, float]:
+    """Limited audio at the target loudness, or as near as the deepest reduction allows; and its loudness.
+
+    A decibel of gain adds less than a decibel of loudness once peaks are held, so the gain is found by secants.
+    """
+    deepest = limit - 20.0 * float(np.log10(envelope.max())) + _MAX_REDUCTION_DB
+    gain, slope = min(gain, deepest), 1.0
+    result = _limit(audio, envelope, rate, gain, limit)
+    reached = integrated_loudness(result, rate)
+    for _ in range(_MAX_PASSES):
+        missing = target - reached
+        if abs(missing) < 0.1 or (missing > 0.0 and gain == deepest):
+            break
+        step = min(missing / slope, deepest - gain)
+        before, gain = reached, gain + step
+        result = _limit(audio, envelope, rate, gain, limit)
+        reached = integrated_loudness(result, rate)
+        slope = float(np.clip((reached - before) / step, 0.2, 1.0))
+    return result, reached
 
 
 def _linear(db: float) -> float:

@@ -1,0 +1,220 @@
+"""From a source and parameters to a finished file: candidates, mastering, scoring, encoding."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models import features as measuring
+from models import similarity, spectral
+from models.audio.decode import decode, resample
+from models.audio.encode import CONTENT_TYPES, encode
+from models.audio.master import Mastered, master
+from models.features import Features
+from models.profiles import Candidate, Parameters, Profile, ProfileError
+
+TITLE = "Generated music"
+
+# Shares of the progress: reading the source, making candidates (mastering and scoring included), encoding.
+_READ, _MADE = 0.05, 0.95
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A finished piece.
+
+    Attributes
+    ----------
+    audio : bytes
+        The file.
+    content_type : str
+        Its media type.
+    report : dict
+        What the record tells about it; JSON-ready, no NaN or infinity (silence has a loudness of None), and a
+        few hundred bytes long.
+    """
+
+    audio: bytes
+    content_type: str
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    candidate: Candidate
+    mastered: Mastered
+    similarity: dict[str, float]
+
+
+def generate(
+    path: str | Path,
+    profile: Profile,
+    parameters: Parameters,
+    vector: np.ndarray,
+    features: Features,
+    progress: Callable[[float], None],
+) -> Generated:
+    """Make candidates, keep the one most like the source, and encode it.
+
+    The same source, parameters and models give the same bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+        The source, a local file.
+    profile : Profile
+        Whose generator to use; its embedder scores the candidates.
+    parameters : Parameters
+        What the user asked for.
+    vector : np.ndarray [shape=(dimension,)]
+        The source's embedding, made by the embedder of ``profile``.
+    features : Features
+        The source's features.
+    progress : callable
+        Called with the share that is done, rising from 0 to 1. It may raise to cancel: the exception passes
+        through and nothing is kept.
+
+    Returns
+    -------
+    Generated
+
+    Raises
+    ------
+    AudioError
+        If the source cannot be decoded.
+    ProfileError
+        If the profile does not support what is asked.
+
+    Notes
+    -----
+    The highest embedding score alone chooses (the earliest candidate where scores are equal); chroma and
+    tempo are reported as measures that had no say. The report's `seed` is the chosen candidate's: with it and
+    one candidate, the same piece is made again. Only one candidate beside the best is held at a time.
+    """
+    if parameters.mode not in profile.modes or (parameters.prompt and not profile.text):
+        raise ProfileError(f"profile {profile.name!r} does not support this mode or prompt")
+    generator = profile.generator
+    rate = generator.sample_rate
+    timings: dict[str, float] = {}
+    progress(0.0)
+    with _timed(timings, "decode"):
+        source = decode(path, rate=rate, channels=generator.channels)
+    with _timed(timings, "score"):
+        chroma = _mean_chroma(_mono(source, rate, measuring.SAMPLE_RATE))
+    progress(_READ)
+
+    best: _Scored | None = None
+    tried = []
+    candidates = generator.candidates(
+        source, features, parameters, lambda done: progress(_READ + (_MADE - _READ) * done)
+    )
+    while True:
+        with _timed(timings, "generate"):
+            candidate = next(candidates, None)
+        if candidate is None:
+            break
+        with _timed(timings, "master"):
+            mastered = master(
+                candidate.audio, rate, duration=parameters.duration, target_loudness=features.loudness
+            )
+        with _timed(timings, "score"):
+            scores = _score(mastered, rate, profile, vector, chroma, features.tempo)
+        tried.append({"seed": candidate.seed, "similarity": scores})
+        if best is None or scores["embedding"] > best.similarity["embedding"]:
+            best = _Scored(candidate, mastered, scores)
+    if best is None:
+        raise RuntimeError(f"generator {generator.name!r} made no candidates")
+
+    progress(_MADE)
+    with _timed(timings, "encode"):
+        audio = encode(best.mastered.audio, rate, parameters.format, _tags(profile, best.candidate.seed))
+    progress(1.0)
+    identity = generator.identity
+    report = {
+        "engine": generator.name,
+        "model": identity.model,
+        "revision": identity.revision,
+        "precision": identity.precision,
+        "license": generator.license,
+        "seed": best.candidate.seed,
+        "parameters": asdict(parameters),
+        "similarity": best.similarity,
+        "candidates": tried,
+        "loudness": _loudness(best.mastered, features.loudness),
+        "duration": best.mastered.audio.shape[1] / rate,
+        "sample_rate": rate,
+        "channels": len(best.mastered.audio),
+        "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
+        "details": _plain(best.candidate.details),
+    }
+    return Generated(audio, CONTENT_TYPES[parameters.format], report)
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start
+
+
+def _mono(audio: np.ndarray, rate: int, to: int) -> np.ndarray:
+    return resample(audio.mean(axis=0), rate, to)
+
+
+def _mean_chroma(mono: np.ndarray) -> np.ndarray:
+    return spectral.chroma(mono, measuring.SAMPLE_RATE).mean(axis=1)
+
+
+def _score(
+    mastered: Mastered, rate: int, profile: Profile, vector: np.ndarray, chroma: np.ndarray, tempo: float
+) -> dict[str, float]:
+    """The three similarities of a candidate with its source, rounded as they are reported."""
+    mono = _mono(mastered.audio, rate, measuring.SAMPLE_RATE)
+    embedder = profile.embedder
+    scores = {
+        "chroma": similarity.chroma(chroma, _mean_chroma(mono)),
+        "tempo": similarity.tempo(tempo, measuring.measure(mono, mastered.loudness).tempo),
+    }
+    if embedder.sample_rate != measuring.SAMPLE_RATE:
+        mono = _mono(mastered.audio, rate, embedder.sample_rate)
+    scores = {"embedding": similarity.embedding(vector, embedder.embed(mono)), **scores}
+    return {name: round(score, 6) for name, score in scores.items()}
+
+
+def _loudness(mastered: Mastered, target: float | None) -> dict[str, Any]:
+    def finite(value: float) -> float | None:
+        return round(value, 2) if np.isfinite(value) else None
+
+    return {
+        "integrated": finite(mastered.loudness),
+        "true_peak": finite(mastered.true_peak),
+        "target": target,
+        "limited": mastered.limited,
+        "on_target": mastered.on_target,
+    }
+
+
+def _tags(profile: Profile, seed: int) -> dict[str, str]:
+    """Tags of the file. No date: the same music is the same bytes."""
+    identity = profile.generator.identity
+    tags = {
+        "title": TITLE,
+        "artist": profile.generator.name,
+        "comment": f"Made by {identity.model} {identity.revision}, seed {seed}",
+    }
+    if profile.generator.license:
+        tags["copyright"] = f"Weights: {profile.generator.license}"
+    return tags
+
+
+def _plain(details: dict[str, Any]) -> dict[str, Any]:
+    """The single values among a candidate's details: a record has no room for lists of hundreds of units."""
+    return {name: value for name, value in details.items() if isinstance(value, str | int | float | bool)}
