@@ -84,30 +84,27 @@ class Mosaic:
                     np.zeros((source.shape[0], samples), dtype=np.float32), seed, {"silent": True}
                 )
             return
-        units = cut(source, self.sample_rate, features.beats, lambda done: progress(0.8 * _ANALYSIS * done))
+        units = cut(source, self.sample_rate, features.beats, _part(progress, 0.0, 0.8 * _ANALYSIS))
         transitions = Transitions(units)
         value = outlook(transitions, parameters.temperature)
         step = usual_step(source)
         progress(_ANALYSIS)
         share = (1.0 - _ANALYSIS) / len(seeds)
         for index, seed in enumerate(seeds):
-            begun = _ANALYSIS + share * index
+            begin = _ANALYSIS + share * index
             rng = np.random.default_rng(seed % 2**64)
-            path = walk(
-                transitions, value, parameters, rng, lambda done, at=begun: progress(at + 0.3 * share * done)
-            )
-            audio, joins = render(
-                source,
-                units,
-                path,
-                samples,
-                step,
-                lambda done, at=begun: progress(at + share * (0.3 + 0.7 * done)),
-            )
+            path = walk(transitions, value, parameters, rng, _part(progress, begin, 0.3 * share))
+            rest = _part(progress, begin + 0.3 * share, 0.7 * share)
+            audio, joins = render(source, units, path, samples, step, rest)
             peak = float(np.abs(audio).max())
             if peak > 1.0:
                 audio /= peak
             yield Candidate(audio, seed, _details(units, path, joins, step))
+
+
+def _part(progress: Callable[[float], None], begin: float, share: float) -> Callable[[float], None]:
+    """Progress of a part of the job that begins at `begin` and is `share` of the whole."""
+    return lambda done: progress(begin + share * done)
 
 
 def candidate_seeds(seed: int, count: int) -> list[int]:

@@ -132,8 +132,7 @@ class Transitions:
         self.cost = cost
 
     def row(self, i: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
-        """Cost of each unit after unit `i` as played `shift` semitones up, each in the transposition that
-        suits.
+        """Cost of each unit after `i` as played `shift` semitones up, each in the transposition that suits.
 
         Returns
         -------
@@ -196,7 +195,7 @@ def _row_in_context(rows: np.ndarray) -> np.ndarray:
 
 
 def _places(units: Units) -> np.ndarray:
-    """Cost of breaking the bar [shape=(N, N), float32]: of landing elsewhere in it, and of leaving it inside."""
+    """Cost of breaking the bar [shape=(N, N), float32]: landing elsewhere in it, and leaving it inside."""
     count = len(units)
     if units.meter == 1:
         return np.zeros((count, count), dtype=np.float32)
@@ -211,8 +210,7 @@ def _places(units: Units) -> np.ndarray:
 
 
 def outlook(transitions: Transitions, temperature: float) -> np.ndarray:
-    """Log of what the next units are worth, from each unit with each number of units left before a forced
-    jump.
+    """Log of what lies ahead of each unit, with each number of units left before a forced jump.
 
     Returns
     -------
@@ -421,7 +419,7 @@ def walk(
 
 
 def _draw(score: np.ndarray, top_k: int, top_p: float, rng: np.random.Generator) -> int:
-    """One index with probability ~ exp(score), among the `top_k` best (0: all) that make up `top_p` (0: all)."""
+    """One index, with probability ~ exp(score): of the `top_k` best (0: all), those that make up `top_p`."""
     order = np.argsort(-score, kind="stable")
     if top_k:
         order = order[:top_k]
@@ -463,7 +461,7 @@ def _form(units: Units, duration: float, rng: np.random.Generator) -> np.ndarray
 def _begin(
     units: Units, attraction: np.ndarray, duration: float, noise: float, rng: np.random.Generator
 ) -> int:
-    """A unit to begin with: a first beat with an attack, where the track itself begins or a part of it does."""
+    """A unit to begin with: a first beat with an attack, where the track or a part of it begins."""
     change = np.zeros(len(units))
     change[1:] = np.sqrt((np.diff(units.section, axis=0) ** 2).sum(axis=1))
     attack = units.rhythm[:, 0] + 0.5 * change / max(float(change.max()), 1e-6)
@@ -475,7 +473,7 @@ def _begin(
 
 
 def _finish(transitions: Transitions, steps: list[_Step], parameters: Parameters) -> Path:
-    """Give a walk an end: the source's own, if it dies away there; else a last bar that begins on its first beat."""
+    """Give a walk an end: the source's own if that dies away, else a last bar from its first beat on."""
     units, duration = transitions.units, parameters.duration
     seconds = np.diff(units.bounds) / units.rate
     period = float(np.median(seconds))
@@ -494,13 +492,16 @@ def _finish(transitions: Transitions, steps: list[_Step], parameters: Parameters
                 ends = np.flatnonzero((slack > -0.4) & (slack < 0.6) & units.playable)
                 costs = transitions.cost[before, ends] + 2.0 * np.abs(slack[ends])
                 options.extend(
-                    zip(costs.tolist(), [kept] * len(ends), ends.tolist(), [duration - 0.5] * len(ends))
+                    (float(cost), kept, int(unit), duration - 0.5)
+                    for cost, unit in zip(costs, ends, strict=True)
                 )
             if 0.8 < remaining <= bar + 0.8:
                 ends = np.flatnonzero((units.phase == 0) & units.playable)
                 costs = transitions.cost[before, ends] + 1.5
-                starts = [steps[kept].start] * len(ends)
-                options.extend(zip(costs.tolist(), [kept] * len(ends), ends.tolist(), starts))
+                options.extend(
+                    (float(cost), kept, int(unit), steps[kept].start)
+                    for cost, unit in zip(costs, ends, strict=True)
+                )
                 if units.phase[steps[kept].unit] == 0:
                     options.append((1.0, kept, steps[kept].unit, steps[kept].start))
     for _, kept, unit, fade in sorted(options)[:50]:

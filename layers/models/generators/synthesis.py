@@ -1,5 +1,4 @@
-"""Turning a path into sound: cutting runs from the source, transposing and stretching them, joining them
-without clicks.
+"""Turning a path into sound: runs cut from the source, transposed, stretched, and joined without clicks.
 
 References
 ----------
@@ -41,7 +40,7 @@ class Join:
 
 
 def usual_step(source: np.ndarray) -> float:
-    """The 99.9th percentile of differences between neighbouring samples, from every fourth pair of all channels."""
+    """The 99.9th percentile of differences between neighbouring samples, from every fourth pair."""
     counts = np.zeros(20001, dtype=np.int64)
     for begin in range(0, source.shape[1] - 1, 1 << 20):
         piece = source[:, begin : begin + (1 << 20) + 1]
@@ -137,8 +136,7 @@ def _piece(source: np.ndarray, units: Units, run: Run, reach: int) -> np.ndarray
 def _meet(
     old: np.ndarray, new: np.ndarray, reach: int, rate: int, step: float, pulsed: bool
 ) -> tuple[int, int, int, float]:
-    """Find how two pieces meet: lag of the new one, middle and length of the crossfade, correlation inside
-    it.
+    """Find how two pieces meet: lag of the new one, middle and length of the crossfade, correlation in it.
 
     `old` and `new` [shape=(channels, >= about 2 * reach)] are aligned so that index `reach` is the musical
     boundary. The lag puts waves in phase; the crossfade lies before the boundary, where the old sound has

@@ -144,7 +144,7 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
 
 
 def _downmix(source: np.ndarray, factor: int) -> np.ndarray:
-    """Mean of the channels at a `factor`-th of the rate, a minute at a time: 15 minutes never need a full copy."""
+    """Mean of the channels at a `factor`-th of the rate, a minute at a time."""
     block = factor * 960_000
     margin = factor * 200
     parts = []
@@ -168,16 +168,16 @@ def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool, int]:
     if not steady:
         length = float(np.clip(duration / 16, _SHORTEST, 0.5))
         return np.linspace(0.0, duration, max(round(duration / length), 2) + 1), False, 1
-    marks = [float(beats[0])]
+    filled = [float(beats[0])]
     for beat in beats[1:]:
-        gap = float(beat) - marks[-1]
+        gap = float(beat) - filled[-1]
         if gap < 0.6 * period:
             continue
         missing = max(round(gap / period), 1)
-        marks.extend(np.linspace(marks[-1], float(beat), missing + 1)[1:])
-    before = np.arange(marks[0] - period, -0.3 * period, -period)[::-1]
-    after = np.arange(marks[-1] + period, duration + 0.3 * period, period)
-    marks = np.clip(np.concatenate([before, marks, after]), 0.0, duration)
+        filled.extend(np.linspace(filled[-1], float(beat), missing + 1)[1:])
+    before = np.arange(filled[0] - period, -0.3 * period, -period)[::-1]
+    after = np.arange(filled[-1] + period, duration + 0.3 * period, period)
+    marks = np.clip(np.concatenate([before, filled, after]), 0.0, duration)
     marks = marks[np.concatenate([[True], np.diff(marks) > 0.3 * period])]
     halves = 1
     while (period / halves > _LONGEST or len(marks) <= _FEWEST) and period / halves > 2 * _SHORTEST:
@@ -188,7 +188,7 @@ def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool, int]:
 
 
 def _onto_onsets(marks: np.ndarray, flux: np.ndarray) -> np.ndarray:
-    """Move borders onto a clear onset within 40 ms, and 8 ms before it, so that a unit owns its whole attack."""
+    """Move borders to 8 ms before a clear onset within 40 ms, so that a unit owns its whole attack."""
     rate = _MEL_RATE / _MEL_HOP
     reach = round(0.04 * rate)
     frames = np.round(marks * rate).astype(np.int64)
@@ -216,7 +216,7 @@ def _means(curves: np.ndarray, edges: np.ndarray, rate: float, parts: int) -> np
 def _accents(
     edges: np.ndarray, low_flux: np.ndarray, flux: np.ndarray, pitch: np.ndarray, loudness: np.ndarray
 ) -> np.ndarray:
-    """How much each unit's beginning sounds like a first beat: bass, attack, change of harmony [shape=(N,)]."""
+    """How much each unit begins like a first beat: bass, attack, change of harmony [shape=(N,)]."""
     rate = _MEL_RATE / _MEL_HOP
     at = np.round(edges[:-1] * rate).astype(np.int64)
 
