@@ -168,8 +168,8 @@ class TestAnswer:
         }
 
     def test_no_route(self, api: str) -> None:
-        answers = [requests.get(f"{api}/other"), requests.delete(f"{api}/echo/x"), requests.get(f"{api}/echo")]
-        for answer in answers:
+        wrong = [("GET", "/other"), ("DELETE", "/echo/x"), ("GET", "/echo")]
+        for answer in [requests.request(method, f"{api}{path}") for method, path in wrong]:
             assert answer.status_code == 404
             assert answer.json()["detail"] == "no route"
         assert requests.get(f"{api}/other").json()["path"] == f"{api}/other"
@@ -190,9 +190,16 @@ class TestAnswer:
 
     @pytest.mark.parametrize(
         "answer",
-        [None, "text", {}, {"statusCode": "x"}, {"statusCode": 200, "body": 1}, {"statusCode": 200, "other": 1},
-         {"statusCode": 200, "body": "no base64!", "isBase64Encoded": True}],
-    )  # fmt: skip
+        [
+            None,
+            "text",
+            {},
+            {"statusCode": "x"},
+            {"statusCode": 200, "body": 1},
+            {"statusCode": 200, "other": 1},
+            {"statusCode": 200, "body": "no base64!", "isBase64Encoded": True},
+        ],
+    )
     def test_malformed(self, answer: Any) -> None:
         with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):
             proxy_response(answer, binary=True)

@@ -1,0 +1,362 @@
+"""What the deployment promises, held against the code that relies on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from backend import records, settings
+from local import template
+from local.template import ROOT, Deployment, load
+from models import profiles
+
+TEMPLATE: dict[str, Any] = template.read()
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+HTTP = {"upload", "catalog"}
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Deployment:
+    return load("http://127.0.0.1:4566")
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    return {name: item.get("Properties", {}) for name, item in RESOURCES.items() if item["Type"] == kind}
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    policies = RESOURCES[role]["Properties"]["Policies"]
+    return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+
+
+class TestRoutes:
+    """Template, resolvers and OpenAPI agree."""
+
+    @pytest.fixture
+    def resolved(self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str, str]]:
+        """Routes of the functions themselves, as (function, method, path)."""
+        found = set()
+        for function in deployment.functions.values():
+            if function.label not in HTTP:
+                continue
+            environment = {**function.environment, "AWS_DEFAULT_REGION": "us-east-1"}
+            for name, value in environment.items():
+                monkeypatch.setenv(name, value)
+            path = function.folder / "app.py"
+            spec = importlib.util.spec_from_file_location(f"template_{function.label}", path)
+            assert spec
+            assert spec.loader
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            for route in module.app._static_routes + module.app._dynamic_routes:
+                for method in [route.method] if isinstance(route.method, str) else route.method:
+                    found.add((function.label, method, re.sub(r"<(\w+)>", r"{\1}", route.path)))
+        return found
+
+    def declared(self, deployment: Deployment) -> set[tuple[str, str, str]]:
+        return {(deployment.functions[r.function].label, r.method, r.path) for r in deployment.routes}
+
+    def test_are_those_of_the_functions(
+        self, deployment: Deployment, resolved: set[tuple[str, str, str]]
+    ) -> None:
+        assert {route for route in self.declared(deployment) if route[1] != "OPTIONS"} == resolved
+
+    def test_are_those_of_the_contract(self, deployment: Deployment) -> None:
+        document = json.loads((ROOT / "layers/backend/openapi.json").read_text())
+        contract = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+        assert {(m, p) for _, m, p in self.declared(deployment) if m != "OPTIONS"} == contract
+
+    def test_every_path_answers_a_browsers_preflight(self, deployment: Deployment) -> None:
+        routes = self.declared(deployment)
+        for label, _, path in routes:
+            assert (label, "OPTIONS", path) in routes
+
+    def test_are_declared_once(self, deployment: Deployment) -> None:
+        routes = [(route.method, route.path) for route in deployment.routes]
+        assert len(routes) == len(set(routes))
+
+
+class TestEnvironment:
+    """What functions are given is what they read."""
+
+    def test_names_are_those_of_the_settings(self, deployment: Deployment) -> None:
+        read: set[str] = set()
+
+        class Recording(dict[str, str]):
+            def get(self, key: str, default: Any = None) -> Any:
+                read.add(key)
+                return super().get(key, default)
+
+        for function in deployment.functions.values():
+            environment = Recording(function.environment)
+            given: Mapping[str, str] = environment
+            settings.Settings.from_environment(given)
+            powertools = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
+            assert environment.keys() - powertools == read
+            assert powertools <= environment.keys()
+
+    def test_names_resources_that_exist(self, deployment: Deployment) -> None:
+        environment = deployment.functions["CatalogFunction"].environment
+        assert environment["TABLE_NAME"] in [table.name for table in deployment.tables]
+        assert environment["BUCKET_NAME"] in [bucket.name for bucket in deployment.buckets]
+        index = deployment.vector_indexes[0]
+        assert (environment["VECTOR_BUCKET_NAME"], environment["VECTOR_INDEX_NAME"]) == (
+            index.bucket,
+            index.name,
+        )
+        assert deployment.vector_buckets == [index.bucket]
+        urls = {name: queue.url for name, queue in deployment.queues.items()}
+        assert environment["EMBED_QUEUE_URL"] == urls["EmbedQueue"]
+        assert environment["GENERATE_QUEUE_URL"] == urls["GenerateQueue"]
+
+    def test_default_profile_is_declared(self) -> None:
+        default = profiles.DECLARED[TEMPLATE["Parameters"]["Profile"]["Default"]]
+        assert default.name == "builtin"
+
+    def test_index_is_as_wide_as_the_vectors(self, deployment: Deployment) -> None:
+        from models.embedders.mir512 import Mir512
+
+        assert deployment.vector_indexes[0].definition["dimension"] == Mir512.dimension
+
+
+class TestFunctions:
+    """Images, limits, logs."""
+
+    FUNCTIONS = of_type("AWS::Serverless::Function")
+
+    def test_there_is_a_dockerfile_for_each(self, deployment: Deployment) -> None:
+        assert {f.label for f in deployment.functions.values()} == {
+            path.name for path in (ROOT / "functions").iterdir() if (path / "app.py").exists()
+        }
+        for name, function in deployment.functions.items():
+            metadata = RESOURCES[name]["Metadata"]
+            assert metadata["DockerContext"] == "."
+            assert metadata["DockerBuildArgs"] == {"BASE_IMAGE": {"Ref": "BaseImage"}}
+            dockerfile = (function.folder / "Dockerfile").read_text()
+            default = TEMPLATE["Parameters"]["BaseImage"]["Default"]
+            assert f"ARG BASE_IMAGE={default}\n" in dockerfile
+
+    def test_memory_fits_a_new_account(self, deployment: Deployment) -> None:
+        assert all(function.memory <= 3008 for function in deployment.functions.values())
+
+    def test_requests_end_before_the_gateway_gives_up(self, deployment: Deployment) -> None:
+        for function in deployment.functions.values():
+            assert function.timeout <= (29 if function.label in HTTP else 900)
+
+    def test_logs_are_kept_for_a_while_and_not_for_ever(self) -> None:
+        groups = of_type("AWS::Logs::LogGroup")
+        assert all(group["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values())
+        used = [item["LoggingConfig"]["LogGroup"]["Ref"] for item in self.FUNCTIONS.values()]
+        assert sorted([*used, "ApiLogs"]) == sorted(groups)
+
+    def test_are_traced(self) -> None:
+        assert TEMPLATE["Globals"]["Function"]["Tracing"] == "Active"
+        assert RESOURCES["Api"]["Properties"]["TracingEnabled"] is True
+
+
+class TestPermissions:
+    """One role for each function, and in it what it needs."""
+
+    FUNCTIONS = of_type("AWS::Serverless::Function")
+
+    def test_each_function_has_its_own_role(self) -> None:
+        roles = [item["Role"]["Fn::GetAtt"][0] for item in self.FUNCTIONS.values()]
+        assert len(set(roles)) == len(roles) == 5
+
+    def test_nothing_is_allowed_everywhere_but_traces(self) -> None:
+        for item in self.FUNCTIONS.values():
+            for statement in statements(item["Role"]["Fn::GetAtt"][0]):
+                assert statement["Effect"] == "Allow"
+                assert not any("*" in action for action in statement["Action"])
+                if statement["Resource"] == "*":
+                    assert statement["Action"] == ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+
+    def test_logs_go_to_the_functions_own_group(self) -> None:
+        for name, item in self.FUNCTIONS.items():
+            (logs,) = [
+                s for s in statements(item["Role"]["Fn::GetAtt"][0]) if "logs:PutLogEvents" in s["Action"]
+            ]
+            assert logs["Resource"] == {"Fn::GetAtt": [name.replace("Function", "Logs"), "Arn"]}
+
+    @pytest.mark.parametrize(
+        ("role", "forbidden"),
+        [
+            ("UploadRole", {"s3:DeleteObject", "sqs:SendMessage", "dynamodb:Query"}),
+            ("CatalogRole", {"s3:PutObject", "s3vectors:PutVectors"}),
+            ("EmbedRole", {"s3:PutObject", "dynamodb:Query"}),
+            ("GenerateRole", {"s3vectors:PutVectors", "sqs:SendMessage"}),
+            ("SweeperRole", {"s3:PutObject", "sqs:ReceiveMessage"}),
+        ],
+    )
+    def test_nobody_may_do_anothers_work(self, role: str, forbidden: set[str]) -> None:
+        allowed = {action for statement in statements(role) for action in statement["Action"]}
+        assert not allowed & forbidden
+
+
+class TestQueues:
+    """Delivery and its end."""
+
+    QUEUES = of_type("AWS::SQS::Queue")
+
+    def sources(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+        for name, queue in self.QUEUES.items():
+            if "RedrivePolicy" in queue:
+                yield name, queue, self.QUEUES[queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]]
+
+    def test_messages_stay_invisible_long_enough(self, deployment: Deployment) -> None:
+        assert len(deployment.queue_triggers) == 2
+        for trigger in deployment.queue_triggers:
+            timeout = deployment.functions[trigger.function].timeout
+            assert float(deployment.queues[trigger.queue].attributes["VisibilityTimeout"]) >= 6 * timeout
+
+    def test_one_at_a_time_with_partial_responses(self, deployment: Deployment) -> None:
+        for trigger in deployment.queue_triggers:
+            assert trigger.batch_size == 1
+            assert trigger.partial
+            event = RESOURCES[trigger.function]["Properties"]["Events"]["Queue"]["Properties"]
+            parameter = event["ScalingConfig"]["MaximumConcurrency"]["Ref"]
+            assert TEMPLATE["Parameters"][parameter]["MinValue"] >= 2
+
+    def test_dead_letters_outlive_their_source(self) -> None:
+        assert len(list(self.sources())) == 2
+        for _, queue, dead in self.sources():
+            assert dead["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
+            assert queue["RedrivePolicy"]["maxReceiveCount"] >= 10
+
+    def test_tombstones_outlive_every_message(self) -> None:
+        for _, queue, dead in self.sources():
+            assert max(q["MessageRetentionPeriod"] for q in (queue, dead)) <= records.TOMBSTONE_SECONDS
+
+    def test_are_encrypted_so_that_s3_can_send(self) -> None:
+        assert all(queue["SqsManagedSseEnabled"] is True for queue in self.QUEUES.values())
+
+    def test_uploads_are_notified(self, deployment: Deployment) -> None:
+        (bucket,) = deployment.buckets
+        (notification,) = bucket.notifications
+        assert notification["QueueArn"] == deployment.queues["EmbedQueue"].arn
+        assert notification["Events"] == ["s3:ObjectCreated:*"]
+        assert notification["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "uploads/"}]
+        policy = RESOURCES["EmbedQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"][0]
+        assert policy["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::Sub"].endswith(
+            RESOURCES["Bucket"]["Properties"]["BucketName"]["Fn::Sub"]
+        )
+
+
+class TestStorage:
+    """Bucket and table."""
+
+    def test_table_has_the_indexes_of_the_records(self, deployment: Deployment) -> None:
+        (table,) = deployment.tables
+
+        def keys(schema: list[dict[str, str]]) -> list[tuple[str, str]]:
+            return [(key["AttributeName"], key["KeyType"]) for key in schema]
+
+        indexes = {
+            index["IndexName"]: (keys(index["KeySchema"]), index["Projection"]["ProjectionType"])
+            for index in table.definition["GlobalSecondaryIndexes"]
+        }
+        assert keys(table.definition["KeySchema"]) == [("pk", "HASH"), ("sk", "RANGE")]
+        assert indexes == {
+            "by_audio": ([("audio_pk", "HASH"), ("sk", "RANGE")], "ALL"),
+            "due": ([("open", "HASH"), ("due_at", "RANGE")], "KEYS_ONLY"),
+        }
+        assert table.ttl == {"AttributeName": "ttl", "Enabled": True}
+        properties = RESOURCES["Table"]["Properties"]
+        assert properties["BillingMode"] == "PAY_PER_REQUEST"
+        assert properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+        assert properties["SSESpecification"]["SSEEnabled"] is True
+
+    def test_bucket_is_private_and_encrypted(self) -> None:
+        bucket = RESOURCES["Bucket"]["Properties"]
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+        assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+        assert "BucketEncryption" in bucket
+        (statement,) = RESOURCES["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+    def test_bucket_cleans_up(self) -> None:
+        rules = RESOURCES["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+        assert all(rule["Status"] == "Enabled" for rule in rules)
+        assert rules[0]["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 1
+        assert rules[1]["ExpirationInDays"] == {"Ref": "RetentionDays"}
+
+    def test_browsers_may_upload_directly(self, deployment: Deployment) -> None:
+        (rule,) = deployment.buckets[0].cors
+        assert set(rule["AllowedMethods"]) == {"POST", "GET", "HEAD"}
+
+    def test_what_users_gave_survives_the_stack(self) -> None:
+        for name in ("Bucket", "Table", "VectorBucket", "VectorIndex"):
+            assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+            assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+class TestGateway:
+    """What API Gateway does by itself."""
+
+    API = RESOURCES["Api"]["Properties"]
+
+    def test_bodies_may_be_binary(self) -> None:
+        assert self.API["BinaryMediaTypes"] == ["*~1*"]
+        assert "Cors" not in self.API  # its mock OPTIONS fails with binary bodies
+
+    def test_is_throttled_and_logged(self) -> None:
+        (method,) = self.API["MethodSettings"]
+        assert {"ThrottlingRateLimit", "ThrottlingBurstLimit"} <= method.keys()
+        assert method["DataTraceEnabled"] is False
+        json.loads(re.sub(r"\$context\.[\w.]+", "x", self.API["AccessLogSetting"]["Format"]))
+
+    @pytest.mark.parametrize(
+        "kind",
+        ["DEFAULT_4XX", "DEFAULT_5XX", "UNAUTHORIZED", "ACCESS_DENIED", "REQUEST_TOO_LARGE", "THROTTLED"],
+    )
+    def test_has_a_response_for(self, kind: str) -> None:
+        assert kind in self.API["GatewayResponses"]
+
+    @pytest.mark.parametrize("kind", sorted(RESOURCES["Api"]["Properties"]["GatewayResponses"]))
+    def test_errors_are_problem_documents(self, kind: str) -> None:
+        response = self.API["GatewayResponses"][kind]
+        headers = response["ResponseParameters"]["Headers"]
+        assert headers["Content-Type"] == "'application/problem+json'"
+        assert headers["Access-Control-Allow-Origin"] == "'*'"
+        body = response["ResponseTemplates"]["application/json"].replace(
+            "$context.error.messageString", '"why"'
+        )
+        document = json.loads(body)
+        assert {"type", "title", "detail", "code"} <= document.keys()
+        assert "status" in document or kind.startswith("DEFAULT_")
+        assert int(response.get("StatusCode", document.get("status", 0))) == document.get("status", 0)
+
+
+class TestAlarms:
+    """Somebody hears of what goes wrong."""
+
+    ALARMS = of_type("AWS::CloudWatch::Alarm")
+
+    def watched(self, metric: str) -> list[str]:
+        values = [
+            alarm["Dimensions"][0]["Value"] for alarm in self.ALARMS.values() if alarm["MetricName"] == metric
+        ]
+        return sorted(value["Ref"] if "Ref" in value else value["Fn::GetAtt"][0] for value in values)
+
+    def test_on_dead_letters_ages_and_errors(self) -> None:
+        queues = of_type("AWS::SQS::Queue")
+        dead = sorted(name for name, queue in queues.items() if "RedrivePolicy" not in queue)
+        assert self.watched("ApproximateNumberOfMessagesVisible") == dead
+        assert self.watched("ApproximateAgeOfOldestMessage") == sorted(queues.keys() - set(dead))
+        assert self.watched("Errors") == sorted(of_type("AWS::Serverless::Function"))
+        assert self.watched("Invocations") == ["SweeperFunction"]
+
+    def test_tell_somebody(self) -> None:
+        assert all(alarm["AlarmActions"] == [{"Ref": "Alarms"}] for alarm in self.ALARMS.values())
+
+
+def test_sweeps_every_minute(deployment: Deployment) -> None:
+    (schedule,) = deployment.schedules
+    assert (deployment.functions[schedule.function].label, schedule.seconds) == ("sweeper", 60)
