@@ -7,7 +7,8 @@ Files come from strangers, so only those demuxers and decoders are ever opened, 
 not followed, what a header claims about length is not believed, and memory is bounded by what was decoded.
 
 - Encoder delay and padding (mp3 with a LAME or Xing header, AAC with an edit list, opus) are trimmed as
-  FFmpeg does, so lossless and gapless files come back sample exact.
+  FFmpeg does: every file begins where its music begins; only AAC keeps less than a frame of padding at its
+  end, and raw AAC, which cannot tell, its delay too.
 - Cover art and video tracks are ignored; of several sound tracks the one that FFmpeg prefers is used.
 - Damage: packets that do not decode are skipped and a cut-off file ends where it is cut, as players do; a
   file of which more packets fail than decode is refused.
@@ -48,7 +49,7 @@ _CONTAINER_OPTIONS = {
     "codec_whitelist": _CODECS,
     "protocol_whitelist": "file",
 }
-_SUPPORTED = "wav, flac, mp3, ogg, opus, m4a (AAC or ALAC) or aiff"
+_UNDECODABLE = "the file is not wav, flac, mp3, ogg, opus, m4a (AAC or ALAC) or aiff, or it is damaged"
 
 # Twice libswresample's default length: flat to 0.9 of the lower Nyquist frequency, aliases 100 dB down.
 _RESAMPLER_OPTIONS = {"filter_size": "64", "phase_shift": "10", "cutoff": "0.97"}
@@ -120,7 +121,7 @@ def stream(
         url = f"file:{path}"
         with av.open(url, container_options=_CONTAINER_OPTIONS, metadata_errors="replace") as container:
             for frame in _resampled(_frames(container), rate):
-                block = np.asarray(frame.to_ndarray(), dtype=np.float32)
+                block = _planar(frame)
                 # NaN compares false with everything, so this refuses it too.
                 if not float(np.abs(block).max(initial=0.0)) <= _MAX_SAMPLE:
                     raise AudioError("invalid_samples", "the samples are NaN, infinite or absurdly large")
@@ -131,7 +132,7 @@ def stream(
                 kept = kept or min(channels, len(positions))
                 yield _mix(block, positions, kept)
     except (av.error.FFmpegError, UnicodeError) as error:
-        raise AudioError("undecodable", f"the file is not {_SUPPORTED}, or it is damaged") from error
+        raise AudioError("undecodable", _UNDECODABLE) from error
     if total == 0:
         raise AudioError("empty_audio", "the file has no samples")
 
@@ -211,7 +212,7 @@ def resample(audio: np.ndarray, rate: int, to: int) -> np.ndarray:
     result = np.zeros((len(audio), round(audio.shape[1] * to / rate)), dtype=np.float32)
     n = 0
     for frame in _resampled(frames(), to):
-        block = frame.to_ndarray()[:, : result.shape[1] - n]
+        block = _planar(frame)[:, : result.shape[1] - n]
         result[:, n : n + block.shape[1]] = block
         n += block.shape[1]
     return result
@@ -222,7 +223,9 @@ def _frames(container: InputContainer) -> Iterator[AudioFrame]:
     if not container.streams.audio:
         raise AudioError("no_audio", "the file has no sound track")
     track = container.streams.best("audio")
-    assert isinstance(track, AudioStream)
+    # A track of an unknown codec, or of one that we do not take, has no decoder.
+    if not isinstance(track, AudioStream) or track.codec_context is None:
+        raise AudioError("undecodable", _UNDECODABLE)
     codec = _codec(track)
     decoded = failed = 0
     packets = container.demux(track)
@@ -268,7 +271,7 @@ def _codec(track: AudioStream) -> AudioCodecContext:
 
 
 def _resampled(frames: Iterator[AudioFrame], rate: int) -> Iterator[AudioFrame]:
-    """Frames as planar float at ``rate``; a change of format on the way, as in chained ogg, is followed."""
+    """Frames as packed float at ``rate``; a change of format on the way, as in chained ogg, is followed."""
 
     def kind(frame: AudioFrame) -> tuple[str, str, int]:
         return frame.format.name, frame.layout.name, frame.sample_rate
@@ -279,10 +282,19 @@ def _resampled(frames: Iterator[AudioFrame], rate: int) -> Iterator[AudioFrame]:
             # Without timestamps, no gap or overlap that a container claims is filled or cut.
             frame.pts = None
             if resampler is None:
-                resampler = av.AudioResampler("fltp", frame.layout, rate, _BLOCK, options=_RESAMPLER_OPTIONS)
+                resampler = av.AudioResampler("flt", frame.layout, rate, _BLOCK, options=_RESAMPLER_OPTIONS)
             yield from resampler.resample(frame)
         if resampler is not None:
             yield from resampler.resample(None)
+
+
+def _planar(frame: AudioFrame) -> np.ndarray:
+    """Samples of a packed frame [shape=(channels, n)].
+
+    The resampler packs because a planar frame of eight channels crashes PyAV 18.1: it sees nine planes.
+    """
+    samples: np.ndarray = frame.to_ndarray()
+    return np.ascontiguousarray(samples.reshape(-1, frame.layout.nb_channels).T)
 
 
 def _mix(block: np.ndarray, positions: tuple[str, ...], channels: int) -> np.ndarray:

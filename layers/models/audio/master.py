@@ -124,7 +124,7 @@ def _match(
 ) -> tuple[np.ndarray, float]:
     """Limited audio at the target loudness, or as near as the deepest reduction allows; and its loudness.
 
-    A decibel of gain adds less than a decibel of loudness once peaks are held, so the gain is found by secants.
+    Once peaks are held a decibel of gain adds less than a decibel of loudness: the gain is found by secants.
     """
     deepest = limit - 20.0 * float(np.log10(envelope.max())) + _MAX_REDUCTION_DB
     gain, slope = min(gain, deepest), 1.0
