@@ -12,7 +12,7 @@ from contextlib import closing
 
 from local.logs import Log
 from local.pool import StartError
-from local.serving import PortError
+from local.serving import HttpServer, PortError
 from local.stack import Stack
 from local.template import TemplateError
 
@@ -52,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(number, lambda *_: stop.set())
     log = Log(verbose=arguments.verbose)
     try:
+        api = HttpServer(arguments.host, arguments.port)
         stack = Stack(
             host=arguments.host,
             aws_port=arguments.aws_port,
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
             log=log,
         )
         with closing(stack):
-            _start(stack, arguments, log)
+            _start(stack, api, arguments, log)
             stop.wait()
             log.line("local", "ending")
     except (PortError, StartError, TemplateError) as error:
@@ -68,13 +69,13 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _start(stack: Stack, arguments: argparse.Namespace, log: Log) -> None:
+def _start(stack: Stack, api: HttpServer, arguments: argparse.Namespace, log: Log) -> None:
     stack.start()
     log.line("local", NOT_EMULATED)
     for kind, reason in stack.deployment.not_emulated.items():
         log.line("local", f"not emulated: {kind} ({reason})")
     pools = stack.process_pools(http_workers=arguments.http_workers, workers=arguments.workers)
-    stack.start_api(pools, arguments.port)
+    stack.start_api(pools, api)
     stack.start_triggers(pools, pollers=arguments.workers)
     log.line("local", f"AWS endpoint: {stack.endpoint_url}")
     log.plain(f"ready: {stack.api_url}")

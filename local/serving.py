@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from typing import Any
@@ -27,11 +28,12 @@ class _Handler(MotoRequestHandler):
 class HttpServer:
     """Serves a WSGI application from a thread of its own, every request in a thread.
 
+    The address is taken at once; who connects before `start` waits.
+
     Parameters
     ----------
     host, port : str, int
         Address; port 0 takes a free one.
-    app : WSGI application
 
     Raises
     ------
@@ -39,34 +41,34 @@ class HttpServer:
         When somebody else has the port, or the address is not this machine's.
     """
 
-    def __init__(self, host: str, port: int, app: Any) -> None:
+    def __init__(self, host: str, port: int) -> None:
         # werkzeug would end the process where the port is in use, so the socket is opened here.
         try:
-            listener = socket.create_server((host, port), backlog=128)
+            self._listener = socket.create_server((host, port), backlog=128)
         except OSError as error:
-            raise PortError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-        with listener:
-            self._server: BaseWSGIServer = make_server(
-                host, port, app, threaded=True, request_handler=_Handler, fd=listener.fileno()
-            )
-        self.host, self.port = host, self._server.port
-        self._server.daemon_threads = True  # type: ignore[attr-defined]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name=f"http-{self.port}", daemon=True
-        )
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise PortError(f"cannot listen on {host}:{port}: {reason}") from error
+        self.host, self.port = host, self._listener.getsockname()[1]
+        self._server: BaseWSGIServer | None = None
 
     @property
     def url(self) -> str:
         """Where it answers."""
         return f"http://{self.host}:{self.port}"
 
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
+    def start(self, app: Any) -> None:
+        """Begin to answer, with a WSGI application."""
+        descriptor = self._listener.fileno()
+        self._server = make_server(
+            self.host, self.port, app, threaded=True, request_handler=_Handler, fd=descriptor
+        )
+        self._server.daemon_threads = True  # type: ignore[attr-defined]
+        threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name=f"http-{self.port}", daemon=True
+        ).start()
 
     def close(self) -> None:
         """Stop answering; requests under way are left to end by themselves."""
-        if self._thread.is_alive():
+        if self._server:
             self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        self._listener.close()

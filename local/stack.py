@@ -83,7 +83,7 @@ class Stack:
     ) -> None:
         self._host, self.log = host, log or Log()
         self._front = Front(ACCOUNT)
-        self._aws = HttpServer(host, aws_port, self._front)
+        self._aws = HttpServer(host, aws_port)
         self.endpoint_url, self.api_url = self._aws.url, ""
         self._closing: list[Triggers | Gateway | HttpServer | Invoker] = []
         try:
@@ -94,7 +94,7 @@ class Stack:
 
     def start(self) -> None:
         """Start the local AWS and create what the template declares."""
-        self._aws.start()
+        self._aws.start(self._front)
         self._front.cors_rules = {bucket.name: bucket.cors for bucket in self.deployment.buckets}
         provision(self.deployment, self.endpoint_url)
 
@@ -113,12 +113,12 @@ class Stack:
         self._closing.append(triggers)
         triggers.start()
 
-    def start_api(self, invoker: Invoker, port: int = 0) -> None:
-        """Serve the API; port 0 takes a free one."""
+    def start_api(self, invoker: Invoker, server: HttpServer | None = None) -> None:
+        """Serve the API, from a free port when no server is given."""
         gateway = Gateway(self.deployment, invoker, self.log)
-        server = HttpServer(self._host, port, gateway)
+        server = server or HttpServer(self._host, 0)
         self._closing += [gateway, server]
-        server.start()
+        server.start(gateway)
         self.api_url = server.url
 
     def close(self) -> None:
