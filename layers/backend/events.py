@@ -1,7 +1,7 @@
 """Completion and failure as EventBridge events, for whoever wants to hear of them.
 
-Delivery is at least once: compare ``generation_id`` or ``audio_id`` and ``status``. The records are the truth;
-an event that cannot be sent is logged and holds nothing up.
+Delivery is at least once: compare ``generation_id`` or ``audio_id`` and ``status``. The records are the
+truth; an event that cannot be sent is logged and holds nothing up.
 """
 
 from __future__ import annotations

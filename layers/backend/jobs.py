@@ -184,26 +184,26 @@ class Engine(Generic[R]):
             context=context,
         )
 
-    def _message(self, message: SQSRecord, remaining: Callable[[], float]) -> None:
+    def _message(self, record: SQSRecord, remaining: Callable[[], float]) -> None:
+        """Handle one message; the batch processor passes it by this name."""
+        redelivered = int(record.attributes.approximate_receive_count) > 1
+        postponed: Later | None = None
         try:
-            body = json.loads(message.body)
+            body = json.loads(record.body)
             if not isinstance(body, dict):
                 raise ValueError("not an object")
-            targets = self._worker.targets(body)
-        except (ValueError, KeyError, TypeError):
-            # Nobody can make sense of it: let it go to the dead-letter queue, where it is seen.
-            logger.exception("message not understood", extra={"message_id": message.message_id})
+            for target in self._worker.targets(body):
+                try:
+                    self._job(target, remaining, redelivered)
+                except Later as later:
+                    postponed = later
+        except Exception:
+            # Nobody can make sense of the message, or AWS does not answer. The batch processor keeps quiet
+            # about what it catches; the message comes back, and in the end is seen among the dead letters.
+            logger.exception("message not handled", extra={"message_id": record.message_id})
             raise
-        postponed: Later | None = None
-        for target in targets:
-            try:
-                self._job(
-                    target, remaining, redelivered=int(message.attributes.approximate_receive_count) > 1
-                )
-            except Later as later:
-                postponed = later
         if postponed:
-            self._postpone(message, postponed)
+            self._postpone(record, postponed)
             raise postponed
 
     def _job(self, target: Target, remaining: Callable[[], float], redelivered: bool) -> None:
@@ -234,7 +234,7 @@ class Engine(Generic[R]):
         ------
         Fenced, Later
         """
-        if record.attempt > MAX_ATTEMPTS:
+        if record.tries > MAX_ATTEMPTS:
             # Only a worker that dies gets here: one that can still speak gives up at its last attempt.
             reason = record.error or {
                 "code": "interrupted",
@@ -266,10 +266,10 @@ class Engine(Generic[R]):
             if isinstance(error, JobError)
             else TransientError("internal_error", "Something went wrong on our side.")
         )
-        if record.attempt >= MAX_ATTEMPTS:
+        if record.tries >= MAX_ATTEMPTS:
             self._give_up(record, reason.code, reason.detail)
             return
-        delay = backoff(record.attempt)
+        delay = backoff(record.tries)
         metrics.add_metric("JobsRetried", "Count", 1)
         self._records.give_back(record, delay=delay, error={"code": reason.code, "detail": reason.detail})
         raise Later(delay) from error
@@ -387,9 +387,9 @@ class Lease(Generic[R]):
                 renewed, written = time.monotonic(), share
 
 
-def backoff(attempt: int) -> float:
+def backoff(tries: int) -> float:
     """Seconds until the next attempt: 10, 20, 40, … up to 300, less up to half at random."""
-    return min(10.0 * 2 ** (attempt - 1), 300.0) * uniform(0.5, 1.0)
+    return min(10.0 * 2 ** (tries - 1), 300.0) * uniform(0.5, 1.0)
 
 
 def _remaining(context: LambdaContext) -> float:

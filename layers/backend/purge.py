@@ -6,42 +6,53 @@ dies half way leaves a tombstone that the sweeper finds.
 
 from __future__ import annotations
 
+from typing import cast
+
 from backend.records import Audio, Generation, NotFound, Records, Tombstone
 from backend.storage import Storage, upload_key
 from backend.vectors import Vectors
 
 
-def purge_audio(
-    audio: Audio, records: Records, storage: Storage, vectors: Vectors, status: Tombstone = "deleted"
+def purge(
+    record: Audio | Generation,
+    records: Records,
+    storage: Storage,
+    vectors: Vectors,
+    status: Tombstone = "deleted",
 ) -> None:
-    """Remove a buried audio's object, vector and generations, and take it off the sweeper's list.
+    """Remove everything that a buried record stands for, and take it off the sweeper's list.
 
     Parameters
     ----------
-    audio : Audio
-        The audio, buried already.
+    record : Audio or Generation
+        Buried already. An audio takes its vector and its generations with it.
     status : "deleted" or "expired"
-        What becomes of its generations.
+        What becomes of those generations.
     """
-    remove_audio_data(audio.tenant, audio.id, storage, vectors)
-    cursor: str | None = None
-    while True:
-        generations, cursor = records.list_generations(audio.tenant, audio.id, cursor)
-        for generation in generations:
-            try:
-                records.bury(generation, status)
-            except NotFound:
-                continue  # somebody else was faster; the index lags behind the table
-            purge_generation(generation, records, storage)
-        if cursor is None:
-            break
-    records.purged(audio)
+    if isinstance(record, Generation):
+        storage.delete_generated(record.tenant, record.id)
+    else:
+        remove_audio_data(record.tenant, record.id, storage, vectors)
+        cursor: str | None = None
+        while True:
+            generations, cursor = records.list_generations(record.tenant, record.id, cursor)
+            for generation in generations:
+                try:
+                    records.bury(generation, status)
+                except NotFound:
+                    continue  # somebody else was faster; the index lags behind the table
+                purge(generation, records, storage, vectors)
+            if cursor is None:
+                break
+    records.purged(record)
 
 
-def purge_generation(generation: Generation, records: Records, storage: Storage) -> None:
-    """Remove a buried generation's object and take it off the sweeper's list."""
-    storage.delete_generated(generation.tenant, generation.id)
-    records.purged(generation)
+def expire(record: Audio | Generation, records: Records, storage: Storage, vectors: Vectors) -> None:
+    """Bury a record whose time is over, or take up a tombstone, and remove what it stands for."""
+    status = cast(Tombstone, record.status) if record.deleted else "expired"
+    if not record.deleted:
+        records.bury(record, status)
+    purge(record, records, storage, vectors, status)
 
 
 def remove_audio_data(tenant: str, audio_id: str, storage: Storage, vectors: Vectors) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import random
@@ -185,8 +186,9 @@ class Storage:
         ObjectMissing, ObjectChanged
             No such object, or not the one with this `etag`.
         """
-        with self._get(key, etag)["Body"] as body:
-            return body.read()
+        with closing(self._get(key, etag)["Body"]) as body:
+            data: bytes = body.read()
+        return data
 
     def download(self, key: str, file: IO[bytes], etag: str | None = None) -> None:
         """Copy an object into a file, in pieces.
@@ -196,20 +198,20 @@ class Storage:
         ObjectMissing, ObjectChanged
             No such object, or not the one with this `etag`.
         """
-        with self._get(key, etag)["Body"] as body:
+        with closing(self._get(key, etag)["Body"]) as body:
             for piece in body.iter_chunks(1 << 20):
                 file.write(piece)
         file.flush()
 
     def put(
         self, key: str, body: bytes, content_type: str, metadata: Mapping[str, str] | None = None
-    ) -> bool:
+    ) -> str | None:
         """Write an object unless there is one already.
 
         Returns
         -------
-        bool
-            True when this call wrote it; False when an earlier attempt had (its object stays: adopt it).
+        str or None
+            The ETag of what this call wrote; None when an earlier attempt had (its object stays: adopt it).
 
         Raises
         ------
@@ -224,7 +226,7 @@ class Storage:
             raise ValueError(f"metadata of {key} is above S3's {MAX_METADATA_BYTES} bytes")
         for tried in range(_CONFLICT_TRIES):
             try:
-                self._s3.put_object(
+                answer = self._s3.put_object(
                     Bucket=self.bucket,
                     Key=key,
                     Body=body,
@@ -234,13 +236,13 @@ class Storage:
                 )
             except ClientError as error:
                 if _status(error) == 412:
-                    return False
+                    return None
                 # 409: a delete or another conditional write of the same key is under way.
                 if _status(error) != 409 or tried == _CONFLICT_TRIES - 1:
                     raise
                 time.sleep(random() * 0.2 * 2**tried)
             else:
-                return True
+                return answer["ETag"]
         raise AssertionError("unreachable")
 
     def delete(self, key: str) -> None:

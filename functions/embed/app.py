@@ -1,0 +1,164 @@
+"""Embed: from an uploaded track to its vector, features and tags.
+
+Takes S3 event notifications and our own ``{"tenant", "audio_id"}`` messages from one queue. An event is only
+a hint that an object may be there: what counts is the object itself and the record.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_plus
+
+import numpy as np
+from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
+
+from backend.errors import PermanentError, TransientError
+from backend.events import Events
+from backend.jobs import Engine, Progress, Target, Worker
+from backend.observability import logger, metrics, tracer
+from backend.purge import remove_audio_data
+from backend.queues import Queues
+from backend.records import Audio, Conflict, Records
+from backend.settings import MAX_UPLOAD_BYTES, Settings, table
+from backend.storage import ObjectChanged, ObjectMissing, Storage, parse_upload_key, upload_key
+from backend.vectors import Vectors
+from models import profiles
+from models.audio import AudioError
+from models.embedding import analyse
+
+settings = Settings.from_environment()
+profile = profiles.load(settings.profile)
+records = Records(table(settings.table_name), settings.retention_seconds)
+storage = Storage.from_settings(settings)
+vectors = Vectors.from_settings(settings)
+queues = Queues.from_settings(settings)
+events = Events.from_settings(settings)
+
+
+class Embed(Worker[Audio]):
+    """The embed job."""
+
+    def targets(self, body: dict[str, Any]) -> list[Target]:
+        """Read our own message, or the keys of an S3 event notification that are ours."""
+        if body.get("Event") == "s3:TestEvent":
+            return []
+        if "audio_id" in body:
+            return [Target(body["tenant"], body["audio_id"], body.get("correlation_id"))]
+        found = []
+        for entry in body["Records"]:
+            # Keys in notifications are encoded as in a form: a space is a plus sign.
+            key = unquote_plus(entry["s3"]["object"]["key"])
+            ours = parse_upload_key(key) if entry["s3"]["bucket"]["name"] == settings.bucket_name else None
+            if ours and entry["eventName"].startswith("ObjectCreated:"):
+                found.append(Target(*ours))
+            else:
+                logger.warning("event ignored", extra={"key": key, "event": entry["eventName"]})
+        return found
+
+    def find(self, target: Target) -> Audio | None:
+        """Read the audio."""
+        return records.get_audio(target.tenant, target.id)
+
+    def claim(self, target: Target) -> Audio:
+        """Take note of the object that is there now, and claim the audio."""
+        stored = storage.head(upload_key(target.tenant, target.id))
+        audio = self.find(target)
+        if stored and audio and audio.etag != stored.etag:
+            try:
+                if audio.status == "ready":
+                    records.embed_again(target.tenant, target.id)  # posted again: the last upload counts
+                records.mark_uploaded(target.tenant, target.id, etag=stored.etag, size=stored.size)
+            except Conflict as moved:
+                logger.info("object not noted", extra={"status": moved.status})
+        return records.claim_audio(target.tenant, target.id)
+
+    def work(self, record: Audio, progress: Progress) -> None:
+        """Download, analyse, store the vector, and release what waited for it."""
+        if not record.size:
+            raise PermanentError("empty_audio", "The file is empty.")
+        if record.size > MAX_UPLOAD_BYTES:
+            raise PermanentError(
+                "too_large", f"The file has {record.size} bytes; {MAX_UPLOAD_BYTES} are allowed."
+            )
+        progress(0.0)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "source"
+            download(record, path)
+            progress(0.2)
+            try:
+                analysis = analyse(path, profile)
+            except AudioError as error:
+                raise PermanentError(error.code, error.detail) from error
+        progress(0.9)
+        vectors.put(record.tenant, record.id, analysis.vector.tolist(), analysis.identity.id)
+        progress(0.95)
+        released = records.finish_audio(
+            record,
+            vector=np.asarray(analysis.vector, "<f4").tobytes(),
+            identity=asdict(analysis.identity),
+            features=analysis.features.to_dict(),
+            tags=analysis.tags,
+        )
+        # From here on the audio is ready, whatever happens: what is not sent now, the sweeper sends.
+        try:
+            for generation in released:
+                queues.send_generate(generation.tenant, generation.id, generation.correlation_id)
+        except (BotoCoreError, ClientError):
+            logger.exception("released generations not sent")
+        self._publish(record)
+
+    def fail(self, record: Audio, code: str, detail: str) -> None:
+        """Fail the audio and the generations that wait for it."""
+        generations = records.fail_audio(record, code, detail)
+        vectors.delete(record.tenant, record.id)  # a failed audio is nobody's neighbour
+        self._publish(record)
+        for generation in generations:
+            events.publish(generation)
+
+    def discard(self, target: Target) -> None:
+        """Remove the object and the vector of an audio that was deleted."""
+        remove_audio_data(target.tenant, target.id, storage, vectors)
+
+    def settled(self, record: Audio) -> None:
+        """Tell again, and make sure that a failed audio has left no vector."""
+        if record.status == "failed":
+            vectors.delete(record.tenant, record.id)
+        events.publish(record)
+
+    def _publish(self, record: Audio) -> None:
+        current = records.get_audio(record.tenant, record.id)
+        if current and not current.deleted:
+            events.publish(current)
+
+
+def download(audio: Audio, path: Path) -> None:
+    """Copy the object that the record names, and no other, to a file."""
+    try:
+        with path.open("wb") as file:
+            storage.download(upload_key(audio.tenant, audio.id), file, etag=audio.etag)
+    except ObjectMissing as error:
+        raise PermanentError("source_missing", "The uploaded file is gone.") from error
+    except ObjectChanged as error:
+        raise TransientError("source_changed", "The file was uploaded again meanwhile.") from error
+
+
+engine = Engine(
+    Embed(),
+    records=records,
+    renewals=Records(table(settings.table_name), settings.retention_seconds),
+    queues=queues,
+    url=settings.embed_queue_url,
+)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@tracer.capture_lambda_handler(capture_response=False)
+@metrics.log_metrics(capture_cold_start_metric=True)
+def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    """Embed the audio that a batch of messages names."""
+    return engine.handle(event, context)

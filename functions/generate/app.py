@@ -1,0 +1,187 @@
+"""Generate: from a queued generation to new music in the bucket.
+
+The key of the result follows from the generation, and an object that is there is never replaced: whichever
+attempt writes it first has made the result, and every later one adopts it with what its metadata says.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from ulid import ULID
+
+from backend.errors import PermanentError, TransientError
+from backend.events import Events
+from backend.jobs import Engine, Progress, Target, Worker
+from backend.observability import logger, metrics, tracer
+from backend.queues import Queues
+from backend.records import Audio, Generation, Records
+from backend.settings import Settings, table
+from backend.storage import ObjectChanged, ObjectMissing, Storage, generated_key, upload_key
+from models import profiles
+from models.audio import AudioError
+from models.features import Features
+from models.generation import generate
+from models.profiles import Identity, Parameters
+
+settings = Settings.from_environment()
+profile = profiles.load(settings.profile)
+records = Records(table(settings.table_name), settings.retention_seconds)
+storage = Storage.from_settings(settings)
+queues = Queues.from_settings(settings)
+events = Events.from_settings(settings)
+
+
+class Generate(Worker[Generation]):
+    """The generate job."""
+
+    def targets(self, body: dict[str, Any]) -> list[Target]:
+        """Read our own message."""
+        return [Target(body["tenant"], body["generation_id"], body.get("correlation_id"))]
+
+    def find(self, target: Target) -> Generation | None:
+        """Read the generation."""
+        return records.get_generation(target.tenant, target.id)
+
+    def claim(self, target: Target) -> Generation:
+        """Claim the generation."""
+        return records.claim_generation(target.tenant, target.id)
+
+    def work(self, record: Generation, progress: Progress) -> None:
+        """Make the music unless an earlier attempt has, and finish with what its metadata says."""
+        parameters = parameters_of(record)
+        key = generated_key(record.tenant, record.id, parameters.format)
+        progress(0.0)
+        result = adopt(key)
+        if result is None:
+            audio = source_of(record)
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "source"
+                download(audio, path)
+                try:
+                    made = generate(
+                        path,
+                        profile,
+                        parameters,
+                        np.frombuffer(audio.vector or b"", "<f4"),
+                        Features.from_dict(audio.features or {}),
+                        progress,
+                    )
+                except AudioError as error:
+                    raise PermanentError(error.code, error.detail) from error
+            if not storage.put(key, made.audio, made.content_type, metadata={"result": pack(made.report)}):
+                logger.info("an earlier attempt was faster")
+            result = adopt(key)
+            if result is None:
+                raise TransientError("result_missing", "The finished object disappeared.")
+        result |= {"parameters": asdict(parameters), "format": parameters.format}
+        events.publish(records.finish_generation(record, result))
+
+    def fail(self, record: Generation, code: str, detail: str) -> None:
+        """Fail the generation."""
+        events.publish(records.fail_generation(record, code, detail))
+
+    def discard(self, target: Target) -> None:
+        """Remove the object of a generation that was cancelled or deleted."""
+        storage.delete_generated(target.tenant, target.id)
+
+    def settled(self, record: Generation) -> None:
+        """Tell again."""
+        events.publish(record)
+
+
+def parameters_of(generation: Generation) -> Parameters:
+    """Return the parameters; without a seed, one that follows from the id: the same in every attempt."""
+    given = dict(generation.parameters or {})
+    if given.get("seed") is None:
+        given["seed"] = int(ULID.from_str(generation.id)) % 2**32
+    return Parameters(**given)
+
+
+def source_of(generation: Generation) -> Audio:
+    """Return the audio that a generation starts from, if it is fit for that.
+
+    Raises
+    ------
+    PermanentError, TransientError
+        Deleted, failed, embedded by another model; or just now being embedded again.
+    """
+    if generation.profile != profile.name:
+        raise PermanentError(
+            "unsupported_by_profile",
+            f"Asked of profile {generation.profile}, but {profile.name} is in force now.",
+        )
+    audio = records.get_audio(generation.tenant, generation.audio_id)
+    if audio is None or audio.deleted:
+        raise PermanentError("source_deleted", "The source audio was deleted.")
+    if audio.status == "failed":
+        raise PermanentError("source_failed", "The source audio could not be embedded.")
+    if audio.status != "ready" or audio.identity is None:
+        raise TransientError("source_not_ready", "The source audio is being embedded again.")
+    if Identity(**audio.identity) != profile.embedder.identity:
+        raise PermanentError(
+            "stale_embedding", "The source audio was embedded by another model: embed it again first."
+        )
+    return audio
+
+
+def download(audio: Audio, path: Path) -> None:
+    """Copy the object that was embedded, and no other, to a file."""
+    try:
+        with path.open("wb") as file:
+            storage.download(upload_key(audio.tenant, audio.id), file, etag=audio.etag)
+    except ObjectMissing as error:
+        raise PermanentError("source_missing", "The source file is gone.") from error
+    except ObjectChanged as error:
+        raise TransientError(
+            "source_changed", "The source file was replaced; it is to be embedded again."
+        ) from error
+
+
+def pack(report: dict[str, Any]) -> str:
+    """Turn a report into metadata: compressed, because S3 takes 2 KB and only ASCII.
+
+    The parameters stay out (a prompt may be long): the record has them.
+    """
+    document = {name: value for name, value in report.items() if name != "parameters"}
+    return base64.b64encode(zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 9)).decode()
+
+
+def unpack(packed: str) -> dict[str, Any]:
+    """Undo `pack`."""
+    document: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return document
+
+
+def adopt(key: str) -> dict[str, Any] | None:
+    """Return the result that an object in the bucket carries, None when there is no object."""
+    stored = storage.head(key)
+    if stored is None:
+        return None
+    return {**unpack(stored.metadata["result"]), "content_type": stored.content_type, "bytes": stored.size}
+
+
+engine = Engine(
+    Generate(),
+    records=records,
+    renewals=Records(table(settings.table_name), settings.retention_seconds),
+    queues=queues,
+    url=settings.generate_queue_url,
+)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@tracer.capture_lambda_handler(capture_response=False)
+@metrics.log_metrics(capture_cold_start_metric=True)
+def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    """Run the generations that a batch of messages names."""
+    return engine.handle(event, context)

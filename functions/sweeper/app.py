@@ -1,0 +1,140 @@
+"""Sweep: every minute, look at each record whose time has come and do what nobody else did.
+
+    lease ended                     requeued and sent again
+    queued or uploaded for long     sent again (the message may have been lost), ever more rarely
+    upload never arrived            failed; but taken in if the object is there and only its event was lost
+    waiting for an audio that has   released or failed with it
+    come to its end
+    life over                       record, object, vector and generations expire together
+    tombstone not yet purged        what it stood for is removed
+
+Every move is conditional on what was read, so a sweep may overlap another one, a worker or a user's request.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from backend.events import Events
+from backend.observability import correlate, logger, metrics, tracer
+from backend.purge import expire
+from backend.queues import Queues
+from backend.records import Audio, Generation, RecordError, Records
+from backend.settings import Settings, table
+from backend.storage import Storage, upload_key
+from backend.vectors import Vectors
+
+RESERVE_SECONDS = 10.0
+"""A sweep stops this long before its function's time is up; the next one goes on."""
+
+settings = Settings.from_environment()
+records = Records(table(settings.table_name), settings.retention_seconds)
+storage = Storage.from_settings(settings)
+vectors = Vectors.from_settings(settings)
+queues = Queues.from_settings(settings)
+events = Events.from_settings(settings)
+
+
+def sweep(record: Audio | Generation) -> str:
+    """Do what a due record needs.
+
+    Returns
+    -------
+    str
+        What was done, in one word, for logs and metrics.
+
+    Raises
+    ------
+    RecordError
+        The record moved meanwhile: somebody else took care of it.
+    """
+    if record.deleted or record.expires_at <= records.clock():
+        expire(record, records, storage, vectors)
+        return "purged" if record.deleted else "expired"
+    return sweep_audio(record) if isinstance(record, Audio) else sweep_generation(record)
+
+
+def sweep_audio(audio: Audio) -> str:
+    """Do what a due audio needs."""
+    if audio.status == "awaiting_upload":
+        stored = storage.head(upload_key(audio.tenant, audio.id))
+        if stored is None:
+            failed = records.fail_audio(audio, "expired", "The file was not uploaded in time.")
+            for record in [records.get_audio(audio.tenant, audio.id), *failed]:
+                if record:
+                    events.publish(record)
+            return "upload_expired"
+        audio = records.mark_uploaded(audio.tenant, audio.id, etag=stored.etag, size=stored.size)
+        done = "event_missed"
+    elif audio.status == "uploaded":
+        records.postpone(audio)
+        done = "sent_again"
+    elif audio.status == "embedding":
+        records.requeue(audio)
+        done = "requeued"
+    else:
+        return "nothing"
+    queues.send_embed(audio.tenant, audio.id, audio.correlation_id)
+    return done
+
+
+def sweep_generation(generation: Generation) -> str:
+    """Do what a due generation needs."""
+    if generation.status == "waiting":
+        audio = records.get_audio(generation.tenant, generation.audio_id)
+        if audio is None or audio.deleted or audio.status == "failed":
+            code = "source_failed" if audio and not audio.deleted else "source_deleted"
+            events.publish(records.fail_generation(generation, code, "The source audio is not to be had."))
+            return "failed"
+        if audio.status != "ready":
+            records.postpone(generation)
+            return "still_waiting"
+        if records.release_waiting(generation.tenant, generation.id) is None:
+            return "nothing"
+        done = "released"
+    elif generation.status == "queued":
+        records.postpone(generation)
+        done = "sent_again"
+    elif generation.status == "running":
+        records.requeue(generation)
+        done = "requeued"
+    else:
+        return "nothing"
+    queues.send_generate(generation.tenant, generation.id, generation.correlation_id)
+    return done
+
+
+@logger.inject_lambda_context(clear_state=True)
+@tracer.capture_lambda_handler
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """Sweep until nothing is due or time is nearly up; say how often what was done."""
+    done: Counter[str] = Counter()
+    seen: set[tuple[str, str]] = set()
+    while context.get_remaining_time_in_millis() > RESERVE_SECONDS * 1000:
+        due = [record for record in records.due() if (record.kind, record.id) not in seen]
+        if not due:
+            break
+        for record in due:
+            if context.get_remaining_time_in_millis() <= RESERVE_SECONDS * 1000:
+                break
+            seen.add((record.kind, record.id))
+            correlate(record.correlation_id)
+            try:
+                action = sweep(record)
+            except RecordError:
+                action = "moved_meanwhile"
+            except Exception:
+                # One record that cannot be helped now must not keep the others from being.
+                logger.exception("sweep failed", extra={"kind": record.kind, "record": record.id})
+                action = "errors"
+            done[action] += 1
+            logger.info(action, extra={"kind": record.kind, "record": record.id, "status": record.status})
+    for action, count in done.items():
+        metrics.add_metric(f"Sweep_{action}", MetricUnit.Count, count)
+    metrics.add_metric("Swept", MetricUnit.Count, done.total())
+    return dict(done)

@@ -1,0 +1,303 @@
+"""Any order, duplication and loss of messages, and workers killed anywhere: one result, one object, one vector.
+
+A state machine plays users, queues, the sweeper and a killer against the real handlers and checks after each
+step that nothing terminal moves and that no finished object changes. In the end everything is delivered, and
+every job has to have come to its end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import botocore.client
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from backend.purge import purge
+from backend.records import Conflict, NotFound
+from backend.storage import upload_key
+from models.features import Features
+from models.profiles import Identity
+from tests.unit.stack import Stack, s3_event
+
+TERMINAL = {"ready", "failed", "succeeded", "cancelled", "deleted", "expired"}
+WORKERS = ("embed", "generate")
+MUTATIONS = {
+    "PutItem",
+    "UpdateItem",
+    "TransactWriteItems",
+    "PutObject",
+    "DeleteObject",
+    "DeleteObjects",
+    "PutVectors",
+    "DeleteVectors",
+    "SendMessage",
+    "ChangeMessageVisibility",
+}
+
+
+class Killed(BaseException):
+    """The process is gone: no handler of errors gets to see this."""
+
+
+@contextmanager
+def killed_at(step: int | None, after: bool) -> Iterator[None]:
+    """Kill whoever makes the n-th change to the world, before it happens or after it has."""
+    real = botocore.client.BaseClient._make_api_call
+    count = itertools.count()
+
+    def call(client: Any, operation: str, parameters: Any) -> Any:
+        fatal = operation in MUTATIONS and next(count) == step
+        if fatal and not after:
+            raise Killed
+        answer = real(client, operation, parameters)
+        if fatal:
+            raise Killed
+        return answer
+
+    botocore.client.BaseClient._make_api_call = call  # type: ignore[method-assign]
+    try:
+        yield
+    except Killed:
+        pass
+    finally:
+        botocore.client.BaseClient._make_api_call = real  # type: ignore[method-assign]
+
+
+def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace what takes time. No two runs make the same bytes, so that a replaced object shows."""
+    embed, generate = stack.app("embed"), stack.app("generate")
+    identity: Identity = embed.profile.embedder.identity
+    features = Features.from_dict(
+        {
+            "duration": 5.0,
+            "tempo": 120.0,
+            "key": "C",
+            "mode": "major",
+            "loudness": -14.0,
+            "spectral_centroid": 1000.0,
+            "onset_rate": 2.0,
+            "beats": [0.5, 1.0],
+        }
+    )
+    runs = itertools.count()
+
+    def analyse(path: Any, profile: Any, *more: Any, **options: Any) -> Any:
+        vector = np.zeros(512, np.float32)
+        vector[0] = 1.0
+        return SimpleNamespace(vector=vector, features=features, tags=["fast"], identity=identity)
+
+    def make(*arguments: Any, **options: Any) -> Any:
+        run = str(next(runs))
+        return SimpleNamespace(audio=run.encode(), content_type="audio/wav", report={"run": run})
+
+    monkeypatch.setattr(embed, "analyse", analyse)
+    monkeypatch.setattr(generate, "generate", make)
+
+
+class Delivery(RuleBasedStateMachine):
+    """Users, queues, sweeper and killer."""
+
+    stack: Stack
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.random = random.Random(7)
+        self.audios: list[Any] = []
+        self.generations: list[Any] = []
+        self.messages: list[tuple[str, Any]] = []
+        self.terminal: dict[str, str] = {}
+        self.etags: dict[str, str] = {}
+        self.uploaded: set[str] = set()
+
+    # -- users
+
+    @rule()
+    def announce(self) -> None:
+        if len(self.audios) < 3:
+            self.audios.append(self.stack.audio())
+
+    @precondition(lambda self: self.audios)
+    @rule(which=st.integers(0, 2), copies=st.integers(0, 2))
+    def upload(self, which: int, copies: int) -> None:
+        audio = self.audios[which % len(self.audios)]
+        if audio.id in self.uploaded:
+            return
+        self.stack.upload(audio)
+        self.uploaded.add(audio.id)
+        self.messages += [("embed", s3_event(upload_key("default", audio.id)))] * copies
+
+    @precondition(lambda self: self.audios)
+    @rule(which=st.integers(0, 2), sent=st.booleans())
+    def submit(self, which: int, sent: bool) -> None:
+        if len(self.generations) >= 6:
+            return
+        audio = self.audios[which % len(self.audios)]
+        try:
+            generation = self.stack.submit(audio, format="wav")
+        except (NotFound, Conflict):
+            return
+        self.generations.append(generation)
+        if sent and generation.status == "queued":
+            self.messages.append(("generate", {"tenant": "default", "generation_id": generation.id}))
+
+    @precondition(lambda self: self.generations)
+    @rule(which=st.integers(0, 5))
+    def cancel(self, which: int) -> None:
+        generation = self.generations[which % len(self.generations)]
+        try:
+            self.stack.records.cancel_generation("default", generation.id)
+        except (NotFound, Conflict):
+            return
+
+    @precondition(lambda self: self.audios)
+    @rule(which=st.integers(0, 2), step=st.none() | st.integers(0, 4), after=st.booleans())
+    def delete(self, which: int, step: int | None, after: bool) -> None:
+        app = self.stack.app("sweeper")
+        audio = self.audios[which % len(self.audios)]
+        with killed_at(step, after):
+            try:
+                self.stack.records.bury(audio)
+            except NotFound:
+                return
+            purge(audio, self.stack.records, app.storage, app.vectors)
+
+    # -- queues, sweeper, killer
+
+    @rule(
+        which=st.integers(0, 9),
+        fate=st.sampled_from(["once", "twice", "lost"]),
+        step=st.none() | st.integers(0, 7),
+        after=st.booleans(),
+    )
+    def deliver(self, which: int, fate: str, step: int | None, after: bool) -> None:
+        self.collect()
+        if not self.messages:
+            return
+        worker, body = self.messages.pop(which % len(self.messages))
+        if fate == "lost":
+            return
+        if fate == "twice":
+            self.messages.append((worker, body))
+        wanted_again = [True]
+        with killed_at(step, after):
+            wanted_again = list(self.stack.deliver(self.stack.app(worker), body, received=2))  # type: ignore[arg-type]
+        if wanted_again and fate != "twice":
+            self.messages.append((worker, body))
+
+    @rule(seconds=st.sampled_from([1, 20, 61, 125, 600]))
+    def wait(self, seconds: int) -> None:
+        self.stack.clock.now += seconds
+
+    @rule(step=st.none() | st.integers(0, 5), after=st.booleans())
+    def sweep(self, step: int | None, after: bool) -> None:
+        with killed_at(step, after):
+            self.stack.sweep()
+
+    def collect(self) -> None:
+        for worker in WORKERS:
+            self.messages += [(worker, body) for body in self.stack.drain(worker)]
+
+    # -- what must hold
+
+    @invariant()
+    def terminal_states_stay(self) -> None:
+        for get, records in (
+            (self.stack.records.get_audio, self.audios),
+            (self.stack.records.get_generation, self.generations),
+        ):
+            for record in records:
+                current = get("default", record.id)  # type: ignore[operator]
+                assert current
+                before = self.terminal.get(record.id)
+                if before and current.status not in {"deleted", "expired"}:
+                    assert current.status == before
+                if current.status in TERMINAL:
+                    self.terminal[record.id] = current.status
+
+    @invariant()
+    def finished_objects_stay(self) -> None:
+        for item in self.stack.s3.list_objects_v2(Bucket="music", Prefix="generated/").get("Contents", []):
+            assert self.etags.setdefault(item["Key"], item["ETag"]) == item["ETag"]
+
+    def teardown(self) -> None:
+        """Let everything that is lost be found again, deliver it, and look at what became of it."""
+        try:
+            self.settle()
+        finally:
+            for queue in WORKERS:
+                self.stack.drain(queue)
+
+    def settle(self) -> None:
+        for _ in range(60):
+            self.stack.clock.now += 130
+            self.stack.sweep()
+            self.collect()
+            for _ in range(100):
+                if not self.messages:
+                    break
+                worker, body = self.messages.pop(0)
+                if self.stack.deliver(self.stack.app(worker), body, received=2):
+                    self.messages.append((worker, body))
+                    self.stack.clock.now += 61
+            if all(self.finished(record) for record in [*self.audios, *self.generations]):
+                break
+        assert all(self.finished(record) for record in [*self.audios, *self.generations])
+        self.terminal_states_stay()
+        objects, vectors = self.stack.objects(), self.stack.vectors()
+        for audio in self.audios:
+            status = self.terminal[audio.id]
+            there = (upload_key("default", audio.id) in objects, f"default/{audio.id}" in vectors)
+            if status == "ready":
+                assert there == (True, True)
+            elif status == "failed":
+                assert audio.id not in self.uploaded or self.tried_out(audio)
+                assert not there[1]
+            elif status == "deleted":
+                assert audio.id in self.late_uploads() or there == (False, False)
+        for generation in self.generations:
+            status = self.terminal[generation.id]
+            written = [key for key in objects if generation.id in key]
+            assert len(written) == (1 if status == "succeeded" else 0), (status, written)
+            if status == "failed":
+                source = self.terminal[generation.audio_id]
+                assert source in {"failed", "deleted"} or self.tried_out(generation)
+
+    def finished(self, record: Any) -> bool:
+        get = self.stack.records.get_audio if record.kind == "audio" else self.stack.records.get_generation
+        current = get("default", record.id)
+        return current is not None and current.status in TERMINAL
+
+    def tried_out(self, record: Any) -> bool:
+        """Whether workers died on this record as often as they may."""
+        get = self.stack.records.get_audio if record.kind == "audio" else self.stack.records.get_generation
+        current = get("default", record.id)
+        return bool(current and current.attempt >= 5)
+
+    def late_uploads(self) -> set[str]:
+        """Objects that arrived after their record was deleted, with no event to tell."""
+        return self.uploaded
+
+
+def test_whatever_happens_every_job_ends_with_one_result(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_models(stack, monkeypatch)
+    machine: Callable[[], Delivery] = type("Delivery", (Delivery,), {"stack": stack})
+    run_state_machine_as_test(
+        machine,  # type: ignore[arg-type]
+        settings=settings(
+            max_examples=6, derandomize=True, phases=[Phase.generate],
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
