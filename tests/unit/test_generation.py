@@ -1,0 +1,225 @@
+"""Analysis and generation with a small embedder and generator whose results can be reckoned by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from models.audio import AudioError
+from models.audio.encode import CONTENT_TYPES
+from models.audio.loudness import integrated_loudness, true_peak
+from models.embedding import Analysis, analyse
+from models.features import Features
+from models.generation import Generated, generate
+from models.profiles import Candidate, Identity, Parameters, Profile, ProfileError
+
+
+class Bands:
+    """Embeds as the energies of eight octave bands."""
+
+    identity = Identity("bands", "1", "1", "float32")
+    dimension = 8
+    sample_rate = 16000
+
+    def embed(self, mono: np.ndarray) -> np.ndarray:
+        power = np.abs(np.fft.rfft(mono)) ** 2
+        frequency = np.fft.rfftfreq(len(mono), 1 / self.sample_rate)
+        band = np.clip(np.log2(np.maximum(frequency, 1.0) / 31.25), 0, 7.99).astype(int)
+        energies = np.sqrt(np.bincount(band, weights=power, minlength=8)) + 1e-9
+        return (energies / np.linalg.norm(energies)).astype(np.float32)
+
+
+class Tones:
+    """Candidates are tones whose pitch follows from the seed; seed 440 is the likest to the source."""
+
+    name = "tones"
+    identity = Identity("tones", "abc123", "1", "int8")
+    sample_rate = 32000
+    channels = 2
+    license: str | None = "CC-BY-NC-4.0"
+    given: np.ndarray | None = None
+
+    def candidates(
+        self,
+        source: np.ndarray,
+        features: Features,
+        parameters: Parameters,
+        progress: Callable[[float], None],
+    ) -> Iterator[Candidate]:
+        self.given = source
+        for index in range(parameters.candidates):
+            seed = (parameters.seed, 440, 6000, 440)[index]
+            progress((index + 0.5) / parameters.candidates)
+            t = np.arange(round(parameters.duration * self.sample_rate)) / self.sample_rate
+            tone = 0.02 * np.sin(2 * np.pi * seed * t) + 0.02 * np.sin(2 * np.pi * (seed + 1) * t)
+            audio = np.repeat(tone[None].astype(np.float32), len(source), axis=0)
+            yield Candidate(audio, seed, {"semitones": index, "runs": [1, 2, 3]})
+            progress((index + 1) / parameters.candidates)
+
+
+PROFILE = Profile("builtin", Bands(), Tones())
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of a stereo chord around 440 Hz."""
+    t = np.arange(3 * 44100) / 44100
+    left = sum(0.1 * np.sin(2 * np.pi * f * t) for f in (415.0, 440.0, 466.0))
+    path = tmp_path_factory.mktemp("source") / "chord"
+    soundfile.write(path, np.stack([left, 0.9 * left], axis=1), 44100, format="WAV", subtype="PCM_24")
+    return path
+
+
+def run(
+    source: Path, progress: Callable[[float], None] = lambda done: None, **asked: object
+) -> tuple[Analysis, Generated]:
+    analysis = analyse(source, PROFILE)
+    parameters = Parameters(**{"seed": 3000, "duration": 2.0, "candidates": 4, **asked})  # type: ignore[arg-type]
+    return analysis, generate(source, PROFILE, parameters, analysis.vector, analysis.features, progress)
+
+
+def test_analysis(source: Path) -> None:
+    done: list[float] = []
+    analysis = analyse(source, PROFILE, done.append)
+    assert analysis.vector.shape == (8,)
+    assert analysis.vector.dtype == np.float32
+    assert np.argmax(analysis.vector) == 3  # 250 to 500 Hz
+    assert analysis.identity is Bands.identity
+    assert analysis.features.duration == pytest.approx(3.0, abs=0.001)
+    audio, _ = soundfile.read(source, always_2d=True)
+    assert analysis.features.loudness == pytest.approx(integrated_loudness(audio.T, 44100), abs=0.1)
+    assert all(isinstance(tag, str) for tag in analysis.tags)
+    json.dumps(analysis.features.to_dict(), allow_nan=False)
+    assert done == sorted(done)
+    assert done[-1] == 1.0
+
+
+def test_loudness_is_that_of_all_channels(tmp_path: Path) -> None:
+    """A tone in opposite phase is silent as mono and as loud as any in stereo."""
+    t = np.arange(3 * 44100) / 44100
+    tone = 0.2 * np.sin(2 * np.pi * 1000 * t)
+    soundfile.write(tmp_path / "x", np.stack([tone, -tone], axis=1), 44100, format="WAV")
+    assert analyse(tmp_path / "x", PROFILE).features.loudness == pytest.approx(-14.0, abs=0.1)
+
+
+def test_silence_can_be_analysed(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x", np.zeros((44100, 2)), 44100, format="WAV")
+    analysis = analyse(tmp_path / "x", PROFILE)
+    assert analysis.features.loudness is None
+    json.dumps(analysis.features.to_dict(), allow_nan=False)
+
+
+def test_too_short_a_source_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x", np.zeros(1000), 44100, format="WAV")
+    with pytest.raises(AudioError) as caught:
+        analyse(tmp_path / "x", PROFILE)
+    assert caught.value.code == "too_short"
+
+
+def test_the_likest_candidate_is_kept_and_all_are_told(source: Path) -> None:
+    report = run(source)[1].report
+    assert [tried["seed"] for tried in report["candidates"]] == [3000, 440, 6000, 440]
+    scores = [tried["similarity"]["embedding"] for tried in report["candidates"]]
+    assert scores[1] == scores[3] == max(scores)
+    assert report["seed"] == 440
+    assert report["details"] == {"semitones": 1}  # the first of equals; lists stay out
+    assert report["similarity"] == report["candidates"][1]["similarity"]
+    assert set(report["similarity"]) == {"embedding", "chroma", "tempo"}
+    assert all(0 <= score <= 1 for tried in report["candidates"] for score in tried["similarity"].values())
+    assert 0.9 < scores[1] <= 1.0
+    assert scores[2] < 0.1
+
+
+def test_the_report(source: Path) -> None:
+    analysis, made = run(source, temperature=0.7)
+    report = made.report
+    assert (report["engine"], report["model"], report["revision"]) == ("tones", "tones", "abc123")
+    assert (report["precision"], report["license"]) == ("int8", "CC-BY-NC-4.0")
+    assert report["parameters"]["temperature"] == 0.7
+    assert report["parameters"]["seed"] == 3000
+    assert set(report["parameters"]) == set(Parameters.__dataclass_fields__)
+    assert set(report["timings"]) == {"decode", "generate", "master", "score", "encode"}
+    assert (report["duration"], report["sample_rate"], report["channels"]) == (2.0, 32000, 2)
+    loudness = report["loudness"]
+    assert loudness["target"] == analysis.features.loudness
+    assert loudness["integrated"] == pytest.approx(loudness["target"], abs=1.0)
+    assert loudness["true_peak"] <= -1.0
+    assert loudness["on_target"]
+    assert len(json.dumps(report, allow_nan=False)) < 2000
+
+
+@pytest.mark.parametrize("format", CONTENT_TYPES)
+def test_delivered_files(format: str, source: Path, tmp_path: Path) -> None:
+    analysis, made = run(source, format=format)
+    again = run(source, format=format)[1]
+    assert made.audio == again.audio
+    assert made.content_type == CONTENT_TYPES[format]
+    path = tmp_path / "x"
+    path.write_bytes(made.audio)
+    audio, rate = soundfile.read(path, always_2d=True)
+    assert len(audio) / rate == pytest.approx(2.0, abs=0.02)
+    assert integrated_loudness(audio.T, rate) == pytest.approx(analysis.features.loudness, abs=1.0)
+    assert true_peak(audio.T.astype(np.float32), rate) <= (-1.0 if format in ("wav", "flac") else 0.0)
+    with av.open(str(path)) as file:
+        found = {**file.metadata, **file.streams[0].metadata}
+    assert found["title"] == "Generated music"
+    assert found["copyright"] == "Weights: CC-BY-NC-4.0"
+    assert "seed 440" in found["comment"]
+
+
+def test_a_mono_source_gives_mono_music(tmp_path: Path, source: Path) -> None:
+    audio, rate = soundfile.read(source, always_2d=True)
+    soundfile.write(tmp_path / "x", audio[:, 0], rate, format="WAV")
+    made = run(tmp_path / "x")[1]
+    assert made.report["channels"] == 1
+    given = PROFILE.generator.given  # type: ignore[attr-defined]
+    assert given.shape == (1, 96000)
+    assert made.report["loudness"]["on_target"]
+
+
+def test_progress_rises_from_0_to_1(source: Path) -> None:
+    done: list[float] = []
+    run(source, done.append)
+    assert done[0] == 0.0
+    assert done[-1] == 1.0
+    assert done == sorted(done)
+    assert len(done) > 8
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 8])
+def test_progress_can_cancel(after: int, source: Path) -> None:
+    class Cancelled(Exception):
+        pass
+
+    calls = 0
+
+    def progress(done: float) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run(source, progress)
+    assert calls == after + 1
+
+
+def test_what_the_profile_cannot_do_is_an_error(source: Path) -> None:
+    with pytest.raises(ProfileError):
+        run(source, mode="melody")
+    with pytest.raises(ProfileError):
+        run(source, prompt="calm piano")
+
+
+def test_a_silent_source(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x", np.zeros((44100, 2)), 44100, format="WAV")
+    made = run(tmp_path / "x", candidates=1)[1]
+    assert made.report["loudness"]["target"] is None
+    assert not made.report["loudness"]["on_target"]
+    json.dumps(made.report, allow_nan=False)
