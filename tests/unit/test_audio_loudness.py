@@ -70,7 +70,7 @@ def test_reference_tones() -> None:
 
 
 def test_surround_weights() -> None:
-    """EBU Tech 3341, case 6: front -28, centre -24, surrounds -30 dBFS make -23 LUFS; low frequencies none."""
+    """EBU Tech 3341, case 6: front -28, centre -24, surrounds -30 dBFS make -23 LUFS, LFE nothing."""
     levels = (-28.0, -28.0, -24.0, 0.0, -30.0, -30.0)
     audio = np.vstack([sine(1000, level, 20, 48000, 1) for level in levels])
     assert integrated_loudness(audio, 48000) == pytest.approx(-23.0, abs=0.1)
