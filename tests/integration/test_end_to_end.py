@@ -1,0 +1,526 @@
+"""The system as its users meet it: over HTTP, from a file to new music.
+
+The same file judges the local stack, the functions in real containers (`make test-sam`) and a deployed stack
+(`API_URL=https://… API_TOKEN=… pytest tests/integration`). It knows the contract and nothing of the code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from tests.integration import sound
+from tests.integration.client import Api, form, post_form, send
+
+pytestmark = pytest.mark.xdist_group("end-to-end")
+
+OPENAPI = Path(__file__).parents[2] / "layers/backend/openapi.json"
+NOBODY = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+CONTENT_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
+
+
+def shell(command: str, folder: Path, api: Api) -> str:
+    """Run one shell command as a user pastes it, with `API` set, and return what it prints."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, "API": api.url},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+    return done.stdout
+
+
+# -- the four commands in users' shell histories -----------------------------------------------------------
+
+
+@pytest.mark.skipif("API_TOKEN" in os.environ, reason="the four commands carry no token")
+def test_the_four_commands_work_one_right_after_the_other(api: Api, tmp_path: Path, track: bytes) -> None:
+    (tmp_path / "your_music.mp3").write_bytes(track)
+    uploaded = json.loads(shell('curl -X POST "$API/api/upload" -F "file=@your_music.mp3"', tmp_path, api))
+    assert (uploaded["status"], uploaded["bytes"]) == ("uploaded", len(track))
+    audio_id = uploaded["audio_id"]
+    embedding = json.loads(shell(f'curl "$API/api/embedding/{audio_id}"', tmp_path, api))
+    # On a cold start the first answer may still be 202, as the contract allows.
+    assert embedding["status"] in {"ready", "uploaded", "embedding"}
+    submitted = json.loads(
+        shell(
+            f'curl -X POST "$API/api/generate/{audio_id}" -H "Content-Type: application/json" '
+            """-d '{"duration": 30, "temperature": 0.8}'""",
+            tmp_path,
+            api,
+        )
+    )
+    generation_id = submitted["generation_id"]
+    assert submitted["status"] in {"waiting", "queued"}
+    command = f'curl "$API/api/download/{generation_id}" --output generated_music.wav'
+    shell(command, tmp_path, api)
+    content = (tmp_path / "generated_music.wav").read_bytes()
+    if content[:1] == b"{":  # not within 20 s: what it says is to try again
+        assert json.loads(content)["code"] == "not_finished"
+        api.succeeded(submitted)
+        shell(command, tmp_path, api)
+        content = (tmp_path / "generated_music.wav").read_bytes()
+    music = sound.decode(content)
+    assert abs(music.seconds - 30) <= 0.02
+    assert (music.rate, music.codec) == (32000, "pcm_s16le")
+    assert np.abs(music.audio).max() > 0.05
+
+
+def test_generate_may_be_asked_before_the_embedding_is_ready(api: Api, track: bytes) -> None:
+    announced = api.announce("later.mp3", len(track), "audio/mpeg")
+    assert announced["status"] == "awaiting_upload"
+    submitted = api.generate(announced["audio_id"], duration=3, seed=1)
+    assert submitted["status"] == "waiting"
+    assert api.get(announced["links"]["embedding"], wait=0).ok(202)["status"] == "awaiting_upload"
+    early = api.get(submitted["links"]["download"], wait=0)
+    early.problem(409, "not_finished")
+    assert int(early.headers["Retry-After"]) >= 1
+    assert post_form(announced["upload"], track).status in {200, 201, 204}
+    assert api.succeeded(submitted)["audio_id"] == announced["audio_id"]
+
+
+# -- uploads -------------------------------------------------------------------------------------------------
+
+
+def test_a_file_comes_back_as_it_went_in(api: Api, song: str, track: bytes) -> None:
+    record = api.get(f"/api/audio/{song}").ok(200)
+    assert record["filename"] == "Harbour Lights – söng+1.mp3"
+    assert (record["content_type"], record["bytes"]) == ("audio/mpeg", len(track))
+    answer = api.get(record["links"]["content"])
+    assert answer.status == 200
+    assert hashlib.sha256(answer.body).digest() == hashlib.sha256(track).digest()
+    assert answer.headers["Content-Type"] == "audio/mpeg"
+    assert "filename*=UTF-8''Harbour%20Lights" in answer.headers["Content-Disposition"]
+
+
+@pytest.mark.parametrize(
+    "filename", ["../../etc/passwd", "a\u202ecba.wav", 'quo"te.wav', "  ", "x" * 900 + ".wav", "日本語 ♫.wav"]
+)
+def test_a_file_name_is_only_data(api: Api, filename: str) -> None:
+    content = sound.wav(sound.noise(1.0), 22050)
+    record = api.get(api.announce(filename, len(content), "audio/wav")["links"]["self"]).ok(200)
+    assert record["filename"] == filename
+
+
+def test_a_large_file_goes_straight_to_the_bucket(api: Api, tmp_path: Path) -> None:
+    content = sound.wav(np.tile(sound.noise(30.0, 44100), (2, 2)), 44100)
+    assert len(content) > 10_000_000
+    (tmp_path / "large song.wav").write_bytes(content)
+    body, headers = form([], "large song.wav", content[:5_500_000], "audio/wav")
+    refused = api.request("POST", "/api/upload", data=body, headers=headers).problem(413, "too_large")
+    assert len(refused["curls"]) == 2
+    announced = api.announce("large song.wav", len(content), "audio/wav")
+    assert post_form(announced["upload"], content).status in {200, 201, 204}
+    record = api.ready(announced)
+    assert record["bytes"] == len(content)
+    back = api.get(record["links"]["content"])
+    assert back.status == 302
+    assert send("GET", back.headers["Location"]).body == content
+
+
+@pytest.mark.skipif("API_TOKEN" in os.environ, reason="the pasted commands carry no token")
+def test_the_commands_of_a_413_work_as_pasted(api: Api, tmp_path: Path, track: bytes) -> None:
+    content = sound.wav(np.tile(sound.noise(15.0, 44100), (2, 2)), 44100)
+    (tmp_path / "your_music.mp3").write_bytes(content)
+    body, headers = form([], "your_music.mp3", content[:5_000_000], "audio/mpeg")
+    refused = api.request("POST", "/api/upload", data=body, headers=headers).problem(413, "too_large")
+    first, second = refused["curls"]
+    (tmp_path / "your_music.mp3").write_bytes(content[:5_000_000])
+    shell(first, tmp_path, api)
+    announced = json.loads((tmp_path / "upload.json").read_text())
+    shell(second, tmp_path, api)
+    assert api.finished(announced["links"]["self"])["status"] == "ready"
+
+
+def test_a_presigned_upload_takes_one_key_one_size_one_type(api: Api, track: bytes) -> None:
+    announced = api.announce("strict.mp3", len(track), "audio/mpeg")
+    upload = announced["upload"]
+    other_key = upload["fields"]["key"].replace(announced["audio_id"], NOBODY)
+    assert post_form(upload, track, key=other_key).status == 403
+    assert post_form(upload, track, Content_Type="text/html").status == 403
+    assert post_form(upload, track + b"x").status == 400
+    assert post_form(upload, track[:-1]).status == 400
+    signature = upload["fields"]["x-amz-signature"]
+    forged = signature[:-1] + ("0" if signature[-1] != "0" else "1")
+    assert (
+        post_form({**upload, "fields": {**upload["fields"], "x-amz-signature": forged}}, track).status == 403
+    )
+    assert api.get(announced["links"]["self"]).ok(200)["status"] == "awaiting_upload"
+    assert post_form(upload, track).status in {200, 201, 204}
+    assert api.ready(announced)["status"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"filename": "a.wav"}, "bytes"),
+        ({"filename": "a.wav", "bytes": 0}, "bytes"),
+        ({"filename": "a.wav", "bytes": "10"}, "bytes"),
+        ({"filename": "", "bytes": 10}, "filename"),
+        ({"filename": "a.wav", "bytes": 10, "key": "x"}, "key"),
+    ],
+)
+def test_a_bad_announcement_names_its_field(api: Api, body: dict[str, object], field: str) -> None:
+    problem = api.post("/api/upload", body).problem(422, "invalid_parameter")
+    assert problem["field"] == field
+
+
+def test_bad_uploads_are_refused(api: Api) -> None:
+    api.post("/api/upload", {"filename": "a.wav", "bytes": 10**9}).problem(413, "too_large")
+    body, headers = form([], "empty.wav", b"", "audio/wav")
+    empty = api.request("POST", "/api/upload", data=body, headers=headers)
+    assert empty.problem(422, "invalid_parameter")["field"] == "file"
+    broken = api.request("POST", "/api/upload", data=b"{", headers={"Content-Type": "application/json"})
+    broken.problem(400, "invalid_body")
+
+
+def test_what_is_not_audio_fails_with_a_reason(api: Api) -> None:
+    uploaded = api.upload("song.mp3", b"PK\x03\x04" + bytes(range(256)) * 40, "audio/mpeg")
+    submitted = api.generate(uploaded["audio_id"])
+    record = api.finished(uploaded["links"]["self"])
+    assert (record["status"], record["error"]["code"]) == ("failed", "undecodable")
+    api.get(uploaded["links"]["embedding"]).problem(409, "undecodable")
+    waiting = api.finished(submitted["links"]["self"])
+    assert (waiting["status"], waiting["error"]["code"]) == ("failed", "undecodable")
+    download = api.get(submitted["links"]["download"])
+    download.problem(409, "undecodable")
+    assert download.headers["Retry-After"] is None
+    api.post(f"/api/generate/{uploaded['audio_id']}", {}).problem(409, "undecodable")
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "rate", "channels"),
+    [
+        ("wav", "pcm_u8", 8000, 1),
+        ("wav", "pcm_s24le", 96000, 2),
+        ("wav", "pcm_f64le", 44100, 6),
+        ("flac", "flac", 48000, 2),
+        ("ogg", "libopus", 48000, 1),
+        ("mp4", "aac", 44100, 2),
+        ("aiff", "pcm_s16be", 22050, 1),
+    ],
+)
+def test_common_formats_are_understood(
+    api: Api, container: str, codec: str, rate: int, channels: int
+) -> None:
+    audio = np.tile(sound.drone(3.0, rate), (channels, 1))
+    content = sound.encode(audio, rate, container, codec)
+    record = api.ready(api.upload(f"tone.{container}", content))
+    assert abs(record["features"]["duration"] - 3.0) < 0.1
+    assert (record["features"]["key"], record["features"]["mode"]) == ("A", "major")
+
+
+# -- embeddings ----------------------------------------------------------------------------------------------
+
+
+def test_the_embedding_knows_the_sample_track(api: Api, song: str) -> None:
+    answer = api.get(f"/api/embedding/{song}").ok(200)
+    assert (answer["audio_id"], answer["status"]) == (song, "ready")
+    assert answer["dimension"] == len(answer["embedding"]) == 512
+    assert math.isclose(sum(value**2 for value in answer["embedding"]), 1.0, abs_tol=1e-5)
+    features = answer["features"]
+    assert abs(features["duration"] - 32) < 0.6
+    assert abs(features["tempo"] - 100) < 1.5
+    assert (features["key"], features["mode"]) == ("D", "minor")
+    assert -24 < features["loudness"] < -8
+    assert "minor" in answer["tags"]
+    for part in ("model", "revision", "pipeline", "precision"):
+        assert answer[part]
+
+
+def test_the_same_file_has_the_same_embedding(api: Api, song: str, track: bytes) -> None:
+    again = api.upload("again.mp3", track, "audio/mpeg")
+    api.ready(again)
+    first, second = (api.get(f"/api/embedding/{i}").ok(200)["embedding"] for i in (song, again["audio_id"]))
+    assert first == second
+    results = api.get(f"/api/similar/{song}", k=100).ok(200)["results"]
+    assert next(r for r in results if r["audio_id"] == again["audio_id"])["score"] > 0.9999
+
+
+def test_similar_tracks_come_best_first_without_the_track_itself(api: Api, song: str, track: bytes) -> None:
+    quieter = sound.decode(track)
+    softer = api.upload("softer.wav", sound.wav(quieter.audio[:, : 20 * quieter.rate] * 0.5, quieter.rate))
+    hiss = api.upload("hiss.wav", sound.wav(sound.noise(8.0), 22050))
+    api.ready(softer)
+    api.ready(hiss)
+    results = api.get(f"/api/similar/{song}", k=100).ok(200)["results"]
+    scores = {result["audio_id"]: result["score"] for result in results}
+    assert song not in scores
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    assert scores[softer["audio_id"]] > 0.8 > scores[hiss["audio_id"]] + 0.2
+    assert len(api.get(f"/api/similar/{song}", k=1).ok(200)["results"]) == 1
+    for k in (0, 101, "many"):
+        assert api.get(f"/api/similar/{song}", k=k).problem(422, "invalid_parameter")["field"] == "k"
+
+
+def test_a_track_can_be_embedded_again(api: Api, track: bytes) -> None:
+    uploaded = api.upload("twice.mp3", track, "audio/mpeg")
+    api.ready(uploaded)
+    before = api.get(uploaded["links"]["embedding"]).ok(200)["embedding"]
+    api.post(f"/api/audio/{uploaded['audio_id']}/embed").ok(202)
+    api.ready(uploaded)
+    assert api.get(uploaded["links"]["embedding"]).ok(200)["embedding"] == before
+
+
+def test_search_by_text_names_the_profiles_that_can(api: Api) -> None:
+    problem = api.post("/api/search", {"text": "calm solo piano", "k": 5})
+    document = problem.problem(409, "unsupported_by_profile")
+    assert "small" in document["detail"]
+    assert api.post("/api/search", {"k": 5}).problem(422, "invalid_parameter")["field"] == "text"
+
+
+# -- generations ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extension", list(CONTENT_TYPES))
+def test_every_format_is_what_it_says(api: Api, song: str, extension: str) -> None:
+    record, answer = api.make(song, duration=7.5, seed=11, format=extension)
+    assert answer.headers["Content-Type"] == CONTENT_TYPES[extension]
+    assert f".{extension}" in answer.headers["Content-Disposition"]
+    assert "Harbour%20Lights" in answer.headers["Content-Disposition"]
+    music = sound.decode(answer.body)
+    assert abs(music.seconds - 7.5) <= 0.02
+    assert music.audio.shape[0] in {1, 2}
+    assert music.rate == (48000 if extension == "ogg" else 32000)
+    assert np.abs(music.audio).max() > 0.05
+    if extension != "wav":
+        assert any("mosaic" in value.lower() for value in music.tags.values()), music.tags
+    assert record["parameters"]["format"] == extension
+
+
+def test_the_record_says_how_it_was_made(api: Api, song: str) -> None:
+    record, answer = api.make(song, duration=5, temperature=0.7, seed=3, candidates=3)
+    assert (record["engine"], record["seed"] in [c["seed"] for c in record["candidates"]]) == ("mosaic", True)
+    for part in ("model", "revision", "precision", "timings", "loudness"):
+        assert record[part], part
+    used = record["parameters"]
+    assert (used["duration"], used["temperature"], used["candidates"], used["seed"]) == (5, 0.7, 3, 3)
+    assert used["mode"] == "similar"
+    assert len({candidate["seed"] for candidate in record["candidates"]}) == 3
+    scores = [candidate["similarity"]["embedding"] for candidate in record["candidates"]]
+    assert record["similarity"]["embedding"] == max(scores)
+    assert set(record["similarity"]) == {"embedding", "chroma", "tempo"}
+    assert all(0 <= value <= 1 for value in record["similarity"].values())
+    assert record["similarity"]["embedding"] > 0.5
+    assert record["progress"] == 1
+    assert record["loudness"]["true_peak"] <= -1.0
+    source = api.get(f"/api/audio/{song}").ok(200)["features"]["loudness"]
+    assert abs(record["loudness"]["integrated"] - source) <= 1.0 or record["loudness"]["limited"]
+    winner, again = api.make(song, duration=5, temperature=0.7, seed=record["seed"], candidates=1)
+    assert again.body == answer.body
+    assert winner["seed"] == record["seed"]
+
+
+def test_the_same_seed_makes_the_same_bytes_and_another_seed_other_music(api: Api, song: str) -> None:
+    first, again, other = (api.make(song, duration=4, seed=seed)[1].body for seed in (5, 5, 6))
+    assert first == again
+    assert first != other
+
+
+def test_without_a_seed_the_server_draws_one_and_says_which(api: Api, song: str) -> None:
+    one, content = api.make(song, duration=2)
+    two, _ = api.make(song, duration=2)
+    assert one["parameters"]["seed"] != two["parameters"]["seed"]
+    _, again = api.make(song, duration=2, seed=one["parameters"]["seed"])
+    assert again.body == content.body
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        ({"duration": 0.5}, "duration"),
+        ({"duration": 301}, "duration"),
+        ({"duration": "30"}, "duration"),
+        ({"duration": None}, "duration"),
+        ({"temperature": 0}, "temperature"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_k": 2049}, "top_k"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"guidance_scale": 0.5}, "guidance_scale"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        ({"candidates": 9}, "candidates"),
+        ({"candidates": 0}, "candidates"),
+        ({"mode": "louder"}, "mode"),
+        ({"format": "midi"}, "format"),
+        ({"tempo": 120}, "tempo"),
+    ],
+)
+def test_a_bad_parameter_is_named_and_never_clamped(
+    api: Api, song: str, parameters: dict[str, object], field: str
+) -> None:
+    answer = api.post(f"/api/generate/{song}", parameters)
+    assert answer.problem(422, "invalid_parameter")["field"] == field
+
+
+def test_what_the_profile_cannot_do_is_said(api: Api, song: str) -> None:
+    for parameters in ({"mode": "melody"}, {"mode": "continue"}, {"prompt": "with violins"}):
+        document = api.post(f"/api/generate/{song}", parameters).problem(409, "unsupported_by_profile")
+        assert "melody" in document["detail"]
+
+
+def test_an_idempotency_key_makes_one_generation(api: Api, song: str) -> None:
+    key = hashlib.sha256(os.urandom(8)).hexdigest()
+    path, body = f"/api/generate/{song}", {"duration": 2, "seed": 9}
+    first = api.post(path, body, Idempotency_Key=key)
+    again = api.post(path, body, Idempotency_Key=key)
+    assert first.ok(202)["generation_id"] == again.ok(202)["generation_id"]
+    assert first.headers["Location"] == again.headers["Location"]
+    api.post(path, {"duration": 3}, Idempotency_Key=key).problem(422, "idempotency_mismatch")
+
+
+def test_waiting_is_bounded(api: Api, song: str) -> None:
+    submitted = api.generate(song, duration=2, seed=1)
+    for wait in (-1, 25.5, "soon"):
+        for path in (f"/api/embedding/{song}", submitted["links"]["self"], submitted["links"]["download"]):
+            assert api.get(path, wait=wait).problem(422, "invalid_parameter")["field"] == "wait"
+    started = time.monotonic()
+    announced = api.announce("never.mp3", 1000, "audio/mpeg")
+    pending = api.get(announced["links"]["embedding"], wait=1)
+    assert pending.ok(202)["status"] == "awaiting_upload"
+    assert int(pending.headers["Retry-After"]) >= 1
+    assert time.monotonic() - started < 20
+    assert api.get(submitted["links"]["self"], wait=25).ok(200)["status"] in {
+        "queued",
+        "running",
+        "succeeded",
+    }
+
+
+def test_a_long_poll_answers_as_soon_as_the_music_is_there(api: Api, song: str) -> None:
+    submitted = api.generate(song, duration=2, seed=2)
+    answer = api.get(submitted["links"]["download"], wait=25)
+    while answer.status == 409:
+        answer.problem(409, "not_finished")
+        answer = api.get(submitted["links"]["download"], wait=25)
+    assert answer.status == 200
+
+
+def test_a_generation_can_be_cancelled_and_removed(api: Api, track: bytes) -> None:
+    announced = api.announce("cancel.mp3", len(track), "audio/mpeg")
+    submitted = api.generate(announced["audio_id"], duration=2)
+    cancelled = api.delete(submitted["links"]["self"]).ok(202)
+    assert cancelled["status"] == "cancelled"
+    api.get(submitted["links"]["download"]).problem(409, "cancelled")
+    assert api.delete(submitted["links"]["self"]).status == 204
+    api.get(submitted["links"]["self"]).problem(404, "not_found")
+    api.get(submitted["links"]["download"]).problem(404, "not_found")
+
+
+# -- lists, deletion -----------------------------------------------------------------------------------------
+
+
+def test_lists_come_in_pages_newest_first(api: Api, song: str) -> None:
+    made = [api.announce(f"page {i}.wav", 100, "audio/wav")["audio_id"] for i in range(3)]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = api.get("/api/audio", limit=2, **({"cursor": cursor} if cursor else {})).ok(200)
+        seen += [item["audio_id"] for item in page["items"]]
+        assert len(page["items"]) <= 2
+        cursor = page["cursor"]
+        if not cursor:
+            break
+    assert len(seen) == len(set(seen))
+    assert [audio_id for audio_id in seen if audio_id in made] == made[::-1]
+    assert song in seen
+    api.get("/api/audio", cursor="nonsense").problem(422, "invalid_parameter")
+    submitted = api.generate(song, duration=1, seed=1)
+    listed = api.get("/api/generation", audio_id=song, limit=100).ok(200)["items"]
+    assert submitted["generation_id"] in [item["generation_id"] for item in listed]
+    assert {item["audio_id"] for item in listed} == {song}
+    newest = api.get("/api/generation", limit=1).ok(200)["items"][0]
+    assert newest["generation_id"] == submitted["generation_id"]
+
+
+def test_a_deleted_track_is_gone_with_all_that_was_made_of_it(api: Api, song: str, track: bytes) -> None:
+    uploaded = api.upload("short-lived.mp3", track, "audio/mpeg")
+    api.ready(uploaded)
+    record, _ = api.make(uploaded["audio_id"], duration=1, seed=1)
+    assert api.delete(uploaded["links"]["self"]).status == 204
+    for link in uploaded["links"].values():
+        method = "POST" if link.endswith(uploaded["audio_id"]) and "/generate/" in link else "GET"
+        api.request(method, link, json_body={} if method == "POST" else None).problem(404, "not_found")
+    api.get(record["links"]["self"]).problem(404, "not_found")
+    api.get(record["links"]["download"]).problem(404, "not_found")
+    api.delete(uploaded["links"]["self"]).problem(404, "not_found")
+    neighbours = api.get(f"/api/similar/{song}", k=100).ok(200)["results"]
+    assert uploaded["audio_id"] not in [neighbour["audio_id"] for neighbour in neighbours]
+    listed = api.get("/api/audio", limit=100).ok(200)["items"]
+    assert uploaded["audio_id"] not in [item["audio_id"] for item in listed]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/api/audio/{NOBODY}",
+        f"/api/audio/{NOBODY}/content",
+        f"/api/embedding/{NOBODY}",
+        f"/api/similar/{NOBODY}",
+        f"/api/generation/{NOBODY}",
+        f"/api/download/{NOBODY}",
+        "/api/audio/not-an-id",
+        "/api/nothing-here",
+    ],
+)
+def test_what_is_not_there_is_not_found(api: Api, path: str) -> None:
+    api.get(path).problem(404, "not_found")
+
+
+# -- the service ---------------------------------------------------------------------------------------------
+
+
+def test_the_service_describes_itself(api: Api) -> None:
+    health = api.get("/api/health").ok(200)
+    assert health["status"] == "ok"
+    assert health["profile"]
+    document = api.get("/api/openapi.json").ok(200)
+    committed = json.loads(OPENAPI.read_text())
+    assert document["paths"] == committed["paths"]
+    page = api.get("/")
+    assert page.status == 200
+    assert page.headers.get_content_type() == "text/html"
+
+
+def test_browsers_are_let_in(api: Api, song: str) -> None:
+    headers = {
+        "Origin": "https://example.org",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    preflight = api.request("OPTIONS", f"/api/generate/{song}", headers=headers)
+    assert preflight.status in {200, 204}
+    assert preflight.headers["Access-Control-Allow-Origin"] in {"*", "https://example.org"}
+    assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+    for path in (f"/api/audio/{song}", f"/api/audio/{NOBODY}", "/api/nothing-here"):
+        answer = api.request("GET", path, headers={"Origin": "https://example.org"})
+        assert answer.headers["Access-Control-Allow-Origin"] in {"*", "https://example.org"}
+
+
+def test_every_answer_can_be_traced(api: Api, song: str) -> None:
+    one, two = (api.get(f"/api/audio/{song}").headers["X-Correlation-Id"] for _ in range(2))
+    assert one
+    assert two
+    assert one != two
+
+
+def test_links_lead_somewhere(api: Api, song: str) -> None:
+    prefix = urlsplit(api.url).path
+    for link in api.get(f"/api/audio/{song}").ok(200)["links"].values():
+        assert link.startswith(f"{prefix}/api/")
+        if "/generate/" not in link:
+            assert api.get(link).status == 200
