@@ -27,8 +27,13 @@ HOP = 512
 ONSET_HOP = 256
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
+NOTES = 66
+LOWEST_NOTE = -27  # A1 (55 Hz), in semitones from middle C (261.6 Hz)
+
 _BLOCK = 256  # frames per block of spectra: 2 MB at n_fft 2048, which stays in cache
 _FLOOR = 1e-10  # power below which a band counts as empty: -100 dB re full scale
+
+_CLEAR_KEY = 0.45  # correlation below which no key is claimed: noise reaches 0.35, music 0.5 to 0.95
 
 # Weight of each pitch class in music of a key, tonic first (Temperley 2007, Kostka-Payne corpus).
 _MAJOR = np.array([0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400])
@@ -181,9 +186,14 @@ def _dct(n_out: int, n_in: int) -> np.ndarray:
     return basis.astype(np.float32)
 
 
+def cepstra(levels: np.ndarray, count: int) -> np.ndarray:
+    """Orthonormal DCT-II over bands [shape=(bands, frames)] -> [shape=(count, frames)]."""
+    return np.einsum("cm,mt->ct", _dct(count, levels.shape[0]), levels)
+
+
 def mfcc_from_mel(mel: np.ndarray, n_mfcc: int = 20) -> np.ndarray:
     """Cepstral coefficients [shape=(n_mfcc, frames)] of a mel spectrogram [shape=(n_mels, frames)]."""
-    return np.einsum("cm,mt->ct", _dct(n_mfcc, mel.shape[0]), to_db(mel).astype(np.float32))
+    return cepstra(to_db(mel).astype(np.float32), n_mfcc)
 
 
 def mfcc(y: np.ndarray, rate: float, n_mfcc: int = 20, n_fft: int = N_FFT, hop: int = HOP) -> np.ndarray:
@@ -209,15 +219,15 @@ def mfcc(y: np.ndarray, rate: float, n_mfcc: int = 20, n_fft: int = N_FFT, hop: 
 
 def _pitch_peaks(
     y: np.ndarray, rate: float, hop: int, fmin: float, fmax: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Spectral peaks: ``(frame, pitch in semitones above C, magnitude)``, each [shape=(peaks,)].
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield spectral peaks of successive blocks: first frame, then frame from there on, semitones above
+    middle C and magnitude, each [shape=(peaks,)].
 
     The window is about 0.19 s, enough to part semitones above 100 Hz; a peak is placed between bins by a
     parabola through the logarithms of its neighbours.
     """
     n_fft = 2 ** round(np.log2(0.186 * rate))
     low, high = max(int(fmin * n_fft / rate), 2), min(int(fmax * n_fft / rate) + 1, n_fft // 2 - 1)
-    frames, pitches, weights = [], [], []
     for first, power in _blocks(y, n_fft, hop):
         here = power[:, low:high]
         # 50 dB below the strongest of its frame a peak says little about harmony, and below -90 dB nothing.
@@ -226,16 +236,14 @@ def _pitch_peaks(
         frame, k = np.nonzero((here > left) & (here >= right) & (here > floor))
         a, b, c = (np.log(np.maximum(part[frame, k], 1e-20)) for part in (left, here, right))
         shift = 0.5 * (a - c) / np.minimum(a - 2.0 * b + c, -1e-6)
-        frames.append(frame + first)
-        pitches.append(12.0 * np.log2((k + low + shift) * (rate / n_fft) / 440.0) + 9.0)
-        weights.append(np.sqrt(here[frame, k]))
-    return np.concatenate(frames), np.concatenate(pitches), np.concatenate(weights)
+        pitch = 12.0 * np.log2((k + low + shift) * (rate / n_fft) / 440.0) + 9.0
+        yield first, frame.astype(np.int16), pitch.astype(np.float32), np.sqrt(here[frame, k])
 
 
-def chroma(
-    y: np.ndarray, rate: float, hop: int = HOP, fmin: float = 55.0, fmax: float = 2200.0
+def pitch_salience(
+    y: np.ndarray, rate: float, hop: int = HOP, fmin: float = 53.0, fmax: float = 2300.0
 ) -> np.ndarray:
-    """Energy of the pitch classes over time: spectral peaks folded into one octave [3]_.
+    """Strength of every note over time, from spectral peaks (after [3]_).
 
     The tuning of the recording is measured first and taken out, so that a piece tuned a quarter tone off
     still falls on its nearest notes.
@@ -245,7 +253,57 @@ def chroma(
     y : np.ndarray [shape=(n,)]
         Mono audio.
     rate : float
-        Sample rate in Hz.
+        Sample rate in Hz, at least 8000.
+    hop : int
+        Step in samples.
+    fmin, fmax : float
+        Range in which peaks count, in Hz; nothing outside A1 to D7 does.
+
+    Returns
+    -------
+    np.ndarray [shape=(66, 1 + n // hop), float32]
+        From A1 (55 Hz) to D7. Sums of peak magnitudes, not normalised; partials count as notes of their own.
+
+    See Also
+    --------
+    chroma
+    """
+    blocks = list(_pitch_peaks(y, rate, hop, fmin, fmax))
+    turn = sum(complex(np.sum(weight * np.exp(2j * np.pi * pitch))) for _, _, pitch, weight in blocks)
+    tuning = float(np.angle(turn)) / (2.0 * np.pi)
+    salience = np.zeros((NOTES, 1 + len(y) // hop), dtype=np.float32)
+    for first, frame, pitch, weight in blocks:
+        here = salience[:, first : first + _BLOCK]
+        place = pitch - np.float32(tuning + LOWEST_NOTE)
+        below = np.floor(place).astype(np.int64)
+        part = place - below
+        for note, share in ((below, 1.0 - part), (below + 1, part)):
+            inside = (note >= 0) & (note < NOTES)
+            index = note[inside] * here.shape[1] + frame[inside]
+            size = (weight * share)[inside]
+            here += np.bincount(index, weights=size, minlength=here.size).reshape(here.shape)
+    return salience / np.float32(rate / 8.0)
+
+
+def chroma_from_salience(salience: np.ndarray) -> np.ndarray:
+    """Fold notes [shape=(66, frames)] into pitch classes [shape=(12, frames)], from C to B."""
+    folded = np.zeros((12, salience.shape[1]), dtype=np.float32)
+    for note, row in enumerate(salience):
+        folded[(note + LOWEST_NOTE) % 12] += row
+    return folded
+
+
+def chroma(
+    y: np.ndarray, rate: float, hop: int = HOP, fmin: float = 53.0, fmax: float = 2300.0
+) -> np.ndarray:
+    """Strength of the pitch classes over time: `pitch_salience` folded into one octave.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,)]
+        Mono audio.
+    rate : float
+        Sample rate in Hz, at least 8000.
     hop : int
         Step in samples.
     fmin, fmax : float
@@ -254,27 +312,13 @@ def chroma(
     Returns
     -------
     np.ndarray [shape=(12, 1 + n // hop), float32]
-        From C to B. Sums of peak magnitudes, not normalised: in a mean over frames loud ones weigh more.
+        From C to B. Not normalised: in a mean over frames loud ones weigh more; zero where nothing sounds.
 
     See Also
     --------
     key_of
     """
-    total = 1 + len(y) // hop
-    frame, pitch, weight = _pitch_peaks(y, rate, hop, fmin, fmax)
-    if not len(frame):
-        return np.zeros((12, total), dtype=np.float32)
-    turn = np.exp(2j * np.pi * pitch)
-    tuning = float(np.angle(np.sum(weight * turn))) / (2.0 * np.pi)
-    pitch = pitch - tuning
-    below = np.floor(pitch)
-    part = pitch - below
-    folded = np.zeros(12 * total)
-    for note, share in ((below, 1.0 - part), (below + 1.0, part)):
-        folded += np.bincount(
-            frame * 12 + (note.astype(np.int64) % 12), weights=weight * share, minlength=12 * total
-        )
-    return np.ascontiguousarray(folded.reshape(total, 12).T, dtype=np.float32) / np.float32(rate / 8.0)
+    return chroma_from_salience(pitch_salience(y, rate, hop))
 
 
 def key_of(pitch_classes: np.ndarray) -> tuple[str, str, float] | None:
@@ -297,7 +341,7 @@ def key_of(pitch_classes: np.ndarray) -> tuple[str, str, float] | None:
     ('C', 'major')
     """
     weights = np.asarray(pitch_classes, dtype=np.float64)
-    if weights.sum() <= 0.0 or weights.std() < 0.08 * weights.mean():
+    if weights.std() <= 0.05 * weights.mean():
         return None
     best = ("C", "major", -2.0)
     for mode, profile in (("major", _MAJOR), ("minor", _MINOR)):
@@ -305,7 +349,7 @@ def key_of(pitch_classes: np.ndarray) -> tuple[str, str, float] | None:
             score = float(np.corrcoef(np.roll(profile, tonic), weights)[0, 1])
             if score > best[2]:
                 best = (PITCH_CLASSES[tonic], mode, score)
-    return best
+    return best if best[2] >= _CLEAR_KEY else None
 
 
 def spectral_centroid(y: np.ndarray, rate: float, n_fft: int = N_FFT, hop: int = HOP) -> np.ndarray:

@@ -31,8 +31,8 @@ PACKAGES = {
     "supertux-data": "usr/share/games/supertux2/music",
     "warzone2100-music": "usr/share/games/warzone2100/music",
 }
-FIT_PACKAGES = ("hedgewars-data", "warzone2100-music")
-JUDGE_PACKAGES = ("frozen-bubble-data", "planetblupi-music-ogg", "supertux-data")
+FIT_PACKAGES = ("supertux-data",)
+JUDGE_PACKAGES = ("frozen-bubble-data", "hedgewars-data", "planetblupi-music-ogg", "warzone2100-music")
 
 MIN_SECONDS = 54.0  # two excerpts of 20 s from the middle, and what lies between and around them
 

@@ -1,0 +1,192 @@
+"""Time-frequency analysis against librosa, and against signals whose answer is known."""
+
+import tracemalloc
+
+import librosa
+import numpy as np
+import pytest
+
+from models import spectral
+
+RATE = 22050
+
+
+def noise(seconds: float, seed: int = 0, level: float = 0.1) -> np.ndarray:
+    return (level * np.random.default_rng(seed).standard_normal(int(seconds * RATE))).astype(np.float32)
+
+
+def tone(frequency: float, seconds: float, partials: int = 4) -> np.ndarray:
+    t = np.arange(int(seconds * RATE)) / RATE
+    return sum(np.sin(2 * np.pi * frequency * k * t) / k**1.5 for k in range(1, partials + 1)).astype(
+        np.float32
+    )
+
+
+def clicks(bpm: float, seconds: float, seed: int = 0) -> np.ndarray:
+    """Short bursts of noise, one a beat, the first at 0.1 s."""
+    y = np.zeros(int(seconds * RATE), dtype=np.float32)
+    burst = np.random.default_rng(seed).standard_normal(1500) * np.exp(-np.arange(1500) / 300.0)
+    for start in np.arange(0.1, seconds - 0.1, 60.0 / bpm):
+        y[int(start * RATE) :][:1500] += (0.3 * burst).astype(np.float32)[: len(y) - int(start * RATE)]
+    return y
+
+
+def test_the_power_spectrogram_is_that_of_librosa() -> None:
+    y = noise(3.3) + tone(440.0, 3.3)
+    expected = np.abs(librosa.stft(y, n_fft=2048, hop_length=512, pad_mode="constant")) ** 2
+    ours = spectral.power_stft(y)
+    assert ours.shape == expected.shape
+    np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-6 * expected.max())
+
+
+@pytest.mark.parametrize(
+    ("rate", "n_fft", "n_mels"), [(22050, 2048, 128), (44100, 2048, 80), (32000, 1024, 40)]
+)
+def test_the_mel_filters_are_those_of_librosa(rate: int, n_fft: int, n_mels: int) -> None:
+    expected = librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=n_mels)
+    np.testing.assert_allclose(
+        spectral.mel_filterbank(rate, n_fft, n_mels), expected, rtol=1e-4, atol=1e-5 * expected.max()
+    )
+
+
+def test_mel_bands_and_cepstra_are_those_of_librosa() -> None:
+    y = noise(2.0) * np.linspace(0.0, 1.0, 2 * RATE, dtype=np.float32) + tone(220.0, 2.0)
+    mel = librosa.feature.melspectrogram(y=y, sr=RATE, n_mels=128, pad_mode="constant")
+    np.testing.assert_allclose(spectral.mel_spectrogram(y, RATE), mel, rtol=2e-3, atol=1e-6 * mel.max())
+    expected = librosa.feature.mfcc(S=librosa.power_to_db(mel), n_mfcc=20)
+    np.testing.assert_allclose(spectral.mfcc(y, RATE), expected, atol=0.05)
+
+
+def test_a_spectrum_does_not_depend_on_where_blocks_begin() -> None:
+    y = noise(20.0)
+    later = spectral.mel_spectrogram(y[100 * 512 :], RATE)
+    np.testing.assert_allclose(spectral.mel_spectrogram(y, RATE)[:, 110:300], later[:, 10:200], rtol=1e-4)
+
+
+@pytest.mark.parametrize("cents", [0, 30, -40])
+@pytest.mark.parametrize("midi", [40, 57, 60, 66, 83])
+def test_a_note_lights_its_pitch_class_whatever_the_tuning(midi: int, cents: int) -> None:
+    frequency = 440.0 * 2.0 ** ((midi - 69 + cents / 100.0) / 12.0)
+    chroma = spectral.chroma(tone(frequency, 2.0, partials=2), RATE).mean(axis=1)
+    assert int(np.argmax(chroma)) == midi % 12
+    assert chroma[midi % 12] > 0.9 * chroma.sum()
+
+
+def chord(midis: tuple[int, ...], seconds: float) -> np.ndarray:
+    fade = np.minimum(1.0, np.arange(int(seconds * RATE))[::-1] / 1000.0)
+    return (sum(tone(440.0 * 2 ** ((m - 69) / 12), seconds) for m in midis) * 0.1 * fade).astype(np.float32)
+
+
+@pytest.mark.parametrize("tonic", range(12))
+@pytest.mark.parametrize("mode", ["major", "minor"])
+def test_a_cadence_has_its_key(tonic: int, mode: str) -> None:
+    third = 4 if mode == "major" else 3
+    one = (0, third, 7)
+    four = (5, 5 + third, 12)
+    five = (7, 11, 14)
+    y = np.concatenate([chord(tuple(48 + tonic + n for n in notes), 0.7) for notes in (one, four, five, one)])
+    key = spectral.key_of(spectral.chroma(y, RATE).mean(axis=1))
+    assert key is not None
+    assert key[:2] == (spectral.PITCH_CLASSES[tonic], mode)
+
+
+def test_noise_and_silence_have_no_key() -> None:
+    assert spectral.key_of(spectral.chroma(np.zeros(RATE * 5, np.float32), RATE).mean(axis=1)) is None
+    for seed in range(3):
+        assert spectral.key_of(spectral.chroma(noise(20.0, seed), RATE).mean(axis=1)) is None
+
+
+@pytest.mark.parametrize("bpm", [62, 75, 90, 100, 113.5, 120, 128, 140, 150])
+def test_a_click_track_has_its_tempo_and_its_beats(bpm: float) -> None:
+    y = clicks(bpm, 20.0)
+    frame_rate = RATE / spectral.ONSET_HOP
+    envelope = spectral.onset_envelope(y, RATE)
+    tempo, clarity = spectral.estimate_tempo(envelope, frame_rate)
+    assert tempo == pytest.approx(bpm, rel=0.01)
+    assert clarity > 0.8
+    beats = spectral.track_beats(envelope, frame_rate, tempo)
+    expected = np.arange(0.1, 19.9, 60.0 / bpm)
+    assert len(beats) >= len(expected) - 2
+    assert max(np.abs(expected - beat).min() for beat in beats) < 0.025
+
+
+@pytest.mark.parametrize("bpm", [50, 180, 200])
+def test_a_tempo_far_from_the_usual_is_right_up_to_the_octave(bpm: float) -> None:
+    envelope = spectral.onset_envelope(clicks(bpm, 20.0), RATE)
+    tempo, _ = spectral.estimate_tempo(envelope, RATE / spectral.ONSET_HOP)
+    octaves = np.log2(tempo / bpm)
+    assert octaves == pytest.approx(round(octaves), abs=0.015)
+
+
+def test_beats_follow_a_tempo_that_drifts() -> None:
+    times = np.cumsum(np.linspace(0.5, 0.55, 60))
+    y = np.zeros(int((times[-1] + 0.5) * RATE), dtype=np.float32)
+    for time in times:
+        y[int(time * RATE) :][:400] += noise(400 / RATE, seed=1)[: len(y) - int(time * RATE)]
+    envelope = spectral.onset_envelope(y, RATE)
+    tempo, _ = spectral.estimate_tempo(envelope, RATE / spectral.ONSET_HOP)
+    beats = spectral.track_beats(envelope, RATE / spectral.ONSET_HOP, tempo)
+    found = sum(np.abs(beats - time).min() < 0.04 for time in times)
+    assert found >= 56
+
+
+def test_onsets_are_found_where_notes_begin() -> None:
+    starts = np.array([0.5, 0.9, 1.0, 1.7, 2.6, 2.75, 3.4])
+    y = np.zeros(4 * RATE, dtype=np.float32)
+    for index, start in enumerate(starts):
+        length = int(0.35 * RATE)
+        note = tone(220.0 * 2 ** (index * 5 % 12 / 12), 0.35) * np.exp(-np.arange(length) / 3000.0)
+        y[int(start * RATE) :][:length] += 0.3 * note.astype(np.float32)
+    envelope = spectral.onset_envelope(y, RATE)
+    onsets = spectral.pick_onsets(envelope, RATE / spectral.ONSET_HOP) * spectral.ONSET_HOP / RATE
+    assert len(onsets) == len(starts)
+    np.testing.assert_allclose(onsets, starts, atol=0.035)
+
+
+def test_a_softer_copy_has_the_same_onsets() -> None:
+    y = clicks(100.0, 8.0) + noise(8.0, level=0.01)
+    np.testing.assert_allclose(
+        spectral.onset_envelope(y * 0.5, RATE), spectral.onset_envelope(y, RATE), atol=1e-4
+    )
+
+
+def test_the_centroid_is_that_of_librosa() -> None:
+    y = noise(2.0)
+    expected = librosa.feature.spectral_centroid(y=y, sr=RATE, pad_mode="constant")[0]
+    np.testing.assert_allclose(spectral.spectral_centroid(y, RATE), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("n", [0, 1, 100, 255, 512, 5000])
+def test_any_length_gives_finite_frames(n: int) -> None:
+    y = noise(1.0)[:n]
+    frames = 1 + n // spectral.HOP
+    for result in (
+        spectral.power_stft(y),
+        spectral.mel_spectrogram(y, RATE),
+        spectral.mfcc(y, RATE),
+        spectral.chroma(y, RATE),
+    ):
+        assert result.shape[1] == frames
+        assert np.isfinite(result).all()
+    envelope = spectral.onset_envelope(y, RATE)
+    assert np.isfinite(envelope).all()
+    assert spectral.estimate_tempo(envelope, RATE / spectral.ONSET_HOP) == (0.0, 0.0)
+    assert len(spectral.pick_onsets(envelope, RATE / spectral.ONSET_HOP)) <= 4
+
+
+def test_silence_has_neither_pulse_nor_onsets() -> None:
+    envelope = spectral.onset_envelope(np.zeros(RATE * 10, np.float32), RATE)
+    assert not envelope.any()
+    assert spectral.estimate_tempo(envelope, 86.0) == (0.0, 0.0)
+    assert not len(spectral.track_beats(envelope, 86.0, 120.0))
+    assert not len(spectral.pick_onsets(envelope, 86.0))
+
+
+def test_memory_grows_with_what_is_kept_not_with_the_spectra() -> None:
+    y = noise(120.0)
+    tracemalloc.start()
+    spectral.chroma(y, RATE)
+    spectral.mel_spectrogram(y, RATE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50e6  # the spectra alone would be 85 MB at this length
