@@ -81,9 +81,8 @@ class Gateway:
         milliseconds = (time.monotonic() - start) * 1000
         level = "INFO" if response.status_code < 400 else "WARNING" if response.status_code < 500 else "ERROR"
         target = request.full_path.rstrip("?")
-        self._log.line(
-            "api", f"{request.method} {target} {response.status_code} {milliseconds:.0f} ms", level
-        )
+        line = f"{request.method} {target} {response.status_code} {milliseconds:.0f} ms [{request_id[:8]}]"
+        self._log.line("api", line, level)
         return response(environ, start_response)
 
     def close(self) -> None:

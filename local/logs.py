@@ -18,8 +18,9 @@ _LEVELS = {
     "ERROR": "bold red",
     "CRITICAL": "bold red",
 }
-# What every structured line carries, and a person does not read on every line.
+# What every structured line carries, and nobody reads on every line.
 _NOISE = {
+    "correlation_id",
     "level",
     "message",
     "timestamp",
@@ -46,7 +47,7 @@ class Log:
     stream : file, optional
         Where to; standard output when absent.
     verbose : bool
-        Show metrics, too.
+        Show metrics, and what functions log about requests, too.
     """
 
     def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
@@ -75,7 +76,7 @@ class Log:
             if record is None:
                 if text:
                     self.line(source, text)
-            elif "_aws" not in record or self._verbose:
+            elif self._verbose or not ("_aws" in record or record.get("message") == "request"):
                 self.line(source, _readable(record), str(record.get("level", "INFO")))
 
 
@@ -90,8 +91,10 @@ def _structured(text: str) -> dict[str, Any] | None:
 
 
 def _readable(record: dict[str, Any]) -> str:
-    extras = " ".join(f"{k}={v}" for k, v in record.items() if k not in _NOISE and v not in (None, ""))
-    lines = [f"{record.get('message', '')}  {extras}".rstrip()]
+    extras = [f"{k}={v}" for k, v in record.items() if k not in _NOISE and v not in (None, "")]
+    if record.get("correlation_id"):
+        extras.append(f"[{str(record['correlation_id'])[:8]}]")
+    lines = ["  ".join([str(record.get("message", "")), " ".join(extras)]).rstrip()]
     if "exception" in record:
         lines.append(str(record["exception"]))
     return "\n".join(lines)

@@ -6,20 +6,24 @@ import argparse
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 from local.logs import Log
 from local.pool import StartError
 from local.serving import HttpServer, PortError
 from local.stack import Stack
-from local.template import TemplateError
+from local.template import TEMPLATE, TemplateError
 
 NOT_EMULATED = (
     "not emulated: IAM (nothing is forbidden), cold starts, concurrency limits and throttling, "
     "memory limits, durability (data lives until this ends)"
 )
+
+
+class _End(Exception):
+    """Ctrl-C or SIGTERM."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--aws-port", type=int, default=0, help="port of the local AWS (a free one)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--profile", default="builtin", help="engine profile (%(default)s)")
+    parser.add_argument("--profile", help="engine profile (the template's default: builtin)")
     parser.add_argument(
         "--http-workers", type=int, default=4, help="processes per HTTP function (%(default)s)"
     )
@@ -38,7 +42,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=VALUE", help="further template parameters"
     )
-    parser.add_argument("--verbose", action="store_true", help="show metrics, too")
+    parser.add_argument("--template", type=Path, default=TEMPLATE, help="another template")
+    parser.add_argument("--verbose", action="store_true", help="show metrics and requests as logged, too")
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if min(arguments.http_workers, arguments.workers) < 1:
@@ -46,34 +51,58 @@ def main(argv: Sequence[str]) -> int:
     if not all("=" in parameter for parameter in arguments.parameter):
         parser.error("--parameter takes NAME=VALUE")
     parameters = dict(parameter.split("=", 1) for parameter in arguments.parameter)
+    if arguments.profile:
+        parameters["Profile"] = arguments.profile
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    wakened = _end_on_signals()
     log = Log(verbose=arguments.verbose)
     try:
         api = HttpServer(arguments.host, arguments.port)
         stack = Stack(
             host=arguments.host,
             aws_port=arguments.aws_port,
-            parameters={"Profile": arguments.profile, **parameters},
+            parameters=parameters,
+            template=arguments.template,
             log=log,
         )
         with closing(stack):
             _start(stack, api, arguments, log)
-            stop.wait()
-            log.line("local", "ending")
+            os.read(wakened, 1)
+    except _End:
+        log.line("local", "ended")
     except (PortError, StartError, TemplateError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
+def _end_on_signals() -> int:
+    """Let the first signal raise `_End` in the main thread; return a pipe that it also writes to.
+
+    The system may give a signal to any thread. Python then waits until the main thread does something, so the
+    main thread must wait for that pipe, not for a lock.
+    """
+
+    def end(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise _End
+
+    wakened, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    return wakened
+
+
 def _start(stack: Stack, api: HttpServer, arguments: argparse.Namespace, log: Log) -> None:
     stack.start()
     log.line("local", NOT_EMULATED)
-    for kind, reason in stack.deployment.not_emulated.items():
-        log.line("local", f"not emulated: {kind} ({reason})")
+    left_out = stack.deployment.not_emulated
+    for reason in dict.fromkeys(left_out.values()):
+        kinds = ", ".join(kind for kind in left_out if left_out[kind] == reason)
+        log.line("local", f"not emulated: {kinds} ({reason})")
     pools = stack.process_pools(http_workers=arguments.http_workers, workers=arguments.workers)
     stack.start_api(pools, api)
     stack.start_triggers(pools, pollers=arguments.workers)

@@ -160,7 +160,7 @@ class StackProcess:
 
     def __init__(self, *arguments: str) -> None:
         self._arguments = arguments
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
         self.api_url = self.endpoint_url = ""
         self.log_path = Path()
@@ -171,7 +171,7 @@ class StackProcess:
         command = [sys.executable, "-m", "local", "serve", "--port", "0"]
         ready, write_ready = os.pipe()
         try:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [*command, "--ready-fd", str(write_ready), *self._arguments],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -191,14 +191,14 @@ class StackProcess:
 
     def close(self) -> int:
         """End it as Ctrl-C would, and return its exit status."""
-        assert self._process is not None
+        assert self.process is not None
         assert self._output is not None
-        self._process.send_signal(signal.SIGINT)
+        self.process.send_signal(signal.SIGINT)
         try:
-            status = self._process.wait(timeout=30)
+            status = self.process.wait(timeout=30)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
+            self.process.kill()
+            status = self.process.wait()
         self._output.close()
         return status
 
