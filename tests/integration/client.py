@@ -1,4 +1,4 @@
-"""A small HTTP client for the suite: what any user of the API could write; nothing of the backend is in it."""
+"""A small HTTP client for the suite: what any user could write, nothing of the backend in it."""
 
 from __future__ import annotations
 

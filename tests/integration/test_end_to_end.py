@@ -188,17 +188,20 @@ def test_bad_uploads_are_refused(api: Api) -> None:
 
 
 def test_what_is_not_audio_fails_with_a_reason(api: Api) -> None:
-    uploaded = api.upload("song.mp3", b"PK\x03\x04" + bytes(range(256)) * 40, "audio/mpeg")
+    content = b"PK\x03\x04" + bytes(range(256)) * 40
+    uploaded = api.announce("song.mp3", len(content), "audio/mpeg")
     submitted = api.generate(uploaded["audio_id"])
+    assert post_form(uploaded["upload"], content).status in {200, 201, 204}
     record = api.finished(uploaded["links"]["self"])
     assert (record["status"], record["error"]["code"]) == ("failed", "undecodable")
-    api.get(uploaded["links"]["embedding"]).problem(409, "undecodable")
+    problem = api.get(uploaded["links"]["embedding"]).problem(409, "embedding_failed")
+    assert problem["reason"] == "undecodable"
     waiting = api.finished(submitted["links"]["self"])
     assert (waiting["status"], waiting["error"]["code"]) == ("failed", "undecodable")
     download = api.get(submitted["links"]["download"])
     download.problem(409, "undecodable")
     assert download.headers["Retry-After"] is None
-    api.post(f"/api/generate/{uploaded['audio_id']}", {}).problem(409, "undecodable")
+    api.post(f"/api/generate/{uploaded['audio_id']}", {}).problem(409, "embedding_failed")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +221,7 @@ def test_common_formats_are_understood(
 ) -> None:
     audio = np.tile(sound.drone(3.0, rate), (channels, 1))
     content = sound.encode(audio, rate, container, codec)
-    record = api.ready(api.upload(f"tone.{container}", content))
+    record = api.ready(api.upload_directly(f"tone.{container}", content, "application/octet-stream"))
     assert abs(record["features"]["duration"] - 3.0) < 0.1
     assert (record["features"]["key"], record["features"]["mode"]) == ("A", "major")
 
