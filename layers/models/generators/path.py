@@ -144,14 +144,13 @@ class Transitions:
         if not self.units.pulsed:
             return cost, chosen
         at = np.clip([i, i + 1, i + 2], 0, count - 1)
-        there = [_harmony(self.units.chroma[at], self.units.chroma)]
+        there = _harmony(self.units.chroma[at], self.units.chroma)
         options = np.empty((len(_SEMITONES), count))
         for k, semitones in enumerate(_SEMITONES):
             turned = np.roll(self.units.chroma[at], shift - semitones, axis=2)
             harmony = _harmony(turned, self.units.chroma)
-            options[k] = _row_in_context(harmony - there[0]) / self.scale + (
-                0.8 + 0.3 * abs(semitones)
-            ) * bool(semitones)
+            change = _row_in_context(harmony - there) / self.scale
+            options[k] = change + (0.8 + 0.3 * abs(semitones) + 1.5 * (shift != 0)) * (semitones != 0)
         best = options.argmin(axis=0)
         return cost + options[best, np.arange(count)], np.asarray(_SEMITONES)[best]
 
@@ -443,7 +442,7 @@ def _form(units: Units, duration: float, rng: np.random.Generator) -> np.ndarray
     """Distance of each unit from the part of the track that each stretch of the output is to come from.
 
     The output tells the source's own story in its own time: about 8 s from each of some places spread over
-    the source, in order; the first is the beginning and the last the end when there is room for both.
+    the source, in order.
 
     Returns
     -------
@@ -452,8 +451,6 @@ def _form(units: Units, duration: float, rng: np.random.Generator) -> np.ndarray
     inside = np.flatnonzero(units.playable)
     parts = max(round(duration / 8.0), 1)
     drawn = (np.arange(parts) + rng.uniform(0.1, 0.9, parts)) / parts
-    if duration >= 12.0:
-        drawn[0], drawn[-1] = 0.0, 1.0
     places = inside[np.minimum((drawn * len(inside)).astype(np.int64), len(inside) - 1)]
     return np.sqrt(((units.section[places][:, None] - units.section[None]) ** 2).sum(axis=2))
 

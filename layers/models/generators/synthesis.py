@@ -16,7 +16,7 @@ from scipy.signal import resample_poly
 from models.generators.path import Path, Run
 from models.generators.units import Units
 
-_REACH = 0.09  # seconds of source kept on either side of a run, for joins to move in
+_REACH = 0.36  # seconds of source kept on either side of a run, for joins to lie in
 _LAG = 0.012  # seconds a run may move so that waves meet in phase
 
 
@@ -72,7 +72,7 @@ def render(
     tuple of (np.ndarray [shape=(channels, samples), float32], list of Join)
     """
     rate = units.rate
-    reach = round((_REACH if units.pulsed else 4 * _REACH) * rate)
+    reach = round(_REACH * rate)
     out = np.zeros((source.shape[0], samples + 2 * reach), dtype=np.float32)
     joins: list[Join] = []
     end = 0  # of what is written, in samples of `out`
@@ -86,7 +86,7 @@ def render(
             fresh = piece[:, reach:]
         else:
             old = out[:, at - reach : min(at + reach, end)]
-            lag, middle, length, ratio = _meet(old, piece, reach, rate, step, units.pulsed)
+            lag, middle, length, ratio = _meet(old, piece, reach, rate, step, _kind(units, run.first))
             begin = at - reach + middle - length // 2
             fresh = piece[:, begin - (at - reach) + lag :]
             down, up = _gains(length, ratio)
@@ -133,8 +133,15 @@ def _piece(source: np.ndarray, units: Units, run: Run, reach: int) -> np.ndarray
     return piece
 
 
+def _kind(units: Units, unit: int) -> str:
+    """How to join before a unit: short before an attack, longer without one, slow where nothing pulses."""
+    if not units.pulsed:
+        return "slow"
+    return "hard" if units.rhythm[unit, 0] > 1.2 else "soft"
+
+
 def _meet(
-    old: np.ndarray, new: np.ndarray, reach: int, rate: int, step: float, pulsed: bool
+    old: np.ndarray, new: np.ndarray, reach: int, rate: int, step: float, kind: str
 ) -> tuple[int, int, int, float]:
     """Find how two pieces meet: lag of the new one, middle and length of the crossfade, correlation in it.
 
@@ -154,10 +161,14 @@ def _meet(
     match = there / np.sqrt(np.maximum(energy * (here**2).sum(), 1e-12))
     lag = int(lags[int(np.argmax(match - 0.15 * (lags / most) ** 2))])
 
-    if pulsed:
+    if kind == "hard":
         lengths = [round(seconds * rate) for seconds in (0.012, 0.024, 0.048)]
         middles = reach + np.round(np.arange(-0.045, 0.0151, 0.0015) * rate).astype(np.int64)
         home = reach - round(0.006 * rate)
+    elif kind == "soft":
+        lengths = [round(seconds * rate) for seconds in (0.08, 0.16)]
+        middles = reach + np.round(np.arange(-0.06, 0.0301, 0.01) * rate).astype(np.int64)
+        home = reach - round(0.02 * rate)
     else:
         lengths = [round(seconds * rate) for seconds in (0.3, 0.6)]
         middles = reach + np.round(np.arange(-0.04, 0.0401, 0.02) * rate).astype(np.int64)
