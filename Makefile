@@ -42,7 +42,7 @@ test-sam: .venv/dev .venv-sam/ready ## The end-to-end suite and the sample event
 	$(RUN) -m pytest tests/sam
 
 openapi: .venv/dev ## Write layers/backend/openapi.json anew from the routes
-	$(RUN) -m tests.write_openapi
+	PYTHONPATH=layers $(RUN) -m tests.write_openapi
 
 lock: .venv/dev ## Pin every set of dependencies anew, with hashes
 	sh local/lock.sh

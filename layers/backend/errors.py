@@ -7,6 +7,10 @@ from http import HTTPStatus
 from typing import Any
 
 
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""As RFC 9110 names them; Python's own names of these two differ from version to version."""
+
+
 class Problem(Exception):
     """An error answer as RFC 9457 describes it.
 
@@ -43,7 +47,7 @@ class Problem(Exception):
         """Return the ``application/problem+json`` document."""
         return {
             "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
+            "title": _TITLES.get(self.status) or HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
             "code": self.code,

@@ -1,0 +1,91 @@
+"""Write `layers/backend/openapi.json` from the routes: `python -m tests.write_openapi`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+FUNCTIONS = ("upload", "catalog")
+TARGET = Path(__file__).parents[1] / "layers/backend/openapi.json"
+DESCRIPTION = (
+    "Upload a piece of instrumental music, get its embedding, and generate new music like it. "
+    "Errors are problem documents (RFC 9457) with a stable `code`. Every answer has an `X-Correlation-Id`."
+)
+# What Powertools' own answers to bad values are made of; this API does not give them.
+DEFAULTS = {"HTTPValidationError", "ResponseValidationError", "ValidationError"}
+# The functions read their environment when they are imported; describing them needs no AWS.
+ENVIRONMENT = {
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "TABLE_NAME": "records",
+    "BUCKET_NAME": "audio",
+    "VECTOR_BUCKET_NAME": "vectors",
+    "VECTOR_INDEX_NAME": "audio",
+    "EMBED_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/embed",
+    "GENERATE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/generate",
+    "EVENT_BUS_NAME": "default",
+    "PROFILE": "builtin",
+    "ALLOWED_ORIGINS": "*",
+    "RETENTION_DAYS": "30",
+}
+
+
+def build() -> dict[str, Any]:
+    """Merge what the HTTP functions say of their routes into one OpenAPI 3.1 document.
+
+    Raises
+    ------
+    ValueError
+        Two functions claim the same operation, or describe one schema in two ways.
+    """
+    from backend.contract import VERSION
+
+    merged: dict[str, Any] = {"paths": {}, "components": {"schemas": {}}}
+    for name in FUNCTIONS:
+        app = importlib.import_module(f"functions.{name}.app").app
+        document = json.loads(
+            app.get_openapi_json_schema(
+                title="Music Generation Backend",
+                version=VERSION,
+                description=DESCRIPTION,
+                openapi_version="3.1.0",
+            )
+        )
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                drop_default_422(operation["responses"])
+            known = merged["paths"].setdefault(path, {})
+            if known.keys() & operations.keys():
+                raise ValueError(f"{path} is described twice")
+            known.update(operations)
+        for schema, content in document.get("components", {}).get("schemas", {}).items():
+            if schema in DEFAULTS:
+                continue
+            if merged["components"]["schemas"].setdefault(schema, content) != content:
+                raise ValueError(f"schema {schema} is described in two ways")
+    return {
+        "openapi": document["openapi"],
+        "info": document["info"],
+        "servers": [{"url": "/"}],
+        "paths": dict(sorted(merged["paths"].items())),
+        "components": {"schemas": dict(sorted(merged["components"]["schemas"].items()))},
+    }
+
+
+def drop_default_422(responses: dict[str, Any]) -> None:
+    """Take out the answer that Powertools documents by itself: ours to a bad value is a problem document."""
+    if "application/json" in responses.get("422", {}).get("content", {}):
+        del responses["422"]
+
+
+def text(document: dict[str, Any]) -> str:
+    """The file's content: indented, so that a change shows as a change of lines."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    os.environ.update(ENVIRONMENT)
+    TARGET.write_text(text(build()))
+    print(f"{TARGET.name}: {len(build()['paths'])} paths")
