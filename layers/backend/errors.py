@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 """As RFC 9110 names them; Python's own names of these two differ from version to version."""
 
