@@ -52,14 +52,15 @@ def write(
         track.format = sample_format
         if bit_rate:
             track.bit_rate = bit_rate
+        # Packed frames and a conversion, since PyAV cannot fill eight planes.
+        convert = av.AudioResampler(sample_format, layout, rate)
         for start in range(0, samples.shape[1], 4096):
-            block = samples[:, start : start + 4096]
-            if not sample_format.endswith("p"):
-                block = block.T.reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), sample_format, layout)
+            block = np.ascontiguousarray(samples[:, start : start + 4096].T.reshape(1, -1))
+            frame = av.AudioFrame.from_ndarray(block, kind, layout)
             frame.sample_rate = rate
             frame.pts = start
-            output.mux(track.encode(frame))
+            for converted in convert.resample(frame):
+                output.mux(track.encode(converted))
         output.mux(track.encode(None))
     return path
 
@@ -241,7 +242,14 @@ def test_odd_sample_rates(low: int, high: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", range(1, 9))
 @pytest.mark.parametrize(
     ("container", "codec", "sample_format"),
-    [("wav", "pcm_s24le", "s32"), ("flac", "flac", "s16"), ("ogg", "libopus", "flt")],
+    [
+        ("wav", "pcm_s24le", "s32"),
+        ("flac", "flac", "s16"),
+        ("aiff", "pcm_s16be", "s16"),
+        ("mov", "pcm_s16le", "s16"),
+        ("ogg", "libopus", "flt"),
+        ("ipod", "aac", "fltp"),
+    ],
 )
 def test_one_to_eight_channels(
     channels: int, container: str, codec: str, sample_format: str, tmp_path: Path
@@ -250,12 +258,15 @@ def test_one_to_eight_channels(
     audio = tones(channels, rate)
     path = write(tmp_path / "x", audio, rate, codec=codec, sample_format=sample_format, container=container)
     own = decode_blocks(path, rate, 8)
-    assert own.shape == audio.shape
+    assert len(own) == channels
+    assert 0 <= own.shape[1] - audio.shape[1] < 1024
     mono = decode(path, rate=rate, channels=1)
     assert np.abs(mono - own.mean(axis=0)).max() < 1e-6
     assert len(decode(path, rate=rate, channels=2)) == min(channels, 2)
-    if codec != "libopus":
+    if codec not in ("libopus", "aac"):
         assert np.abs(own - audio).max() <= 2**-15
+    else:
+        assert np.abs(own).mean(axis=1).min() > (0.1 if channels < 6 else 0.0)  # LFE carries no such tone
 
 
 def decode_blocks(path: Path, rate: int, channels: int) -> np.ndarray:

@@ -40,7 +40,7 @@ _BLOCK = 1 << 16
 
 _FORMATS = "wav,flac,mp3,ogg,mov,aac,aiff"
 _CODECS = (
-    "aac,aac_fixed,aac_latm,alac,flac,mp3,mp3float,opus,libopus,vorbis,adpcm_ima_wav,adpcm_ms,"
+    "aac,alac,flac,mp3,mp3float,opus,libopus,vorbis,adpcm_ima_wav,adpcm_ms,"
     "pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_s64le,pcm_s64be,"
     "pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw"
 )
@@ -61,6 +61,8 @@ _STEREO = {
     "BL": (_SIDE, 0.0), "BR": (0.0, _SIDE), "SL": (_SIDE, 0.0), "SR": (0.0, _SIDE), "BC": (0.5, 0.5),
     "FLC": (1.0, 0.0), "FRC": (0.0, 1.0), "DL": (1.0, 0.0), "DR": (0.0, 1.0),
 }  # fmt: skip
+
+_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1")
 
 # Loudspeaker positions where a file names none: the usual order for that many channels.
 _USUAL = {
@@ -120,7 +122,8 @@ def stream(
     try:
         url = f"file:{path}"
         with av.open(url, container_options=_CONTAINER_OPTIONS, metadata_errors="replace") as container:
-            for frame in _resampled(_frames(container), rate):
+            codec, told = _open(container)
+            for frame in _resampled(_frames(container, codec), rate):
                 block = _planar(frame)
                 # NaN compares false with everything, so this refuses it too.
                 if not float(np.abs(block).max(initial=0.0)) <= _MAX_SAMPLE:
@@ -128,7 +131,9 @@ def stream(
                 total += block.shape[1]
                 if total > limit:
                     raise AudioError("too_long", f"the audio is longer than {max_seconds:g} seconds")
-                positions = tuple(channel.name for channel in frame.layout.channels)
+                positions = _positions(frame.layout)
+                if len(told) == len(positions):
+                    positions = told
                 kept = kept or min(channels, len(positions))
                 yield _mix(block, positions, kept)
     except (av.error.FFmpegError, UnicodeError) as error:
@@ -218,17 +223,45 @@ def resample(audio: np.ndarray, rate: int, to: int) -> np.ndarray:
     return result
 
 
-def _frames(container: InputContainer) -> Iterator[AudioFrame]:
-    """Every frame that decodes, of a rate and a channel count that we take."""
+def _open(container: InputContainer) -> tuple[AudioCodecContext, tuple[str, ...]]:
+    """The decoder of the sound track, and its loudspeaker positions where only the container tells them."""
     if not container.streams.audio:
         raise AudioError("no_audio", "the file has no sound track")
     track = container.streams.best("audio")
     # A track of an unknown codec, or of one that we do not take, has no decoder.
     if not isinstance(track, AudioStream) or track.codec_context is None:
         raise AudioError("undecodable", _UNDECODABLE)
-    codec = _codec(track)
+    codec = track.codec_context
+    if codec.profile == "xHE-AAC":  # its decoder makes the layouts that are described below
+        raise AudioError("undecodable", "xHE-AAC is not supported")
+
+    # PyAV 18.1 frees the map of a layout in an unusual order (aiff and mp4 have them) twice: once with the
+    # object that it lends us here, and again with each frame. So the codec gets a usual layout in its place,
+    # which also takes the freed map out of its hands, and must do so even when the file is then refused.
+    layout = codec.layout
+    positions, unusual = _positions(layout), "channels" in layout.name
+    if unusual:
+        codec.layout = _LAYOUTS[min(len(positions), MAX_CHANNELS) - 1]
+    if len(positions) > MAX_CHANNELS:
+        raise AudioError("too_many_channels", f"{len(positions)} channels; at most 8 are supported")
+
+    if codec.name == "opus":
+        # FFmpeg's own decoder strays from the reference decoder, by up to 0.17 in some frames of real music.
+        reference = av.AudioCodecContext.create("libopus", "r")
+        reference.extradata = codec.extradata
+        reference.options = {"request_sample_fmt": "flt"}
+        codec = reference
+    return codec, positions if unusual and codec.name.startswith("pcm_") else ()
+
+
+def _positions(layout: av.AudioLayout) -> tuple[str, ...]:
+    return tuple(channel.name for channel in layout.channels)
+
+
+def _frames(container: InputContainer, codec: AudioCodecContext) -> Iterator[AudioFrame]:
+    """Every frame that decodes, of a rate and a channel count that we take."""
     decoded = failed = 0
-    packets = container.demux(track)
+    packets = container.demux(container.streams.best("audio"))
     while True:
         try:
             packet = next(packets)
@@ -255,19 +288,6 @@ def _frames(container: InputContainer) -> Iterator[AudioFrame]:
             yield frame
     if failed > decoded:
         raise AudioError("undecodable", "most of the file is damaged")
-
-
-def _codec(track: AudioStream) -> AudioCodecContext:
-    """The decoder of a track: FFmpeg's choice, but the reference decoder for opus.
-
-    FFmpeg's own opus decoder was seen to stray from it by up to 0.17 in some frames of real music.
-    """
-    if track.codec_context.name != "opus":
-        return track.codec_context
-    codec = av.AudioCodecContext.create("libopus", "r")
-    codec.extradata = track.codec_context.extradata
-    codec.options = {"request_sample_fmt": "flt"}
-    return codec
 
 
 def _resampled(frames: Iterator[AudioFrame], rate: int) -> Iterator[AudioFrame]:
