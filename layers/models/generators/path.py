@@ -16,7 +16,7 @@ References
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,6 +37,7 @@ _AGAIN = 0.8  # cost of each earlier use of the same jump
 _MEMORY = 30.0  # seconds in which half of the past is forgotten
 _EXITS = 64  # jumps out of a unit that the outlook weighs
 _HORIZON = 24  # units the outlook sees ahead
+_ALIGNED = 0.015  # seconds: a join can move a run by less than that
 _SEMITONES = (0, -1, 1, -2, 2)
 
 
@@ -223,10 +224,9 @@ def outlook(transitions: Transitions, temperature: float) -> np.ndarray:
     most = max(min(int(LONGEST_RUN / period), 64), fresh)
     exits = min(_EXITS, count)
     cost = transitions.cost.copy()
-    rows = np.arange(count - 1)
     # What sounds the same as going on is no way out of a verbatim run.
-    for i in rows:
-        cost[i, units.label == units.label[i + 1]] = np.inf
+    for i in range(count - 1):
+        cost[i, _same(units, i + 1)] = np.inf
     where = np.argpartition(cost, exits - 1, axis=1)[:, :exits]
     weight = -(np.take_along_axis(cost, where, axis=1).astype(np.float64) + _JUMP) / noise
     del cost
@@ -245,6 +245,11 @@ def outlook(transitions: Transitions, temperature: float) -> np.ndarray:
         value -= value.max()
         value = np.maximum(value, -1e6)
     return value
+
+
+def _same(units: Units, unit: int) -> np.ndarray:
+    """Units that sound the same as `unit` in its place [shape=(N,), bool]."""
+    return (units.label == units.label[unit]) & (np.abs(units.shift - units.shift[unit]) < _ALIGNED)
 
 
 def _shortness(played: np.ndarray, units: Units) -> np.ndarray:
@@ -270,31 +275,39 @@ def _logsumexp(values: np.ndarray) -> np.ndarray:
         return safe + np.log(np.exp(values - safe[..., None]).sum(axis=-1))
 
 
-@dataclass
 class _Verbatim:
-    """How long a stretch of the source the output's end repeats, wherever in the source that stretch lies."""
+    """How long a stretch of the source the output's end repeats, wherever in the source that stretch lies.
 
-    labels: np.ndarray
-    seconds: np.ndarray
-    ending: np.ndarray = field(init=False)  # [m] seconds of the match whose last unit is m
-    longest: float = 0.0
-    now: float = 0.0  # seconds of source played
-    covered: float = 0.0  # end of the last run of over LONG_RUN
-    long: float = 0.0  # seconds inside such runs
+    A match is a unit that is the same recording as the last one played. It goes on from the match before it
+    if the recordings also follow each other at the same distance, as far as joins can tell (`_ALIGNED`).
+    """
 
-    def __post_init__(self) -> None:
-        self.ending = np.zeros(len(self.labels))
-
-    def _grown(self) -> np.ndarray:
-        grown = self.seconds.copy()
-        grown[1:] += self.ending[:-1]
-        return grown
+    def __init__(self, units: Units) -> None:
+        self._units = units
+        self._begin = units.bounds[:-1] / units.rate
+        self.seconds = np.diff(units.bounds) / units.rate
+        order = np.argsort(units.label, kind="stable")
+        self._members = np.split(order, np.flatnonzero(np.diff(units.label[order])) + 1)
+        self._matches = np.zeros(0, dtype=np.int64)
+        self._lengths = np.zeros(0)
+        self._ends = np.zeros(0)  # where in the source each match ends, in seconds
+        self.longest = 0.0
+        self.now = 0.0  # seconds of source played
+        self.covered = 0.0  # end of the last run of over LONG_RUN
+        self.long = 0.0  # seconds inside such runs
 
     def after(self) -> np.ndarray:
         """Seconds of the run that each next unit would make or continue [shape=(N,)]."""
-        by_label = np.zeros(int(self.labels.max()) + 1)
-        np.maximum.at(by_label, self.labels, self._grown())
-        return by_label[self.labels]
+        longest = np.zeros(len(self.seconds))
+        units = self._units
+        for match, length, end in zip(self._matches, self._lengths, self._ends, strict=True):
+            following = match + 1
+            if following < len(longest):
+                like = self._members[units.label[following]]
+                begin = self._begin[following] + units.shift[following] - units.shift[like]
+                goes_on = like[np.abs(begin - end) < _ALIGNED]
+                longest[goes_on] = np.maximum(longest[goes_on], length)
+        return longest + self.seconds
 
     def long_after(self, length: np.ndarray) -> np.ndarray:
         """What `long` would be after each next unit, from `after`."""
@@ -302,8 +315,18 @@ class _Verbatim:
         return self.long + np.where(length > LONG_RUN, end - np.maximum(end - length, self.covered), 0.0)
 
     def push(self, unit: int) -> None:
-        self.ending = np.where(self.labels == self.labels[unit], self._grown(), 0.0)
-        length = float(self.ending.max())
+        """Play a unit."""
+        units = self._units
+        matches = self._members[units.label[unit]]
+        begins = self._begin[matches] + units.shift[matches] - units.shift[unit]
+        lengths = np.full(len(matches), self.seconds[unit])
+        where = np.searchsorted(self._matches, matches - 1)
+        known = np.flatnonzero(where < len(self._matches))
+        known = known[self._matches[where[known]] == matches[known] - 1]
+        known = known[np.abs(self._ends[where[known]] - begins[known]) < _ALIGNED]
+        lengths[known] += self._lengths[where[known]]
+        self._matches, self._lengths, self._ends = matches, lengths, begins + self.seconds[unit]
+        length = float(lengths.max())
         self.now += float(self.seconds[unit])
         self.longest = max(self.longest, length)
         if length > LONG_RUN:
@@ -355,7 +378,7 @@ def walk(
     usual = np.bincount(units.label) / len(units) * (_MEMORY / np.log(2.0) / period)
     heard = np.zeros(len(usual))
     used: dict[int, dict[int, int]] = {}
-    verbatim = _Verbatim(units.label, seconds)
+    verbatim = _Verbatim(units)
 
     steps: list[_Step] = []
     unit = _begin(units, attraction[0], duration, noise, rng)
@@ -373,7 +396,7 @@ def walk(
 
         cost, shifts = transitions.row(unit, semitones)
         onward = unit + 1 if unit + 1 < len(units) else -1
-        same = units.label == units.label[onward] if onward >= 0 else np.zeros(len(units), dtype=bool)
+        same = _same(units, onward) if onward >= 0 else np.zeros(len(units), dtype=bool)
         early = _EARLY * float(_shortness(np.array(played), units))
         cost += np.where(same, 0.3 * _JUMP, _JUMP + early)
         tempo = np.ones(len(units))
@@ -518,7 +541,7 @@ def _finish(transitions: Transitions, steps: list[_Step], parameters: Parameters
 
 def _path(units: Units, steps: list[_Step], fade_start: float, duration: float) -> Path:
     """Gather steps into runs, and measure what they repeat of the source."""
-    verbatim = _Verbatim(units.label, np.diff(units.bounds) / units.rate)
+    verbatim = _Verbatim(units)
     runs: list[Run] = []
     for step in steps:
         verbatim.push(step.unit)

@@ -77,7 +77,7 @@ def render(
     joins: list[Join] = []
     end = 0  # of what is written, in samples of `out`
     for index, run in enumerate(path.runs):
-        piece = _piece(source, units, run, reach)
+        piece = _piece(source, units, run, reach, last=index == len(path.runs) - 1)
         at = reach + round(run.start * rate)  # where the run's first unit begins in `out`
         if at - reach >= samples:
             break
@@ -86,7 +86,8 @@ def render(
             fresh = piece[:, reach:]
         else:
             old = out[:, at - reach : min(at + reach, end)]
-            lag, middle, length, ratio = _meet(old, piece, reach, rate, step, _kind(units, run.first))
+            widths, spread = _widths(units, run.first)
+            lag, middle, length, ratio = _meet(old, piece, reach, rate, step, widths, spread)
             begin = at - reach + middle - length // 2
             fresh = piece[:, begin - (at - reach) + lag :]
             down, up = _gains(length, ratio)
@@ -109,22 +110,30 @@ def render(
     return np.ascontiguousarray(out), [join for join in joins if join.time < samples / rate]
 
 
-def _piece(source: np.ndarray, units: Units, run: Run, reach: int) -> np.ndarray:
-    """A run with `reach` samples before it and after it, transposed, stretched and levelled."""
-    first, last = int(units.bounds[run.first]), int(units.bounds[run.last])
+def _piece(source: np.ndarray, units: Units, run: Run, reach: int, last: bool) -> np.ndarray:
+    """A run with `reach` samples before it and after it, transposed, stretched and levelled.
+
+    Beyond the source's ends its mirror image stands in, for crossfades to meet sound; after the `last` run
+    nothing does.
+    """
+    first, stop = int(units.bounds[run.first]), int(units.bounds[run.last])
     pitch = 2.0 ** (run.semitones / 12.0)
     margin = int(np.ceil(reach / run.stretch)) + (2048 if run.stretch != 1.0 or run.semitones else 0)
-    begin, stop = first - margin, last + margin
-    piece = np.zeros((source.shape[0], stop - begin), dtype=np.float32)
-    inside = source[:, max(begin, 0) : min(stop, source.shape[1])]
-    piece[:, max(-begin, 0) : max(-begin, 0) + inside.shape[1]] = inside
+    missing = max(margin - first, 0), max(stop + margin - source.shape[1], 0)
+    piece = source[:, max(first - margin, 0) : min(stop + margin, source.shape[1])]
+    if any(missing):
+        piece = np.pad(piece, ((0, 0), missing), mode="reflect")
+        if last and missing[1]:
+            piece[:, -missing[1] :] *= np.exp(-np.arange(missing[1]) / (0.005 * units.rate)).astype(
+                np.float32
+            )
     if run.semitones:
         ratio = Fraction(1.0 / pitch).limit_denominator(100)
         piece = resample_poly(piece, ratio.numerator, ratio.denominator, axis=1).astype(np.float32)
         piece = stretched(piece, run.stretch * ratio.denominator / ratio.numerator, units.rate)
     elif run.stretch != 1.0:
         piece = stretched(piece, run.stretch, units.rate)
-    length = round((last - first) * run.stretch)
+    length = round((stop - first) * run.stretch)
     front = round(margin * run.stretch) - reach
     piece = piece[:, front : front + length + 2 * reach]
     if run.gain:
@@ -133,15 +142,32 @@ def _piece(source: np.ndarray, units: Units, run: Run, reach: int) -> np.ndarray
     return piece
 
 
-def _kind(units: Units, unit: int) -> str:
-    """How to join before a unit: short before an attack, longer without one, slow where nothing pulses."""
+def _widths(units: Units, unit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Crossfades to try before a unit: lengths, the most fitting last, and middles about its border, in
+    seconds.
+
+    Short and early before an attack, longer without one, slow where nothing pulses; never longer than the
+    unit.
+    """
+    longest = 0.8 * float(units.bounds[unit + 1] - units.bounds[unit]) / units.rate
+    lengths: tuple[float, ...]
     if not units.pulsed:
-        return "slow"
-    return "hard" if units.rhythm[unit, 0] > 1.2 else "soft"
+        lengths, spread = (0.012, 0.05, 0.15, 0.3), np.arange(-0.15, 0.151, 0.015)
+    elif units.rhythm[unit, 0] > 1.2:
+        lengths, spread = (0.048, 0.024, 0.012), np.arange(-0.045, 0.0151, 0.0015)
+    else:
+        lengths, spread = (0.012, 0.16, 0.08), np.arange(-0.06, 0.0301, 0.005)
+    return np.minimum(lengths, longest), spread
 
 
 def _meet(
-    old: np.ndarray, new: np.ndarray, reach: int, rate: int, step: float, kind: str
+    old: np.ndarray,
+    new: np.ndarray,
+    reach: int,
+    rate: int,
+    step: float,
+    widths: np.ndarray,
+    spread: np.ndarray,
 ) -> tuple[int, int, int, float]:
     """Find how two pieces meet: lag of the new one, middle and length of the crossfade, correlation in it.
 
@@ -161,21 +187,11 @@ def _meet(
     match = there / np.sqrt(np.maximum(energy * (here**2).sum(), 1e-12))
     lag = int(lags[int(np.argmax(match - 0.15 * (lags / most) ** 2))])
 
-    if kind == "hard":
-        lengths = [round(seconds * rate) for seconds in (0.012, 0.024, 0.048)]
-        middles = reach + np.round(np.arange(-0.045, 0.0151, 0.0015) * rate).astype(np.int64)
-        home = reach - round(0.006 * rate)
-    elif kind == "soft":
-        lengths = [round(seconds * rate) for seconds in (0.08, 0.16)]
-        middles = reach + np.round(np.arange(-0.06, 0.0301, 0.01) * rate).astype(np.int64)
-        home = reach - round(0.02 * rate)
-    else:
-        lengths = [round(seconds * rate) for seconds in (0.3, 0.6)]
-        middles = reach + np.round(np.arange(-0.04, 0.0401, 0.02) * rate).astype(np.int64)
-        home = reach
+    middles = reach + np.round(spread * rate).astype(np.int64)
+    home = reach + round((spread[0] + 3.0 * spread[-1]) / 4.0 * rate)
     usual = np.sqrt((a**2).mean() + (b**2).mean()) + 1e-9
     best = (np.inf, reach, 2, 0.0)
-    for length in lengths:
+    for rank, length in enumerate(np.round(widths * rate).astype(np.int64).tolist()):
         for middle in middles:
             begin = int(middle) - length // 2
             stop = begin + length
@@ -195,7 +211,8 @@ def _meet(
                 8.0 * max(max(largest, edge) / max(step, 1e-6) - 0.9, 0.0)
                 + (1.0 - ratio)
                 + 0.4 * float(np.sqrt((mixed**2).mean())) / usual
-                + 0.3 * abs(int(middle) - home) / (0.045 * rate)
+                + 0.3 * abs(int(middle) - home) / (spread[-1] - spread[0]) / rate
+                + 0.1 * (len(widths) - 1 - rank)
             )
             if cost < best[0]:
                 best = (cost, int(middle), length, ratio)

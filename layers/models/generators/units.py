@@ -53,6 +53,9 @@ class Units:
         False inside long silences.
     label : np.ndarray [shape=(N,), int64]
         Equal for units that are the same recording, as in loops.
+    shift : np.ndarray [shape=(N,), float64]
+        Seconds by which the recording lies later in the unit than in others of its label (borders vary a
+        little).
     """
 
     rate: int
@@ -67,6 +70,7 @@ class Units:
     section: np.ndarray
     playable: np.ndarray
     label: np.ndarray
+    shift: np.ndarray
 
     def __len__(self) -> int:
         return len(self.phase)
@@ -125,7 +129,7 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
         accent = _accents(edges, low_flux, flux, pitch, loudness)
         meter, phase = _bars(accent, pitch, timbre, halves)
     progress(0.9)
-    label = _recordings(low, edges, pitch, timbre, loudness)
+    label, shift = _recordings(low, edges, pitch, timbre, loudness)
     progress(1.0)
     return Units(
         rate=rate,
@@ -140,6 +144,7 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
         section=_sections(pitch, timbre, loudness, edges),
         playable=_playable(loudness, edges),
         label=label,
+        shift=shift,
     )
 
 
@@ -302,10 +307,15 @@ def _playable(loudness: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 def _recordings(
     low: np.ndarray, edges: np.ndarray, pitch: np.ndarray, timbre: np.ndarray, loudness: np.ndarray
-) -> np.ndarray:
-    """Label units so that exact repetitions (loops, samples, copied bars) share a label.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Label units so that exact repetitions (loops, samples, copied bars) share a label, and align them.
 
     The eight units most alike by description are compared as waveforms, at 8 kHz and any lag up to 40 ms.
+
+    Returns
+    -------
+    tuple of (np.ndarray [shape=(N,), int64], np.ndarray [shape=(N,), float64])
+        `Units.label` and `Units.shift`.
     """
     count = len(loudness)
     flat = np.concatenate(
@@ -316,13 +326,14 @@ def _recordings(
     reach = round(0.04 * _LOW_RATE)
     size = 1 << int(np.ceil(np.log2(length + 2 * reach + 1)))
     padded = np.pad(low, (reach, length + reach))
-    parent = np.arange(count)
+    parent, shift = list(range(count)), [0] * count  # shift: of a unit against its parent, in samples
 
-    def root(u: int) -> int:
+    def root(u: int) -> tuple[int, int]:
+        total = 0
         while parent[u] != u:
-            parent[u] = parent[parent[u]]
-            u = int(parent[u])
-        return u
+            total += shift[u]
+            u = parent[u]
+        return u, total
 
     norms = (flat * flat).sum(axis=1)
     for first in range(0, count, 256):
@@ -345,7 +356,11 @@ def _recordings(
             energy = np.cumsum(np.pad(b.astype(np.float64) ** 2, ((0, 0), (1, 0))), axis=1)
             energy = energy[:, length:] - energy[:, : 2 * reach + 1]
             scale = np.sqrt(np.maximum(energy * (a.astype(np.float64) ** 2).sum(axis=1)[:, None], 1e-12))
-            for u, v, same in zip(us, vs, (dot / scale).max(axis=1) > _SAME, strict=True):
-                if same:
-                    parent[root(int(u))] = root(int(v))
-    return np.unique([root(u) for u in range(count)], return_inverse=True)[1].astype(np.int64)
+            match = dot / scale
+            for u, v, lag, same in zip(us, vs, match.argmax(axis=1), match.max(axis=1) > _SAME, strict=True):
+                (one, from_one), (two, from_two) = root(int(u)), root(int(v))
+                if same and one != two:
+                    parent[one], shift[one] = two, from_two - from_one - (int(lag) - reach)
+    roots = [root(u) for u in range(count)]
+    label = np.unique([first for first, _ in roots], return_inverse=True)[1].astype(np.int64)
+    return label, np.array([total for _, total in roots]) / _LOW_RATE
