@@ -101,7 +101,7 @@ def _stack(profile: str) -> StackProcess:
             try:
                 return super().__enter__()
             except RuntimeError as error:
-                raise DemoError(str(error).strip().splitlines()[-1]) from error
+                raise DemoError(str(error).strip().splitlines()[-1].removeprefix("error: ")) from error
 
     return Started("--profile", profile)
 
