@@ -22,7 +22,7 @@ class Features:
     duration : float
         Seconds.
     tempo : float
-        Beats per minute, 40 to 240; 0 where no pulse can be felt (silence, ambient sound, a second or less).
+        Beats per minute, 40 to 240; 0 where no pulse can be felt (silence, ambient, less than a second).
     key : str or None
         Tonic, ``"C"`` to ``"B"`` in sharps; ``None`` where no pitch class stands out (silence, noise).
     mode : str or None
@@ -133,7 +133,8 @@ def tags(features: Features) -> list[str]:
         words.append("fast")
     else:
         words.append("mid-tempo")
-    words.append(features.mode or "atonal")
+    if features.mode:
+        words.append(features.mode)
     if features.onset_rate >= 4.0:
         words.append("busy")
     elif features.onset_rate < 1.5:

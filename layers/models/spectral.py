@@ -471,7 +471,7 @@ def estimate_tempo(
     """
     pulse = _pulse(envelope, frame_rate)
     size = round(12.0 * frame_rate)
-    if len(pulse) < frame_rate or pulse.max() < 0.02:
+    if len(pulse) < frame_rate or np.percentile(pulse, 98) < 0.02:
         return 0.0, 0.0
     longest = round(60.0 / low * 4.0 * frame_rate) + 2
     pieces = [pulse[i : i + size] for i in range(0, max(len(pulse) - size // 2, 1), size // 2)]

@@ -137,8 +137,12 @@ def describe(mono: np.ndarray) -> np.ndarray:
     length = _SEGMENT * spectral.HOP
     if 0 < len(y) < length:
         y = np.tile(y, -(-length // len(y)))[:length]
-    if len(y) < length:
+    square = float(np.mean(y**2, dtype=np.float64)) if len(y) else 0.0
+    if square == 0.0:
         return np.zeros((0, 0))
+    # At one level before anything is measured, so that no absolute threshold further down depends on gain.
+    gain = 0.1 / np.sqrt(square)
+    y = y * np.float32(gain)
     mel = spectral.mel_spectrogram(y, SAMPLE_RATE)
     salience = spectral.pitch_salience(y, SAMPLE_RATE)
     power = mel.sum(axis=0, dtype=np.float64)
@@ -148,7 +152,7 @@ def describe(mono: np.ndarray) -> np.ndarray:
     kept = [
         start
         for start, level, square in zip(starts, levels, loud, strict=True)
-        if square > _SILENCE and level > _SOFTEST * max(levels)
+        if square > _SILENCE * gain**2 and level > _SOFTEST * max(levels)
     ]
     rows = [
         _describe_segment(mel[:, start : start + _SEGMENT], salience[:, start : start + _SEGMENT])
