@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from models.audio.loudness import integrated_loudness, true_peak
 from models.embedding import Analysis, analyse
 from models.features import Features
 from models.generation import Generated, generate
-from models.profiles import Candidate, Identity, Parameters, Profile, ProfileError
+from models.profiles import Candidate, Identity, Parameters, Profile, ProfileError, load
 
 
 class Bands:
@@ -223,3 +224,55 @@ def test_a_silent_source(tmp_path: Path) -> None:
     assert made.report["loudness"]["target"] is None
     assert not made.report["loudness"]["on_target"]
     json.dumps(made.report, allow_nan=False)
+
+
+def beat(seconds: float) -> np.ndarray:
+    """Decaying notes of a scale at 120 BPM, over some noise."""
+    t = np.arange(round(seconds * 44100)) / 44100
+    note = 220 * 2 ** (np.array([0, 4, 7, 12, 9, 5, 2, 11])[(2 * t).astype(int) % 8] / 12)
+    noise = np.random.default_rng(5).standard_normal(len(t))
+    return 0.3 * np.exp(-6 * (t % 0.5)) * np.sin(2 * np.pi * note * t) + 0.001 * noise
+
+
+SOURCES = {
+    "music": lambda: beat(12.0),
+    "one second": lambda: beat(1.0),
+    "silence": lambda: np.zeros(3 * 44100),
+    "noise": lambda: 0.1 * np.random.default_rng(0).standard_normal(3 * 44100),
+    "quiet": lambda: 0.01 * beat(4.0),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_the_builtin_profile_takes_any_source(kind: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x", SOURCES[kind](), 44100, format="FLAC")
+    profile = load("builtin")
+    analysis = analyse(tmp_path / "x", profile)
+    parameters = [Parameters(seed=seed, duration=3.0, candidates=2) for seed in (1, 1, 2)]
+    same, again, other = (
+        generate(tmp_path / "x", profile, asked, analysis.vector, analysis.features, lambda done: None)
+        for asked in parameters
+    )
+    assert same.audio == again.audio
+    audio, rate = soundfile.read(io.BytesIO(same.audio), always_2d=True)
+    assert audio.shape == (3 * rate, 1)
+    json.dumps(same.report, allow_nan=False)
+    if kind == "silence":
+        assert not audio.any()
+        assert analysis.features.loudness is same.report["loudness"]["integrated"] is None
+        return
+    assert other.audio != same.audio
+    assert true_peak(audio.T.astype(np.float32), rate) <= -1.0
+    assert same.report["loudness"]["on_target"]
+    assert same.report["similarity"]["embedding"] > 0.3  # unrelated music: 0 on average
+    best = max(tried["similarity"]["embedding"] for tried in same.report["candidates"])
+    assert same.report["similarity"]["embedding"] == best
+    alone = generate(
+        tmp_path / "x",
+        profile,
+        Parameters(seed=same.report["seed"], duration=3.0),
+        analysis.vector,
+        analysis.features,
+        lambda done: None,
+    )
+    assert alone.audio == same.audio
