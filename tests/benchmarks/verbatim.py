@@ -1,7 +1,7 @@
 """How much of an output repeats its source, heard from the audio alone: no path, no units."""
 
 import numpy as np
-from scipy.fft import next_fast_len
+from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import resample_poly
 
 RATE = 4000  # Hz at which sounds are compared: everything below 2 kHz
@@ -27,13 +27,13 @@ def verbatim(output: np.ndarray, source: np.ndarray, rate: int) -> tuple[float, 
     tuple of (float, float)
         Seconds, and a share from 0 to 1.
     """
-    heard = resample_poly(output.mean(axis=0), 1, rate // RATE)
-    known = resample_poly(source.mean(axis=0), 1, rate // RATE).astype(np.float64)
+    heard = resample_poly(output.mean(axis=0), 1, rate // RATE).astype(np.float32)
+    known = resample_poly(source.mean(axis=0), 1, rate // RATE).astype(np.float32)
     window, hop = round(WINDOW * RATE), round(HOP * RATE)
     known = np.pad(known, (0, max(window - len(known), 0)))
     size = next_fast_len(len(known) + window, real=True)
-    spectrum = np.fft.rfft(known, size)
-    sums = np.cumsum(np.concatenate([[0.0], known**2]))
+    spectrum = rfft(known, size)
+    sums = np.cumsum(np.concatenate([[0.0], known.astype(np.float64) ** 2]))
     norms = np.sqrt(np.maximum(sums[window:] - sums[:-window], 1e-9))
     audible = norms > 1e-3 * np.sqrt(window) * max(float(np.abs(known).max()), 1e-9)
 
@@ -44,7 +44,7 @@ def verbatim(output: np.ndarray, source: np.ndarray, rate: int) -> tuple[float, 
         energy = float(np.sqrt((piece**2).sum()))
         offsets: np.ndarray = np.zeros(0, dtype=np.int64)
         if energy > 1e-4 * np.sqrt(window):
-            dots = np.fft.irfft(spectrum * np.conj(np.fft.rfft(piece, size)), size)[: len(norms)]
+            dots = irfft(spectrum * np.conj(rfft(piece, size)), size)[: len(norms)]
             offsets = np.flatnonzero((dots > SAME * energy * norms) & audible) - begin
         # A run may slip by a sample: offsets are whole samples of a lower rate.
         starts = {

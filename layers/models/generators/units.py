@@ -9,7 +9,7 @@ References
 .. [2] Schwarz, "Data-Driven Concatenative Sound Synthesis", PhD thesis, Université Paris 6, 2004.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,8 @@ _MEL_RATE, _MEL_HOP = 16000, 160  # 10 ms frames: fine enough to see where a bea
 _LOW_RATE, _CHROMA_HOP = 8000, 400  # 50 ms frames
 _LONGEST, _SHORTEST = 0.75, 0.08  # seconds of a unit; longer beats are halved, shorter sources cut no finer
 _FEWEST = 12  # units worth walking through; a shorter source is cut finer
-_SAME = 0.93  # correlation from which two units count as the same recording
+_SAME = 0.92  # correlation from which two units count as the same recording
+_MERGES = 4  # rounds of comparing labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,7 +311,8 @@ def _recordings(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label units so that exact repetitions (loops, samples, copied bars) share a label, and align them.
 
-    The eight units most alike by description are compared as waveforms, at 8 kHz and any lag up to 40 ms.
+    Units most alike by description are compared as waveforms below 2 kHz, at any lag up to 40 ms; then one
+    unit of each label with its own nearest, and so on, so that labels of the same recording meet.
 
     Returns
     -------
@@ -321,11 +323,11 @@ def _recordings(
     flat = np.concatenate(
         [pitch.reshape(count, -1) * 2.0, timbre.reshape(count, -1) / 2.0, loudness[:, None] / 4.0], axis=1
     ).astype(np.float32)
-    begin = np.round(edges[:-1] * _LOW_RATE).astype(np.int64)
-    length = int(np.median(np.diff(begin))) if count > 1 else len(low)
-    reach = round(0.04 * _LOW_RATE)
-    size = 1 << int(np.ceil(np.log2(length + 2 * reach + 1)))
-    padded = np.pad(low, (reach, length + reach))
+    rate = _LOW_RATE // 2
+    wave = resample_poly(low, 1, 2).astype(np.float32)
+    begin = np.round(edges[:-1] * rate).astype(np.int64)
+    length, reach = int(np.median(np.diff(edges)) * rate), round(0.04 * rate)
+    wave = np.pad(wave, (reach, length + reach))
     parent, shift = list(range(count)), [0] * count  # shift: of a unit against its parent, in samples
 
     def root(u: int) -> tuple[int, int]:
@@ -335,32 +337,55 @@ def _recordings(
             u = parent[u]
         return u, total
 
-    norms = (flat * flat).sum(axis=1)
-    for first in range(0, count, 256):
-        rows = np.arange(first, min(first + 256, count))
-        apart = norms[rows, None] + norms[None] - 2.0 * np.einsum("ik,jk->ij", flat[rows], flat)
-        apart[np.arange(len(rows)), rows] = np.inf
-        near = min(8, count - 1)
-        if near < 1:
+    for _ in range(_MERGES):
+        apart = np.flatnonzero(np.array(parent) == np.arange(count))
+        if len(apart) < 2:
             break
-        nearest = np.argpartition(apart, near - 1, axis=1)[:, :near]
-        pairs = [(int(u), int(v)) for u, row in zip(rows, nearest, strict=True) for v in row]
-        limit = 0.35 * flat.shape[1] ** 0.5
-        pairs = [(u, v) for u, v in pairs if apart[u - first, v] < limit**2]
-        for some in range(0, len(pairs), 128):
-            us, vs = np.array(pairs[some : some + 128]).T
-            a = padded[begin[us][:, None] + reach + np.arange(length)]
-            b = padded[begin[vs][:, None] + np.arange(length + 2 * reach)]
-            spectrum = np.fft.rfft(b, size, axis=1) * np.conj(np.fft.rfft(a, size, axis=1))
-            dot = np.fft.irfft(spectrum, size, axis=1)[:, : 2 * reach + 1]
-            energy = np.cumsum(np.pad(b.astype(np.float64) ** 2, ((0, 0), (1, 0))), axis=1)
-            energy = energy[:, length:] - energy[:, : 2 * reach + 1]
-            scale = np.sqrt(np.maximum(energy * (a.astype(np.float64) ** 2).sum(axis=1)[:, None], 1e-12))
-            match = dot / scale
-            for u, v, lag, same in zip(us, vs, match.argmax(axis=1), match.max(axis=1) > _SAME, strict=True):
-                (one, from_one), (two, from_two) = root(int(u)), root(int(v))
-                if same and one != two:
-                    parent[one], shift[one] = two, from_two - from_one - (int(lag) - reach)
+        for u, v, lag in _matches(wave, begin, length, reach, _alike(flat, apart)):
+            (one, from_one), (two, from_two) = root(u), root(v)
+            if one != two:
+                parent[one], shift[one] = two, from_two - from_one - lag
     roots = [root(u) for u in range(count)]
     label = np.unique([first for first, _ in roots], return_inverse=True)[1].astype(np.int64)
-    return label, np.array([total for _, total in roots]) / _LOW_RATE
+    return label, np.array([total for _, total in roots]) / rate
+
+
+def _alike(points: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Pairs of rows of `points`, each of `among` with its nearest eight there -> (pairs, 2)."""
+    some = points[among]
+    norms = (some * some).sum(axis=1)
+    near = min(8, len(among) - 1)
+    limit = (0.35**2) * points.shape[1]
+    pairs = [np.zeros((0, 2), dtype=np.int64)]
+    for first in range(0, len(some), 256):
+        rows = np.arange(first, min(first + 256, len(some)))
+        apart = norms[rows, None] + norms[None] - 2.0 * np.einsum("ik,jk->ij", some[rows], some)
+        apart[np.arange(len(rows)), rows] = np.inf
+        nearest = np.argpartition(apart, near - 1, axis=1)[:, :near]
+        row, column = np.nonzero(np.take_along_axis(apart, nearest, axis=1) < limit)
+        pairs.append(np.stack([among[rows[row]], among[nearest[row, column]]], axis=1))
+    return np.concatenate(pairs)
+
+
+def _matches(
+    wave: np.ndarray, begin: np.ndarray, length: int, reach: int, pairs: np.ndarray
+) -> Iterator[tuple[int, int, int]]:
+    """Those of some pairs of units that are the same recording: both, and how much later it lies in the
+    second.
+
+    `wave` has `reach` samples before unit 0's `begin` of 0; each unit is compared over `length` samples.
+    """
+    size = 1 << int(np.ceil(np.log2(length + 2 * reach + 1)))
+    for some in range(0, len(pairs), 128):
+        us, vs = pairs[some : some + 128].T
+        a = wave[begin[us][:, None] + reach + np.arange(length)]
+        b = wave[begin[vs][:, None] + np.arange(length + 2 * reach)]
+        spectrum = np.fft.rfft(b, size, axis=1) * np.conj(np.fft.rfft(a, size, axis=1))
+        dots = np.fft.irfft(spectrum, size, axis=1)[:, : 2 * reach + 1]
+        sums = np.cumsum(np.pad(b.astype(np.float64) ** 2, ((0, 0), (1, 0))), axis=1)
+        energy = (sums[:, length:] - sums[:, : 2 * reach + 1]) * (a.astype(np.float64) ** 2).sum(axis=1)[
+            :, None
+        ]
+        match = dots / np.sqrt(np.maximum(energy, 1e-12))
+        for row in np.flatnonzero(match.max(axis=1) > _SAME):
+            yield int(us[row]), int(vs[row]), int(match[row].argmax()) - reach
