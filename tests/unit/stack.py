@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Final
@@ -185,9 +186,9 @@ def s3_event(*keys: str, name: str = "ObjectCreated:Post", bucket: str = "music"
     }
 
 
-@pytest.fixture
-def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """Deploy everything that the functions need."""
+@contextmanager
+def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """Deploy everything that the functions need, for as long as the context lasts."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
@@ -213,4 +214,11 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
             made.published.append({"id": record.id, "status": record.status, "error": record.error})
 
         monkeypatch.setattr("backend.events.Events.publish", publish)
+        yield made
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """A deployment for one test."""
+    with deployed(monkeypatch) as made:
         yield made
