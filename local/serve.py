@@ -22,7 +22,7 @@ NOT_EMULATED = (
 )
 
 
-class _End(Exception):
+class End(Exception):
     """Ctrl-C or SIGTERM."""
 
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.profile:
         parameters["Profile"] = arguments.profile
 
-    wakened = _end_on_signals()
+    wakened = end_on_signals()
     log = Log(verbose=arguments.verbose)
     try:
         api = HttpServer(arguments.host, arguments.port)
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
         with closing(stack):
             _start(stack, api, arguments, log)
             os.read(wakened, 1)
-    except _End:
+    except End:
         log.line("local", "ended")
     except (PortError, StartError, TemplateError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -76,8 +76,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _end_on_signals() -> int:
-    """Let the first signal raise `_End` in the main thread; return a pipe that it also writes to.
+def end_on_signals() -> int:
+    """Let the first signal raise `End` in the main thread; return a pipe that it also writes to.
 
     The system may give a signal to any thread. Python then waits until the main thread does something, so the
     main thread must wait for that pipe, not for a lock.
@@ -86,7 +86,7 @@ def _end_on_signals() -> int:
     def end(*_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        raise _End
+        raise End
 
     wakened, wake = os.pipe()
     os.set_blocking(wake, False)

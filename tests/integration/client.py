@@ -60,7 +60,9 @@ def send(
     method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> Answer:
     """Send one request to any address."""
-    request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
+    # As every client but urllib says by itself; without it SAM CLI answers audio as base64 text.
+    accepted = {"Accept": "*/*", **(headers or {})}
+    request = urllib.request.Request(url, data=body, method=method, headers=accepted)
     response: Any  # an HTTPError is a response too
     try:
         response = _OPENER.open(request, timeout=60)

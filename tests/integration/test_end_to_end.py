@@ -28,6 +28,13 @@ NOBODY = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 CONTENT_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
 
 
+# `sam local start-api` routes and decodes, but leaves out the rest of API Gateway: its own error answers, its
+# size limit, a request id for each request.
+needs_gateway = pytest.mark.skipif(
+    os.environ.get("API_GATEWAY") == "sam-local", reason="SAM CLI does not emulate this part of API Gateway"
+)
+
+
 def shell(command: str, folder: Path, api: Api) -> str:
     """Run one shell command as a user pastes it, with `API` set, and return what it prints."""
     done = subprocess.run(
@@ -115,13 +122,9 @@ def test_a_file_name_is_only_data(api: Api, filename: str) -> None:
     assert record["filename"] == filename
 
 
-def test_a_large_file_goes_straight_to_the_bucket(api: Api, tmp_path: Path) -> None:
+def test_a_large_file_goes_straight_to_the_bucket(api: Api) -> None:
     content = sound.wav(np.tile(sound.noise(30.0, 44100), (2, 2)), 44100)
     assert len(content) > 10_000_000
-    (tmp_path / "large song.wav").write_bytes(content)
-    body, headers = form([], "large song.wav", content[:5_500_000], "audio/wav")
-    refused = api.request("POST", "/api/upload", data=body, headers=headers).problem(413, "too_large")
-    assert len(refused["curls"]) == 2
     announced = api.announce("large song.wav", len(content), "audio/wav")
     assert post_form(announced["upload"], content).status in {200, 201, 204}
     record = api.ready(announced)
@@ -131,8 +134,9 @@ def test_a_large_file_goes_straight_to_the_bucket(api: Api, tmp_path: Path) -> N
     assert send("GET", back.headers["Location"]).body == content
 
 
+@needs_gateway
 @pytest.mark.skipif("API_TOKEN" in os.environ, reason="the pasted commands carry no token")
-def test_the_commands_of_a_413_work_as_pasted(api: Api, tmp_path: Path, track: bytes) -> None:
+def test_the_commands_of_a_413_work_as_pasted(api: Api, tmp_path: Path) -> None:
     content = sound.wav(np.tile(sound.noise(15.0, 44100), (2, 2)), 44100)
     (tmp_path / "your_music.mp3").write_bytes(content)
     body, headers = form([], "your_music.mp3", content[:5_000_000], "audio/mpeg")
@@ -477,7 +481,6 @@ def test_a_deleted_track_is_gone_with_all_that_was_made_of_it(api: Api, song: st
         f"/api/generation/{NOBODY}",
         f"/api/download/{NOBODY}",
         "/api/audio/not-an-id",
-        "/api/nothing-here",
     ],
 )
 def test_what_is_not_there_is_not_found(api: Api, path: str) -> None:
@@ -509,11 +512,19 @@ def test_browsers_are_let_in(api: Api, song: str) -> None:
     assert preflight.status in {200, 204}
     assert preflight.headers["Access-Control-Allow-Origin"] in {"*", "https://example.org"}
     assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
-    for path in (f"/api/audio/{song}", f"/api/audio/{NOBODY}", "/api/nothing-here"):
+    for path in (f"/api/audio/{song}", f"/api/audio/{NOBODY}"):
         answer = api.request("GET", path, headers={"Origin": "https://example.org"})
         assert answer.headers["Access-Control-Allow-Origin"] in {"*", "https://example.org"}
 
 
+@needs_gateway
+def test_the_gateways_own_errors_are_problems_too(api: Api) -> None:
+    answer = api.request("GET", "/api/nothing-here", headers={"Origin": "https://example.org"})
+    answer.problem(404, "not_found")
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+@needs_gateway
 def test_every_answer_can_be_traced(api: Api, song: str) -> None:
     one, two = (api.get(f"/api/audio/{song}").headers["X-Correlation-Id"] for _ in range(2))
     assert one
