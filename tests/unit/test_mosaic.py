@@ -1,0 +1,357 @@
+"""The built-in generator, on small pieces made here: what users can ask of it, and what it promises."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import features
+from models.features import Features
+from models.generators import mosaic, path, synthesis, units
+from models.generators.mosaic import Mosaic, candidate_seeds
+from models.profiles import Candidate, Parameters
+from tests.benchmarks.bench_mosaic import worst_join
+from tests.benchmarks.verbatim import verbatim
+
+RATE = 32000
+BEAT = 0.5  # seconds
+
+
+def _measured(duration: float, beats: list[float], loudness: float | None = -18.0) -> Features:
+    return Features(
+        duration=duration,
+        tempo=120.0 if beats else 0.0,
+        key="C",
+        mode="major",
+        loudness=loudness,
+        spectral_centroid=1500.0,
+        onset_rate=4.0,
+        beats=beats,
+    )
+
+
+@cache
+def _song(bars: int = 16, per_bar: int = 4, seed: int = 0) -> tuple[np.ndarray, Features]:
+    """A drum on every beat, stronger on the first, a chord per bar, a melody that never comes back."""
+    rng = np.random.default_rng(seed)
+    size = round(BEAT * RATE)
+    seconds = np.arange(size) / RATE
+    audio = np.zeros((2, bars * per_bar * size), dtype=np.float32)
+    for index in range(bars * per_bar):
+        bar, place = divmod(index, per_bar)
+        root = 110.0 * 2.0 ** ((0, 5, 7, 9)[bar % 4] / 12)
+        sound = sum(0.05 * np.sin(2 * np.pi * root * ratio * seconds) for ratio in (1.0, 1.25, 1.5, 2.0))
+        melody = 440.0 * 2.0 ** ((0, 2, 4, 7, 9, 12)[int(rng.integers(6))] / 12)
+        sound = sound + 0.12 * np.sin(2 * np.pi * melody * seconds + rng.uniform(0, 6)) * np.exp(-4 * seconds)
+        thump = np.sin(2 * np.pi * (90.0 if place == 0 else 220.0) * seconds) * np.exp(-25 * seconds)
+        sound = sound + (0.5 if place == 0 else 0.2) * thump
+        hiss = 0.05 * rng.standard_normal((2, size)) * np.exp(-40 * seconds)
+        ends = np.minimum(1.0, np.minimum(seconds, seconds[::-1]) / 0.002)
+        audio[:, index * size : (index + 1) * size] = (sound + hiss) * ends
+    return audio, _measured(audio.shape[1] / RATE, [BEAT * beat for beat in range(bars * per_bar)])
+
+
+def _nothing(done: float) -> None:
+    pass
+
+
+def _run(source: np.ndarray, measured: Features, **wanted: Any) -> list[Candidate]:
+    parameters = Parameters(**({"seed": 1, "duration": 12.0} | wanted))
+    return list(Mosaic().candidates(source, measured, parameters, _nothing))
+
+
+def _one(**wanted: Any) -> Candidate:
+    return _run(*_song(), **wanted)[0]
+
+
+@pytest.mark.parametrize("duration", [1.0, 2.5, 7.77, 40.0])
+def test_duration_is_exact_even_beyond_the_source(duration: float) -> None:
+    audio = _one(duration=duration).audio
+    assert audio.shape == (2, round(duration * RATE))
+    assert audio.dtype == np.float32
+    assert np.isfinite(audio).all()
+    assert np.abs(audio).max() <= 1.0
+    # Music all the way to the fade: no second of silence.
+    seconds = audio[0, : max(int(duration) - 2, 1) * RATE].reshape(-1, RATE)
+    assert np.sqrt((seconds**2).mean(axis=1)).min() > 0.01
+
+
+def test_same_seed_same_bytes_and_another_seed_other_music() -> None:
+    assert _one().audio.tobytes() == _one().audio.tobytes()
+    assert _one().details["runs"] != _one(seed=2).details["runs"]
+
+
+@pytest.mark.parametrize("seed", [0, 7, -3, 2**80])
+def test_candidate_is_the_single_run_with_its_seed(seed: int) -> None:
+    source, measured = _song()
+    made = _run(source, measured, seed=seed, duration=5.0, candidates=3)
+    assert made[0].seed == seed
+    assert len({candidate.seed for candidate in made}) == 3
+    for candidate in made:
+        alone = _run(source, measured, seed=candidate.seed, duration=5.0)[0]
+        assert alone.audio.tobytes() == candidate.audio.tobytes()
+
+
+def test_seeds_do_not_depend_on_how_many_are_asked_for() -> None:
+    assert candidate_seeds(5, 8)[:3] == candidate_seeds(5, 3)
+
+
+def test_source_is_analysed_once_and_candidates_come_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            calls.append(name)
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(mosaic, "cut", counted("cut", mosaic.cut))
+    monkeypatch.setattr(mosaic, "render", counted("render", mosaic.render))
+    source, measured = _song()
+    made = Mosaic().candidates(source, measured, Parameters(seed=1, duration=4.0, candidates=3), _nothing)
+    next(made)
+    assert calls == ["cut", "render"]
+    assert len(list(made)) == 2
+    assert calls == ["cut", "render", "render", "render"]
+
+
+def test_mono_stays_mono() -> None:
+    source, measured = _song()
+    assert _run(source[:1], measured, duration=3.0)[0].audio.shape == (1, 3 * RATE)
+
+
+@pytest.mark.parametrize("loudness", [None, -18.0])
+def test_silence_gives_silence_and_says_so(loudness: float | None) -> None:
+    silent = np.zeros((1, 3 * RATE), dtype=np.float32)
+    made = _run(silent, _measured(3.0, [], loudness), duration=2.0, candidates=2)
+    assert [candidate.details for candidate in made] == [{"silent": True}] * 2
+    assert not made[0].audio.any()
+    assert made[0].audio.shape == (1, 2 * RATE)
+
+
+@pytest.mark.parametrize(
+    "source", [np.zeros((3, RATE)), np.zeros((2, 100)), np.zeros(RATE)], ids=["3 channels", "short", "flat"]
+)
+def test_sources_it_cannot_use_are_refused(source: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="1 or 2 channels"):
+        _run(source.astype(np.float32), _measured(1.0, []))
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 3.3])
+def test_short_sources_make_long_music(seconds: float) -> None:
+    source = _song()[0][:, : round(seconds * RATE)]
+    beats = [beat * BEAT for beat in range(int(seconds / BEAT))]
+    made = _run(source, _measured(seconds, beats))[0]
+    assert made.audio.shape == (2, 12 * RATE)
+    assert np.sqrt((made.audio**2).mean()) > 0.02
+
+
+@pytest.mark.parametrize("kind", ["noise", "ambient"])
+def test_music_without_beats(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    seconds = np.arange(25 * RATE) / RATE
+    if kind == "noise":
+        source = 0.1 * rng.standard_normal((1, len(seconds)))
+    else:
+        source = np.zeros((1, len(seconds)))
+        for note, slow in ((220.0, 0.7), (277.2, 1.1), (329.6, 0.4)):
+            source[0] += 0.1 * np.sin(2 * np.pi * note * seconds) * (1.0 + np.sin(seconds * slow))
+    source = source.astype(np.float32)
+    made = _run(source, _measured(25.0, []))[0]
+    assert made.details["unit_kind"] == "slice"
+    assert made.details["longest_verbatim"] <= 8.0
+    assert worst_join(made, source) <= 1.0
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0, 2.0])
+def test_verbatim_bounds_hold_by_path_and_by_ear(temperature: float) -> None:
+    source, measured = _song(32)
+    made = _run(source, measured, duration=30.0, temperature=temperature)[0]
+    assert made.details["longest_verbatim"] <= 8.0
+    assert made.details["long_verbatim_share"] <= 0.4
+    longest, share = verbatim(made.audio, source, RATE)
+    assert longest <= 8.0
+    assert share <= 0.4
+    assert longest >= 1.0  # it does play the source, in pieces
+
+
+def test_a_loop_is_verbatim_however_often_the_source_repeats_it() -> None:
+    loop, _ = _song(4)
+    source = np.tile(loop, (1, 6))
+    measured = _measured(source.shape[1] / RATE, [BEAT * beat for beat in range(96)])
+    cut = units.cut(source, RATE, measured.beats, _nothing)
+    assert len(set(cut.label.tolist())) <= 24  # 16 beats of the loop, and the seams
+    made = _run(source, measured, duration=30.0)[0]
+    longest, share = verbatim(made.audio, source, RATE)
+    assert longest <= 8.0
+    assert share <= 0.4
+
+
+def test_verbatim_hears_a_copy_and_only_a_copy() -> None:
+    source, _ = _song(32)
+    assert verbatim(source[:, 5 * RATE : 15 * RATE], source, RATE)[0] == pytest.approx(10.0, abs=0.5)
+    assert verbatim(source[:, 5 * RATE : 15 * RATE], source, RATE)[1] == pytest.approx(1.0, abs=0.05)
+    assert verbatim(_song(8, seed=9)[0], source, RATE)[0] <= 2.0
+
+
+def test_joins_do_not_click() -> None:
+    source, measured = _song()
+    for candidate in _run(source, measured, duration=30.0, candidates=3):
+        assert len(candidate.details["joins"]) >= 5
+        assert worst_join(candidate, source) <= 1.0
+
+
+def test_meter_is_kept_at_temperature_one() -> None:
+    runs = _one(duration=40.0).details["runs"]
+    assert len(runs) > 8
+    slips = [(after["source_start"] - before["source_end"]) / (4 * BEAT) for before, after in pairwise(runs)]
+    kept = [abs(slip - round(slip)) < 0.05 for slip in slips]
+    assert np.mean(kept) >= 0.9
+
+
+@pytest.mark.parametrize("per_bar", [3, 4])
+def test_bars_are_found(per_bar: int) -> None:
+    source, measured = _song(16, per_bar)
+    cut = units.cut(source, RATE, measured.beats, _nothing)
+    assert cut.pulsed
+    assert cut.meter == per_bar
+    assert (cut.phase[: per_bar * 15] == np.arange(per_bar * 15) % per_bar).mean() > 0.95
+
+
+def test_higher_temperatures_leave_the_natural_continuation_more() -> None:
+    source, measured = _song(32)
+    transitions = path.Transitions(units.cut(source, RATE, measured.beats, _nothing))
+
+    def strangeness(temperature: float) -> float:
+        """Mean cost per second of the jumps taken."""
+        total = 0.0
+        for seed in range(6):
+            parameters = Parameters(seed=seed, temperature=temperature)
+            value = path.outlook(transitions, temperature)
+            walked = path.walk(transitions, value, parameters, np.random.default_rng(seed), _nothing)
+            for before, after in pairwise(walked.runs):
+                total += float(transitions.cost[before.last - 1, after.first])
+        return total
+
+    cold, warm, hot = (strangeness(temperature) for temperature in (0.05, 1.0, 2.0))
+    assert cold < warm < hot
+
+
+def test_draw_keeps_to_top_k_and_top_p() -> None:
+    score = np.log(np.array([0.1, 0.5, 0.25, 0.15]))
+
+    def drawn(top_k: int, top_p: float) -> set[int]:
+        rng = np.random.default_rng(0)
+        return {path._draw(score, top_k, top_p, rng) for _ in range(300)}
+
+    assert drawn(0, 0.0) == {0, 1, 2, 3}
+    assert drawn(1, 0.0) == {1}
+    assert drawn(3, 0.0) == {1, 2, 3}
+    assert drawn(0, 0.6) == {1, 2}
+    assert drawn(1, 0.9) == {1}
+
+
+def test_top_k_changes_the_music() -> None:
+    assert _one(top_k=1, temperature=2.0).details["runs"] != _one(top_k=0, temperature=2.0).details["runs"]
+
+
+def test_long_silences_are_not_played() -> None:
+    source, measured = _song()
+    source = source.copy()
+    source[:, 10 * RATE : 20 * RATE] = 0.0
+    made = _run(source, measured, duration=20.0)[0]
+    for run in made.details["runs"]:
+        assert run["source_end"] <= 10.6 or run["source_start"] >= 19.4
+
+
+def test_progress_rises_and_cancels() -> None:
+    source, measured = _song()
+    seen: list[float] = []
+    list(Mosaic().candidates(source, measured, Parameters(seed=1, duration=20.0, candidates=2), seen.append))
+    assert seen == sorted(seen)
+    assert seen[0] == 0.0
+    assert seen[-1] == pytest.approx(1.0)
+    assert len(seen) > 20
+
+    class CancelledError(Exception):
+        pass
+
+    def cancel(done: float) -> None:
+        if done > 0.5:
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        list(Mosaic().candidates(source, measured, Parameters(seed=1, candidates=4), cancel))
+
+
+def test_progress_comes_often() -> None:
+    source, measured = _song(90)  # three minutes
+    times = [time.process_time()]
+    parameters = Parameters(seed=1, duration=60.0)
+    list(Mosaic().candidates(source, measured, parameters, lambda done: times.append(time.process_time())))
+    assert max(np.diff(times)) < 0.8
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_stretching_keeps_pitch(factor: float) -> None:
+    tone = (0.3 * np.sin(2 * np.pi * 440.0 * np.arange(2 * RATE) / RATE)).astype(np.float32)[None]
+    longer = synthesis.stretched(tone, factor, RATE)
+    assert longer.shape == (1, round(2 * RATE * factor))
+    middle = longer[0, RATE // 2 : RATE + RATE // 2]
+    assert np.argmax(np.abs(np.fft.rfft(middle))) == pytest.approx(440, abs=2)
+    assert np.abs(middle).max() == pytest.approx(0.3, rel=0.15)
+
+
+@pytest.mark.parametrize("semitones", [-2, 1])
+def test_transposition_moves_pitch_and_keeps_time(semitones: int) -> None:
+    seconds = np.arange(8 * RATE) / RATE
+    tone = (0.3 * np.sin(2 * np.pi * 440.0 * seconds)).astype(np.float32)[None]
+    cut = units.cut(tone, RATE, [], _nothing)
+    walked = path.Path((path.Run(2, len(cut) - 2, 0.0, 1.0, semitones, 0.0),), 6.0, 0.0, 0.0)
+    audio, _ = synthesis.render(tone, cut, walked, 4 * RATE, 0.1, _nothing)
+    heard = np.argmax(np.abs(np.fft.rfft(audio[0, RATE : 2 * RATE])))
+    assert heard == pytest.approx(440.0 * 2.0 ** (semitones / 12), abs=3)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.4, 1.0])
+def test_crossfades_keep_power(ratio: float) -> None:
+    down, up = synthesis._gains(400, ratio)
+    assert down**2 + up**2 + 2.0 * ratio * down * up == pytest.approx(1.0, abs=1e-4)
+    assert down[0] > 0.99
+    assert up[-1] > 0.99
+
+
+def test_usual_step_is_the_percentile() -> None:
+    source = _song()[0]
+    exact = float(np.percentile(np.abs(np.diff(source, axis=1)), 99.9))
+    assert synthesis.usual_step(source) == pytest.approx(exact, rel=0.1)
+
+
+def test_measured_beats_serve_as_they_come() -> None:
+    source, _ = _song()
+    mono = source.mean(axis=0)
+    resampled = np.interp(
+        np.arange(round(len(mono) * features.SAMPLE_RATE / RATE)) * RATE / features.SAMPLE_RATE,
+        np.arange(len(mono)),
+        mono,
+    ).astype(np.float32)
+    made = _run(source, features.measure(resampled, -18.0), duration=10.0)[0]
+    assert made.details["unit_kind"] == "beat"
+    assert made.audio.shape == (2, 10 * RATE)
+
+
+def test_nothing_that_compiles_is_imported() -> None:
+    code = (
+        "import sys, models.generators.mosaic; print([m for m in ('librosa', 'numba') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd="layers", capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
