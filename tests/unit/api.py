@@ -100,7 +100,8 @@ def form(
     """A multipart body as curl makes it: `body` and `headers` for `call`."""
     boundary = "------------------------0123456789abcdef"
     quoted = "" if filename is None else f'; filename="{_escaped(filename)}"'
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{quoted}\r\nContent-Type: {kind}\r\n\r\n'
+    disposition = f'Content-Disposition: form-data; name="{name}"{quoted}'
+    head = f"--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n"
     body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
     return {"body": body, "headers": {"Content-Type": f"multipart/form-data; boundary={boundary}"}}
 
