@@ -1,0 +1,249 @@
+"""The engine of both workers, seen through the embed function: every way an attempt can end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from backend import jobs
+from backend.errors import TransientError
+from backend.jobs import MAX_ATTEMPTS, Lease, backoff
+from backend.records import Audio, Fenced
+from models.audio import AudioError
+from tests.unit.stack import Context, Stack, sqs_event
+from tests.unit.test_delivery import fake_models
+
+
+@pytest.fixture
+def app(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Any:
+    fake_models(stack, monkeypatch)
+    return stack.app("embed")
+
+
+@pytest.fixture
+def uploaded(stack: Stack) -> Audio:
+    audio = stack.audio()
+    stack.upload(audio)
+    return audio
+
+
+@pytest.fixture
+def postponed(app: Any, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds for which messages were put off."""
+    seconds: list[float] = []
+    monkeypatch.setattr(app.queues, "set_visibility", lambda url, handle, wait: seconds.append(wait))
+    return seconds
+
+
+def message(audio: Audio) -> dict[str, str]:
+    return {"tenant": audio.tenant, "audio_id": audio.id, "correlation_id": "corr-message"}
+
+
+def breaks(monkeypatch: pytest.MonkeyPatch, app: Any, error: Exception) -> None:
+    def analyse(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(app, "analyse", analyse)
+
+
+def test_a_permanent_error_fails_the_record_and_what_waits_for_it(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = stack.submit(uploaded)
+    breaks(monkeypatch, app, AudioError("too_long", "the audio is longer than 900 seconds"))
+    assert stack.deliver(app, message(uploaded)) == []
+    audio = stack.get_audio(uploaded)
+    assert (audio.status, audio.error) == (
+        "failed",
+        {"code": "too_long", "detail": "the audio is longer than 900 seconds"},
+    )
+    generation = stack.get_generation(waiting)
+    assert generation.status == "failed"
+    assert generation.error
+    assert generation.error["code"] == "too_long"
+    assert {event["id"] for event in stack.published} == {uploaded.id, waiting.id}
+
+
+def test_any_other_error_is_tried_again_later(
+    stack: Stack, app: Any, uploaded: Audio, postponed: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, app, RuntimeError("secret internals"))
+    assert stack.deliver(app, message(uploaded)) == ["0"]
+    audio = stack.get_audio(uploaded)
+    assert (audio.status, audio.attempt) == ("uploaded", 1)
+    assert audio.error
+    assert audio.error["code"] == "internal_error"
+    assert "secret" not in audio.error["detail"]
+    assert 5.0 <= postponed[0] <= 10.0
+    fake_models(stack, monkeypatch)
+    assert stack.deliver(app, message(uploaded)) == []
+    assert stack.get_audio(uploaded).status == "ready"
+    assert stack.get_audio(uploaded).error is None
+
+
+def test_attempts_are_bounded(
+    stack: Stack, app: Any, uploaded: Audio, postponed: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, app, RuntimeError("again and again"))
+    for attempt in range(1, MAX_ATTEMPTS):
+        assert stack.deliver(app, message(uploaded)) == ["0"], attempt
+    assert stack.deliver(app, message(uploaded)) == []
+    audio = stack.get_audio(uploaded)
+    assert audio.status == "failed"
+    assert audio.error
+    assert audio.error["code"] == "internal_error"
+    assert f"{MAX_ATTEMPTS} attempts" in audio.error["detail"]
+    assert len(postponed) == MAX_ATTEMPTS - 1
+    assert postponed[-1] > postponed[0]
+
+
+def test_a_record_that_kills_its_workers_fails_too(stack: Stack, app: Any, uploaded: Audio) -> None:
+    stored = app.storage.head(f"uploads/default/{uploaded.id}")
+    stack.records.mark_uploaded("default", uploaded.id, etag=stored.etag, size=stored.size)
+    for _ in range(MAX_ATTEMPTS):
+        stack.records.claim_audio("default", uploaded.id)  # and never heard of again
+        stack.clock.now += 61
+    assert stack.deliver(app, message(uploaded)) == []
+    audio = stack.get_audio(uploaded)
+    assert audio.status == "failed"
+    assert audio.error
+    assert audio.error["code"] == "interrupted"
+
+
+def test_embedding_again_starts_a_new_count(
+    stack: Stack, app: Any, uploaded: Audio, postponed: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, app, RuntimeError())
+    for _ in range(MAX_ATTEMPTS - 1):
+        stack.deliver(app, message(uploaded))
+    fake_models(stack, monkeypatch)
+    stack.deliver(app, message(uploaded))
+    stack.records.embed_again("default", uploaded.id)
+    breaks(monkeypatch, app, RuntimeError())
+    assert stack.deliver(app, message(uploaded)) == ["0"]
+    assert stack.get_audio(uploaded).status == "uploaded"
+
+
+def test_a_live_lease_is_waited_for(stack: Stack, app: Any, uploaded: Audio, postponed: list[float]) -> None:
+    stored = app.storage.head(f"uploads/default/{uploaded.id}")
+    stack.records.mark_uploaded("default", uploaded.id, etag=stored.etag, size=stored.size)
+    stack.records.claim_audio("default", uploaded.id)
+    stack.clock.now += 20
+    assert stack.deliver(app, message(uploaded)) == ["0"]
+    assert postponed == [pytest.approx(41, abs=1)]
+    assert stack.get_audio(uploaded).attempt == 1
+    stack.clock.now += 41
+    assert stack.deliver(app, message(uploaded)) == []
+    assert stack.get_audio(uploaded).attempt == 2
+
+
+def test_no_job_is_begun_without_time(
+    stack: Stack, app: Any, uploaded: Audio, postponed: list[float]
+) -> None:
+    assert stack.deliver(app, message(uploaded), left=15.0) == ["0"]
+    assert postponed == [0.0]
+    assert stack.get_audio(uploaded).attempt == 0
+
+
+def test_an_attempt_ends_before_its_function_is_killed(
+    stack: Stack, app: Any, uploaded: Audio, postponed: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(60)
+    analyse = app.analyse
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        context.left = 5
+        return analyse(*arguments, **options)
+
+    monkeypatch.setattr(app, "analyse", slow)
+    answer = app.handler(sqs_event(message(uploaded)), context)
+    assert len(answer["batchItemFailures"]) == 1
+    audio = stack.get_audio(uploaded)
+    assert audio.status == "uploaded"
+    assert audio.error
+    assert audio.error["code"] == "timed_out"
+
+
+def test_one_message_that_makes_no_sense_does_not_hold_up_the_others(
+    stack: Stack, app: Any, uploaded: Audio
+) -> None:
+    failed = stack.deliver(app, "not json", "[1]", {"what": "ever"}, message(uploaded))
+    assert failed == ["0", "1", "2"]
+    assert stack.get_audio(uploaded).status == "ready"
+
+
+def test_a_message_for_nobody_is_acknowledged(stack: Stack, app: Any) -> None:
+    gone = {"tenant": "default", "audio_id": "01ARZ3NDEKTSV4RRFFQ69G5FAV"}
+    assert stack.deliver(app, gone) == []
+
+
+def test_a_message_that_comes_again_tells_again(stack: Stack, app: Any, uploaded: Audio) -> None:
+    stack.deliver(app, message(uploaded))
+    told = len(stack.published)
+    assert stack.deliver(app, message(uploaded), received=2) == []
+    assert stack.get_audio(uploaded).attempt == 1
+    assert len(stack.published) == told + 1
+
+
+def test_the_pause_grows_and_is_never_the_same_for_all() -> None:
+    assert all(5 <= backoff(1) <= 10 for _ in range(50))
+    assert all(40 <= backoff(4) <= 80 for _ in range(50))
+    assert all(150 <= backoff(20) <= 300 for _ in range(50))
+    assert len({backoff(3) for _ in range(10)}) > 1
+
+
+class Renewals:
+    """A table that only renews."""
+
+    def __init__(self, *answers: Exception | None) -> None:
+        self.answers = list(answers)
+        self.shares: list[float] = []
+
+    def renew(self, record: Any, progress: float) -> None:
+        self.shares.append(progress)
+        answer = self.answers.pop(0) if self.answers else None
+        if answer:
+            raise answer
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_TICK_SECONDS", 0.01)
+    monkeypatch.setattr(jobs, "RENEW_SECONDS", 0.03)
+    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.02)
+
+
+def lease(renewals: Renewals, audio: Audio, left: float = 600.0) -> Lease[Audio]:
+    return Lease(renewals, audio, lambda: left)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_lease_is_kept_and_progress_never_falls(uploaded: Audio) -> None:
+    renewals = Renewals()
+    with lease(renewals, uploaded) as held:
+        for share in (0.1, 0.5, 0.4, 0.9):
+            held.progress(share)
+            time.sleep(0.06)
+    assert len(renewals.shares) >= 3
+    assert renewals.shares == sorted(renewals.shares)
+    count = len(renewals.shares)
+    time.sleep(0.1)
+    assert len(renewals.shares) == count
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_lost_lease_stops_the_work(uploaded: Audio) -> None:
+    with lease(Renewals(None, Fenced("cancelled")), uploaded) as held:
+        deadline = time.monotonic() + 5
+        with pytest.raises(Fenced, match="cancelled"):
+            while time.monotonic() < deadline:
+                held.progress(0.5)
+                time.sleep(0.01)
+
+
+def test_work_stops_when_time_is_nearly_up(uploaded: Audio) -> None:
+    with lease(Renewals(), uploaded, left=9.0) as held, pytest.raises(TransientError) as caught:
+        held.progress(0.5)
+    assert caught.value.code == "timed_out"
