@@ -39,7 +39,7 @@ sam: .venv/local .venv-sam/ready ## The same stack with the functions in real La
 	@exec $(RUN) -m local sam --port $(PORT) --profile $(PROFILE)
 
 test-sam: .venv/dev .venv-sam/ready ## The end-to-end suite and the sample events against containers
-	$(RUN) -m pytest tests/sam
+	API_GATEWAY=sam-local $(RUN) -m pytest tests/integration tests/sam
 
 openapi: .venv/dev ## Write layers/backend/openapi.json anew from the routes
 	PYTHONPATH=layers $(RUN) -m tests.write_openapi

@@ -50,7 +50,9 @@ class SamError(Exception):
 def main(argv: Sequence[str]) -> int:
     """Build, and serve until Ctrl-C or SIGTERM; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local sam", description=__doc__.splitlines()[0])
-    parser.add_argument("--port", type=int, default=8000, help="port of the API (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port of the API; 0 takes a free one (%(default)s)"
+    )
     parser.add_argument("--profile", default="builtin", help="engine profile (%(default)s)")
     parser.add_argument("--base-image", help=f"what the images start from ({PUBLIC_IMAGE}, or a stand-in)")
     parser.add_argument("--verbose", action="store_true", help="show everything the functions log")
@@ -88,6 +90,7 @@ def serve(port: int, profile: str, base_image: str | None, log: Log) -> Iterator
     """
     parameters = {"Profile": profile}
     HttpServer("127.0.0.1", port).close()  # SAM CLI would notice last that somebody else has it
+    port = port or free_port()
     host = bridge_address()
     build(base_image or find_base_image(log), parameters, log)
     with ExitStack() as ending:

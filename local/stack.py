@@ -33,7 +33,7 @@ from local.serving import HttpServer
 from local.template import ACCOUNT, ROOT, TEMPLATE, Deployment, load
 from local.triggers import Triggers
 
-START_SECONDS = 120.0
+END_SECONDS = 150.0
 
 
 class Stack:
@@ -138,12 +138,14 @@ class Stack:
 
 
 class StackProcess:
-    """`python -m local serve` on free ports, from `with` to the end of its block.
+    """`python -m local serve` (or ``sam``) on free ports, from `with` to the end of its block.
 
     Parameters
     ----------
     arguments : str
         Further arguments, such as ``"--profile", "builtin"``.
+    command : str
+        ``"serve"``, or ``"sam"`` for functions in containers.
 
     Attributes
     ----------
@@ -158,8 +160,8 @@ class StackProcess:
         On entry, with what it printed, when it does not get ready.
     """
 
-    def __init__(self, *arguments: str) -> None:
-        self._arguments = arguments
+    def __init__(self, *arguments: str, command: str = "serve") -> None:
+        self._command, self._arguments = command, arguments
         self.process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
         self.api_url = self.endpoint_url = ""
@@ -168,7 +170,7 @@ class StackProcess:
     def __enter__(self) -> StackProcess:
         self._output = tempfile.NamedTemporaryFile(prefix="music-local-", suffix=".log", delete=False)
         self.log_path = Path(self._output.name)
-        command = [sys.executable, "-m", "local", "serve", "--port", "0"]
+        command = [sys.executable, "-m", "local", self._command, "--port", "0"]
         ready, write_ready = os.pipe()
         try:
             self.process = subprocess.Popen(
@@ -195,7 +197,7 @@ class StackProcess:
         assert self._output is not None
         self.process.send_signal(signal.SIGINT)
         try:
-            status = self.process.wait(timeout=30)
+            status = self.process.wait(timeout=END_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             status = self.process.wait()

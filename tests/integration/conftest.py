@@ -1,25 +1,11 @@
-"""The deployment that the suite runs against: `API_URL` (and `API_TOKEN`), else a local stack of its own."""
+"""What the end-to-end tests share: the sample track, as a file and as an embedded audio."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
-from local.stack import StackProcess
 from tests.integration import sound
 from tests.integration.client import Api
-
-
-@pytest.fixture(scope="session")
-def api() -> Iterator[Api]:
-    """The deployment."""
-    if url := os.environ.get("API_URL"):
-        yield Api(url, os.environ.get("API_TOKEN"))
-        return
-    with StackProcess() as stack:
-        yield Api(stack.api_url)
 
 
 @pytest.fixture(scope="session")

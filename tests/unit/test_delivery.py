@@ -1,4 +1,4 @@
-"""Any order, duplication and loss of messages, and workers killed anywhere: one result, one object, one vector.
+"""Any order, duplication and loss of messages, workers killed anywhere: one result, one object, one vector.
 
 A state machine plays users, queues, the sweeper and a killer against the real handlers and checks after each
 step that nothing terminal moves and that no finished object changes. In the end everything is delivered, and
@@ -19,7 +19,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from backend.purge import purge
 from backend.records import Conflict, NotFound
@@ -295,7 +301,9 @@ def test_whatever_happens_every_job_ends_with_one_result(
     run_state_machine_as_test(
         machine,  # type: ignore[arg-type]
         settings=settings(
-            max_examples=6, derandomize=True, phases=[Phase.generate],
+            max_examples=6,
+            derandomize=True,
+            phases=[Phase.generate],
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

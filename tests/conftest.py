@@ -1,0 +1,77 @@
+"""What every suite may ask for: a running deployment, and a Docker engine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.stack import StackProcess
+from tests.integration.client import Api
+
+ENGINE_SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Docker engine. On a Debian machine without one it is installed, and ended with the tests."""
+    if not engine_answers():
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            pytest.fail("no Docker engine answers, and only root on Debian can have one installed here")
+        if not shutil.which("dockerd") or not shutil.which("debootstrap"):
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(["apt-get", "update", "-q"], check=True)
+            install = ["apt-get", "install", "-q", "-y", "docker.io", "debootstrap"]
+            subprocess.run(install, env=environment, check=True)
+        log = tmp_path_factory.mktemp("docker") / "dockerd.log"
+        with log.open("wb") as output:
+            daemon = subprocess.Popen(["dockerd"], stdout=output, stderr=subprocess.STDOUT)
+        try:
+            wait_for_engine(daemon, log)
+            yield
+        finally:
+            daemon.terminate()
+            daemon.wait(timeout=60)
+        return
+    if not shutil.which("debootstrap") and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "install", "-q", "-y", "debootstrap"], check=True)
+    yield
+
+
+def engine_answers() -> bool:
+    """Whether a Docker engine is there."""
+    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+
+
+def wait_for_engine(daemon: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the engine answers; fail with what it logged when it does not."""
+    deadline = time.monotonic() + ENGINE_SECONDS
+    while not engine_answers():
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            pytest.fail(f"dockerd did not start:\n{log.read_text()[-3000:]}")
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="session")
+def running(request: pytest.FixtureRequest) -> Iterator[StackProcess]:
+    """The local stack; with `API_GATEWAY=sam-local` its functions run in containers under SAM CLI."""
+    command = "serve"
+    if os.environ.get("API_GATEWAY") == "sam-local":
+        request.getfixturevalue("engine")
+        command = "sam"
+    with StackProcess(command=command) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def api(request: pytest.FixtureRequest) -> Api:
+    """The deployment under test: at `API_URL` (with `API_TOKEN`), else one of our own."""
+    if url := os.environ.get("API_URL"):
+        return Api(url, os.environ.get("API_TOKEN"))
+    stack: StackProcess = request.getfixturevalue("running")
+    return Api(stack.api_url)
