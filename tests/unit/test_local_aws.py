@@ -26,7 +26,7 @@ from local.aws.provision import client
 from local.aws.vectors import fits
 from local.stack import Stack
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = pytest.mark.xdist_group("local-aws")
 
 TEMPLATE = Path(__file__).with_name("local_deployment") / "template.yaml"
 BUCKET = "music-local-files"

@@ -16,7 +16,7 @@ import requests
 from local.stack import StackProcess
 from local.template import ROOT
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = pytest.mark.xdist_group("local-serve")
 
 TEMPLATE = str(Path(__file__).with_name("local_deployment") / "template.yaml")
 

@@ -25,7 +25,7 @@ from local.stack import Stack
 from local.template import QueueTrigger, ScheduleTrigger
 from local.triggers import Triggers, failed_messages
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = pytest.mark.xdist_group("local-stack")
 
 TEMPLATE = Path(__file__).with_name("local_deployment") / "template.yaml"
 BUCKET = "music-local-files"
