@@ -31,7 +31,7 @@ _NOISE = 0.3  # of the draw at temperature 1, where a good jump of the source co
 _JUMP = 0.7  # cost of jumping at all
 _EARLY = 2.0  # more for a jump within the first bar of a run
 _LATE = 0.5  # per unit beyond two bars, at temperature 1: makes runs end
-_FORM = 0.5  # weight of being in another part of the track than the form asks for
+_FORM = 0.8  # weight of being in another part of the track than the form asks for
 _REPEAT = 1.5  # weight of hearing a unit again soon
 _AGAIN = 0.8  # cost of each earlier use of the same jump
 _MEMORY = 30.0  # seconds in which half of the past is forgotten
@@ -488,7 +488,7 @@ def _begin(
     cost = 2.0 * attraction + 4.0 * (units.phase != 0) - 0.4 * np.clip(attack, 0.0, 3.0)
     cost -= cost[units.playable].min()
     if duration >= 12.0:
-        cost[int(np.argmax(units.playable))] = 0.0
+        cost[int(np.argmax(units.playable))] = -0.5
     return _draw(np.where(units.playable, -cost / max(noise, 0.1), -np.inf), 0, 0.0, rng)
 
 
