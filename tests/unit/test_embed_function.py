@@ -14,6 +14,8 @@ from backend.records import Audio
 from backend.storage import upload_key
 from tests.unit.stack import Stack, s3_event
 from tests.unit.test_delivery import fake_models
+from tests.unit.workers import deployment as deployment
+from tests.unit.workers import stack as stack
 
 
 @pytest.fixture

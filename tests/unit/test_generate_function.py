@@ -13,6 +13,8 @@ from models.audio import AudioError
 from models.profiles import Parameters
 from tests.unit.stack import Stack
 from tests.unit.test_delivery import fake_models
+from tests.unit.workers import deployment as deployment
+from tests.unit.workers import stack as stack
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from backend.records import Audio, Fenced
 from models.audio import AudioError
 from tests.unit.stack import Context, Stack, sqs_event
 from tests.unit.test_delivery import fake_models
+from tests.unit.workers import deployment as deployment
+from tests.unit.workers import stack as stack
 
 
 @pytest.fixture
