@@ -77,7 +77,7 @@ class Mosaic:
         samples = round(parameters.duration * self.sample_rate)
         seeds = candidate_seeds(parameters.seed, parameters.candidates)
         progress(0.0)
-        if features.loudness is None or float(np.abs(source).max()) < _SILENCE:
+        if features.loudness is None or max(float(source.max()), -float(source.min())) < _SILENCE:
             for index, seed in enumerate(seeds):
                 progress((index + 1) / len(seeds))
                 yield Candidate(

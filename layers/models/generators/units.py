@@ -96,10 +96,8 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
     Units
     """
     n = source.shape[1]
-    middle = _downmix(source, rate // _MEL_RATE)
-    progress(0.15)
-    mel = spectral.mel_spectrogram(middle, _MEL_RATE, 1024, _MEL_HOP, n_mels=40, fmin=30.0)
-    progress(0.5)
+    middle = _downmix(source, rate // _MEL_RATE, lambda done: progress(0.15 * done))
+    mel = _mel(middle, lambda done: progress(0.15 + 0.35 * done))
     whole = middle[: len(middle) // _MEL_HOP * _MEL_HOP].reshape(-1, _MEL_HOP)
     power = np.einsum("tk,tk->t", whole, whole).astype(np.float64) / _MEL_HOP
     low = resample_poly(middle, 1, _MEL_RATE // _LOW_RATE).astype(np.float32)
@@ -129,8 +127,8 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
     if pulsed:
         accent = _accents(edges, low_flux, flux, pitch, loudness)
         meter, phase = _bars(accent, pitch, timbre, halves)
-    progress(0.9)
-    label, shift = _recordings(low, edges, pitch, timbre, loudness)
+    progress(0.85)
+    label, shift = _recordings(low, edges, pitch, timbre, loudness, lambda done: progress(0.85 + 0.15 * done))
     progress(1.0)
     return Units(
         rate=rate,
@@ -149,7 +147,7 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
     )
 
 
-def _downmix(source: np.ndarray, factor: int) -> np.ndarray:
+def _downmix(source: np.ndarray, factor: int, progress: Callable[[float], None]) -> np.ndarray:
     """Mean of the channels at a `factor`-th of the rate, a minute at a time."""
     block = factor * 960_000
     margin = factor * 200
@@ -160,7 +158,23 @@ def _downmix(source: np.ndarray, factor: int) -> np.ndarray:
         small = resample_poly(piece, 1, factor).astype(np.float32)
         start = (begin - first) // factor
         parts.append(small[start : start + block // factor])
+        progress(min((begin + block) / source.shape[1], 1.0))
     return np.concatenate(parts)
+
+
+def _mel(middle: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
+    """Mel spectrogram [shape=(40, 1 + n // _MEL_HOP)], a minute at a time."""
+    margin, frames = 10, 60 * _MEL_RATE // _MEL_HOP
+    total = 1 + len(middle) // _MEL_HOP
+    parts = []
+    for first in range(0, total, frames):
+        early = max(first - margin, 0)
+        last = min(first + frames, total)
+        piece = middle[early * _MEL_HOP : (last + margin) * _MEL_HOP]
+        mel = spectral.mel_spectrogram(piece, _MEL_RATE, 1024, _MEL_HOP, n_mels=40, fmin=30.0)
+        parts.append(mel[:, first - early : last - early])
+        progress(last / total)
+    return np.concatenate(parts, axis=1)
 
 
 def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool, int]:
@@ -307,7 +321,12 @@ def _playable(loudness: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def _recordings(
-    low: np.ndarray, edges: np.ndarray, pitch: np.ndarray, timbre: np.ndarray, loudness: np.ndarray
+    low: np.ndarray,
+    edges: np.ndarray,
+    pitch: np.ndarray,
+    timbre: np.ndarray,
+    loudness: np.ndarray,
+    progress: Callable[[float], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label units so that exact repetitions (loops, samples, copied bars) share a label, and align them.
 
@@ -337,11 +356,16 @@ def _recordings(
             u = parent[u]
         return u, total
 
-    for _ in range(_MERGES):
+    for merge in range(_MERGES):
         apart = np.flatnonzero(np.array(parent) == np.arange(count))
         if len(apart) < 2:
             break
-        for u, v, lag in _matches(wave, begin, length, reach, _alike(flat, apart)):
+        matches: list[tuple[int, int, int]] = []
+        pairs = _alike(flat, apart)
+        for some in range(0, len(pairs), 1024):
+            progress((merge + some / len(pairs)) / _MERGES)
+            matches.extend(_matches(wave, begin, length, reach, pairs[some : some + 1024]))
+        for u, v, lag in matches:
             (one, from_one), (two, from_two) = root(u), root(v)
             if one != two:
                 parent[one], shift[one] = two, from_two - from_one - lag
