@@ -58,7 +58,8 @@ def test_ends_cleanly_even_in_the_middle_of_a_request(number: signal.Signals) ->
     assert "durability" in output
 
 
-def test_workers_end_with_a_parent_that_is_killed() -> None:
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # what the killed one leaves
     stack = StackProcess("--template", TEMPLATE)
     with stack:
         assert stack.process is not None
