@@ -55,9 +55,10 @@ class LambdaContainer:
             **function.environment,
             "AWS_ENDPOINT_URL": endpoint_url,
             "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout),
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(round(function.timeout)),
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
             "POWERTOOLS_TRACE_DISABLED": "true",  # there is no X-Ray daemon here
         }
@@ -90,7 +91,7 @@ class LambdaContainer:
             except OSError as error:  # the emulator is not listening yet
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"no answer: {error}\n{self.log()}") from error
-                time.sleep(0.02)
+                time.sleep(0.05)
         if isinstance(answer, dict) and "errorType" in answer:
             raise RuntimeError(f"{answer}\n{self.log()}")
         return answer
