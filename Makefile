@@ -9,6 +9,8 @@ OUT ?= out
 DURATION ?= 30
 TEMPERATURE ?= 1.0
 RUN := .venv/bin/python
+# What the images have in /opt/python.
+export PYTHONPATH := layers
 
 .PHONY: help demo serve test lint bench sam test-sam openapi lock clean
 
@@ -42,7 +44,7 @@ test-sam: .venv/dev .venv-sam/ready ## The end-to-end suite and the sample event
 	API_GATEWAY=sam-local $(RUN) -m pytest tests/integration tests/sam
 
 openapi: .venv/dev ## Write layers/backend/openapi.json anew from the routes
-	PYTHONPATH=layers $(RUN) -m tests.write_openapi
+	$(RUN) -m tests.write_openapi
 
 lock: .venv/dev ## Pin every set of dependencies anew, with hashes
 	sh local/lock.sh

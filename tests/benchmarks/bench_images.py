@@ -1,0 +1,127 @@
+"""Size and cold start of every function's image.
+
+    python -m tests.benchmarks.bench_images [--json FILE] [--runs N] [--quick]
+
+Each image is started from nothing as Lambda starts it (read-only root, unprivileged user, the template's
+memory, no /dev/shm; see `tests.sam.images`), and gets one event: a request of the API, or a message about a
+record that does not exist. Cold start is the time from `docker run` to the answer, less that of a container
+of the same base image that imports nothing: import plus first invocation. Needs a Docker engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from local.logs import Log
+from local.sam import SamError, bridge_address, build, find_base_image
+from local.stack import Stack
+from local.template import ROOT, Function
+from tests.sam.images import LambdaContainer, docker, image_of
+
+EVENTS = {
+    "upload": "upload-json",
+    "catalog": "catalog-health",
+    "embed": "embed-message",
+    "generate": "generate-message",
+    "sweeper": "sweeper-schedule",
+}
+
+
+def bare_start(base_image: str) -> float:
+    """Seconds to run a container of the base image that only starts Python."""
+    started = time.perf_counter()
+    docker("run", "--rm", "--entrypoint", "python3", base_image, "-c", "pass")
+    return time.perf_counter() - started
+
+
+def cold_start(name: str, function: Function, endpoint_url: str) -> tuple[float, float]:
+    """Seconds from nothing to the first answer, and of the second invocation."""
+    event = json.loads((ROOT / f"events/{EVENTS[function.label]}.json").read_text())
+    started = time.perf_counter()
+    with LambdaContainer(name, function, endpoint_url) as container:
+        container.invoke(event)
+        first = time.perf_counter() - started
+        container.invoke(event)
+        return first, time.perf_counter() - started - first
+
+
+def megabytes(image: str) -> float:
+    """Size of an image on disk, in MB, the base image included."""
+    return int(docker("image", "inspect", "--format", "{{.Size}}", image)) / 1e6
+
+
+def measure(runs: int) -> dict[str, Any]:
+    """Build the images and measure them.
+
+    Raises
+    ------
+    SamError
+        There is no Docker engine, or the images cannot be built.
+    """
+    log = Log(sys.stderr)
+    host = bridge_address()
+    base_image = find_base_image(log)
+    build(base_image, {"Profile": "builtin"}, log)
+    bare = statistics.median(bare_start(base_image) for _ in range(runs))
+    rows = []
+    with Stack(host=host, log=log) as stack:
+        for name, function in stack.deployment.functions.items():
+            if function.label not in EVENTS:
+                continue
+            times = [cold_start(name, function, stack.endpoint_url) for _ in range(runs)]
+            first, second = (statistics.median(column) for column in zip(*times, strict=True))
+            rows.append(
+                {
+                    "function": function.label,
+                    "image_mb": round(megabytes(image_of(name, function)), 1),
+                    "memory_mb": function.memory,
+                    "cold_start_s": round(first - bare, 2),
+                    "warm_ms": round(second * 1000, 1),
+                }
+            )
+    return {
+        "base_image_mb": round(megabytes(base_image), 1),
+        "bare_container_s": round(bare, 2),
+        "runs": runs,
+        "docker": docker("version", "--format", "{{.Server.Version}}"),
+        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
+        "images": rows,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Measure size and cold start of the images.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number here too")
+    parser.add_argument("--runs", type=int, default=5, help="cold starts of each image (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="one cold start of each image")
+    given = parser.parse_args(arguments)
+    try:
+        found = measure(1 if given.quick else given.runs)
+    except (SamError, subprocess.SubprocessError) as error:
+        print(f"images: {error}", file=sys.stderr)
+        return 2
+    print(f"python -m tests.benchmarks.bench_images   {found['machine']}, Docker {found['docker']}")
+    print(f"base image {found['base_image_mb']:.0f} MB; median of {found['runs']} runs\n")
+    print(f"{'function':10} {'image MB':>9} {'memory MB':>10} {'cold start s':>13} {'warm ms':>8}")
+    for row in found["images"]:
+        print(
+            f"{row['function']:10} {row['image_mb']:9.0f} {row['memory_mb']:10} "
+            f"{row['cold_start_s']:13.2f} {row['warm_ms']:8.1f}"
+        )
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
