@@ -12,10 +12,10 @@ RUN := .venv/bin/python
 # What the images have in /opt/python.
 export PYTHONPATH := layers
 
-.PHONY: help demo serve test lint bench sam test-sam openapi lock clean
+.PHONY: help demo serve test lint bench sam test-sam test-deployed openapi lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: .venv/local ## Music like AUDIO=track.mp3 [DURATION=30] [TEMPERATURE=1.0] [SEED=] [PROFILE=builtin] [OUT=out]
 	@$(RUN) -m local demo $(if $(AUDIO),--audio "$(AUDIO)") --duration $(DURATION) --temperature $(TEMPERATURE) \
@@ -42,6 +42,10 @@ sam: .venv/local .venv-sam/ready ## The same stack with the functions in real La
 
 test-sam: .venv/dev .venv-sam/ready ## The end-to-end suite and the sample events against containers
 	API_GATEWAY=sam-local $(RUN) -m pytest tests/integration tests/sam
+
+test-deployed: .venv/dev ## The end-to-end suite against API_URL= [API_TOKEN=]
+	@test -n "$(API_URL)" || { echo "API_URL= is needed: the ApiUrl that sam deploy printed"; exit 1; }
+	API_URL="$(API_URL)" $(RUN) -m pytest tests/integration
 
 openapi: .venv/dev ## Write layers/backend/openapi.json anew from the routes
 	$(RUN) -m tests.write_openapi
