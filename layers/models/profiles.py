@@ -178,7 +178,7 @@ class Declaration:
     license: str | None = None
 
 
-MIR_512 = Identity(model="mir-512", revision="188c524e06dd", pipeline="1", precision="float32")
+MIR_512 = Identity(model="mir-512", revision="d82e85c7868c", pipeline="1", precision="float32")
 
 
 def _musicgen(name: str, modes: tuple[str, ...] = ("similar", "continue")) -> Declaration:

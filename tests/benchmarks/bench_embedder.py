@@ -61,18 +61,19 @@ def mfcc_statistics(mono: np.ndarray) -> np.ndarray:
 
 def variants(stereo: np.ndarray) -> dict[str, np.ndarray]:
     """An excerpt [shape=(channels, n)] at 44.1 kHz, read back as mono at 22.05 kHz from altered files."""
-    altered: dict[str, tuple[np.ndarray, int, str]] = {
-        "as it is": (stereo, FILE_RATE, "wav"),
-        "mp3 128 kb/s": (stereo, FILE_RATE, "mp3"),
-        "22.05 kHz": (resample(stereo, FILE_RATE, RATE), RATE, "wav"),
-        "mono": (stereo.mean(axis=0, keepdims=True), FILE_RATE, "wav"),
-        "-6 dB": (stereo * np.float32(10 ** (-6 / 20)), FILE_RATE, "wav"),
+    softer = stereo * np.float32(10 ** (-6 / 20))
+    altered = {
+        "as it is": encode(stereo, FILE_RATE, "wav"),
+        "mp3 128 kb/s": corpus.mp3(stereo, FILE_RATE),
+        "22.05 kHz": encode(resample(stereo, FILE_RATE, RATE), RATE, "wav"),
+        "mono": encode(stereo.mean(axis=0, keepdims=True), FILE_RATE, "wav"),
+        "-6 dB": encode(softer, FILE_RATE, "wav"),
     }
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, (audio, rate, kind) in altered.items():
-            path = Path(folder) / f"excerpt.{kind}"
-            path.write_bytes(encode(audio, rate, kind, None))
+        for name, content in altered.items():
+            path = Path(folder) / "excerpt"
+            path.write_bytes(content)
             found[name] = decode(path, rate=RATE, channels=1)[0]
     return found
 

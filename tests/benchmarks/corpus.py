@@ -12,6 +12,7 @@ The constants of `mir-512` are fitted on `FIT_PACKAGES` alone; everything is jud
 
 import argparse
 import gzip
+import io
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from functools import cache
 from pathlib import Path
 
 import av
+import numpy as np
 
 # Where each package keeps its music: sound effects and speech live in other folders.
 PACKAGES = {
@@ -148,6 +150,20 @@ def version(package: str) -> str:
     """Debian version of an unpacked package, from its own changelog."""
     with gzip.open(root() / package / "usr/share/doc" / package / "changelog.Debian.gz", "rt") as log:
         return log.readline().split("(")[1].split(")")[0]
+
+
+def mp3(stereo: np.ndarray, rate: int, bit_rate: int = 128_000) -> bytes:
+    """Encode audio [shape=(2, n)] as mp3 at a constant `bit_rate` in bit/s, all channels together."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=rate, layout="stereo", format="fltp")
+        stream.bit_rate = bit_rate
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(stereo, np.float32), "fltp", "stereo")
+        frame.sample_rate = rate
+        resampler = av.AudioResampler("fltp", "stereo", rate, frame_size=1152)
+        for piece in (*resampler.resample(frame), *resampler.resample(None), None):
+            container.mux(stream.encode(piece))
+    return buffer.getvalue()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

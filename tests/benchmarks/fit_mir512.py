@@ -42,9 +42,9 @@ def coding_error(stereo: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]
     """Descriptions [shape=(segments, descriptors)] of an excerpt before and after mp3 at 128 kb/s."""
     with tempfile.TemporaryDirectory() as folder:
         described = []
-        for suffix in ("wav", "mp3"):
-            path = Path(folder) / f"excerpt.{suffix}"
-            path.write_bytes(encode(stereo, rate, suffix, None))
+        for content in (encode(stereo, rate, "wav"), corpus.mp3(stereo, rate)):
+            path = Path(folder) / "excerpt"
+            path.write_bytes(content)
             described.append(mir512.describe(decode(path, rate=mir512.SAMPLE_RATE, channels=1)[0]))
     return described[0], described[1]
 

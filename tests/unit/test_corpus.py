@@ -47,3 +47,8 @@ def test_recall_counts_own_neighbours() -> None:
     queries = np.eye(4)[[0, 1, 3, 2]]
     assert bench_embedder.recall(answers, answers) == 1.0
     assert bench_embedder.recall(queries, answers) == 0.5
+
+
+def test_mp3_has_the_bit_rate_that_it_says() -> None:
+    stereo = 0.1 * np.random.default_rng(0).standard_normal((2, 44100 * 10)).astype(np.float32)
+    assert len(corpus.mp3(stereo, 44100)) == pytest.approx(128_000 / 8 * 10, rel=0.02)
