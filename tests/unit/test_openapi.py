@@ -9,11 +9,13 @@ import pytest
 from openapi_spec_validator import validate
 
 from tests import write_openapi
+from tests.unit.stack import ENVIRONMENT
 
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    for name, value in write_openapi.ENVIRONMENT.items():
+    # Whoever imports a function first fixes its settings: the same as in every other test.
+    for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     return write_openapi.build()
 
