@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl
 
 from werkzeug.wrappers import Request, Response
 
+from local.authorizer import Authorizers, Refused
 from local.invoke import InvocationError, Invoker
 from local.logs import Log
 from local.template import ACCOUNT, Deployment, Route
@@ -62,6 +63,7 @@ class Gateway:
     ) -> None:
         self._deployment, self._invoker, self._log = deployment, invoker, log
         self._seconds = integration_seconds
+        self._authorizers = Authorizers(deployment, invoker, log)
         self._threads = ThreadPoolExecutor(256, thread_name_prefix="integration")
         # A literal segment wins over a parameter, as in API Gateway.
         self._routes = sorted(
@@ -101,6 +103,12 @@ class Gateway:
             stage=self._deployment.stage,
             binary=self._deployment.binary,
         )
+        if route.authorizer:
+            try:
+                authorized = self._authorizers.ask(route.authorizer, event)
+            except Refused as error:
+                raise GatewayError(error.kind, error.status, str(error)) from error
+            event["requestContext"]["authorizer"] = authorized
         future = self._threads.submit(self._invoker.invoke, route.function, event)
         try:
             answer = future.result(timeout=self._seconds)

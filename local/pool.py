@@ -307,6 +307,7 @@ class ProcessPools:
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="music-local-"))
         behind_api = {route.function for route in deployment.routes}
+        behind_api |= {authorizer.function for authorizer in deployment.authorizers.values()}
         self._pools = {}
         for name, function in deployment.functions.items():
             environment = _environment(function, endpoint_url, self._folder)

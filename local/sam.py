@@ -54,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
         "--port", type=int, default=8000, help="port of the API; 0 takes a free one (%(default)s)"
     )
     parser.add_argument("--profile", default="builtin", help="engine profile (%(default)s)")
+    parser.add_argument("--auth", choices=["keys", "none"], default="none", help="who may call (%(default)s)")
     parser.add_argument("--base-image", help=f"what the images start from ({PUBLIC_IMAGE}, or a stand-in)")
     parser.add_argument("--verbose", action="store_true", help="show everything the functions log")
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
@@ -61,7 +62,8 @@ def main(argv: Sequence[str]) -> int:
     wakened = end_on_signals()
     log = Log(verbose=arguments.verbose)
     try:
-        with serve(arguments.port, arguments.profile, arguments.base_image, log) as (api_url, endpoint_url):
+        parameters = {"Profile": arguments.profile, "AuthMode": arguments.auth}
+        with serve(arguments.port, parameters, arguments.base_image, log) as (api_url, endpoint_url):
             log.plain(f"ready: {api_url}")
             if arguments.ready_fd is not None:
                 with os.fdopen(arguments.ready_fd, "w") as ready:
@@ -76,7 +78,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 @contextmanager
-def serve(port: int, profile: str, base_image: str | None, log: Log) -> Iterator[tuple[str, str]]:
+def serve(
+    port: int, parameters: Mapping[str, str], base_image: str | None, log: Log
+) -> Iterator[tuple[str, str]]:
     """Build the images and serve them.
 
     Yields
@@ -88,7 +92,6 @@ def serve(port: int, profile: str, base_image: str | None, log: Log) -> Iterator
     ------
     SamError, PortError, TemplateError
     """
-    parameters = {"Profile": profile}
     HttpServer("127.0.0.1", port).close()  # SAM CLI would notice last that somebody else has it
     port = port or free_port()
     host = bridge_address()
@@ -96,7 +99,7 @@ def serve(port: int, profile: str, base_image: str | None, log: Log) -> Iterator
     with ExitStack() as ending:
         stack = ending.enter_context(closing(Stack(host=host, parameters=parameters, log=log)))
         stack.start()
-        template = with_environment(BUILT, stack.deployment, stack.endpoint_url)
+        template = with_environment(BUILT, stack.deployment, stack.endpoint_url, parameters)
         lambda_port = free_port()
         api_url, lambda_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{lambda_port}"
         for command, at in (("start-lambda", lambda_port), ("start-api", port)):
@@ -106,6 +109,8 @@ def serve(port: int, profile: str, base_image: str | None, log: Log) -> Iterator
         ending.enter_context(closing(invoker))
         stack.start_triggers(invoker)
         log.line("local", f"AWS endpoint: {stack.endpoint_url}")
+        if stack.deployment.default_authorizer == "keys":
+            log.line("local", f"a key: python -m local keys create --endpoint-url {stack.endpoint_url}")
         yield api_url, stack.endpoint_url
 
 
@@ -168,8 +173,10 @@ def build(base_image: str, parameters: Mapping[str, str], log: Log) -> None:
         raise SamError(f"sam build: {reason}")
 
 
-def with_environment(built: Path, deployment: Deployment, endpoint_url: str) -> Path:
-    """Write a copy of the built template whose functions have their whole environment spelt out.
+def with_environment(
+    built: Path, deployment: Deployment, endpoint_url: str, parameters: Mapping[str, str]
+) -> Path:
+    """Write a copy of the built template with these parameters as defaults, and each environment spelt out.
 
     SAM CLI passes only variables that the template declares, and does not know the names and addresses of
     what the local stack created.
@@ -179,6 +186,8 @@ def with_environment(built: Path, deployment: Deployment, endpoint_url: str) -> 
         variables = {**function.environment, "AWS_ENDPOINT_URL": endpoint_url}
         template["Resources"][name]["Properties"]["Environment"] = {"Variables": variables}
     template["Globals"]["Function"].pop("Environment")
+    for name, value in parameters.items():
+        template["Parameters"][name]["Default"] = value
     copy = built.with_name("template.local.yaml")
     copy.write_text(yaml.safe_dump(template, sort_keys=False))
     return copy

@@ -36,6 +36,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--profile", help="engine profile (the template's default: builtin)")
     parser.add_argument(
+        "--auth", choices=["keys", "none"], help="who may call (the template's default: none)"
+    )
+    parser.add_argument(
         "--http-workers", type=int, default=4, help="processes per HTTP function (%(default)s)"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes per worker function (%(default)s)")
@@ -53,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
     parameters = dict(parameter.split("=", 1) for parameter in arguments.parameter)
     if arguments.profile:
         parameters["Profile"] = arguments.profile
+    if arguments.auth:
+        parameters["AuthMode"] = arguments.auth
 
     wakened = end_on_signals()
     log = Log(verbose=arguments.verbose)
@@ -107,6 +112,8 @@ def _start(stack: Stack, api: HttpServer, arguments: argparse.Namespace, log: Lo
     stack.start_api(pools, api)
     stack.start_triggers(pools, pollers=arguments.workers)
     log.line("local", f"AWS endpoint: {stack.endpoint_url}")
+    if stack.deployment.default_authorizer == "keys":
+        log.line("local", f"a key: python -m local keys create --endpoint-url {stack.endpoint_url}")
     log.plain(f"ready: {stack.api_url}")
     if arguments.ready_fd is not None:
         with os.fdopen(arguments.ready_fd, "w") as ready:

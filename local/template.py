@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ NOT_EMULATED: dict[str, str] = {
 
 # Properties that are read below, and properties that change nothing a user of the local stack could see.
 _READ: dict[str, set[str]] = {
-    "AWS::Serverless::Api": {"StageName", "GatewayResponses", "BinaryMediaTypes"},
+    "AWS::Serverless::Api": {"StageName", "GatewayResponses", "BinaryMediaTypes", "Auth"},
     "AWS::Serverless::Function": {
         "PackageType",
         "ImageConfig",
@@ -86,7 +86,7 @@ _WITHOUT_EFFECT: dict[str, set[str]] = {
     "AWS::S3Vectors::Index": set(),
 }
 _EVENT_PROPERTIES: dict[str, set[str]] = {
-    "Api": {"RestApiId", "Method", "Path"},
+    "Api": {"RestApiId", "Method", "Path", "Auth"},
     "SQS": {"Queue", "BatchSize", "FunctionResponseTypes", "ScalingConfig"},
     "Schedule": {"Schedule", "Description"},
 }
@@ -98,11 +98,39 @@ class TemplateError(Exception):
 
 @dataclass(frozen=True)
 class Route:
-    """A method and a path, such as ``GET /api/audio/{audio_id}``, and the function that answers it."""
+    """A method and a path, such as ``GET /api/audio/{audio_id}``, and the function that answers it.
+
+    `authorizer` names the one that is asked before, if any.
+    """
 
     method: str
     path: str
     function: str
+    authorizer: str | None = None
+
+
+@dataclass(frozen=True)
+class Authorizer:
+    """A function that says who may call.
+
+    Attributes
+    ----------
+    kind : str
+        ``"TOKEN"`` (the function gets one header) or ``"REQUEST"`` (it gets the whole request).
+    sources : tuple of (str, str)
+        What tells callers apart, as ``("header", name)`` or ``("context", name)``; who lacks one is refused.
+    pattern : str or None
+        What a token has to look like.
+    seconds : float
+        How long an answer holds for the same caller.
+    """
+
+    name: str
+    function: str
+    kind: str
+    sources: tuple[tuple[str, str], ...]
+    pattern: str | None
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -188,6 +216,8 @@ class Deployment:
     binary: bool = False
     functions: dict[str, Function] = field(default_factory=dict)
     routes: list[Route] = field(default_factory=list)
+    authorizers: dict[str, Authorizer] = field(default_factory=dict)
+    default_authorizer: str | None = None
     queue_triggers: list[QueueTrigger] = field(default_factory=list)
     schedules: list[ScheduleTrigger] = field(default_factory=list)
     queues: dict[str, Queue] = field(default_factory=dict)
@@ -223,6 +253,7 @@ def load(
     document = read(path)
     resolver = Resolver(document, endpoint_url, parameters or {}, path.parent)
     deployment = Deployment()
+    resolver.check_rules()
     for name in resolver.resources:
         kind = resolver.resources[name]["Type"]
         if kind in NOT_EMULATED:
@@ -231,6 +262,10 @@ def load(
         if kind not in _LOADERS:
             raise TemplateError(f"{name}: the local stack does not know resources of type {kind}")
         _LOADERS[kind](deployment, name, resolver)
+    deployment.routes = [
+        replace(route, authorizer=None if route.authorizer == "NONE" else deployment.default_authorizer)
+        for route in deployment.routes
+    ]
     return deployment
 
 
@@ -290,6 +325,7 @@ class Resolver:
         self._endpoint_url = endpoint_url
         self._conditions: dict[str, Any] = document.get("Conditions", {})
         self._globals: dict[str, Any] = document.get("Globals", {})
+        self._rules: dict[str, Any] = document.get("Rules", {})
         self._values = _parameters(document.get("Parameters", {}), parameters) | {
             "AWS::StackName": STACK_NAME,
             "AWS::Region": REGION,
@@ -303,6 +339,20 @@ class Resolver:
             for name, resource in document["Resources"].items()
             if "Condition" not in resource or self._condition(resource["Condition"])
         }
+
+    def check_rules(self) -> None:
+        """Check the template's rules about its parameters.
+
+        Raises
+        ------
+        TemplateError
+            Saying what the broken rule says.
+        """
+        for rule in self._rules.values():
+            if self.resolve(rule.get("RuleCondition", True)):
+                for assertion in rule["Assertions"]:
+                    if not self.resolve(assertion["Assert"]):
+                        raise TemplateError(assertion["AssertDescription"])
 
     def properties(self, name: str) -> dict[str, Any]:
         """Return a resource's properties, resolved, `Globals` included, after checking that all are known."""
@@ -495,6 +545,30 @@ def _load_api(deployment: Deployment, name: str, resolver: Resolver) -> None:
                     f"{name}: gateway response {kind}: {header} is not a static value in quotes"
                 )
         deployment.gateway_responses[kind] = response
+    auth = properties.get("Auth", {})
+    _known(f"{name}: Auth", auth, {"DefaultAuthorizer", "Authorizers"})
+    for key, authorizer in auth.get("Authorizers", {}).items():
+        deployment.authorizers[key] = _authorizer(f"{name}: authorizer {key}", key, authorizer, resolver)
+    deployment.default_authorizer = auth.get("DefaultAuthorizer")
+    if deployment.default_authorizer not in {None, *deployment.authorizers}:
+        raise TemplateError(f"{name}: there is no authorizer {deployment.default_authorizer}")
+
+
+def _authorizer(where: str, name: str, properties: dict[str, Any], resolver: Resolver) -> Authorizer:
+    _known(where, properties, {"FunctionArn", "FunctionPayloadType", "Identity"})
+    identity, kind = properties["Identity"], properties["FunctionPayloadType"]
+    known = {"Header", "ValidationExpression"} if kind == "TOKEN" else {"Headers", "Context"}
+    _known(f"{where}: Identity", identity, {"ReauthorizeEvery", *known})
+    sources = [("header", header) for header in identity.get("Headers", [])]
+    sources += [("context", value) for value in identity.get("Context", [])]
+    return Authorizer(
+        name=name,
+        function=resolver.by_arn(properties["FunctionArn"], "AWS::Serverless::Function"),
+        kind=kind,
+        sources=(("header", identity["Header"]),) if kind == "TOKEN" else tuple(sources),
+        pattern=identity.get("ValidationExpression"),
+        seconds=float(identity["ReauthorizeEvery"]),
+    )
 
 
 def _load_function(deployment: Deployment, name: str, resolver: Resolver) -> None:
@@ -518,7 +592,13 @@ def _load_function(deployment: Deployment, name: str, resolver: Resolver) -> Non
             raise TemplateError(f"{where}: the local stack does not know events of type {kind}")
         _known(where, event["Properties"], _EVENT_PROPERTIES[kind])
         if kind == "Api":
-            route = Route(event["Properties"]["Method"].upper(), event["Properties"]["Path"], name)
+            auth = event["Properties"].get("Auth", {})
+            _known(f"{where}: Auth", auth, {"Authorizer"})
+            own = auth.get("Authorizer")
+            if own not in (None, "NONE"):
+                raise TemplateError(f"{where}: the local stack knows no authorizer of a single route")
+            method, path = event["Properties"]["Method"].upper(), event["Properties"]["Path"]
+            route = Route(method, path, name, own)
             if "+}" in route.path or route.method == "ANY":
                 raise TemplateError(f"{where}: the local stack knows neither greedy paths nor ANY")
             deployment.routes.append(route)

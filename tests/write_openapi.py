@@ -29,6 +29,7 @@ ENVIRONMENT = {
     "PROFILE": "builtin",
     "ALLOWED_ORIGINS": "*",
     "RETENTION_DAYS": "30",
+    "AUTH_MODE": "none",
 }
 
 

@@ -33,11 +33,10 @@ from pydantic import BaseModel, ValidationError
 from backend import contract, records
 from backend.errors import Problem
 from backend.observability import logger, metrics, tracer
-from backend.settings import Settings
+from backend.settings import DEFAULT_TENANT, Settings
 
 CORRELATION_HEADER = "X-Correlation-Id"
 RETRY_AFTER_SECONDS = 2
-DEFAULT_TENANT = "default"
 
 _IDENTIFIER = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _SECURITY_HEADERS = {
@@ -61,7 +60,7 @@ class Api(APIGatewayRestResolver):
     Parameters
     ----------
     settings : Settings
-        Only the origins that browsers may call from are used.
+        Of these, the origins that browsers may call from and the kind of authorization.
 
     Examples
     --------
@@ -72,6 +71,7 @@ class Api(APIGatewayRestResolver):
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._auth_mode = settings.auth_mode
         first, *others = settings.allowed_origins
         cors = CORSConfig(
             allow_origin=first,
@@ -130,9 +130,19 @@ class Api(APIGatewayRestResolver):
 
     @property
     def tenant(self) -> str:
-        """Owner of everything this request may see, as the authorizer says."""
+        """Owner of everything this request may see, as the authorizer says.
+
+        Raises
+        ------
+        Problem
+            401: keys are wanted, and this request came past the authorizer.
+        """
         authorizer = self.current_event.raw_event["requestContext"].get("authorizer") or {}
-        return str(authorizer.get("tenant") or DEFAULT_TENANT)
+        if tenant := authorizer.get("tenant"):
+            return str(tenant)
+        if self._auth_mode == "none":
+            return DEFAULT_TENANT
+        raise Problem(401, "unauthorized", "This needs a valid key: Authorization: Bearer KEY.")
 
     @property
     def correlation_id(self) -> str:

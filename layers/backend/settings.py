@@ -20,6 +20,9 @@ MAX_UPLOAD_BYTES = 200 * 1024 * 1024
 MAX_AUDIO_SECONDS = 900.0
 """Longest source track, in seconds."""
 
+DEFAULT_TENANT = "default"
+"""Owner of everything while authorization is off."""
+
 
 class SettingsError(Exception):
     """The environment lacks a variable or holds a value that cannot be meant."""
@@ -47,6 +50,8 @@ class Settings:
         Days after which record, object and vector expire together.
     log_level : str
         Level name understood by the logger.
+    auth_mode : str
+        ``"keys"``: every request needs an API key; ``"none"``: everybody is the default tenant.
 
     Examples
     --------
@@ -66,6 +71,7 @@ class Settings:
     allowed_origins: tuple[str, ...]
     retention_days: int
     log_level: str
+    auth_mode: str
 
     @property
     def retention_seconds(self) -> int:
@@ -96,6 +102,9 @@ class Settings:
         level = environ.get("LOG_LEVEL", "INFO").strip().upper()
         if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
             raise SettingsError(f"environment variable LOG_LEVEL must be a level name, not {level!r}")
+        mode = text("AUTH_MODE")
+        if mode not in {"keys", "none"}:
+            raise SettingsError(f"environment variable AUTH_MODE must be keys or none, not {mode!r}")
         origins = tuple(origin.strip() for origin in text("ALLOWED_ORIGINS").split(",") if origin.strip())
         return cls(
             table_name=text("TABLE_NAME"),
@@ -109,6 +118,7 @@ class Settings:
             allowed_origins=origins,
             retention_days=int(days),
             log_level=level,
+            auth_mode=mode,
         )
 
 

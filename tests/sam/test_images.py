@@ -20,7 +20,7 @@ from tests.integration.client import form
 from tests.sam.images import LambdaContainer
 
 EVENTS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "events").glob("*.json"))}
-FUNCTIONS = ("upload", "catalog", "embed", "generate", "sweeper")
+FUNCTIONS = ("authorizer", "upload", "catalog", "embed", "generate", "sweeper")
 
 
 @pytest.mark.parametrize("name", list(EVENTS))
@@ -49,7 +49,9 @@ def test_the_sample_events_can_be_invoked(running: StackProcess, name: str) -> N
     assert done.returncode == 0, done.stderr[-3000:]
     answer = json.loads(done.stdout.strip().splitlines()[-1])
     assert "errorType" not in answer, answer
-    if "httpMethod" in EVENTS[name]:
+    if "methodArn" in EVENTS[name]:
+        assert answer["context"] == {"tenant": "default"}  # authorization is off here
+    elif "httpMethod" in EVENTS[name]:
         assert answer["statusCode"] < 500, answer
     elif "Records" in EVENTS[name]:
         assert answer == {"batchItemFailures": []}

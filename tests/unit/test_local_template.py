@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from local.template import Resolver, TemplateError, load, read
+from local.template import Authorizer, Resolver, TemplateError, load, read
 
 DEPLOYMENT = Path(__file__).with_name("local_deployment") / "template.yaml"
 ENDPOINT = "http://127.0.0.1:4566"
@@ -135,7 +135,11 @@ def test_resources_under_a_false_condition_are_not_there() -> None:
         (["WebFunction", "Properties", "VpcConfig"], {}, "WebFunction: .* VpcConfig"),
         (["WebFunction", "Properties", "PackageType"], "Zip", "only images"),
         (["WebFunction", "Properties", "Events", "Echo", "Type"], "Kinesis", "Echo: .* type Kinesis"),
-        (["WebFunction", "Properties", "Events", "Echo", "Properties", "Auth"], {}, "Echo: .* Auth"),
+        (
+            ["WebFunction", "Properties", "Events", "Echo", "Properties", "Auth"],
+            {"Scopes": []},
+            "Echo: Auth: .* Scopes",
+        ),
         (["WebFunction", "Properties", "Events", "Echo", "Properties", "Path"], "/{all+}", "greedy"),
         (["WebFunction", "Properties", "Events", "Echo", "Properties", "Method"], "ANY", "ANY"),
         (
@@ -144,7 +148,7 @@ def test_resources_under_a_false_condition_are_not_there() -> None:
             "FilterCriteria",
         ),
         (["WorkFunction", "Properties", "Events", "Queue", "Properties", "Queue"], "arn:x", "ARN arn:x"),
-        (["Api", "Properties", "Auth"], {}, "Api: .* Auth"),
+        (["Api", "Properties", "Auth"], {"UsagePlan": {}}, "Api: Auth: .* UsagePlan"),
         (["Api", "Properties", "Cors"], "'*'", "Api: .* Cors"),
         (["Api", "Properties", "BinaryMediaTypes"], ["audio~1*"], "binary media type"),
         (["Api", "Properties", "GatewayResponses", "DEFAULT_4XX", "Other"], 1, "DEFAULT_4XX: .* Other"),
@@ -175,4 +179,58 @@ def test_schedules(tmp_path: Path) -> None:
     events["Often"]["Properties"]["Schedule"] = "cron(0 0 * * ? *)"
     path.write_text(yaml.safe_dump(document))
     with pytest.raises(TemplateError, match=r"Often: .* cron"):
+        load(ENDPOINT, path=path)
+
+
+AUTHORIZED = """
+Resources:
+  Api:
+    Type: AWS::Serverless::Api
+    Properties:
+      StageName: test
+      Auth:
+        DefaultAuthorizer: mine
+        Authorizers:
+          mine:
+            FunctionArn: !GetAtt Function.Arn
+            FunctionPayloadType: REQUEST
+            Identity: {Headers: [X-Key], Context: [stage], ReauthorizeEvery: 30}
+  Function:
+    Type: AWS::Serverless::Function
+    Metadata: {Dockerfile: functions/web/Dockerfile, DockerContext: .}
+    Properties:
+      PackageType: Image
+      Timeout: 2
+      MemorySize: 128
+      Environment: {Variables: {A: b}}
+      Events:
+        Closed: {Type: Api, Properties: {RestApiId: !Ref Api, Method: GET, Path: /closed}}
+        Open:
+          Type: Api
+          Properties: {RestApiId: !Ref Api, Method: GET, Path: /open, Auth: {Authorizer: NONE}}
+"""
+
+
+def test_routes_know_their_authorizer(tmp_path: Path) -> None:
+    path = tmp_path / "template.yaml"
+    path.write_text(AUTHORIZED)
+    deployment = load(ENDPOINT, path=path)
+    assert {route.path: route.authorizer for route in deployment.routes} == {"/closed": "mine", "/open": None}
+    sources = (("header", "X-Key"), ("context", "stage"))
+    assert deployment.authorizers == {"mine": Authorizer("mine", "Function", "REQUEST", sources, None, 30.0)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("DefaultAuthorizer: mine", "DefaultAuthorizer: yours", "there is no authorizer yours"),
+        ("Authorizer: NONE", "Authorizer: mine", "no authorizer of a single route"),
+        ("Context: [stage]", "QueryStrings: [a]", "does not know QueryStrings"),
+        ("DefaultAuthorizer: mine", "ApiKeyRequired: true", "does not know ApiKeyRequired"),
+    ],
+)
+def test_unknown_authorizers(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "template.yaml"
+    path.write_text(AUTHORIZED.replace(old, new))
+    with pytest.raises(TemplateError, match=message):
         load(ENDPOINT, path=path)

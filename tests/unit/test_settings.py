@@ -31,6 +31,7 @@ def test_reads_every_variable() -> None:
         "PROFILE",
         "ALLOWED_ORIGINS",
         "RETENTION_DAYS",
+        "AUTH_MODE",
     ],
 )
 def test_names_the_missing_variable(name: str) -> None:
@@ -40,7 +41,8 @@ def test_names_the_missing_variable(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("RETENTION_DAYS", "0"), ("RETENTION_DAYS", "a week"), ("LOG_LEVEL", "loud")]
+    ("name", "value"),
+    [("RETENTION_DAYS", "0"), ("RETENTION_DAYS", "a week"), ("LOG_LEVEL", "loud"), ("AUTH_MODE", "off")],
 )
 def test_names_the_invalid_variable(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -166,7 +167,7 @@ class TestPermissions:
 
     def test_each_function_has_its_own_role(self) -> None:
         roles = [item["Role"]["Fn::GetAtt"][0] for item in self.FUNCTIONS.values()]
-        assert len(set(roles)) == len(roles) == 5
+        assert len(set(roles)) == len(roles) == 6
 
     def test_nothing_is_allowed_everywhere_but_traces(self) -> None:
         for item in self.FUNCTIONS.values():
@@ -186,6 +187,7 @@ class TestPermissions:
     @pytest.mark.parametrize(
         ("role", "forbidden"),
         [
+            ("AuthorizerRole", {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query", "s3:GetObject"}),
             ("UploadRole", {"s3:DeleteObject", "sqs:SendMessage", "dynamodb:Query"}),
             ("CatalogRole", {"s3:PutObject", "s3vectors:PutVectors"}),
             ("EmbedRole", {"s3:PutObject", "dynamodb:Query"}),
@@ -196,6 +198,54 @@ class TestPermissions:
     def test_nobody_may_do_anothers_work(self, role: str, forbidden: set[str]) -> None:
         allowed = {action for statement in statements(role) for action in statement["Action"]}
         assert not allowed & forbidden
+
+
+class TestAuthorization:
+    """Who may call."""
+
+    OPEN: ClassVar = {("GET", "/"), ("GET", "/api/health"), ("GET", "/api/openapi.json")}
+
+    @pytest.mark.parametrize("mode", ["keys", "none"])
+    def test_every_route_asks_but_the_open_ones(self, mode: str) -> None:
+        deployment = load("http://127.0.0.1:4566", parameters={"AuthMode": mode})
+        for route in deployment.routes:
+            open_to_all = route.method == "OPTIONS" or (route.method, route.path) in self.OPEN
+            assert route.authorizer == (None if open_to_all else mode), route
+        assert {f.environment["AUTH_MODE"] for f in deployment.functions.values()} == {mode}
+
+    def test_production_needs_keys(self) -> None:
+        with pytest.raises(template.TemplateError, match="prod needs AuthMode=keys"):
+            load("http://127.0.0.1:4566", parameters={"Stage": "prod"})
+        load("http://127.0.0.1:4566", parameters={"Stage": "prod", "AuthMode": "keys"})
+
+    def test_the_committed_configuration_of_production_is_accepted(self) -> None:
+        config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+        for name in ("default", "prod"):
+            given = config[name]["deploy"]["parameters"]["parameter_overrides"].split()
+            load("http://127.0.0.1:4566", parameters=dict(item.split("=", 1) for item in given))
+
+    def test_a_revoked_key_ends_within_a_minute(self, deployment: Deployment) -> None:
+        assert deployment.authorizers["keys"].seconds <= 60
+
+    def test_keys_are_told_from_anything_else_at_the_gateway(self, deployment: Deployment) -> None:
+        pattern = deployment.authorizers["keys"].pattern
+        assert pattern
+        key = f"{'01M83CEY4JVTCDPZGG4CSZHPYN'}.{'_-aZ' * 10}abc"
+        assert re.match(pattern, f"Bearer {key}")
+        for wrong in (
+            key,
+            f"Basic {key}",
+            f"Bearer {key}=",
+            f"Bearer x{key}",
+            f"Bearer {key[:-1]}",
+            "Bearer ",
+        ):
+            assert not re.match(pattern, wrong)
+
+    def test_the_authorizer_reads_keys_and_nothing_else(self) -> None:
+        (reads,) = [s for s in statements("AuthorizerRole") if "dynamodb:GetItem" in s["Action"]]
+        assert reads["Action"] == ["dynamodb:GetItem"]
+        assert reads["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["keys"]}}
 
 
 class TestQueues:
