@@ -25,6 +25,7 @@ class AudioError(Exception):
         "too_many_channels",
         "unsupported_rate",
         "invalid_samples",  # NaN, infinite or absurdly large floating point samples
+        "too_complex",  # decoding takes more memory or time than a file is given
     )
 
     def __init__(self, code: str, detail: str) -> None:
