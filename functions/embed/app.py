@@ -91,7 +91,7 @@ class Embed(Worker[Audio]):
             download(record, path)
             progress(0.2)
             try:
-                analysis = analyse(path, profile)
+                analysis = analyse(path, profile, lambda done: progress(0.2 + 0.7 * done))
             except AudioError as error:
                 raise PermanentError(error.code, error.detail) from error
         progress(0.9)

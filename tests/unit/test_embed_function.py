@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from backend import jobs
+from backend.jobs import Lease
 from backend.records import Audio
 from backend.storage import upload_key
 from tests.unit.stack import Stack, s3_event
@@ -207,6 +209,39 @@ def test_an_audio_deleted_while_it_is_embedded_leaves_nothing(
     assert stack.get_audio(uploaded).status == "deleted"
     assert stack.vectors() == []
     assert stack.objects() == []
+
+
+def test_the_analysis_tells_its_progress_and_hears_that_time_is_up(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+    analyse, tell = app.analyse, Lease.progress
+
+    def listen(lease: Any, share: float) -> None:
+        shares.append(share)
+        tell(lease, share)
+
+    def working(path: Any, profile: Any, progress: Any) -> Any:
+        for done in (0.0, 0.5, 1.0):
+            progress(done)
+        return analyse(path, profile, progress)
+
+    monkeypatch.setattr(Lease, "progress", listen)
+    monkeypatch.setattr(app, "analyse", working)
+    assert stack.deliver(app, event(uploaded)) == []
+    assert shares == sorted(shares)
+    assert pytest.approx([0.0, 0.2, 0.2, 0.55, 0.9]) == shares[:5]
+
+    def too_long(path: Any, profile: Any, progress: Any) -> Any:
+        monkeypatch.setattr(jobs, "RESERVE_SECONDS", 1e9)
+        progress(0.5)
+        raise AssertionError("the analysis went on")
+
+    monkeypatch.setattr(app, "analyse", too_long)
+    another = stack.audio()
+    stack.upload(another)
+    assert stack.deliver(app, event(another)) == ["0"]
+    assert (stack.get_audio(another).error or {})["code"] == "timed_out"
 
 
 def test_an_upload_that_comes_after_its_deletion_is_removed(stack: Stack, app: Any) -> None:
