@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from models.features import Features
-from models.generators.path import Path, Transitions, outlook, walk
+from models.generators.path import Outlook, Path, Transitions, walk
 from models.generators.synthesis import Join, render, usual_step
 from models.generators.units import Units, cut
 from models.profiles import Candidate, Identity, Parameters
@@ -86,14 +86,14 @@ class Mosaic:
             return
         units = cut(source, self.sample_rate, features.beats, _part(progress, 0.0, 0.8 * _ANALYSIS))
         transitions = Transitions(units)
-        value = outlook(transitions, parameters.temperature)
+        outlook = Outlook(transitions, parameters.temperature)
         step = usual_step(source)
         progress(_ANALYSIS)
         share = (1.0 - _ANALYSIS) / len(seeds)
         for index, seed in enumerate(seeds):
             begin = _ANALYSIS + share * index
             rng = np.random.default_rng(seed % 2**64)
-            path = walk(transitions, value, parameters, rng, _part(progress, begin, 0.3 * share))
+            path = walk(transitions, outlook, parameters, rng, _part(progress, begin, 0.3 * share))
             rest = _part(progress, begin + 0.3 * share, 0.7 * share)
             audio, joins = render(source, units, path, samples, step, rest)
             peak = float(np.abs(audio).max())

@@ -2,7 +2,7 @@
 
 The walk is a draw from ``p(path) ~ exp(-cost(path) / temperature)``. Going on to the unit that follows in the
 source is free; a jump costs the musical distance between what would have come and what comes instead, each
-seen with its neighbours. Messages passed backwards (`outlook`) tell every step what its choices lead to, so a
+seen with its neighbours. Messages passed backwards (`Outlook`) tell every step what its choices lead to, so a
 path leaves a passage where a good exit is, not where a limit strikes. Costs that depend on what has been
 played (repetition, the form, verbatim limits) are added step by step.
 
@@ -25,18 +25,20 @@ from models.profiles import Parameters
 
 LONGEST_RUN = 7.4  # seconds: with its crossfades a verbatim run stays below 8 s
 LONG_RUN = 3.7  # seconds: runs longer than this (4 s with crossfades) share a budget,
-LONG_SHARE = 0.34  # of the output; no more than 0.40 may lie in them
+LONG_SHARE = 0.31  # of the output; no more than 0.40 may lie in them
 
 _NOISE = 0.3  # of the draw at temperature 1, where a good jump of the source costs 1
 _JUMP = 0.7  # cost of jumping at all
 _EARLY = 2.0  # more for a jump within the first bar of a run
 _LATE = 0.5  # per unit beyond two bars, at temperature 1: makes runs end
-_FORM = 0.8  # weight of being in another part of the track than the form asks for
+_FORM = 0.6  # weight of being in another part of the track than the form asks for,
+_ROOM = 0.4  # unless it differs less than this from that part
 _REPEAT = 1.5  # weight of hearing a unit again soon
 _AGAIN = 0.8  # cost of each earlier use of the same jump
 _MEMORY = 30.0  # seconds in which half of the past is forgotten
 _EXITS = 64  # jumps out of a unit that the outlook weighs
-_HORIZON = 24  # units the outlook sees ahead
+_REGIONS = 16
+_HORIZON = 12  # units the outlook sees ahead in each part of the output
 _ALIGNED = 0.015  # seconds: a join can move a run by less than that
 _SEMITONES = (0, -1, 1, -2, 2)
 
@@ -209,42 +211,67 @@ def _places(units: Units) -> np.ndarray:
     return table.astype(np.float32)[expected][:, units.phase]
 
 
-def outlook(transitions: Transitions, temperature: float) -> np.ndarray:
-    """Log of what lies ahead of each unit, with each number of units left before a forced jump.
+class Outlook:
+    """What lies ahead of each unit at a temperature: the future's share of every decision; once per source.
 
-    Returns
-    -------
-    np.ndarray [shape=(N, Q + 1), float64]
-        Differences matter; the greatest is 0.
+    Jumps to the `_EXITS` nearest units are weighed, and to the nearest in each of `_REGIONS` parts of the
+    source, so that a passage unlike all others still has its ways out.
     """
-    units = transitions.units
-    count, noise = len(units), _NOISE * temperature
-    period = float(np.median(np.diff(units.bounds))) / units.rate
-    fresh = max(int(LONG_RUN / period), 1)
-    most = max(min(int(LONGEST_RUN / period), 64), fresh)
-    exits = min(_EXITS, count)
-    cost = transitions.cost.copy()
-    # What sounds the same as going on is no way out of a verbatim run.
-    for i in range(count - 1):
-        cost[i, _same(units, i + 1)] = np.inf
-    where = np.argpartition(cost, exits - 1, axis=1)[:, :exits]
-    weight = -(np.take_along_axis(cost, where, axis=1).astype(np.float64) + _JUMP) / noise
-    del cost
-    left = np.arange(most + 1)
-    early = -_EARLY * _shortness(np.maximum(fresh - left, 1), units) / noise
-    late = -_lateness(np.maximum(fresh - left, 0), units, temperature) / noise
-    goes_on = np.zeros(count, dtype=bool)
-    goes_on[:-1] = units.playable[1:]
-    value = np.zeros((count, most + 1))
-    for _ in range(_HORIZON):
-        leave = _logsumexp(weight + value[where, min(fresh, most)])
-        stay = np.full((count, most + 1), -np.inf)
-        stay[:-1, 1:] = np.where(goes_on[:-1, None], value[1:, :-1] + late[1:], -np.inf)
-        out = leave[:, None] + early
-        value = np.logaddexp(stay, out)
-        value -= value.max()
-        value = np.maximum(value, -1e6)
-    return value
+
+    def __init__(self, transitions: Transitions, temperature: float) -> None:
+        units = transitions.units
+        count = len(units)
+        self._noise = _NOISE * temperature
+        period = float(np.median(np.diff(units.bounds))) / units.rate
+        self._fresh = max(int(LONG_RUN / period), 1)
+        self.most = max(min(int(LONGEST_RUN / period), 64), self._fresh)
+        cost = transitions.cost.copy()
+        # What sounds the same as going on is no way out of a verbatim run.
+        for i in range(count - 1):
+            cost[i, _same(units, i + 1)] = np.inf
+        exits = min(_EXITS, count)
+        near = np.argpartition(cost, exits - 1, axis=1)[:, :exits]
+        near_cost = np.take_along_axis(cost, near, axis=1)
+        regions = np.array_split(np.arange(count), min(_REGIONS, count))
+        far = np.stack([part[0] + cost[:, part].argmin(axis=1) for part in regions], axis=1)
+        far_cost = np.take_along_axis(cost, far, axis=1)
+        far_cost[far_cost <= near_cost.max(axis=1, keepdims=True)] = np.inf  # those are near ones again
+        self._where = np.concatenate([near, far], axis=1)
+        self._weight = (
+            -(np.concatenate([near_cost, far_cost], axis=1).astype(np.float64) + _JUMP) / self._noise
+        )
+        left = np.arange(self.most + 1)
+        self._early = -_EARLY * _shortness(np.maximum(self._fresh - left, 1), units) / self._noise
+        self._late = -_lateness(np.maximum(self._fresh - left, 0), units, temperature) / self._noise
+        self._goes_on = units.playable[1:, None]
+
+    def values(self, attraction: np.ndarray) -> np.ndarray:
+        """Log of what lies ahead, from each part of the output on: passed backwards from the last.
+
+        Parameters
+        ----------
+        attraction : np.ndarray [shape=(parts, N)]
+            Cost of playing each unit in each part.
+
+        Returns
+        -------
+        np.ndarray [shape=(parts, N, most + 1), float32]
+            By unit and by units left before a forced jump. Differences matter; the greatest is 0.
+        """
+        parts, count = attraction.shape
+        values = np.empty((parts, count, self.most + 1), dtype=np.float32)
+        value = np.zeros((count, self.most + 1))
+        for part in range(parts - 1, -1, -1):
+            pull = attraction[part] / self._noise
+            for _ in range(_HORIZON):
+                leave = _logsumexp(self._weight + (value[:, self._fresh] - pull)[self._where])
+                stay = np.full_like(value, -np.inf)
+                onward = value[1:, :-1] + self._late[1:] - pull[1:, None]
+                stay[:-1, 1:] = np.where(self._goes_on, onward, -np.inf)
+                value = np.logaddexp(stay, leave[:, None] + self._early)
+                value = np.maximum(value - value.max(), -1e6)
+            values[part] = value
+        return values
 
 
 def _same(units: Units, unit: int) -> np.ndarray:
@@ -346,7 +373,7 @@ class _Step:
 
 def walk(
     transitions: Transitions,
-    value: np.ndarray,
+    outlook: Outlook,
     parameters: Parameters,
     rng: np.random.Generator,
     progress: Callable[[float], None],
@@ -356,8 +383,8 @@ def walk(
     Parameters
     ----------
     transitions : Transitions
-    value : np.ndarray [shape=(N, Q + 1)]
-        `outlook` at the same temperature.
+    outlook : Outlook
+        At the same temperature.
     parameters : Parameters
         `duration`, `temperature`, `top_k`, `top_p` and `guidance_scale` count.
     rng : np.random.Generator
@@ -372,16 +399,17 @@ def walk(
     duration, noise = parameters.duration, _NOISE * parameters.temperature
     seconds = np.diff(units.bounds) / units.rate
     period = float(np.median(seconds))
-    most = value.shape[1] - 1
     local = _local_period(seconds)
-    attraction = _form(units, duration, rng) * (_FORM * parameters.guidance_scale / 3.0)
+    form = _form(units, duration, rng)
+    attraction = np.maximum(form - _ROOM, 0.0) * (_FORM * parameters.guidance_scale / 3.0)
+    values = outlook.values(attraction)
     usual = np.bincount(units.label) / len(units) * (_MEMORY / np.log(2.0) / period)
     heard = np.zeros(len(usual))
     used: dict[int, dict[int, int]] = {}
     verbatim = _Verbatim(units)
 
     steps: list[_Step] = []
-    unit = _begin(units, attraction[0], duration, noise, rng)
+    unit = _begin(units, form[0], duration, noise, rng)
     now, semitones, stretch, played = 0.0, 0, 1.0, 1
     steps.append(_Step(unit, now, semitones, stretch, 0.0, True))
     while True:
@@ -417,8 +445,8 @@ def walk(
         ceiling = np.where(
             length > LONG_RUN, np.minimum(LONGEST_RUN, length + room), np.clip(room, LONG_RUN, LONGEST_RUN)
         )
-        left = np.clip(((ceiling - length) / period).astype(np.int64), 0, most)
-        score = -cost / noise + value[np.arange(len(units)), left]
+        left = np.clip(((ceiling - length) / period).astype(np.int64), 0, outlook.most)
+        score = -cost / noise + values[section, np.arange(len(units)), left]
         score[length > ceiling] = -np.inf
         if not np.isfinite(score).any():  # everything here is too long a repetition: take the shortest
             score = np.where(np.isfinite(cost), -length * 1e3, -np.inf)
@@ -478,17 +506,17 @@ def _form(units: Units, duration: float, rng: np.random.Generator) -> np.ndarray
     return np.sqrt(((units.section[places][:, None] - units.section[None]) ** 2).sum(axis=2))
 
 
-def _begin(
-    units: Units, attraction: np.ndarray, duration: float, noise: float, rng: np.random.Generator
-) -> int:
+def _begin(units: Units, apart: np.ndarray, duration: float, noise: float, rng: np.random.Generator) -> int:
     """A unit to begin with: a first beat with an attack, where the track or a part of it begins."""
     change = np.zeros(len(units))
     change[1:] = np.sqrt((np.diff(units.section, axis=0) ** 2).sum(axis=1))
     attack = units.rhythm[:, 0] + 0.5 * change / max(float(change.max()), 1e-6)
-    cost = 2.0 * attraction + 4.0 * (units.phase != 0) - 0.4 * np.clip(attack, 0.0, 3.0)
+    cost = 2.0 * apart + 4.0 * (units.phase != 0) - 0.4 * np.clip(attack, 0.0, 3.0)
     cost -= cost[units.playable].min()
     if duration >= 12.0:
-        cost[int(np.argmax(units.playable))] = -0.5
+        # The track's own beginning, unless it is a prelude to something else.
+        first = int(np.argmax(units.playable))
+        cost[first] = 3.0 * max(float(apart[first]) - 1.0, 0.0) - 0.5
     return _draw(np.where(units.playable, -cost / max(noise, 0.1), -np.inf), 0, 0.0, rng)
 
 

@@ -22,7 +22,7 @@ _MEL_RATE, _MEL_HOP = 16000, 160  # 10 ms frames: fine enough to see where a bea
 _LOW_RATE, _CHROMA_HOP = 8000, 400  # 50 ms frames
 _LONGEST, _SHORTEST = 0.75, 0.08  # seconds of a unit; longer beats are halved, shorter sources cut no finer
 _FEWEST = 12  # units worth walking through; a shorter source is cut finer
-_SAME = 0.92  # correlation from which two units count as the same recording
+_SAME = 0.87  # correlation from which two units count as the same recording
 _MERGES = 4  # rounds of comparing labels
 
 
