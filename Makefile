@@ -41,11 +41,11 @@ sam: .venv/local .venv-sam/ready ## The same stack with the functions in real La
 	@exec $(RUN) -m local sam --port $(PORT) --profile $(PROFILE)
 
 test-sam: .venv/dev .venv-sam/ready ## The end-to-end suite and the sample events against containers
-	API_GATEWAY=sam-local $(RUN) -m pytest tests/integration tests/sam
+	API_GATEWAY=sam-local $(RUN) -m pytest tests/integration/test_end_to_end.py tests/sam
 
 test-deployed: .venv/dev ## The end-to-end suite against API_URL= [API_TOKEN=]
 	@test -n "$(API_URL)" || { echo "API_URL= is needed: the ApiUrl that sam deploy printed"; exit 1; }
-	API_URL="$(API_URL)" $(RUN) -m pytest tests/integration
+	API_URL="$(API_URL)" $(RUN) -m pytest tests/integration/test_end_to_end.py
 
 openapi: .venv/dev ## Write layers/backend/openapi.json anew from the routes
 	$(RUN) -m tests.write_openapi
