@@ -513,30 +513,6 @@ def test_a_truncated_m4a_has_lost_its_index(tmp_path: Path) -> None:
     assert refused(path) == "undecodable"
 
 
-@pytest.mark.parametrize("name", ["wav-s16", "flac-s16", "aiff-s16", "mp3", "opus", "m4a-aac", "m4a-alac"])
-def test_mutated_files_decode_or_are_refused(name: str, tmp_path: Path) -> None:
-    """Random bytes changed, mostly in the headers: nothing but `AudioError` ever comes out."""
-    container, codec, sample_format, rate_or_step = {**LOSSLESS, **LOSSY}[name]
-    bit_rate = int(rate_or_step) if name in LOSSY else None
-    path = write(
-        tmp_path / "x", tones(2, 48000, 0.2), 48000, codec=codec, sample_format=sample_format,
-        container=container, bit_rate=bit_rate,
-    )  # fmt: skip
-    data = path.read_bytes()
-    rng = np.random.default_rng(7)
-    for _ in range(60):
-        mutated = bytearray(data)
-        for _ in range(int(rng.integers(1, 8))):
-            where = rng.integers(0, len(data) if rng.random() < 0.3 else min(len(data), 200))
-            mutated[where] = rng.integers(0, 256)
-        path.write_bytes(mutated)
-        try:
-            got = decode(path, rate=22050, channels=2, max_seconds=30.0)
-        except AudioError:
-            continue
-        assert np.isfinite(got).all()
-
-
 def test_a_file_name_is_never_a_protocol(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "concat:a|b.wav"), "wb") as file:
         file.setparams((1, 2, 22050, 0, "NONE", "none"))

@@ -1,0 +1,175 @@
+"""Files that nobody should send: made by hand to a purpose, and by seeded damage to good ones."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+
+from tests.unit.test_audio_decode import movie, picture, tones, write, write_wav
+
+CLIPS = {
+    "wav-s16": ("wav", "pcm_s16le", "s16", None),
+    "wav-f32": ("wav", "pcm_f32le", "flt", None),
+    "wav-adpcm": ("wav", "adpcm_ms", "s16", None),
+    "aiff-s16": ("aiff", "pcm_s16be", "s16", None),
+    "flac": ("flac", "flac", "s16", None),
+    "ogg-flac": ("ogg", "flac", "s16", None),
+    "ogg-opus": ("ogg", "libopus", "flt", 64_000),
+    "mp3": ("mp3", "libmp3lame", "fltp", 64_000),
+    "m4a-aac": ("ipod", "aac", "fltp", 64_000),
+    "m4a-alac": ("ipod", "alac", "s16p", None),
+    "adts-aac": ("adts", "aac", "fltp", 64_000),
+}
+
+RATE = 48000
+
+# Numbers that code counting bytes, samples or channels may not expect.
+_EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
+
+
+def clips(folder: Path) -> dict[str, bytes]:
+    """A good file of 0.6 s in every format."""
+    audio = tones(2, RATE, 0.6) + 0.05 * np.random.default_rng(1).standard_normal((2, round(0.6 * RATE)))
+    made = {}
+    for name, (container, codec, sample_format, bit_rate) in CLIPS.items():
+        path = write(
+            folder / name, audio, RATE, codec=codec, sample_format=sample_format, container=container,
+            bit_rate=bit_rate,
+        )  # fmt: skip
+        made[name] = path.read_bytes()
+    soundfile.write(folder / "vorbis", audio.T, RATE, format="OGG", subtype="VORBIS")
+    return made | {"ogg-vorbis": (folder / "vorbis").read_bytes()}
+
+
+def mutate(content: bytes, seed: int) -> bytes:
+    """Damage a file in one to six ways, half of the time near its beginning, where headers are."""
+    rng = np.random.default_rng(seed)
+    data = bytearray(content)
+    for _ in range(rng.integers(1, 7)):
+        near = 256 if rng.random() < 0.5 else len(data)
+        at = int(rng.integers(0, max(1, min(len(data), near))))
+        size = int(2 ** rng.uniform(0, 10))
+        match rng.integers(0, 8):
+            case 0 | 1:  # another byte
+                data[at : at + 1] = rng.bytes(1)
+            case 2:  # another bit
+                data[at : at + 1] = bytes([data[at] ^ 1 << int(rng.integers(0, 8))] if data else [])
+            case 3:  # an extreme number, of either byte order
+                width = int(rng.choice([1, 2, 4, 8]))
+                number = int(_EXTREMES[rng.integers(0, len(_EXTREMES))]) % 256**width
+                data[at : at + width] = number.to_bytes(width, "big" if rng.random() < 0.5 else "little")
+            case 4:
+                data[at : at + size] = bytes(len(data[at : at + size]))
+            case 5:
+                data[at : at + size] = rng.bytes(len(data[at : at + size]))
+            case 6:  # something left out, or there twice
+                data[at : at + size] = b"" if rng.random() < 0.5 else data[at : at + size] * 2
+            case 7:
+                if rng.random() < 0.3:  # cut off
+                    del data[at:]
+    return bytes(data)
+
+
+def cases(folder: Path) -> dict[str, tuple[Path, set[str]]]:
+    """Files made to a purpose.
+
+    Returns
+    -------
+    dict of str to (Path, set of str)
+        Each file with what may become of it: codes of `models.audio.AudioError`, or ``ready``.
+    """
+    good = clips(folder)
+    found: dict[str, tuple[Path, set[str]]] = {}
+
+    def add(name: str, content: bytes, *outcomes: str) -> None:
+        path = folder / f"case {len(found)} {name}"
+        path.write_bytes(content)
+        found[name] = path, set(outcomes)
+
+    def made(path: Path) -> bytes:
+        return path.read_bytes()
+
+    scratch = folder / "scratch"
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("hello.txt", "hello " * 1000)
+    image = made(picture(folder / "picture.jpg"))
+
+    add("nothing", b"", "empty_audio")
+    add("one byte", b"R", "undecodable")
+    add("archive.mp3", zipped.getvalue(), "undecodable")
+    add("picture.wav", image, "undecodable")
+    add("text.flac", b"la la la\n" * 10_000, "undecodable")
+    add("elf.ogg", b"\x7fELF" + bytes(5000), "undecodable")
+    for name, content in good.items():
+        add(f"{name} as it should be, wrongly named.txt", content, "ready")
+        for share in (10, 90):
+            cut = content[: len(content) * share // 100]
+            add(f"{name} cut at {share} %", cut, "ready", "undecodable", "empty_audio")
+
+    silence = np.zeros((2, 24000), "<i2")
+    wav = made(write_wav(scratch, silence, RATE))
+
+    def patched(offset: int, layout: str, *values: int) -> bytes:
+        head = bytearray(wav)
+        struct.pack_into(layout, head, offset, *values)
+        return bytes(head)
+
+    refused = {"undecodable", "unsupported_rate", "too_many_channels", "empty_audio"}
+    add("no channels", patched(22, "<H", 0), *refused)
+    add("255 channels", made(write_wav(scratch, np.zeros((255, 1000), "<i2"), RATE)), "too_many_channels")
+    add("65535 channels", patched(22, "<H", 65535), *refused)
+    for rate in (0, 1, 999, 768_001, 0x7FFFFFFF, 0xFFFFFFFF):
+        add(f"{rate} Hz", patched(24, "<I", rate), "unsupported_rate", "undecodable")
+    for bits in (0, 1, 17, 255, 65535):
+        add(f"{bits} bits", patched(34, "<H", bits), "ready", *refused)
+    for align in (0, 1, 65535):
+        add(f"frames of {align} bytes", patched(32, "<H", align), "ready", *refused)
+    for size in (0, 1, 0x7FFFFFFF, 0xFFFFFFFF):
+        add(f"claims {size} bytes", patched(40, "<I", size), "ready", "empty_audio")
+        add(f"claims {size} bytes in all", patched(4, "<I", size), "ready")
+    for value in (np.nan, np.inf, -np.inf, 3e38):
+        samples = np.full((1, 5000), value, "<f4")
+        add(f"samples of {value}", made(write_wav(scratch, samples, RATE, kind=3)), "invalid_samples")
+
+    add("a day of silence", day_of_silence(scratch), "too_long")
+    long = np.zeros((1, 1_000_000), "u1")
+    add("a quarter of an hour and more at 1 kHz", made(write_wav(scratch, long, 1000)), "too_long")
+    add("cover art alone", id3(image), "undecodable", "no_audio", "empty_audio")
+    add("cover art of 30 MB", id3(image + bytes(30 << 20)) + good["mp3"], "ready", "too_complex")
+    add("film", made(movie(scratch, None)), "no_audio")
+    add("film with sound", made(movie(scratch, tones(2, 44100, 1.0))), "ready")
+    add("wav and archive in one", good["wav-s16"] + zipped.getvalue(), "ready")
+    add("tag before flac", id3(b"") + good["flac"], "ready")
+    add("page before wav", b"<html><script>alert(1)</script>" + good["wav-s16"], "undecodable")
+    add("document before mp3", b"%PDF-1.4\n" + good["mp3"], "ready", "undecodable")
+    add("ogg of two codecs", good["ogg-opus"] + good["ogg-vorbis"], "ready", "undecodable")
+    return found
+
+
+def id3(image: bytes) -> bytes:
+    """An ID3v2.3 tag with a picture."""
+    body = b"\0image/jpeg\0\x03\0" + image
+    frame = b"APIC" + struct.pack(">I", len(body)) + b"\0\0" + body
+    return b"ID3\x03\0\0" + bytes((len(frame) >> shift) & 0x7F for shift in (21, 14, 7, 0)) + frame
+
+
+def day_of_silence(path: Path) -> bytes:
+    """24 hours in 13 MB: one flac frame, again and again."""
+    with av.open(str(path), "w", format="flac") as output:
+        track = output.add_stream("flac", rate=8000, layout="mono")
+        assert isinstance(track, av.AudioStream)
+        track.format = "s16"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 65535), np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        packet = track.encode(frame)[0]
+        assert packet.duration
+        frames = bytes(packet) * (24 * 3600 * 8000 // packet.duration)
+        output.mux(packet)
+    return path.read_bytes() + frames

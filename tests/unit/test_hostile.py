@@ -1,0 +1,79 @@
+"""Bad input: every file ends as sound or with a code, soon, in bounded memory, and nothing else happens.
+
+`tests.benchmarks.bench_hostile` does the same with ten thousand files.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.audio import AudioError
+from models.audio.decode import decode
+from tests import hostile
+from tests.unit.stack import Stack, s3_event
+from tests.unit.workers import deployment as deployment
+from tests.unit.workers import stack as stack
+
+SECONDS = 30.0
+KILOBYTES = 1_500_000
+NAMES = [*hostile.CLIPS, "ogg-vorbis"]
+
+
+def outcome(path: Path) -> str:
+    """What becomes of a file: ``ready``, or the code with which it is refused."""
+    begun = time.monotonic()
+    try:
+        audio = decode(path, rate=22050, channels=2)
+        assert np.isfinite(audio).all()
+        found = "ready"
+    except AudioError as error:
+        found = error.code
+    assert time.monotonic() - begun < SECONDS
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        assert resource.getrusage(who).ru_maxrss < KILOBYTES
+    return found
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return hostile.clips(tmp_path_factory.mktemp("clips"))
+
+
+def test_files_made_to_a_purpose(tmp_path: Path) -> None:
+    unexpected = {
+        name: found
+        for name, (path, expected) in hostile.cases(tmp_path).items()
+        if (found := outcome(path)) not in expected
+    }
+    assert unexpected == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_files_decode_or_are_refused(name: str, clips: dict[str, bytes], tmp_path: Path) -> None:
+    for seed in range(17):
+        (tmp_path / "x").write_bytes(hostile.mutate(clips[name], seed))
+        outcome(tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_uploads_end_ready_or_failed(name: str, clips: dict[str, bytes], stack: Stack) -> None:
+    app: Any = stack.app("embed")
+    for seed in range(100, 105):
+        body = hostile.mutate(clips[name], seed)
+        audio = stack.audio()
+        stack.upload(audio, body)
+        begun = time.monotonic()
+        assert stack.deliver(app, s3_event(f"uploads/{audio.tenant}/{audio.id}")) == []
+        assert time.monotonic() - begun < SECONDS
+        current = stack.get_audio(audio)
+        if current.status == "ready":
+            assert stack.vectors()
+        else:
+            assert (current.status, bool(current.error)) == ("failed", True)
+            assert (current.error or {})["code"] in AudioError.CODES
