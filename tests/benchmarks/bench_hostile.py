@@ -3,7 +3,7 @@
     python -m tests.benchmarks.bench_hostile [--files 10000] [--uploads 1000] [--seed 0] [--json FILE]
 
 Prints what became of them, by format; fails if one ends otherwise than as sound or with a code, or takes
-30 s, or if memory reaches 1.5 GB. Every file is made by `tests.hostile.mutate(clip, seed)`, so each can be made
+30 s, or if memory reaches 1.5 GB. Every file is `tests.hostile.mutate(clip, seed)`, so each can be made
 again.
 """
 
