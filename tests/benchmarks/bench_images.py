@@ -28,6 +28,7 @@ from local.template import ROOT, Function
 from tests.sam.images import LambdaContainer, docker, image_of
 
 EVENTS = {
+    "authorizer": "authorizer-token",
     "upload": "upload-json",
     "catalog": "catalog-health",
     "embed": "embed-message",
