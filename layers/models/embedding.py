@@ -90,7 +90,7 @@ def analyse(
     with closing(loud()) as blocks:
         loudness = streamed_loudness(blocks, _LOUDNESS_RATE)
     progress(0.4)
-    # A file of a single sample may have none at the lower rate.
+    # A few samples at one rate may be too few for any at another.
     signals = {rate: np.concatenate([np.empty(0, np.float32), *mono.pop(rate)]) for rate in rates}
     if len(signals[features.SAMPLE_RATE]) < MIN_SECONDS * features.SAMPLE_RATE:
         raise AudioError("too_short", f"at least {MIN_SECONDS:g} seconds of audio are needed")

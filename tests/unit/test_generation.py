@@ -116,9 +116,9 @@ def test_silence_can_be_analysed(tmp_path: Path) -> None:
     json.dumps(analysis.features.to_dict(), allow_nan=False)
 
 
-@pytest.mark.parametrize("samples", [1, 2, 1000])
+@pytest.mark.parametrize("samples", [1, 40, 1000])
 def test_too_short_a_source_is_refused(samples: int, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "x", np.zeros(samples), 44100, format="WAV")
+    soundfile.write(tmp_path / "x", np.zeros(samples), 48000, format="WAV")
     with pytest.raises(AudioError) as caught:
         analyse(tmp_path / "x", PROFILE)
     assert caught.value.code == "too_short"
