@@ -218,6 +218,7 @@ class Deployment:
     routes: list[Route] = field(default_factory=list)
     authorizers: dict[str, Authorizer] = field(default_factory=dict)
     default_authorizer: str | None = None
+    preflight_authorizer: bool = True
     queue_triggers: list[QueueTrigger] = field(default_factory=list)
     schedules: list[ScheduleTrigger] = field(default_factory=list)
     queues: dict[str, Queue] = field(default_factory=dict)
@@ -263,8 +264,7 @@ def load(
             raise TemplateError(f"{name}: the local stack does not know resources of type {kind}")
         _LOADERS[kind](deployment, name, resolver)
     deployment.routes = [
-        replace(route, authorizer=None if route.authorizer == "NONE" else deployment.default_authorizer)
-        for route in deployment.routes
+        replace(route, authorizer=_authorizer_of(route, deployment)) for route in deployment.routes
     ]
     return deployment
 
@@ -546,12 +546,19 @@ def _load_api(deployment: Deployment, name: str, resolver: Resolver) -> None:
                 )
         deployment.gateway_responses[kind] = response
     auth = properties.get("Auth", {})
-    _known(f"{name}: Auth", auth, {"DefaultAuthorizer", "Authorizers"})
+    _known(f"{name}: Auth", auth, {"DefaultAuthorizer", "AddDefaultAuthorizerToCorsPreflight", "Authorizers"})
+    deployment.preflight_authorizer = auth.get("AddDefaultAuthorizerToCorsPreflight", True)
     for key, authorizer in auth.get("Authorizers", {}).items():
         deployment.authorizers[key] = _authorizer(f"{name}: authorizer {key}", key, authorizer, resolver)
     deployment.default_authorizer = auth.get("DefaultAuthorizer")
     if deployment.default_authorizer not in {None, *deployment.authorizers}:
         raise TemplateError(f"{name}: there is no authorizer {deployment.default_authorizer}")
+
+
+def _authorizer_of(route: Route, deployment: Deployment) -> str | None:
+    if route.authorizer == "NONE" or (route.method == "OPTIONS" and not deployment.preflight_authorizer):
+        return None
+    return deployment.default_authorizer
 
 
 def _authorizer(where: str, name: str, properties: dict[str, Any], resolver: Resolver) -> Authorizer:

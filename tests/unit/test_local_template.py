@@ -190,6 +190,7 @@ Resources:
       StageName: test
       Auth:
         DefaultAuthorizer: mine
+        AddDefaultAuthorizerToCorsPreflight: false
         Authorizers:
           mine:
             FunctionArn: !GetAtt Function.Arn
@@ -205,6 +206,7 @@ Resources:
       Environment: {Variables: {A: b}}
       Events:
         Closed: {Type: Api, Properties: {RestApiId: !Ref Api, Method: GET, Path: /closed}}
+        Preflight: {Type: Api, Properties: {RestApiId: !Ref Api, Method: OPTIONS, Path: /closed}}
         Open:
           Type: Api
           Properties: {RestApiId: !Ref Api, Method: GET, Path: /open, Auth: {Authorizer: NONE}}
@@ -215,7 +217,11 @@ def test_routes_know_their_authorizer(tmp_path: Path) -> None:
     path = tmp_path / "template.yaml"
     path.write_text(AUTHORIZED)
     deployment = load(ENDPOINT, path=path)
-    assert {route.path: route.authorizer for route in deployment.routes} == {"/closed": "mine", "/open": None}
+    assert {(route.method, route.path): route.authorizer for route in deployment.routes} == {
+        ("GET", "/closed"): "mine",
+        ("OPTIONS", "/closed"): None,
+        ("GET", "/open"): None,
+    }
     sources = (("header", "X-Key"), ("context", "stage"))
     assert deployment.authorizers == {"mine": Authorizer("mine", "Function", "REQUEST", sources, None, 30.0)}
 
