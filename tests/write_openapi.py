@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "ALLOWED_ORIGINS": "*",
     "RETENTION_DAYS": "30",
     "AUTH_MODE": "none",
+    "MAX_UNFINISHED": "50",
+    "MAX_SECONDS_PER_DAY": "36000",
 }
 
 

@@ -26,6 +26,7 @@ from backend.records import (
     Audio,
     Conflict,
     Generation,
+    Limits,
     Records,
 )
 from backend.settings import Settings, table
@@ -37,6 +38,9 @@ settings = Settings.from_environment()
 records = Records(table(settings.table_name), settings.retention_seconds)
 queues = Queues.from_settings(settings)
 app = http.Api(settings)
+limits = (
+    Limits(settings.max_unfinished, settings.max_seconds_per_day) if settings.auth_mode == "keys" else None
+)
 
 AudioId = Annotated[str, Path(description="Identifier of a source track.")]
 GenerationId = Annotated[str, Path(description="Identifier of a generation.")]
@@ -308,6 +312,7 @@ def generate(
             parameters=parameters,
             correlation_id=app.correlation_id,
             idempotency=idempotency,
+            limits=limits,
         )
     except Conflict as error:
         if error.status != "failed":

@@ -307,6 +307,8 @@ def _as_problem(error: Exception, app: Api) -> Problem:
                 f"{records.MAX_WAITING} generations wait for this audio already.",
                 headers={"Retry-After": "15"},
             )
+        case records.LimitReached():
+            return Problem(429, error.code, error.detail, headers={"Retry-After": str(error.retry_after)})
         case records.Conflict():
             return later(409, "conflict", "The record changed under this request; try again.")
     return Problem(500, "internal_error", "Something went wrong on our side.")

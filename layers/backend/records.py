@@ -9,6 +9,7 @@
 Table layout
     pk = tenant#{tenant}
     sk = audio#{id} | generation#{id} | idempotency#{sha256 of the client's key}
+       | usage#unfinished | usage#{day}   (what the tenant's limits count)
     index by_audio (audio_pk, sk): the generations of one audio
     index due (open, due_at): every item that has to be looked at again, by the time to do so
 
@@ -98,6 +99,30 @@ class IdempotencyMismatch(RecordError):
 
 class TooManyWaiting(RecordError):
     """The audio already has `MAX_WAITING` generations waiting for it."""
+
+
+class LimitReached(RecordError):
+    """The tenant has used up what it may: a stable `code`, a sentence, and seconds until it may change."""
+
+    def __init__(self, code: str, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.retry_after = code, detail, retry_after
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What each tenant may have.
+
+    Attributes
+    ----------
+    unfinished : int
+        Generations that are not finished yet, at the same time.
+    seconds_per_day : int
+        Seconds of music asked for in a day (UTC), each candidate counted.
+    """
+
+    unfinished: int
+    seconds_per_day: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -413,6 +438,7 @@ class Records:
         parameters: Mapping[str, Any],
         correlation_id: str,
         idempotency: tuple[str, str] | None = None,
+        limits: Limits | None = None,
     ) -> Generation:
         """Write a generation: `queued` if its audio is ready, `waiting` if it is still to be embedded.
 
@@ -431,6 +457,8 @@ class Records:
             Of the request.
         idempotency : (key_hash, body_hash), optional
             Same key and body within 24 h: the first answer again, `replayed`.
+        limits : Limits, optional
+            What the tenant may have; without them, anything.
 
         Returns
         -------
@@ -444,7 +472,7 @@ class Records:
             The audio has failed.
         IdempotencyMismatch
             The key came before with another body.
-        TooManyWaiting
+        TooManyWaiting, LimitReached
         """
         for _ in range(10):  # each round lost means that the audio moved or another request won
             if idempotency and (earlier := self._replay(tenant, idempotency)):
@@ -469,12 +497,16 @@ class Records:
                 profile=profile,
                 parameters=dict(parameters),
             )
-            if self._write_generation(generation, ready, idempotency):
+            if self._write_generation(generation, ready, idempotency, limits):
                 return generation
         raise Conflict("contended")
 
     def _write_generation(
-        self, generation: Generation, ready: bool, idempotency: tuple[str, str] | None
+        self,
+        generation: Generation,
+        ready: bool,
+        idempotency: tuple[str, str] | None,
+        limits: Limits | None,
     ) -> bool:
         """Write the generation with its ties to audio and idempotency key; False if one of them moved."""
         name = self.table.name
@@ -529,6 +561,8 @@ class Records:
                 "ExpressionAttributeValues": {":now": now},
             }
             writes.append({"Put": claim})
+        if limits:
+            writes += self._charges(generation, limits)
         try:
             self.table.meta.client.transact_write_items(TransactItems=writes)  # type: ignore[arg-type]
         except ClientError as error:
@@ -538,8 +572,75 @@ class Records:
                 waiting = self._raw(generation.tenant, audio_key["sk"]).get("waiting", ())
                 if len(waiting) >= MAX_WAITING:
                     raise TooManyWaiting from error
+            if limits:
+                self._make_room(generation, limits)
             return False
         return True
+
+    def _charges(self, generation: Generation, limits: Limits) -> list[dict[str, Any]]:
+        """The writes that count a generation, and fail where it is one too many."""
+        name, pk, now = self.table.name, _pk(generation.tenant), self.clock()
+        unfinished = {
+            "TableName": name,
+            "Key": {"pk": pk, "sk": "usage#unfinished"},
+            "UpdateExpression": "ADD generations :id",
+            "ConditionExpression": "attribute_not_exists(generations) OR size(generations) < :most",
+            "ExpressionAttributeValues": {":id": {generation.id}, ":most": limits.unfinished},
+        }
+        cost = _cost(generation)
+        today = {
+            "TableName": name,
+            "Key": {"pk": pk, "sk": f"usage#{_iso(now)[:10]}"},
+            "UpdateExpression": "ADD #seconds :cost SET #ttl = :ttl",
+            # The second part alone would let a first request be of any size.
+            "ConditionExpression": ":cost <= :most AND (attribute_not_exists(#seconds) OR #seconds <= :room)",
+            "ExpressionAttributeNames": {"#seconds": "seconds", "#ttl": "ttl"},
+            "ExpressionAttributeValues": {
+                ":cost": cost,
+                ":most": limits.seconds_per_day,
+                ":room": limits.seconds_per_day - cost,
+                ":ttl": int(now) + 2 * 86400,
+            },
+        }
+        return [{"Update": unfinished}, {"Update": today}]
+
+    def _make_room(self, generation: Generation, limits: Limits) -> None:
+        """Find out whether a limit stopped a generation.
+
+        Nobody but this method takes finished generations out of the tenant's set, and only when it is full: a
+        crash anywhere can leave it too large for a while, and never too small.
+
+        Raises
+        ------
+        LimitReached
+        """
+        tenant, now = generation.tenant, self.clock()
+        spent = Decimal(str(self._raw(tenant, f"usage#{_iso(now)[:10]}").get("seconds", 0)))
+        if spent + _cost(generation) > limits.seconds_per_day:
+            left = max(0, limits.seconds_per_day - spent)
+            raise LimitReached(
+                "daily_limit",
+                f"{limits.seconds_per_day} seconds of music a day, candidates included: {left:f} are left.",
+                86400 - int(now) % 86400,
+            )
+        noted = self._raw(tenant, "usage#unfinished").get("generations", set())
+        if len(noted) < limits.unfinished:
+            return
+        found = {identifier: self.get_generation(tenant, identifier) for identifier in noted}
+        finished = {
+            identifier
+            for identifier, record in found.items()
+            if record is None or record.status not in UNFINISHED_GENERATION
+        }
+        if not finished:
+            raise LimitReached(
+                "too_many_unfinished", f"{limits.unfinished} of your generations are not finished yet.", 15
+            )
+        self.table.update_item(
+            Key={"pk": _pk(tenant), "sk": "usage#unfinished"},
+            UpdateExpression="DELETE generations :finished",
+            ExpressionAttributeValues={":finished": finished},
+        )
 
     def _replay(self, tenant: str, idempotency: tuple[str, str]) -> Generation | None:
         key_hash, body_hash = idempotency
@@ -981,6 +1082,12 @@ def _audio_pk(tenant: str, audio_id: str) -> str:
 
 def _iso(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _cost(generation: Generation) -> Decimal:
+    """Seconds of music that are made for a generation."""
+    parameters = generation.parameters or {}
+    return Decimal(str(parameters["duration"])) * int(parameters.get("candidates", 1))
 
 
 def _condition_failed(error: ClientError) -> bool:

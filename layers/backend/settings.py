@@ -52,6 +52,8 @@ class Settings:
         Level name understood by the logger.
     auth_mode : str
         ``"keys"``: every request needs an API key; ``"none"``: everybody is the default tenant.
+    max_unfinished, max_seconds_per_day : int
+        What each key's tenant may have: unfinished generations at once, seconds of music asked for in a day.
 
     Examples
     --------
@@ -72,6 +74,8 @@ class Settings:
     retention_days: int
     log_level: str
     auth_mode: str
+    max_unfinished: int
+    max_seconds_per_day: int
 
     @property
     def retention_seconds(self) -> int:
@@ -94,11 +98,14 @@ class Settings:
                 raise SettingsError(f"environment variable {name} is not set")
             return value
 
-        days = text("RETENTION_DAYS")
-        if not days.isdecimal() or int(days) < 1:
-            raise SettingsError(
-                f"environment variable RETENTION_DAYS must be a whole number, at least 1, not {days!r}"
-            )
+        def count(name: str) -> int:
+            value = text(name)
+            if not value.isdecimal() or int(value) < 1:
+                raise SettingsError(
+                    f"environment variable {name} must be a whole number, at least 1, not {value!r}"
+                )
+            return int(value)
+
         level = environ.get("LOG_LEVEL", "INFO").strip().upper()
         if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
             raise SettingsError(f"environment variable LOG_LEVEL must be a level name, not {level!r}")
@@ -116,9 +123,11 @@ class Settings:
             event_bus_name=text("EVENT_BUS_NAME"),
             profile=text("PROFILE"),
             allowed_origins=origins,
-            retention_days=int(days),
+            retention_days=count("RETENTION_DAYS"),
             log_level=level,
             auth_mode=mode,
+            max_unfinished=count("MAX_UNFINISHED"),
+            max_seconds_per_day=count("MAX_SECONDS_PER_DAY"),
         )
 
 

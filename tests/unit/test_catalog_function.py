@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from backend.contract import INLINE_BYTES
-from backend.records import Audio, Generation
+from backend.records import Audio, Generation, Limits
 from backend.storage import generated_key, upload_key
 from backend.vectors import Vectors
 from local.aws.vectors import query_vectors
@@ -559,6 +559,19 @@ class TestGenerate:
         answer = self.post(world, audio, {})
         answer.problem(429, "too_many_waiting")
         assert int(answer.headers["retry-after"]) > 0
+
+    def test_a_tenant_has_limits(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(world.app, "limits", Limits(unfinished=2, seconds_per_day=100))
+        audio = world.ready()
+        made = [self.post(world, audio, {"duration": 10}).json["generation_id"] for _ in range(2)]
+        refused = self.post(world, audio, {"duration": 10})
+        refused.problem(429, "too_many_unfinished")
+        assert int(refused.headers["retry-after"]) > 0
+        world.records.cancel_generation(world.tenant, made[0])
+        assert self.post(world, audio, {"duration": 40, "candidates": 2}).status == 202
+        refused = self.post(world, audio, {"duration": 1})
+        refused.problem(429, "daily_limit")
+        assert 0 < int(refused.headers["retry-after"]) <= 86400
 
 
 class TestGeneration:

@@ -22,6 +22,8 @@ from backend.records import (
     Generation,
     IdempotencyMismatch,
     Leased,
+    LimitReached,
+    Limits,
     NotFound,
     Records,
     TooManyWaiting,
@@ -105,9 +107,9 @@ def new_audio(records: Records, tenant: str = "default") -> Audio:
     )
 
 
-def uploaded(records: Records) -> Audio:
-    audio = new_audio(records)
-    return records.mark_uploaded("default", audio.id, etag='"abc"', size=1234)
+def uploaded(records: Records, tenant: str = "default") -> Audio:
+    audio = new_audio(records, tenant)
+    return records.mark_uploaded(tenant, audio.id, etag='"abc"', size=1234)
 
 
 def finish(records: Records, audio: Audio) -> list[Generation]:
@@ -120,10 +122,10 @@ def finish(records: Records, audio: Audio) -> list[Generation]:
     )
 
 
-def ready(records: Records) -> Audio:
-    audio = uploaded(records)
-    finish(records, records.claim_audio("default", audio.id))
-    current = records.get_audio("default", audio.id)
+def ready(records: Records, tenant: str = "default") -> Audio:
+    audio = uploaded(records, tenant)
+    finish(records, records.claim_audio(tenant, audio.id))
+    current = records.get_audio(tenant, audio.id)
     assert current
     return current
 
@@ -133,9 +135,7 @@ def submit(records: Records, audio: Audio, **more: Any) -> Generation:
         audio.tenant,
         audio.id,
         profile="builtin",
-        parameters={"duration": 30, "temperature": 0.8},
-        correlation_id="corr-2",
-        **more,
+        **{"parameters": {"duration": 30, "temperature": 0.8}, "correlation_id": "corr-2", **more},
     )
 
 
@@ -312,6 +312,50 @@ def test_an_audio_has_only_so_many_waiting(records: Records) -> None:
     with pytest.raises(TooManyWaiting):
         submit(records, audio)
     assert len(records.list_generations("default", limit=100)[0]) == MAX_WAITING
+
+
+def test_a_tenant_has_only_so_many_unfinished(records: Records) -> None:
+    audio, limits = ready(records), Limits(unfinished=2, seconds_per_day=1000)
+    first, second = (submit(records, audio, limits=limits) for _ in range(2))
+    with pytest.raises(LimitReached) as reached:
+        submit(records, audio, limits=limits)
+    assert reached.value.code == "too_many_unfinished"
+    assert len(records.list_generations("default")[0]) == 2
+    records.finish_generation(records.claim_generation("default", first.id), {})
+    submit(records, audio, limits=limits)
+    with pytest.raises(LimitReached):
+        submit(records, audio, limits=limits)
+    records.fail_generation(records.claim_generation("default", second.id), "x", "y")
+    submit(records, audio, limits=limits)
+    submit(records, ready(records, tenant="other"), limits=limits)  # another's are not counted
+
+
+def test_a_tenant_gets_only_so_many_seconds_a_day(records: Records, clock: Clock) -> None:
+    audio, limits = ready(records), Limits(unfinished=100, seconds_per_day=100)
+
+    def ask(duration: float, candidates: int = 1) -> Generation:
+        parameters = {"duration": duration, "candidates": candidates}
+        return submit(records, audio, limits=limits, parameters=parameters)
+
+    with pytest.raises(LimitReached, match="100 are left"):
+        ask(100.5)
+    ask(30, candidates=2)
+    ask(39.5)
+    with pytest.raises(LimitReached, match=r"included: 0\.5 are left") as reached:
+        ask(1)
+    assert reached.value.code == "daily_limit"
+    ask(0.5)
+    with pytest.raises(LimitReached):
+        ask(1)
+    clock.now += reached.value.retry_after
+    ask(100)
+    assert len(records.list_generations("default")[0]) == 4
+
+
+def test_a_replay_costs_nothing(records: Records) -> None:
+    audio, limits = ready(records), Limits(unfinished=1, seconds_per_day=1000)
+    first = submit(records, audio, limits=limits, idempotency=("k", "b"))
+    assert submit(records, audio, limits=limits, idempotency=("k", "b")).id == first.id
 
 
 def test_a_cancelled_run_is_fenced(records: Records) -> None:

@@ -32,6 +32,8 @@ def test_reads_every_variable() -> None:
         "ALLOWED_ORIGINS",
         "RETENTION_DAYS",
         "AUTH_MODE",
+        "MAX_UNFINISHED",
+        "MAX_SECONDS_PER_DAY",
     ],
 )
 def test_names_the_missing_variable(name: str) -> None:
