@@ -245,13 +245,15 @@ class Outlook:
         self._late = -_lateness(np.maximum(self._fresh - left, 0), units, temperature) / self._noise
         self._goes_on = units.playable[1:, None]
 
-    def values(self, attraction: np.ndarray) -> np.ndarray:
+    def values(self, attraction: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
         """Log of what lies ahead, from each part of the output on: passed backwards from the last.
 
         Parameters
         ----------
         attraction : np.ndarray [shape=(parts, N)]
             Cost of playing each unit in each part.
+        progress : callable
+            Called with the share done, in [0, 1]; whatever it raises passes through.
 
         Returns
         -------
@@ -271,6 +273,7 @@ class Outlook:
                 value = np.logaddexp(stay, leave[:, None] + self._early)
                 value = np.maximum(value - value.max(), -1e6)
             values[part] = value
+            progress((parts - part) / parts)
         return values
 
 
@@ -402,7 +405,7 @@ def walk(
     local = _local_period(seconds)
     form = _form(units, duration, rng)
     attraction = np.maximum(form - _ROOM, 0.0) * (_FORM * parameters.guidance_scale / 3.0)
-    values = outlook.values(attraction)
+    values = outlook.values(attraction, lambda done: progress(0.5 * done))
     usual = np.bincount(units.label) / len(units) * (_MEMORY / np.log(2.0) / period)
     heard = np.zeros(len(usual))
     used: dict[int, dict[int, int]] = {}
@@ -420,7 +423,7 @@ def walk(
         if now >= duration + 0.1:
             break
         if len(steps) % 8 == 0:
-            progress(min(now / duration, 1.0))
+            progress(0.5 + 0.5 * min(now / duration, 1.0))
 
         cost, shifts = transitions.row(unit, semitones)
         onward = unit + 1 if unit + 1 < len(units) else -1

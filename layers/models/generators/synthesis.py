@@ -104,9 +104,9 @@ def render(
         out[:, end:] = 0.0
         progress((index + 1) / len(path.runs))
     out = out[:, reach : reach + samples]
-    fade = np.clip(np.arange(samples) / rate - path.fade_start, 0.0, None)
-    fade /= max(samples / rate - path.fade_start, 1e-3)
-    out *= np.cos(0.5 * np.pi * np.minimum(fade, 1.0)).astype(np.float32) ** 2
+    begin = min(round(path.fade_start * rate), samples)
+    fade = np.arange(samples - begin) / max(samples - begin, 1)
+    out[:, begin:] *= np.cos(0.5 * np.pi * fade).astype(np.float32) ** 2
     return np.ascontiguousarray(out), [join for join in joins if join.time < samples / rate]
 
 
