@@ -23,6 +23,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -474,7 +475,9 @@ class Records:
             The key came before with another body.
         TooManyWaiting, LimitReached
         """
-        for _ in range(10):  # each round lost means that the audio moved or another request won
+        for lost in range(10):  # each round lost means that the audio moved or another request won
+            if lost:
+                time.sleep(random.uniform(0, 0.01 * 2 ** min(lost, 5)))
             if idempotency and (earlier := self._replay(tenant, idempotency)):
                 return earlier
             audio = self.get_audio(tenant, audio_id)

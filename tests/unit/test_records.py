@@ -352,6 +352,24 @@ def test_a_tenant_gets_only_so_many_seconds_a_day(records: Records, clock: Clock
     assert len(records.list_generations("default")[0]) == 4
 
 
+def test_limits_hold_in_a_race(records: Records) -> None:
+    audio, limits = ready(records), Limits(unfinished=5, seconds_per_day=10_000)
+    outcomes: list[str] = []
+
+    def ask() -> None:
+        try:
+            outcomes.append(submit(records, audio, limits=limits).status)
+        except LimitReached as reached:
+            outcomes.append(reached.code)
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["queued"] * 5 + ["too_many_unfinished"] * 7
+
+
 def test_a_replay_costs_nothing(records: Records) -> None:
     audio, limits = ready(records), Limits(unfinished=1, seconds_per_day=1000)
     first = submit(records, audio, limits=limits, idempotency=("k", "b"))
