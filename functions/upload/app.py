@@ -241,9 +241,10 @@ def direct_upload_commands(filename: str, size: int, content_type: str) -> list[
     )
     quoted = filename.replace("\\", "\\\\").replace('"', '\\"')
     file = f'file=@"{quoted}"'
+    key = '-H "Authorization: Bearer $KEY" ' if settings.auth_mode == "keys" else ""
     return [
-        f"curl -f -X POST {shlex.quote(app.base_url + '/api/upload')} -H 'Content-Type: application/json' "
-        f"-d {shlex.quote(body)} -o upload.json",
+        f"curl -f -X POST {shlex.quote(app.base_url + '/api/upload')} {key}"
+        f"-H 'Content-Type: application/json' -d {shlex.quote(body)} -o upload.json",
         f"python3 -c {shlex.quote(script)} | curl -f -K - -F {shlex.quote(file)}",
     ]
 

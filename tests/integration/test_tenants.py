@@ -6,10 +6,12 @@ Runs on a local stack of its own, with authorization on.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +20,7 @@ import pytest
 from local.stack import StackProcess
 from local.template import ROOT
 from tests.integration import sound
-from tests.integration.client import Answer, Api, post_form, send
+from tests.integration.client import Answer, Api, form, post_form, send
 
 pytestmark = pytest.mark.xdist_group("tenants")
 
@@ -199,6 +201,23 @@ class TestObjects:
         for other in (key.replace("mine", "theirs"), f"uploads/theirs/{theirs.audio_id}"):
             assert post_form(upload, track, key=other).status == 403
         assert theirs.api.get(f"/api/audio/{theirs.audio_id}/content").body == track
+
+    @pytest.mark.parametrize("size", [4_600_000, 4_800_000], ids=["function", "gateway"])
+    def test_the_commands_for_a_large_file_take_the_key_from_the_shell(
+        self, mine: Tenant, tmp_path: Path, size: int
+    ) -> None:
+        content = b"ID3" + bytes(size)
+        body, headers = form([], "your_music.mp3", content, "audio/mpeg")
+        answer = mine.api.request("POST", "/api/upload", data=body, headers=headers)
+        first, second = answer.problem(413, "too_large")["curls"]
+        assert mine.api.token
+        assert mine.api.token not in first
+        (tmp_path / "your_music.mp3").write_bytes(content)
+        shell = ["bash", "-o", "pipefail", "-c"]
+        for command, key, status in ((first, "", 22), (first, mine.api.token, 0), (second, "", 0)):
+            environment = {**os.environ, "KEY": key}
+            done = subprocess.run([*shell, command], cwd=tmp_path, env=environment, capture_output=True)
+            assert done.returncode == status, done.stderr
 
     def test_a_download_address_opens_one_object(self, mine: Tenant, theirs: Tenant) -> None:
         large = mine.api.upload_directly("large.wav", b"RIFF" + bytes(5_000_000), "audio/wav")
