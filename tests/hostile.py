@@ -73,7 +73,34 @@ def mutate(content: bytes, seed: int) -> bytes:
             case 7:
                 if rng.random() < 0.3:  # cut off
                     del data[at:]
-    return bytes(data)
+    return mended(bytes(data)) if rng.random() < 0.7 else bytes(data)
+
+
+def mended(data: bytes) -> bytes:
+    """Make the checksums of ogg pages right, so that damage gets past them to the decoders."""
+    pages = data.split(b"OggS")
+    for index, page in enumerate(pages[1:], 1):
+        if len(page) > 22:
+            page = page[:18] + bytes(4) + page[22:]
+            checksum = 0
+            for byte in b"OggS" + page:
+                checksum = (checksum << 8 & 0xFFFFFFFF) ^ _OGG_TABLE[checksum >> 24 ^ byte]
+            pages[index] = page[:18] + struct.pack("<I", checksum) + page[22:]
+    return b"OggS".join(pages)
+
+
+def _ogg_table() -> list[int]:
+    """The checksum of every byte: CRC-32 of polynomial 0x04C11DB7, most significant bit first."""
+    table = []
+    for byte in range(256):
+        value = byte << 24
+        for _ in range(8):
+            value = (value << 1 & 0xFFFFFFFF) ^ (0x04C11DB7 if value >> 31 else 0)
+        table.append(value)
+    return table
+
+
+_OGG_TABLE = _ogg_table()
 
 
 def cases(folder: Path) -> dict[str, tuple[Path, set[str]]]:
