@@ -17,6 +17,7 @@ from models.generators.path import Path, Run
 from models.generators.units import Units
 
 _REACH = 0.36  # seconds of source kept on either side of a run, for joins to lie in
+_CLEAR = 16  # samples on either side of a crossfade that must be as smooth as it is
 _LAG = 0.012  # seconds a run may move so that waves meet in phase
 
 
@@ -195,20 +196,17 @@ def _meet(
         for middle in middles:
             begin = int(middle) - length // 2
             stop = begin + length
-            if begin < 1 or begin + lag < 1 or stop + 1 > old.shape[1] or stop + lag + 1 > new.shape[1]:
+            if min(begin, begin + lag) < _CLEAR or max(stop, stop + lag) + _CLEAR > limit:
                 continue
             x, y = a[begin:stop], b[begin + lag : stop + lag]
             power = float((x**2).sum() * (y**2).sum())
             ratio = float((x * y).sum()) / power**0.5 if power > 1e-12 else 0.0
             down, up = _gains(length, ratio)
             mixed = old[:, begin:stop] * down + new[:, begin + lag : stop + lag] * up
-            largest = float(np.abs(np.diff(mixed, axis=1)).max())
-            edge = max(
-                float(np.abs(mixed[:, 0] - old[:, begin - 1]).max()),
-                float(np.abs(new[:, stop + lag] - mixed[:, -1]).max()),
-            )
+            around = (old[:, begin - _CLEAR : begin], mixed, new[:, stop + lag : stop + lag + _CLEAR])
+            largest = float(np.abs(np.diff(np.concatenate(around, axis=1), axis=1)).max())
             cost = (
-                8.0 * max(max(largest, edge) / max(step, 1e-6) - 0.9, 0.0)
+                8.0 * max(largest / max(step, 1e-6) - 0.9, 0.0)
                 + (1.0 - ratio)
                 + 0.4 * float(np.sqrt((mixed**2).mean())) / usual
                 + 0.3 * abs(int(middle) - home) / (spread[-1] - spread[0]) / rate
