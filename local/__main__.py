@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -26,6 +27,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see COMMAND --help")
     given = parser.parse_args(argv)
+    # A proxy in the environment is for the world outside: nobody asks it for what runs on this machine.
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = ",".join([*filter(None, [direct]), "127.0.0.1", "localhost"])
     # Imported late: no command waits for what another one needs.
     return int(import_module(f"local.{given.command}").main(given.arguments) or 0)
 
