@@ -78,6 +78,8 @@ class Generate(Worker[Generation]):
                     )
                 except AudioError as error:
                     raise PermanentError(error.code, error.detail) from error
+                except profiles.ProfileError as error:
+                    raise PermanentError("unsupported_by_profile", str(error)) from error
             if not storage.put(key, made.audio, made.content_type, metadata={"result": pack(made.report)}):
                 logger.info("an earlier attempt was faster")
             result = adopt(key)
@@ -87,15 +89,19 @@ class Generate(Worker[Generation]):
         events.publish(records.finish_generation(record, result))
 
     def fail(self, record: Generation, code: str, detail: str) -> None:
-        """Fail the generation."""
-        events.publish(records.fail_generation(record, code, detail))
+        """Fail the generation; nothing of it stays."""
+        failed = records.fail_generation(record, code, detail)
+        storage.delete_generated(record.tenant, record.id)
+        events.publish(failed)
 
     def discard(self, target: Target) -> None:
         """Remove the object of a generation that was cancelled or deleted."""
         storage.delete_generated(target.tenant, target.id)
 
     def settled(self, record: Generation) -> None:
-        """Tell again."""
+        """Tell again, and make sure that a failed generation has left no object."""
+        if record.status == "failed":
+            storage.delete_generated(record.tenant, record.id)
         events.publish(record)
 
 

@@ -114,26 +114,20 @@ def sweep_generation(generation: Generation) -> str:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Sweep until nothing is due or time is nearly up; say how often what was done."""
     done: Counter[str] = Counter()
-    seen: set[tuple[str, str]] = set()
-    while context.get_remaining_time_in_millis() > RESERVE_SECONDS * 1000:
-        due = [record for record in records.due() if (record.kind, record.id) not in seen]
-        if not due:
+    for record in records.due():
+        if context.get_remaining_time_in_millis() <= RESERVE_SECONDS * 1000:
             break
-        for record in due:
-            if context.get_remaining_time_in_millis() <= RESERVE_SECONDS * 1000:
-                break
-            seen.add((record.kind, record.id))
-            correlate(record.correlation_id)
-            try:
-                action = sweep(record)
-            except RecordError:
-                action = "moved_meanwhile"
-            except Exception:
-                # One record that cannot be helped now must not keep the others from being.
-                logger.exception("sweep failed", extra={"kind": record.kind, "record": record.id})
-                action = "errors"
-            done[action] += 1
-            logger.info(action, extra={"kind": record.kind, "record": record.id, "status": record.status})
+        correlate(record.correlation_id)
+        try:
+            action = sweep(record)
+        except RecordError:
+            action = "moved_meanwhile"
+        except Exception:
+            # One record that cannot be helped now must not keep the others from being.
+            logger.exception("sweep failed", extra={"kind": record.kind, "record": record.id})
+            action = "errors"
+        done[action] += 1
+        logger.info(action, extra={"kind": record.kind, "record": record.id, "status": record.status})
     for action, count in done.items():
         metrics.add_metric(f"Sweep_{action}", MetricUnit.Count, count)
     metrics.add_metric("Swept", MetricUnit.Count, done.total())

@@ -55,6 +55,8 @@ RESERVE_SECONDS = 10.0
 """What a worker keeps of its function's time to give a job up in order."""
 PROGRESS_SECONDS = 2.0
 """Progress is written at most this often; without progress the lease is renewed every `RENEW_SECONDS`."""
+SENSELESS_SECONDS = 5.0
+"""Pause after which a message that nobody understands comes back, on its way to the dead letters."""
 _TICK_SECONDS = 0.5
 _UNFINISHED = {*PENDING_AUDIO, *UNFINISHED_GENERATION}
 _CLAIMABLE = {"uploaded", "embedding", "queued", "running"}
@@ -128,7 +130,7 @@ class Worker(ABC, Generic[R]):
         """Remove what was written for a record that was cancelled, deleted or has expired."""
 
     def settled(self, record: R) -> None:
-        """Hear that a message came again for a finished record, whose announcement may have been lost."""
+        """Hear of a record that another worker finished, or whose announcement may have been lost."""
 
 
 class Engine(Generic[R]):
@@ -189,22 +191,29 @@ class Engine(Generic[R]):
         redelivered = int(record.attributes.approximate_receive_count) > 1
         postponed: Later | None = None
         try:
-            body = json.loads(record.body)
-            if not isinstance(body, dict):
-                raise ValueError("not an object")
-            for target in self._worker.targets(body):
+            for target in self._targets(record):
                 try:
                     self._job(target, remaining, redelivered)
                 except Later as later:
                     postponed = later
         except Exception:
-            # Nobody can make sense of the message, or AWS does not answer. The batch processor keeps quiet
-            # about what it catches; the message comes back, and in the end is seen among the dead letters.
+            # AWS does not answer. The batch processor keeps quiet about what it catches.
             logger.exception("message not handled", extra={"message_id": record.message_id})
             raise
         if postponed:
             self._postpone(record, postponed)
             raise postponed
+
+    def _targets(self, message: SQSRecord) -> list[Target]:
+        try:
+            body = json.loads(message.body)
+            if not isinstance(body, dict):
+                raise ValueError("not an object")
+            return self._worker.targets(body)
+        except (ValueError, KeyError, TypeError):
+            # Nobody can make sense of it: let it be seen among the dead letters, soon.
+            self._postpone(message, Later(SENSELESS_SECONDS))
+            raise
 
     def _job(self, target: Target, remaining: Callable[[], float], redelivered: bool) -> None:
         correlate(target.correlation_id)
@@ -298,6 +307,8 @@ class Engine(Generic[R]):
             self._worker.discard(target)
         elif current.status in _UNFINISHED:
             raise Later((current.lease_expires_at or self._clock()) - self._clock() + 1)
+        else:
+            self._worker.settled(current)
 
     def _postpone(self, message: SQSRecord, later: Later) -> None:
         try:

@@ -25,7 +25,7 @@ import binascii
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -860,30 +860,39 @@ class Records:
         except _ConditionFailed:
             return  # the table's TTL was faster
 
-    def due(self, limit: int = 100) -> list[Audio | Generation]:
-        """The records whose time has come, longest overdue first, each read consistently.
+    def due(self, limit: int = 100) -> Iterator[Audio | Generation]:
+        """The records whose time has come, longest overdue first, each read consistently when its turn comes.
 
-        Returns
-        -------
-        list of Audio or Generation
-            At most `limit`, tombstones not yet purged included.
+        Parameters
+        ----------
+        limit : int
+            Records in a page of the index. All pages are read: records that stay due, because nobody can do
+            what they need, must not hide the others.
+
+        Yields
+        ------
+        Audio or Generation
+            Tombstones not yet purged included.
         """
         now = self.clock()
-        answer = self.table.query(
-            IndexName="due",
-            KeyConditionExpression="#open = :open AND due_at <= :now",
-            ExpressionAttributeNames={"#open": "open"},
-            ExpressionAttributeValues={":open": "open", ":now": _number(now)},
-            Limit=limit,
-        )
-        found: list[Audio | Generation] = []
-        for keys in answer["Items"]:
-            pk, sk = str(keys["pk"]), str(keys["sk"])
-            item = self._raw(pk.removeprefix("tenant#"), sk)
-            if item.get("open") and float(item["due_at"]) <= now:
-                is_audio = sk.startswith("audio#")
-                found.append(_from_item(Audio, item) if is_audio else _from_item(Generation, item))
-        return found
+        request: dict[str, Any] = {
+            "IndexName": "due",
+            "KeyConditionExpression": "#open = :open AND due_at <= :now",
+            "ExpressionAttributeNames": {"#open": "open"},
+            "ExpressionAttributeValues": {":open": "open", ":now": _number(now)},
+            "Limit": limit,
+        }
+        while True:
+            answer = self.table.query(**request)
+            for keys in answer["Items"]:
+                pk, sk = str(keys["pk"]), str(keys["sk"])
+                item = self._raw(pk.removeprefix("tenant#"), sk)
+                if item.get("open") and float(item["due_at"]) <= now:
+                    is_audio = sk.startswith("audio#")
+                    yield _from_item(Audio, item) if is_audio else _from_item(Generation, item)
+            if "LastEvaluatedKey" not in answer:
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     # -- underneath --------------------------------------------------------------------------------------
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from backend.records import Audio, Generation
+from backend.jobs import MAX_ATTEMPTS
+from backend.records import LEASE_SECONDS, Audio, Generation
 from backend.storage import generated_key
 from models.audio import AudioError
-from models.profiles import Parameters
+from models.profiles import Parameters, ProfileError
 from tests.unit.stack import Stack
 from tests.unit.test_delivery import fake_models
 from tests.unit.workers import deployment as deployment
@@ -236,3 +237,45 @@ def test_a_report_with_everything_fits_into_metadata(app: Any) -> None:
     assert len(packed) < 2000
     assert packed.isascii()
     assert app.unpack(packed) == {name: value for name, value in report.items() if name != "parameters"}
+
+
+def test_a_generation_that_is_given_up_leaves_nothing(stack: Stack, app: Any, source: Audio) -> None:
+    generation = stack.submit(source, format="wav")
+    for _ in range(MAX_ATTEMPTS):  # each dies, the last one after its object is written
+        stack.records.claim_generation("default", generation.id)
+        stack.clock.now += LEASE_SECONDS + 1
+    key = generated_key("default", generation.id, "wav")
+    app.storage.put(key, b"last", "audio/wav", metadata={"result": app.pack({"run": "last"})})
+    assert run(stack, app, generation) == []
+    assert stack.get_generation(generation).status == "failed"
+    assert key not in stack.objects()
+
+
+def test_a_late_writer_leaves_nothing_of_a_failed_generation(
+    stack: Stack, app: Any, source: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = stack.submit(source, format="wav")
+    make = app.generate
+
+    def meanwhile(*arguments: Any) -> Any:
+        stack.records.fail_generation(stack.get_generation(generation), "interrupted", "by another worker")
+        return make(*arguments)
+
+    monkeypatch.setattr(app, "generate", meanwhile)
+    assert run(stack, app, generation) == []
+    assert stack.get_generation(generation).status == "failed"
+    assert generated_key("default", generation.id, "wav") not in stack.objects()
+
+
+def test_what_the_profile_cannot_do_fails_at_once(
+    stack: Stack, app: Any, source: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> Any:
+        raise ProfileError("profile builtin does not know mode 'melody'")
+
+    monkeypatch.setattr(app, "generate", refuse)
+    generation = stack.submit(source, mode="melody")
+    assert run(stack, app, generation) == []
+    error = stack.get_generation(generation).error
+    assert error
+    assert error["code"] == "unsupported_by_profile"

@@ -253,3 +253,26 @@ def test_work_stops_when_time_is_nearly_up(uploaded: Audio) -> None:
     with lease(Renewals(), uploaded, left=9.0) as held, pytest.raises(TransientError) as caught:
         held.progress(0.5)
     assert caught.value.code == "timed_out"
+
+
+def test_a_message_that_makes_no_sense_reaches_the_dead_letters_soon(
+    stack: Stack, app: Any, postponed: list[float]
+) -> None:
+    stack.deliver(app, "not json", {"what": "ever"})
+    assert len(postponed) == 2
+    assert max(postponed) <= 10
+
+
+def test_a_late_writer_leaves_no_vector_of_a_failed_audio(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = app.vectors.put
+
+    def meanwhile(*arguments: Any) -> None:
+        stack.records.fail_audio(stack.get_audio(uploaded), "interrupted", "by another worker")
+        put(*arguments)
+
+    monkeypatch.setattr(app.vectors, "put", meanwhile)
+    assert stack.deliver(app, message(uploaded)) == []
+    assert stack.get_audio(uploaded).status == "failed"
+    assert stack.vectors() == []

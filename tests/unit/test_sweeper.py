@@ -240,3 +240,24 @@ def test_more_than_one_page_is_swept(stack: Stack, monkeypatch: pytest.MonkeyPat
     stack.clock.now += RESEND_SECONDS + 1
     assert stack.sweep() == {"sent_again": 12}
     assert len(stack.drain("embed")) == 12
+
+
+def test_records_that_cannot_be_helped_do_not_fill_the_first_page(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = stack.app("sweeper")
+    monkeypatch.setattr(app.records, "due", partial(app.records.due, limit=5))
+    for _ in range(12):
+        stack.records.bury(stack.audio())
+    stack.clock.now += 1
+    other = stack.audio()
+    stack.upload(other)
+    uploaded(stack, other)
+
+    def broken(tenant: str, audio_id: str) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(app.vectors, "delete", broken)
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep() == {"errors": 12, "sent_again": 1}
+    assert [body["audio_id"] for body in stack.drain("embed")] == [other.id]

@@ -276,7 +276,7 @@ class TestQueues:
         assert len(list(self.sources())) == 2
         for _, queue, dead in self.sources():
             assert dead["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
-            assert queue["RedrivePolicy"]["maxReceiveCount"] >= 10
+            assert queue["RedrivePolicy"]["maxReceiveCount"] >= 30
 
     def test_tombstones_outlive_every_message(self) -> None:
         for _, queue, dead in self.sources():
