@@ -24,7 +24,6 @@ from scipy import signal
 PATH = Path(__file__).with_name("sample.mp3")
 TITLE = "Twelve Bars for a Test"
 TEMPO = 100.0
-KEY, MODE = "D", "minor"
 RATE = 44100
 BARS, BEATS_PER_BAR = 12, 4
 BEAT = 60.0 / TEMPO

@@ -17,15 +17,15 @@ from aws_lambda_powertools.utilities.batch.types import PartialItemFailureRespon
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
-from backend.errors import PermanentError, TransientError
+from backend.errors import PermanentError
 from backend.events import Events
-from backend.jobs import Engine, Progress, Target, Worker
+from backend.jobs import Engine, Progress, Target, Worker, download_source
 from backend.observability import logger, metrics, tracer
 from backend.purge import remove_audio_data
 from backend.queues import Queues
 from backend.records import Audio, Conflict, Records
 from backend.settings import MAX_UPLOAD_BYTES, Settings, table
-from backend.storage import ObjectChanged, ObjectMissing, Storage, parse_upload_key, upload_key
+from backend.storage import Storage, parse_upload_key, upload_key
 from backend.vectors import Vectors
 from models import profiles
 from models.audio import AudioError
@@ -88,7 +88,7 @@ class Embed(Worker[Audio]):
         progress(0.0)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "source"
-            download(record, path)
+            download_source(storage, record, path)
             progress(0.2)
             try:
                 analysis = analyse(path, profile, lambda done: progress(0.2 + 0.7 * done))
@@ -134,17 +134,6 @@ class Embed(Worker[Audio]):
         current = records.get_audio(record.tenant, record.id)
         if current and not current.deleted:
             events.publish(current)
-
-
-def download(audio: Audio, path: Path) -> None:
-    """Copy the object that the record names, and no other, to a file."""
-    try:
-        with path.open("wb") as file:
-            storage.download(upload_key(audio.tenant, audio.id), file, etag=audio.etag)
-    except ObjectMissing as error:
-        raise PermanentError("source_missing", "The uploaded file is gone.") from error
-    except ObjectChanged as error:
-        raise TransientError("source_changed", "The file was uploaded again meanwhile.") from error
 
 
 engine = Engine(

@@ -21,12 +21,12 @@ from ulid import ULID
 
 from backend.errors import PermanentError, TransientError
 from backend.events import Events
-from backend.jobs import Engine, Progress, Target, Worker
+from backend.jobs import Engine, Progress, Target, Worker, download_source
 from backend.observability import logger, metrics, tracer
 from backend.queues import Queues
 from backend.records import Audio, Generation, Records
 from backend.settings import Settings, table
-from backend.storage import ObjectChanged, ObjectMissing, Storage, generated_key, upload_key
+from backend.storage import Storage, generated_key
 from models import profiles
 from models.audio import AudioError
 from models.features import Features
@@ -66,7 +66,7 @@ class Generate(Worker[Generation]):
             audio = source_of(record)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "source"
-                download(audio, path)
+                download_source(storage, audio, path)
                 try:
                     made = generate(
                         path,
@@ -138,19 +138,6 @@ def source_of(generation: Generation) -> Audio:
             "stale_embedding", "The source audio was embedded by another model: embed it again first."
         )
     return audio
-
-
-def download(audio: Audio, path: Path) -> None:
-    """Copy the object that was embedded, and no other, to a file."""
-    try:
-        with path.open("wb") as file:
-            storage.download(upload_key(audio.tenant, audio.id), file, etag=audio.etag)
-    except ObjectMissing as error:
-        raise PermanentError("source_missing", "The source file is gone.") from error
-    except ObjectChanged as error:
-        raise TransientError(
-            "source_changed", "The source file was replaced; it is to be embedded again."
-        ) from error
 
 
 def pack(report: dict[str, Any]) -> str:

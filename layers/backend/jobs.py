@@ -22,6 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from random import uniform
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -48,6 +49,7 @@ from backend.records import (
     NotFound,
     Records,
 )
+from backend.storage import ObjectChanged, ObjectMissing, Storage, upload_key
 
 MAX_ATTEMPTS = 5
 """Claims of one record before it fails for good."""
@@ -396,6 +398,23 @@ class Lease(Generic[R]):
                     return
             else:
                 renewed, written = time.monotonic(), share
+
+
+def download_source(storage: Storage, audio: Audio, path: Path) -> None:
+    """Copy the object that the record names, and no other, to a file.
+
+    Raises
+    ------
+    PermanentError, TransientError
+        It is gone; it was replaced meanwhile, and its event will say so.
+    """
+    try:
+        with path.open("wb") as file:
+            storage.download(upload_key(audio.tenant, audio.id), file, etag=audio.etag)
+    except ObjectMissing as error:
+        raise PermanentError("source_missing", "The source file is gone.") from error
+    except ObjectChanged as error:
+        raise TransientError("source_changed", "The source file was replaced meanwhile.") from error
 
 
 def backoff(tries: int) -> float:

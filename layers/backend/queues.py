@@ -6,7 +6,6 @@ A message only names a record; the record says what is to be done. Sending one t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from backend.settings import Settings, client
@@ -52,11 +51,6 @@ class Queues:
         self._send(
             self.generate_url, tenant=tenant, generation_id=generation_id, correlation_id=correlation_id
         )
-
-    def send_generates(self, tenant: str, generation_ids: Iterable[str], correlation_id: str) -> None:
-        """Ask for several generations: those that an audio's move to ready released."""
-        for generation_id in generation_ids:
-            self.send_generate(tenant, generation_id, correlation_id)
 
     def set_visibility(self, url: str, receipt_handle: str, seconds: float) -> None:
         """Say in how many seconds a received message may be delivered again, 0 to 43200."""

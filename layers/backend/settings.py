@@ -17,9 +17,6 @@ from botocore.config import Config
 MAX_UPLOAD_BYTES = 200 * 1024 * 1024
 """Largest source track, in bytes."""
 
-MAX_AUDIO_SECONDS = 900.0
-"""Longest source track, in seconds."""
-
 DEFAULT_TENANT = "default"
 """Owner of everything while authorization is off."""
 

@@ -161,14 +161,14 @@ def test_a_source_replaced_on_the_way_is_read_again(
     stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = runs(app, monkeypatch)
-    download = app.download
+    download = app.download_source
 
-    def too_late(audio: Audio, path: Any) -> None:
+    def too_late(storage: Any, audio: Audio, path: Any) -> None:
         stack.upload(audio, b"another sound")
-        monkeypatch.setattr(app, "download", download)
-        download(audio, path)
+        monkeypatch.setattr(app, "download_source", download)
+        download(storage, audio, path)
 
-    monkeypatch.setattr(app, "download", too_late)
+    monkeypatch.setattr(app, "download_source", too_late)
     assert stack.deliver(app, event(uploaded)) == ["0"]
     audio = stack.get_audio(uploaded)
     assert audio.status == "uploaded"
@@ -182,13 +182,13 @@ def test_a_source_replaced_on_the_way_is_read_again(
 def test_a_source_that_is_gone_fails_the_record(
     stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    download = app.download
+    download = app.download_source
 
-    def too_late(audio: Audio, path: Any) -> None:
+    def too_late(storage: Any, audio: Audio, path: Any) -> None:
         stack.s3.delete_object(Bucket="music", Key=upload_key(audio.tenant, audio.id))
-        download(audio, path)
+        download(storage, audio, path)
 
-    monkeypatch.setattr(app, "download", too_late)
+    monkeypatch.setattr(app, "download_source", too_late)
     assert stack.deliver(app, event(uploaded)) == []
     error = stack.get_audio(uploaded).error
     assert error
