@@ -1,0 +1,663 @@
+/* The CPU engine: six operations, run from a list by a small pool of threads.
+ *
+ * A network is a list of `Op`s (see ops.py, which writes them). `engine_run` walks the list; within an operation
+ * the threads take items (independent pieces of the result) from a shared counter, so a neighbour who keeps one
+ * core busy slows us by what it takes and no more; between operations they meet at a barrier.
+ *
+ * Every sum has one order, whatever the number of rows, of threads, or the width of the machine's vectors:
+ * vectors are always 16 lanes, a dot product runs along its inputs in each lane, products of integers are summed
+ * exactly, and nothing is contracted that is not written as a fused multiply-add. So a row's result does not
+ * depend on the batch it is in, a prefill equals the steps it replaces, and a resumed run ends with the same bytes.
+ *
+ * Weights are packed (see weights.py) in blocks of 16 outputs:
+ *   f32   [blocks][inputs][16]
+ *   int8  [blocks][inputs / 2][16][2], a float16 scale for each group of inputs: [blocks][groups][16]
+ *   int4  the same with two inputs in a byte: [blocks][inputs / 2][16], the first in the low half, 8 added
+ * Integer weights meet activations quantised to 16 bits for each row and group.
+ */
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+typedef float v16f __attribute__((vector_size(64), aligned(4)));
+typedef int32_t v16i __attribute__((vector_size(64), aligned(4)));
+typedef int16_t v32h __attribute__((vector_size(64), aligned(2)));
+typedef int16_t v16h __attribute__((vector_size(32), aligned(2)));
+typedef int8_t v32b __attribute__((vector_size(32), aligned(1)));
+typedef int8_t v16b __attribute__((vector_size(16), aligned(1)));
+typedef uint8_t v16u __attribute__((vector_size(16), aligned(1)));
+typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
+
+#define INLINE static inline __attribute__((always_inline))
+#define LANES 16
+#define UP(n, to) (((n) + (to) - 1) / (to) * (to))
+#if defined(__AVX512F__)
+#define ROWS 8 /* rows of a tile: what the registers hold */
+#else
+#define ROWS 4
+#endif
+#define PANEL 96 /* rows of an item of a tall product */
+
+enum { LINEAR, NORM, ATTEND, UNARY, LSTM };
+enum { F32, I8, I4 };
+enum { NONE, RELU, GELU, ELU };
+
+typedef struct {
+    int64_t kind;
+    int64_t n[14];
+    void *p[9];
+    float f[2];
+} Op;
+
+/* ---- Vectors ------------------------------------------------------------------------------------------- */
+
+#define LOAD(type, at) (*(const type *)(at))
+#define STORE(at, v) (*(v16f *)(at) = (v))
+#define FLOAT(v) __builtin_convertvector(v, v16f)
+INLINE v16f splat(float x) { return (v16f){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+INLINE v16i splati(int32_t x) { return (v16i){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+INLINE v16f fma16(v16f a, v16f b, v16f c) { return __builtin_elementwise_fma(a, b, c); }
+INLINE v16f max16(v16f a, v16f b) { return __builtin_elementwise_max(a, b); }
+INLINE v16f min16(v16f a, v16f b) { return __builtin_elementwise_min(a, b); }
+INLINE v16f select16(v16i mask, v16f a, v16f b) { return (v16f)((mask & (v16i)a) | (~mask & (v16i)b)); }
+
+INLINE float sum_lanes(v16f v) {
+    float s[LANES];
+    memcpy(s, &v, sizeof v);
+    for (int width = 8; width; width /= 2)
+        for (int i = 0; i < width; i++) s[i] += s[i + width];
+    return s[0];
+}
+INLINE float max_lanes(v16f v) {
+    float s[LANES], m;
+    memcpy(s, &v, sizeof v);
+    m = s[0];
+    for (int i = 1; i < LANES; i++) m = s[i] > m ? s[i] : m;
+    return m;
+}
+/* The first `count` lanes, zeros behind: what lies behind is not read. */
+INLINE v16f load_part(const float *at, int64_t count) {
+    float s[LANES] = {0};
+    if (count >= LANES) return LOAD(v16f, at);
+    for (int64_t i = 0; i < count; i++) s[i] = at[i];
+    return LOAD(v16f, s);
+}
+INLINE void store_part(float *at, v16f v, int64_t count) {
+    if (count >= LANES) { STORE(at, v); return; }
+    float s[LANES];
+    memcpy(s, &v, sizeof v);
+    for (int64_t i = 0; i < count; i++) at[i] = s[i];
+}
+
+INLINE v16f first_lanes(v16f v, int64_t count) {
+    if (count >= LANES) return v;
+    float s[LANES];
+    memcpy(s, &v, sizeof v);
+    return load_part(s, count);
+}
+
+/* exp: 2^n e^r with |r| <= ln(2)/2, e^r by its Taylor series to the 7th power (relative error 2e-7 in all). */
+INLINE v16f exp16(v16f x) {
+    x = max16(min16(x, splat(88.0f)), splat(-87.0f));
+    v16f n = __builtin_elementwise_roundeven(x * splat(1.44269504f));
+    v16f r = fma16(n, splat(-0.693145752f), x);
+    r = fma16(n, splat(-1.42860677e-6f), r);
+    v16f e = splat(1.0f / 5040);
+    e = fma16(e, r, splat(1.0f / 720));
+    e = fma16(e, r, splat(1.0f / 120));
+    e = fma16(e, r, splat(1.0f / 24));
+    e = fma16(e, r, splat(1.0f / 6));
+    e = fma16(e, r, splat(0.5f));
+    e = fma16(e, r, splat(1.0f));
+    e = fma16(e, r, splat(1.0f));
+    v16i exponent = __builtin_convertvector(n, v16i) + splati(127);
+    return e * (v16f)(exponent << 23);
+}
+INLINE v16f sigmoid16(v16f x) { return splat(1.0f) / (splat(1.0f) + exp16(-x)); }
+INLINE v16f tanh16(v16f x) { return splat(2.0f) * sigmoid16(x + x) - splat(1.0f); }
+/* gelu(x) = x (1 + erf(x / sqrt 2)) / 2. With t = 1 / (1 + |z| / 2), erfc(|z|) = t exp(-z^2 + P(t)): the form of
+ * Abramowitz and Stegun 7.1.26; P(t) = log(erfcx(2 / t - 2) / t)
+ * is our own fit at Chebyshev nodes on [1/6, 1]; absolute error 6e-7. */
+INLINE v16f gelu16(v16f x) {
+    static const float P[] = {8.00564438e-02f, -5.62048018e-01f, 1.48908687e+00f, -1.79754853e+00f, 8.62882674e-01f,
+                              -2.40359336e-01f, 4.40265715e-01f, 9.92849648e-01f, -1.26518571e+00f};
+    v16f z = x * splat(0.70710678f);
+    v16f a = __builtin_elementwise_abs(z);
+    v16f t = splat(1.0f) / fma16(a, splat(0.5f), splat(1.0f));
+    v16f p = splat(P[0]);
+    for (unsigned i = 1; i < sizeof P / sizeof *P; i++) p = fma16(p, t, splat(P[i]));
+    v16f tail = t * exp16(fma16(-a, a, p)); /* erfc(|z|) */
+    v16f twice = select16((v16i)(z >= splat(0.0f)), splat(2.0f) - tail, tail);
+    return splat(0.5f) * x * twice;
+}
+INLINE v16f activate(int64_t kind, v16f x) {
+    switch (kind) {
+        case RELU: return max16(x, splat(0.0f));
+        case GELU: return gelu16(x);
+        case ELU: return select16((v16i)(x > splat(0.0f)), x, exp16(min16(x, splat(0.0f))) - splat(1.0f));
+        default: return x;
+    }
+}
+
+/* acc[lane] += w[2 lane] x[0] + w[2 lane + 1] x[1], exactly. */
+INLINE v16i dot_pairs(v16i acc, v32h w, const int16_t *x) {
+    int32_t pair;
+    memcpy(&pair, x, sizeof pair);
+#if defined(__AVX512VNNI__)
+    return (v16i)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(pair));
+#elif defined(__AVX2__)
+    __m256i both = _mm256_set1_epi32(pair), half[2];
+    memcpy(half, &w, sizeof half);
+    half[0] = _mm256_madd_epi16(half[0], both);
+    half[1] = _mm256_madd_epi16(half[1], both);
+    v16i products;
+    memcpy(&products, half, sizeof half);
+    return acc + products;
+#else
+    v16h even = __builtin_shufflevector(w, w, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    v16h odd = __builtin_shufflevector(w, w, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return acc + __builtin_convertvector(even, v16i) * splati(x[0]) +
+           __builtin_convertvector(odd, v16i) * splati(x[1]);
+#endif
+}
+INLINE v32h widen(int64_t weights, const int8_t *at) { /* one pair of inputs for 16 outputs */
+    if (weights == I8) return __builtin_convertvector(LOAD(v32b, at), v32h);
+    v16i b = __builtin_convertvector(LOAD(v16u, at), v16i);
+    return (v32h)((b & splati(15)) | ((b & splati(240)) << 12)) - (v32h)splati(8 << 16 | 8);
+}
+
+/* ---- Threads ------------------------------------------------------------------------------------------- */
+
+#define MOST_THREADS 64
+typedef struct {
+    int threads;
+    pthread_t handles[MOST_THREADS];
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    const Op *ops;
+    int64_t count;
+    atomic_long call; /* counts engine_run; workers wait for it to move; -1 ends them */
+    atomic_long next[2];
+    atomic_int arrived;
+    atomic_long phase;
+    void *shared; /* scratch of an operation: quantised rows */
+    size_t shared_size;
+    void *own[MOST_THREADS]; /* scratch of a thread: scores */
+    size_t own_size;
+} Pool;
+
+INLINE void relax(int *spins) {
+    if (++*spins < 2000) {
+#if defined(__x86_64__)
+        _mm_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    } else
+        sched_yield();
+}
+/* The end of a phase for everybody; the last one makes the counter of the phase after the next ready. */
+static void barrier(Pool *pool, long *phase) {
+    long now = *phase;
+    if (atomic_fetch_add(&pool->arrived, 1) == pool->threads - 1) {
+        atomic_store(&pool->arrived, 0);
+        atomic_store(&pool->next[now & 1], 0);
+        atomic_store(&pool->phase, now + 1);
+    } else
+        for (int spins = 0; atomic_load_explicit(&pool->phase, memory_order_acquire) == now;) relax(&spins);
+    *phase = now + 1;
+}
+
+/* ---- LINEAR: y = residual + act(x W^T + bias) ------------------------------------------------------------ */
+/* n: 0 rows, 1 inputs, 2 outputs, 3 row stride of x, 4 of y, 5 kind of weights, 6 group, 7 activation,
+ *    8 row stride of the residual.   p: 0 x, 1 weights, 2 scales, 3 bias, 4 residual, 5 y
+ * A convolution of stride s over a [time][channels] signal is this with a row stride of s channels. */
+
+typedef struct {
+    int16_t *x;    /* [rows][inputs padded to groups] */
+    float *scales; /* [rows][groups] */
+    int64_t width, groups;
+} Quantised;
+INLINE Quantised quantised(const Op *op, void *scratch) {
+    Quantised q;
+    q.groups = (op->n[1] + op->n[6] - 1) / op->n[6];
+    q.width = q.groups * op->n[6];
+    q.x = scratch;
+    q.scales = (float *)((char *)scratch + UP(op->n[0] * q.width * 2, 64));
+    return q;
+}
+static size_t linear_scratch(const Op *op) {
+    if (op->n[5] == F32) return 0;
+    Quantised q = quantised(op, NULL);
+    return (size_t)(q.scales + op->n[0] * q.groups);
+}
+static void quantise_row(const Op *op, Quantised q, int64_t row) {
+    const float *x = (const float *)op->p[0] + row * op->n[3];
+    int64_t group = op->n[6];
+    for (int64_t g = 0; g < q.groups; g++) {
+        int64_t from = g * group, count = op->n[1] - from < group ? op->n[1] - from : group;
+        v16f most = splat(0.0f);
+        for (int64_t i = 0; i < count; i += LANES)
+            most = max16(most, __builtin_elementwise_abs(load_part(x + from + i, count - i)));
+        float top = max_lanes(most);
+        v16f factor = splat(top > 0.0f ? 32767.0f / top : 0.0f);
+        /* Not a number: the row's result must say so, integers cannot. */
+        float scale = top / 32767.0f, check = 0.0f;
+        for (int64_t i = 0; i < group; i += LANES) {
+            v16f v = i < count ? load_part(x + from + i, count - i) : splat(0.0f);
+            check += sum_lanes(v * splat(0.0f));
+            v16f rounded = __builtin_elementwise_roundeven(v * factor);
+            *(v16h *)(q.x + row * q.width + from + i) =
+                __builtin_convertvector(__builtin_convertvector(rounded, v16i), v16h);
+        }
+        q.scales[row * q.groups + g] = scale + check;
+    }
+}
+/* MR rows times NB blocks of outputs. */
+INLINE void tile(const int MR, const int NB, const Op *op, Quantised q, int64_t row, int64_t block) {
+    const int64_t inputs = op->n[1], outputs = op->n[2], ldx = op->n[3], ldy = op->n[4], weights = op->n[5];
+    v16f acc[8 * 4];
+    for (int i = 0; i < MR * NB; i++) acc[i] = splat(0.0f);
+    if (weights == F32) {
+        const float *x = (const float *)op->p[0] + row * ldx;
+        const float *w = (const float *)op->p[1] + block * inputs * LANES;
+        for (int64_t k = 0; k < inputs; k++) {
+            v16f wk[4];
+            for (int b = 0; b < NB; b++) wk[b] = LOAD(v16f, w + (b * inputs + k) * LANES);
+            for (int r = 0; r < MR; r++) {
+                v16f xk = splat(x[r * ldx + k]);
+                for (int b = 0; b < NB; b++) acc[r * NB + b] = fma16(xk, wk[b], acc[r * NB + b]);
+            }
+        }
+    } else {
+        const int64_t group = op->n[6], step = weights == I8 ? 2 * LANES : LANES;
+        const int16_t *x = q.x + row * q.width;
+        const int8_t *w = (const int8_t *)op->p[1] + block * (q.width / 2) * step;
+        const _Float16 *scales = (const _Float16 *)op->p[2] + block * q.groups * LANES;
+        for (int64_t g = 0; g < q.groups; g++) {
+            v16i sum[8 * 4];
+            for (int i = 0; i < MR * NB; i++) sum[i] = splati(0);
+            for (int64_t k = g * group / 2; k < (g + 1) * group / 2; k++) {
+                v32h wk[4];
+                for (int b = 0; b < NB; b++) wk[b] = widen(weights, w + (b * (q.width / 2) + k) * step);
+                for (int r = 0; r < MR; r++)
+                    for (int b = 0; b < NB; b++)
+                        sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], x + r * q.width + 2 * k);
+            }
+            for (int b = 0; b < NB; b++) {
+                v16f scale = FLOAT(LOAD(v16e, scales + (b * q.groups + g) * LANES));
+                for (int r = 0; r < MR; r++)
+                    acc[r * NB + b] = fma16(FLOAT(sum[r * NB + b]),
+                                            scale * splat(q.scales[(row + r) * q.groups + g]), acc[r * NB + b]);
+            }
+        }
+    }
+    const float *bias = op->p[3], *residual = op->p[4];
+    float *y = op->p[5];
+    for (int b = 0; b < NB; b++) {
+        int64_t at = (block + b) * LANES, count = outputs - at;
+        v16f shift = bias ? load_part(bias + at, count) : splat(0.0f);
+        for (int r = 0; r < MR; r++) {
+            v16f v = acc[r * NB + b];
+            if (bias) v += shift;
+            v = activate(op->n[7], v);
+            if (residual) v += load_part(residual + (row + r) * op->n[8] + at, count);
+            store_part(y + (row + r) * ldy + at, v, count);
+        }
+    }
+}
+INLINE void tile_rows(const int NB, const Op *op, Quantised q, int64_t row, int64_t rows, int64_t block) {
+    switch (rows) {
+        case 1: tile(1, NB, op, q, row, block); break;
+        case 2: tile(2, NB, op, q, row, block); break;
+        case 3: tile(3, NB, op, q, row, block); break;
+        case 4: tile(4, NB, op, q, row, block); break;
+#if ROWS == 8
+        case 5: tile(5, NB, op, q, row, block); break;
+        case 6: tile(6, NB, op, q, row, block); break;
+        case 7: tile(7, NB, op, q, row, block); break;
+        case 8: tile(8, NB, op, q, row, block); break;
+#endif
+    }
+}
+/* Blocks per item: narrow products are cut finely, tall ones by rows first. */
+INLINE int64_t linear_blocks(const Op *op) { return op->n[0] > ROWS ? 8 : 4; }
+INLINE int64_t linear_panels(const Op *op) { return (op->n[0] + PANEL - 1) / PANEL; }
+static int64_t linear_items(const Op *op, int64_t phase) {
+    if (op->n[5] != F32 && phase == 0) return (op->n[0] + 3) / 4;
+    int64_t blocks = (op->n[2] + LANES - 1) / LANES;
+    return linear_panels(op) * ((blocks + linear_blocks(op) - 1) / linear_blocks(op));
+}
+static void linear_item(const Op *op, int64_t phase, int64_t item, void *scratch) {
+    Quantised q = {0};
+    if (op->n[5] != F32) {
+        q = quantised(op, scratch);
+        if (phase == 0) {
+            for (int64_t row = item * 4; row < item * 4 + 4 && row < op->n[0]; row++) quantise_row(op, q, row);
+            return;
+        }
+    }
+    int64_t blocks = (op->n[2] + LANES - 1) / LANES, each = linear_blocks(op), panels = linear_panels(op);
+    int64_t first = item / panels * each, last = first + each < blocks ? first + each : blocks;
+    int64_t from = item % panels * PANEL, to = from + PANEL < op->n[0] ? from + PANEL : op->n[0];
+    const int float_weights = op->n[5] == F32;
+    while (first < last) {
+        int64_t left = last - first, height = to - from < ROWS ? to - from : ROWS;
+        int wide = height <= ROWS / 4 ? 4 : height <= ROWS / 2 || (float_weights && ROWS == 8) ? 2 : 1;
+        if (left < wide) wide = left >= 2 ? 2 : 1;
+        if (wide == 2 && height > ROWS / 2 && !(float_weights && ROWS == 8)) wide = 1;
+        for (int64_t row = from; row < to; row += ROWS) {
+            int64_t rows = to - row < ROWS ? to - row : ROWS;
+            if (wide == 4) { /* at most a quarter of ROWS */
+                if (rows == 1) tile(1, 4, op, q, row, first);
+                else tile(2, 4, op, q, row, first);
+            } else if (wide == 2) tile_rows(2, op, q, row, rows, first);
+            else tile_rows(1, op, q, row, rows, first);
+        }
+        first += wide;
+    }
+}
+
+/* ---- NORM: layer norm, or root mean square norm without a mean ------------------------------------------- */
+/* n: 0 rows, 1 width, 2 row stride of x, 3 of y, 4 root mean square only.   p: 0 x, 1 gain, 2 shift, 3 y.   f: 0 epsilon */
+static void norm_row(const Op *op, int64_t row) {
+    const float *x = (const float *)op->p[0] + row * op->n[2], *gain = op->p[1], *shift = op->p[2];
+    float *y = (float *)op->p[3] + row * op->n[3];
+    int64_t width = op->n[1];
+    float mean = 0.0f;
+    v16f sum = splat(0.0f);
+    if (!op->n[4]) {
+        for (int64_t i = 0; i < width; i += LANES) sum += load_part(x + i, width - i);
+        mean = sum_lanes(sum) / (float)width;
+    }
+    v16f squares = splat(0.0f);
+    for (int64_t i = 0; i < width; i += LANES) {
+        v16f v = first_lanes(load_part(x + i, width - i) - splat(mean), width - i);
+        squares = fma16(v, v, squares);
+    }
+    float scale = 1.0f / sqrtf(sum_lanes(squares) / (float)width + op->f[0]);
+    for (int64_t i = 0; i < width; i += LANES) {
+        v16f v = (load_part(x + i, width - i) - splat(mean)) * splat(scale) * load_part(gain + i, width - i);
+        if (shift) v += load_part(shift + i, width - i);
+        store_part(y + i, v, width - i);
+    }
+}
+
+/* ---- ATTEND: softmax(scale q k^T + bias) v over a cache ---------------------------------------------------- */
+/* n: 0 sequences, 1 queries of each, 2 heads, 3 head size, 4 capacity (a multiple of 16), 5 kind of cache (F32, I8),
+ *    6 causal, 7 row stride of q, 8 of k and v, 9 of the result, 10 sequences of the bias, 11 keys to append,
+ *    12 row stride of the bias (its keys).
+ * p: 0 q, 1 k, 2 v to append, 3 key cache, 4 value cache, 5 result, 6 bias [sequences][heads][queries][keys],
+ *    7 int32 keys already there, of each sequence, 8 scales [sequences][heads][2][capacity] of an I8 cache.   f: 0 scale
+ * Key cache [sequences][heads][capacity / 16][head size][16], value cache [sequences][heads][capacity][head size
+ * rounded up to 16]. A causal query sees the keys up to its own; any other sees all, and zeros where there are none. */
+INLINE v16f cached(int64_t kind, const void *cache, int64_t at) {
+    return kind == F32 ? LOAD(v16f, (const float *)cache + at) : FLOAT(LOAD(v16b, (const int8_t *)cache + at));
+}
+static void append(const Op *op, int64_t sequence, int64_t head, int64_t old) {
+    const int64_t size = op->n[3], padded = UP(size, LANES), capacity = op->n[4], many = op->n[11];
+    const int64_t lane = sequence * op->n[2] + head;
+    for (int side = 0; side < 2; side++)
+        for (int64_t i = 0; i < many; i++) {
+            const float *from = (const float *)op->p[1 + side] + (sequence * many + i) * op->n[8] + head * size;
+            int64_t at = old + i;
+            float scale = 1.0f, factor = 1.0f;
+            if (op->n[5] == I8) {
+                float top = 0.0f, check = 0.0f;
+                for (int64_t d = 0; d < size; d++) {
+                    top = fabsf(from[d]) > top ? fabsf(from[d]) : top;
+                    check += from[d] * 0.0f;
+                }
+                scale = top / 127.0f + check;
+                factor = top > 0.0f ? 127.0f / top : 0.0f;
+                ((float *)op->p[8])[(lane * 2 + side) * capacity + at] = scale;
+            }
+            for (int64_t d = 0; d < size; d++) {
+                int64_t to = side ? (lane * capacity + at) * padded + d
+                                  : ((lane * (capacity / LANES) + at / LANES) * size + d) * LANES + at % LANES;
+                if (op->n[5] == I8) ((int8_t *)op->p[3 + side])[to] = (int8_t)__builtin_roundevenf(from[d] * factor);
+                else ((float *)op->p[3 + side])[to] = from[d];
+            }
+        }
+}
+/* Scores of QR queries against KB blocks of 16 keys. */
+INLINE void scores(const int QR, const int KB, const Op *op, const float *q, int64_t ldq, int64_t lane, int64_t block,
+                   float *out, int64_t ldout) {
+    const int64_t size = op->n[3], base = (lane * (op->n[4] / LANES) + block) * size * LANES;
+    v16f acc[8];
+    for (int i = 0; i < QR * KB; i++) acc[i] = splat(0.0f);
+    for (int64_t d = 0; d < size; d++)
+        for (int b = 0; b < KB; b++) {
+            v16f k = cached(op->n[5], op->p[3], base + (b * size + d) * LANES);
+            for (int r = 0; r < QR; r++) acc[r * KB + b] = fma16(splat(q[r * ldq + d]), k, acc[r * KB + b]);
+        }
+    for (int b = 0; b < KB; b++) {
+        v16f scale = splat(op->f[0]);
+        if (op->n[5] == I8)
+            scale *= LOAD(v16f, (const float *)op->p[8] + lane * 2 * op->n[4] + (block + b) * LANES);
+        for (int r = 0; r < QR; r++) STORE(out + r * ldout + (block + b) * LANES, acc[r * KB + b] * scale);
+    }
+}
+INLINE void weighted(const int QR, const int VB, const Op *op, const float *weights, int64_t ldw, int64_t lane,
+                     int64_t keys, int64_t part, v16f *acc) {
+    const int64_t padded = UP(op->n[3], LANES), base = lane * op->n[4] * padded + part * LANES;
+    for (int i = 0; i < QR * VB; i++) acc[i] = splat(0.0f);
+    for (int64_t t = 0; t < keys; t++)
+        for (int b = 0; b < VB; b++) {
+            v16f v = cached(op->n[5], op->p[4], base + t * padded + b * LANES);
+            for (int r = 0; r < QR; r++) acc[r * VB + b] = fma16(splat(weights[r * ldw + t]), v, acc[r * VB + b]);
+        }
+}
+INLINE void attend_queries(const int QR, const Op *op, int64_t sequence, int64_t head, int64_t query, int64_t old,
+                           float *scratch) {
+    const int64_t size = op->n[3], parts = UP(size, LANES) / LANES, heads = op->n[2], capacity = op->n[4];
+    const int64_t lane = sequence * heads + head, queries = op->n[1], all = old + op->n[11];
+    const float *q = (const float *)op->p[0] + (sequence * queries + query) * op->n[7] + head * size;
+    float *out = (float *)op->p[5] + (sequence * queries + query) * op->n[9] + head * size;
+    int64_t keys[4], most = 0;
+    float inverse[4];
+    for (int r = 0; r < QR; r++) {
+        keys[r] = op->n[6] ? old + query + r + 1 : all;
+        most = keys[r] > most ? keys[r] : most;
+    }
+    int64_t blocks = (most + LANES - 1) / LANES, block = 0;
+    if (QR == 1)
+        for (; block + 4 <= blocks; block += 4) scores(1, 4, op, q, op->n[7], lane, block, scratch, capacity);
+    for (; block < blocks; block++) scores(QR, 1, op, q, op->n[7], lane, block, scratch, capacity);
+    for (int r = 0; r < QR; r++) {
+        float *s = scratch + r * capacity;
+        if (op->p[6]) {
+            const float *bias = (const float *)op->p[6] +
+                ((sequence % op->n[10] * heads + head) * queries + query + r) * op->n[12];
+            for (int64_t i = 0; i < keys[r]; i += LANES)
+                store_part(s + i, load_part(s + i, keys[r] - i) + load_part(bias + i, keys[r] - i), keys[r] - i);
+        }
+        for (int64_t i = keys[r]; i < blocks * LANES; i++) s[i] = -INFINITY;
+        v16f top = splat(-INFINITY), sum = splat(0.0f);
+        for (int64_t i = 0; i < blocks * LANES; i += LANES) top = max16(top, LOAD(v16f, s + i));
+        v16f shift = splat(max_lanes(top));
+        for (int64_t i = 0; i < blocks * LANES; i += LANES) {
+            v16f raw = LOAD(v16f, s + i), e = exp16(raw - shift);
+            e = select16((v16i)(raw == splat(-INFINITY)), splat(0.0f), e + raw * splat(0.0f));
+            sum += e;
+            if (op->n[5] == I8)
+                e *= LOAD(v16f, (const float *)op->p[8] + (lane * 2 + 1) * capacity + i);
+            STORE(s + i, e);
+        }
+        inverse[r] = keys[r] ? 1.0f / sum_lanes(sum) : 0.0f;
+    }
+    for (int64_t part = 0; part < parts;) {
+        v16f acc[16];
+        int wide = parts - part >= 4 ? 4 : 1;
+        if (wide == 4) weighted(QR, 4, op, scratch, capacity, lane, most, part, acc);
+        else weighted(QR, 1, op, scratch, capacity, lane, most, part, acc);
+        for (int r = 0; r < QR; r++)
+            for (int b = 0; b < wide; b++)
+                store_part(out + r * op->n[9] + (part + b) * LANES, acc[r * wide + b] * splat(inverse[r]),
+                           size - (part + b) * LANES);
+        part += wide;
+    }
+}
+static void attend_item(const Op *op, int64_t item, float *scratch) {
+    const int64_t sequence = item / op->n[2], head = item % op->n[2], queries = op->n[1];
+    const int64_t old = ((const int32_t *)op->p[7])[sequence];
+    if (op->n[11]) append(op, sequence, head, old);
+    int64_t query = 0;
+    for (; query + 4 <= queries; query += 4) attend_queries(4, op, sequence, head, query, old, scratch);
+    for (; query < queries; query++) attend_queries(1, op, sequence, head, query, old, scratch);
+}
+
+/* ---- UNARY: y = act(x) ------------------------------------------------------------------------------------ */
+/* n: 0 count, 1 activation.   p: 0 x, 1 y */
+#define CHUNK 16384
+static void unary_item(const Op *op, int64_t item) {
+    int64_t to = (item + 1) * CHUNK < op->n[0] ? (item + 1) * CHUNK : op->n[0];
+    for (int64_t i = item * CHUNK; i < to; i += LANES)
+        store_part((float *)op->p[1] + i, activate(op->n[1], load_part((const float *)op->p[0] + i, to - i)), to - i);
+}
+
+/* ---- LSTM: the recurrent half of a layer -------------------------------------------------------------------- */
+/* n: 0 steps, 1 units (a multiple of 16).   p: 0 gates from the input [steps][units / 16][4][16], biases included,
+ *    1 recurrent weights packed as LINEAR's f32 with outputs in the same order, 2 hidden state, 3 cell state, 4 y [steps][units]
+ * One phase a step; the gates are input, forget, cell, output as in PyTorch. */
+static void lstm_item(const Op *op, int64_t step, int64_t item) {
+    const int64_t units = op->n[1];
+    float *y = op->p[4];
+    const float *before = step ? y + (step - 1) * units : op->p[2];
+    const float *gates = (const float *)op->p[0] + step * 4 * units + item * 4 * LANES;
+    const float *w = (const float *)op->p[1] + item * 4 * units * LANES;
+    v16f acc[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (int64_t k = 0; k < units; k++)
+        for (int g = 0; g < 4; g++)
+            acc[g] = fma16(splat(before[k]), LOAD(v16f, w + (g * units + k) * LANES), acc[g]);
+    for (int g = 0; g < 4; g++) acc[g] += LOAD(v16f, gates + g * LANES);
+    float *cell = (float *)op->p[3] + item * LANES;
+    v16f c = fma16(sigmoid16(acc[1]), LOAD(v16f, cell), sigmoid16(acc[0]) * tanh16(acc[2]));
+    STORE(cell, c);
+    STORE(y + step * units + item * LANES, sigmoid16(acc[3]) * tanh16(c));
+}
+
+/* ---- Running ------------------------------------------------------------------------------------------------ */
+
+static int64_t phases(const Op *op) {
+    if (op->kind == LINEAR) return op->n[5] == F32 ? 1 : 2;
+    return op->kind == LSTM ? op->n[0] : 1;
+}
+static int64_t items(const Op *op, int64_t phase) {
+    switch (op->kind) {
+        case LINEAR: return linear_items(op, phase);
+        case NORM: return (op->n[0] + 3) / 4;
+        case ATTEND: return op->n[0] * op->n[2];
+        case UNARY: return (op->n[0] + CHUNK - 1) / CHUNK;
+        default: return op->n[1] / LANES;
+    }
+}
+static void item(const Op *op, int64_t phase, int64_t item, void *shared, void *own) {
+    switch (op->kind) {
+        case LINEAR: linear_item(op, phase, item, shared); break;
+        case NORM:
+            for (int64_t row = item * 4; row < item * 4 + 4 && row < op->n[0]; row++) norm_row(op, row);
+            break;
+        case ATTEND: attend_item(op, item, own); break;
+        case UNARY: unary_item(op, item); break;
+        default: lstm_item(op, phase, item);
+    }
+}
+static void work(Pool *pool, int thread) {
+    long phase = atomic_load(&pool->phase);
+    /* After the last barrier the next call may begin: nothing of the pool but its counters is looked at again. */
+    for (const Op *op = pool->ops, *end = op + pool->count; op < end; op++)
+        for (int64_t part = 0, parts = phases(op); part < parts; part++) {
+            int64_t many = items(op, part), mine;
+            while ((mine = atomic_fetch_add(&pool->next[phase & 1], 1)) < many)
+                item(op, part, mine, pool->shared, pool->own[thread]);
+            barrier(pool, &phase);
+        }
+}
+
+typedef struct { Pool *pool; int thread; } Start;
+static void *worker(void *given) {
+    Start start = *(Start *)given;
+    free(given);
+    Pool *pool = start.pool;
+    long seen = 0;
+    for (;;) {
+        long call;
+        int spins = 0;
+        while ((call = atomic_load_explicit(&pool->call, memory_order_acquire)) == seen) {
+            if (spins < 1999) { relax(&spins); continue; }
+            pthread_mutex_lock(&pool->lock);
+            while (atomic_load(&pool->call) == seen) pthread_cond_wait(&pool->wake, &pool->lock);
+            pthread_mutex_unlock(&pool->lock);
+        }
+        if (call < 0) return NULL;
+        seen = call;
+        work(pool, start.thread);
+    }
+}
+
+Pool *engine_open(int threads) {
+    Pool *pool = calloc(1, sizeof *pool);
+    if (!pool || threads < 1 || threads > MOST_THREADS) { free(pool); return NULL; }
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    pool->threads = 1;
+    for (int i = 1; i < threads; i++) {
+        Start *start = malloc(sizeof *start);
+        *start = (Start){pool, i};
+        if (pthread_create(&pool->handles[i], NULL, worker, start)) { free(start); break; }
+        pool->threads++;
+    }
+    return pool;
+}
+const char *engine_version(void) { return VERSION; }
+int engine_threads(const Pool *pool) { return pool->threads; }
+
+/* 0, or -1 where there is no memory for scratch. One call at a time. */
+int engine_run(Pool *pool, const Op *ops, int64_t count) {
+    size_t shared = 0, own = 0;
+    for (const Op *op = ops; op < ops + count; op++) {
+        if (op->kind == LINEAR && linear_scratch(op) > shared) shared = linear_scratch(op);
+        if (op->kind == ATTEND && 4 * sizeof(float) * op->n[4] > own) own = 4 * sizeof(float) * op->n[4];
+    }
+    if (shared > pool->shared_size) {
+        free(pool->shared);
+        pool->shared = aligned_alloc(64, UP(shared, 64));
+        pool->shared_size = pool->shared ? shared : 0;
+        if (!pool->shared) return -1;
+    }
+    if (own > pool->own_size) {
+        pool->own_size = 0;
+        for (int i = 0; i < pool->threads; i++) {
+            free(pool->own[i]);
+            if (!(pool->own[i] = aligned_alloc(64, UP(own, 64)))) return -1;
+        }
+        pool->own_size = own;
+    }
+    pool->ops = ops;
+    pool->count = count;
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->call, 1);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->lock);
+    work(pool, 0);
+    return 0;
+}
+
+void engine_close(Pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    atomic_store(&pool->call, -1);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 1; i < pool->threads; i++) pthread_join(pool->handles[i], NULL);
+    free(pool->shared);
+    for (int i = 0; i < MOST_THREADS; i++) free(pool->own[i]);
+    free(pool);
+}
