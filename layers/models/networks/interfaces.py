@@ -1,0 +1,159 @@
+"""What a generator asks of the networks. The CPU engine and the torch reference both give exactly this.
+
+Shapes are in brackets. Codes are EnCodec's: integers in [0, vocabulary), one for each codebook and frame. A
+language model also takes `vocabulary` itself as a code: the token that fills what a delay pattern leaves open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """What one row of a language model is conditioned on.
+
+    Attributes
+    ----------
+    text : np.ndarray [tokens, width] or None
+        Hidden states of the text encoder. None is the null condition of classifier-free guidance: no text at
+        all, which an encoded empty prompt is not.
+    chroma : np.ndarray [frames, pitch classes] or None
+        One-hot chroma of a melody; only where the language model's `chroma` is positive. None is no melody.
+    """
+
+    text: np.ndarray | None
+    chroma: np.ndarray | None = None
+
+
+class State(Protocol):
+    """Rows under way: what a language model remembers of each (its key-value cache), and nothing else.
+
+    Codes and conditions are enough to make a state again, exactly.
+    """
+
+    @property
+    def length(self) -> int:
+        """Positions that each row has so far."""
+        ...
+
+    def advance(self, codes: np.ndarray) -> np.ndarray:
+        """Append positions to every row.
+
+        A row's result depends neither on the other rows nor on how its positions were divided among calls:
+        bit for bit, one call with many positions (a prefill) leaves what as many calls with one position
+        each leave.
+
+        Parameters
+        ----------
+        codes : np.ndarray [rows, new, codebooks], integers
+            In [0, vocabulary]; at least one new position.
+
+        Returns
+        -------
+        np.ndarray [rows, codebooks, vocabulary], float32
+            Logits after the last position; the caller's to change.
+
+        Raises
+        ------
+        ValueError
+            If there is no room for them.
+        """
+        ...
+
+
+class LanguageModel(Protocol):
+    """A transformer over codes."""
+
+    @property
+    def codebooks(self) -> int:
+        """4, or 8 for stereo: left and right in turn, for each codebook of the codec."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """Codes in a codebook; as a code, the token of open places, with which every row begins."""
+        ...
+
+    @property
+    def max_positions(self) -> int:
+        """Positions that a state may have, those of a prefix (melody) not counted."""
+        ...
+
+    @property
+    def chroma(self) -> int:
+        """Pitch classes of a melody; 0 for a model that takes none."""
+        ...
+
+    def start(self, conditions: Sequence[Condition], capacity: int) -> State:
+        """Begin one row for each condition, with room for `capacity` positions.
+
+        Raises
+        ------
+        ValueError
+            If `capacity` is over `max_positions`, or a condition is not for this model.
+        """
+        ...
+
+    def state_bytes(self, rows: int, capacity: int) -> int:
+        """How much memory such a state takes, about."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Prompts into what a language model is conditioned on."""
+
+    def encode(self, ids: Sequence[int]) -> np.ndarray:
+        """Encode the tokens of one prompt, the end token included [tokens, width]."""
+        ...
+
+
+class CodecDecoder(Protocol):
+    """Codes into one continuous stream of audio, as they come.
+
+    The same pushes give the same samples, bit for bit; other divisions of the same codes differ by rounding.
+    """
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        """Take codes [codebooks, new frames]; return the samples that follow from them [channels, n]."""
+        ...
+
+    def finish(self) -> np.ndarray:
+        """Return the samples that were held back [channels, n]: in all, `hop` for each frame."""
+        ...
+
+
+class Codec(Protocol):
+    """A neural audio codec."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """1 or 2."""
+        ...
+
+    @property
+    def codebooks(self) -> int:
+        """Of all channels together, ordered as the language model's."""
+        ...
+
+    @property
+    def hop(self) -> int:
+        """Samples in a frame."""
+        ...
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """Encode audio [channels, n] as codes [codebooks, ceil(n / hop)]."""
+        ...
+
+    def decoder(self) -> CodecDecoder:
+        """Begin a stream."""
+        ...
