@@ -14,6 +14,11 @@ DESCRIPTION = (
     "Upload a piece of instrumental music, get its embedding, and generate new music like it. "
     "Errors are problem documents (RFC 9457) with a stable `code`. Every answer has an `X-Correlation-Id`."
 )
+KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key, `id.secret`. Deployments with AuthMode=none ask for none.",
+}
 # What Powertools' own answers to bad values are made of; this API does not give them.
 DEFAULTS = {"HTTPValidationError", "ResponseValidationError", "ValidationError"}
 # The functions read their environment when they are imported; describing them needs no AWS.
@@ -59,6 +64,8 @@ def build() -> dict[str, Any]:
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 drop_default_422(operation["responses"])
+                if "401" in operation["responses"]:
+                    operation["security"] = [{"key": []}]
             known = merged["paths"].setdefault(path, {})
             if known.keys() & operations.keys():
                 raise ValueError(f"{path} is described twice")
@@ -73,7 +80,10 @@ def build() -> dict[str, Any]:
         "info": document["info"],
         "servers": [{"url": "/"}],
         "paths": dict(sorted(merged["paths"].items())),
-        "components": {"schemas": dict(sorted(merged["components"]["schemas"].items()))},
+        "components": {
+            "schemas": dict(sorted(merged["components"]["schemas"].items())),
+            "securitySchemes": {"key": KEY},
+        },
     }
 
 

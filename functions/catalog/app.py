@@ -50,6 +50,7 @@ Wait = Annotated[
     float,
     Query(ge=0, le=contract.MAX_WAIT_SECONDS, description="Answer at the latest after so many seconds."),
 ]
+NO_WISHES = contract.GenerateRequest()
 LOCATION = {"Location": {"schema": {"type": "string"}}}
 RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
 
@@ -250,7 +251,7 @@ def get_similar(
     description="Needs a profile with a text-audio model.",
     operation_id="search",
     tags=["embedding"],
-    responses=http.answers(400, 409, 422, _200=http.document(contract.Similar, "Best first.")),
+    responses=http.answers(400, 409, 413, 422, _200=http.document(contract.Similar, "Best first.")),
 )
 def search(body: Annotated[contract.SearchRequest, Body()]) -> Response:
     """Refuse, naming the profiles that can: none of those that run here has a text-audio model."""
@@ -271,8 +272,8 @@ def search(body: Annotated[contract.SearchRequest, Body()]) -> Response:
         404,
         409,
         410,
+        413,
         422,
-        429,
         _202=http.document(
             contract.GenerationAnswer, "Accepted.", headers={**LOCATION, "Idempotent-Replayed": http.HEADER}
         ),
@@ -280,7 +281,7 @@ def search(body: Annotated[contract.SearchRequest, Body()]) -> Response:
 )
 def generate(
     audio_id: AudioId,
-    body: Annotated[contract.GenerateRequest | None, Body()] = None,
+    body: Annotated[contract.GenerateRequest, Body()] = NO_WISHES,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -292,7 +293,6 @@ def generate(
     ] = None,
 ) -> Response:
     """Record the request and queue it, or let it wait for the embedding."""
-    body = body or contract.GenerateRequest()
     audio = find_audio(audio_id)
     check_support(body)
     if audio.status == "ready":
@@ -443,7 +443,7 @@ def download(generation_id: GenerationId, wait: Wait = 20) -> Response:
     summary="Is the service well?",
     operation_id="health",
     tags=["service"],
-    responses=http.answers(503, _200=http.document(contract.Health, "It is.")),
+    responses=http.answers(503, key=False, _200=http.document(contract.Health, "It is.")),
 )
 def health() -> Response:
     """Answer whether the table can be reached."""
@@ -461,13 +461,18 @@ def health() -> Response:
     operation_id="openapi",
     tags=["service"],
     responses=http.answers(
-        _200={"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
+        key=False,
+        _200={"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}},
     ),
 )
 def openapi() -> Response:
     """Answer the contract, with this deployment's address in it."""
     described = json.loads(File(contract.__file__).with_name("openapi.json").read_bytes())
     described["servers"] = [{"url": app.prefix or "/"}]
+    if settings.auth_mode == "none":
+        for operations in described["paths"].values():
+            for operation in operations.values():
+                operation.pop("security", None)
     return Response(200, "application/json", json.dumps(described, ensure_ascii=False))
 
 
@@ -477,7 +482,8 @@ def openapi() -> Response:
     operation_id="page",
     tags=["service"],
     responses=http.answers(
-        _200={"description": "A page for people.", "content": {"text/html": {"schema": {"type": "string"}}}}
+        key=False,
+        _200={"description": "A page for people.", "content": {"text/html": {"schema": {"type": "string"}}}},
     ),
 )
 def page() -> Response:

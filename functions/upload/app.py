@@ -28,7 +28,7 @@ from backend.storage import UPLOAD_SECONDS, Storage, upload_key
 settings = Settings.from_environment()
 records = Records(table(settings.table_name), settings.retention_seconds)
 storage = Storage.from_settings(settings)
-app = http.Api(settings)
+app = http.Api(settings, multipart={"/api/upload"})
 
 GENERIC = "application/octet-stream"
 # What browsers and operating systems call the containers that may hold nothing but sound.

@@ -55,7 +55,11 @@ class DirectUploadRequest(_Request):
     """Asks for a presigned upload straight to the bucket."""
 
     filename: str = Field(min_length=1, max_length=1024, description="Name of the file; data only.")
-    bytes: int = Field(ge=1, description=f"Exact size of the file, at most {MAX_UPLOAD_BYTES}.")
+    bytes: int = Field(
+        ge=1,
+        description="Exact size of the file.",
+        json_schema_extra={"maximum": MAX_UPLOAD_BYTES},  # the handler checks it: 413, not 422
+    )
     content_type: str = Field(
         default="application/octet-stream", max_length=255, description="Its type; guessed when generic."
     )

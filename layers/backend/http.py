@@ -16,15 +16,12 @@ import inspect
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
-from aws_lambda_powertools.event_handler.openapi.exceptions import (
-    RequestUnsupportedContentType,
-    RequestValidationError,
-)
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -37,9 +34,10 @@ from backend.settings import DEFAULT_TENANT, Settings
 
 CORRELATION_HEADER = "X-Correlation-Id"
 RETRY_AFTER_SECONDS = 2
+UNAUTHORIZED = "This needs a valid key: Authorization: Bearer KEY."
 
 _IDENTIFIER = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-_SECURITY_HEADERS = {
+SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -61,6 +59,8 @@ class Api(APIGatewayRestResolver):
     ----------
     settings : Settings
         Of these, the origins that browsers may call from and the kind of authorization.
+    multipart : collection of str
+        Resources that read multipart bodies. To all others every body is JSON.
 
     Examples
     --------
@@ -70,7 +70,8 @@ class Api(APIGatewayRestResolver):
     >>> handler = app.handler()                               # doctest: +SKIP
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, multipart: Collection[str] = ()) -> None:
+        self._multipart = multipart
         self._auth_mode = settings.auth_mode
         first, *others = settings.allowed_origins
         cors = CORSConfig(
@@ -112,9 +113,9 @@ class Api(APIGatewayRestResolver):
     def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer one API Gateway (REST, v1) proxy event."""
         started = time.perf_counter()
-        answer = super().resolve(_normalised(event), context)
+        answer = super().resolve(_normalised(event, event["resource"] in self._multipart), context)
         headers = answer.setdefault("multiValueHeaders", {})
-        for name, value in _SECURITY_HEADERS.items():
+        for name, value in SECURITY_HEADERS.items():
             headers.setdefault(name, [value])
         headers[CORRELATION_HEADER] = [correlation_id(event)]
         status = int(answer["statusCode"])
@@ -142,7 +143,7 @@ class Api(APIGatewayRestResolver):
             return str(tenant)
         if self._auth_mode == "none":
             return DEFAULT_TENANT
-        raise Problem(401, "unauthorized", "This needs a valid key: Authorization: Bearer KEY.")
+        raise Problem(401, "unauthorized", UNAUTHORIZED)
 
     @property
     def correlation_id(self) -> str:
@@ -279,8 +280,6 @@ def _as_problem(error: Exception, app: Api) -> Problem:
     match error:
         case Problem():
             return error
-        case RequestUnsupportedContentType():
-            return Problem(415, "unsupported_media_type", "Send the body as application/json.")
         case RequestValidationError():
             return _invalid(error)
         case NotFoundError():
@@ -342,17 +341,18 @@ def _split(path: str, resource: str) -> tuple[str, str]:
     return "".join(f"/{part}" for part in before), "/" + "/".join(own)
 
 
-def _normalised(event: Mapping[str, Any]) -> dict[str, Any]:
+def _normalised(event: Mapping[str, Any], multipart: bool) -> dict[str, Any]:
     """Make what clients and gateways vary uniform.
 
     - A base path mapping of a custom domain is part of `path`: routes do not know it.
-    - Only multipart bodies are not JSON here, whatever the client calls them (`curl -d` says form).
+    - Only multipart bodies where they are expected (`multipart`) are not JSON here, whatever the client calls
+      them (`curl -d` says form). Powertools would parse others itself, and fail on those without a boundary.
     - With every media type declared binary, JSON arrives in base64 as well. What does not decode is left as
       it is: that is not a JSON object either.
     """
     copy = {**event, "path": _split(event["path"], event["resource"])[1]}
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-    if headers.get("content-type", "").strip().lower().startswith("multipart/"):
+    if multipart and headers.get("content-type", "").strip().lower().startswith("multipart/"):
         return copy
     json_type = "application/json"
     for name in ("headers", "multiValueHeaders"):
@@ -371,8 +371,12 @@ def _json_object(text: str) -> dict[str, Any]:
     def refuse(constant: str) -> float:
         raise ValueError(f"{constant} is not JSON")
 
+    def number(digits: str) -> float:
+        value = float(digits)
+        return int(value) if value.is_integer() else value  # to JSON Schema, 2.0 is an integer
+
     try:
-        body = json.loads(text, parse_constant=refuse)
+        body = json.loads(text, parse_constant=refuse, parse_float=number)
     except (ValueError, RecursionError) as error:
         raise Problem(400, "invalid_body", f"The body is not valid JSON: {error}.") from error
     if not isinstance(body, dict):
@@ -384,6 +388,8 @@ def _json_object(text: str) -> dict[str, Any]:
 
 _PROBLEMS = {
     400: ("The body cannot be read.", "invalid_body", "The body must be a JSON object."),
+    401: ("No API key came with it.", "unauthorized", UNAUTHORIZED),
+    403: ("The key is not valid, or not any more.", "forbidden", "This key is not valid, or not any more."),
     404: ("There is no such record, or it is somebody else's.", "not_found", "There is no such audio."),
     405: ("Another method is needed.", "method_not_allowed", "PUT is not allowed here, only GET."),
     409: ("The record's state does not allow this (yet).", "not_finished", "The generation is running."),
@@ -395,7 +401,11 @@ _PROBLEMS = {
         "invalid_parameter",
         "duration: Input should be less than or equal to 300",
     ),
-    429: ("Too many requests.", "too_many_waiting", "50 generations wait for this audio already."),
+    429: (
+        "Too many requests at once, or a limit of the tenant is reached.",
+        "throttled",
+        "Too many requests at once. Try again in a moment.",
+    ),
     500: ("Something went wrong.", "internal_error", "Something went wrong on our side."),
     503: ("Not able to answer now.", "unavailable", "The table cannot be reached."),
 }
@@ -404,18 +414,20 @@ HEADER = {"schema": {"type": "string"}}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
 
 
-def answers(*problems: int, **successes: dict[str, Any]) -> dict[int, Any]:
+def answers(*problems: int, key: bool = True, **successes: dict[str, Any]) -> dict[int, Any]:
     """Document a route's responses.
 
     Parameters
     ----------
     *problems : int
-        Statuses answered with a problem document; 500 always is.
+        Statuses answered with a problem document. 429 and 500 always are.
+    key : bool
+        Whether the route needs an API key: then so are 401 and 403.
     **successes : dict
         OpenAPI response objects by status, such as ``_200=document(contract.Health, "Well.")``.
     """
     documented: dict[int, Any] = {int(status.lstrip("_")): found for status, found in successes.items()}
-    for status in (*problems, 500):
+    for status in sorted({*problems, *((401, 403) if key else ()), 429, 500}):
         description, code, detail = _PROBLEMS[status]
         example = Problem(status, code, detail).document() | ({"field": "duration"} if status == 422 else {})
         documented[status] = {
@@ -429,6 +441,8 @@ def answers(*problems: int, **successes: dict[str, Any]) -> dict[int, Any]:
         }
         if status in {409, 429, 503}:
             documented[status]["headers"] = _RETRY_AFTER
+        if status == 401:
+            documented[status]["headers"] = {"WWW-Authenticate": HEADER}
     return documented
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -12,15 +13,18 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from aws_lambda_powertools.event_handler import Response
 
 from backend.contract import INLINE_BYTES
+from backend.http import Api
 from backend.records import Audio, Generation, Limits
+from backend.settings import Settings
 from backend.storage import generated_key, upload_key
 from backend.vectors import Vectors
 from local.aws.vectors import query_vectors
 from models import profiles
-from tests.unit.api import Answer, call
-from tests.unit.stack import ACCOUNT, DIMENSION, Stack, deployed
+from tests.unit.api import Answer, call, event
+from tests.unit.stack import ACCOUNT, DIMENSION, ENVIRONMENT, Context, Stack, deployed
 
 pytestmark = pytest.mark.xdist_group("catalog")
 
@@ -512,7 +516,18 @@ class TestGenerate:
         answer = self.post(world, world.ready(), f'{{"duration": {value}}}')
         answer.problem(400, "invalid_body")
 
-    @pytest.mark.parametrize("body", ["nonsense", "[]", "7", '"text"'])
+    def test_a_whole_number_may_have_a_point(self, world: World) -> None:
+        answer = self.post(world, world.ready(), '{"duration": 2.0, "top_k": 40.0, "candidates": 1.0}')
+        assert answer.status == 202, answer.body
+        assert answer.json["parameters"]["top_k"] == 40
+
+    @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x", "text/plain"])
+    def test_a_body_is_json_whatever_it_is_called(self, world: World, kind: str) -> None:
+        audio, headers = world.ready(), {"Content-Type": kind}
+        assert self.post(world, audio, '{"duration": 2}', headers=headers).status == 202
+        self.post(world, audio, "--x\r\n", headers=headers).problem(400, "invalid_body")
+
+    @pytest.mark.parametrize("body", ["nonsense", "[]", "7", '"text"', "null"])
     def test_no_object(self, world: World, body: str) -> None:
         self.post(world, world.ready(), body).problem(400, "invalid_body")
 
@@ -713,10 +728,34 @@ class TestService:
         assert preflight.status == 204
         assert "Idempotency-Key" in preflight.headers["access-control-allow-headers"]
 
-    def test_every_answer_can_be_traced_and_is_not_sniffed(self, world: World) -> None:
-        for answer in (world.call("GET", "/api/health"), world.call("GET", "/api/audio", query={"limit": 0})):
+    def test_every_answer_can_be_traced_and_is_safe_in_a_browser(self, world: World) -> None:
+        audio = world.ready()
+        for answer in (
+            world.call("GET", "/"),
+            world.call("GET", "/api/health"),
+            world.call("GET", "/api/audio", query={"limit": 0}),
+            world.call("GET", "/api/audio/{audio_id}/content", audio_id=audio.id),
+            world.call("GET", "/api/nothing"),
+        ):
             assert answer.headers["x-correlation-id"] == "11111111-2222-3333-4444-555555555555"
             assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["x-frame-options"] == "DENY"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["strict-transport-security"].startswith("max-age=63072000")
+            assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+            assert re.match("no-store|private", answer.headers["cache-control"])
+            assert answer.headers["vary"] == "Origin"
+
+    def test_only_pages_of_the_parameters_origins_are_let_in(self) -> None:
+        ours = ("https://one.example", "https://two.example")
+        environment = ENVIRONMENT | {"ALLOWED_ORIGINS": ",".join(ours)}
+        api = Api(Settings.from_environment(environment))
+        api.get("/api/health")(lambda: Response(200))
+        for origin in (*ours, "https://evil.example", "https://one.example.evil.example", "null"):
+            sent = event("GET", "/api/health", headers={"Origin": origin})
+            headers = api.resolve(sent, Context())["multiValueHeaders"]  # type: ignore[arg-type]
+            expected = [origin] if origin in ours else None
+            assert headers.get("Access-Control-Allow-Origin") == expected
 
     def test_no_route(self, world: World) -> None:
         world.call("GET", "/api/nothing").problem(404, "not_found")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from backend import records, settings
+from backend import http, records, settings
 from local import template
 from local.template import ROOT, Deployment, load
 from models import profiles
@@ -213,6 +213,15 @@ class TestAuthorization:
             assert route.authorizer == (None if open_to_all else mode), route
         assert {f.environment["AUTH_MODE"] for f in deployment.functions.values()} == {mode}
 
+    def test_the_contract_says_which_routes_ask(self) -> None:
+        document = json.loads((ROOT / "layers/backend/openapi.json").read_text())
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                asks = (method.upper(), path) not in self.OPEN
+                assert ("security" in operation) == asks
+                assert ({"401", "403"} <= operation["responses"].keys()) == asks
+                assert "429" in operation["responses"]  # the gateway throttles whatever the route
+
     def test_production_needs_keys(self) -> None:
         with pytest.raises(template.TemplateError, match="prod needs AuthMode=keys"):
             load("http://127.0.0.1:4566", parameters={"Stage": "prod"})
@@ -375,6 +384,8 @@ class TestGateway:
         headers = response["ResponseParameters"]["Headers"]
         assert headers["Content-Type"] == "'application/problem+json'"
         assert headers["Access-Control-Allow-Origin"] == "'*'"
+        for name in ("X-Content-Type-Options", "Strict-Transport-Security", "Cache-Control"):
+            assert headers[name] == f"'{http.SECURITY_HEADERS[name]}'"
         body = response["ResponseTemplates"]["application/json"].replace(
             "$context.error.messageString", '"why"'
         )
