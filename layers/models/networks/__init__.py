@@ -1,1 +1,1 @@
-"""The neural networks, each readable from top to bottom; `interfaces` says what the generators ask of them."""
+"""The neural networks, each readable from top to bottom; `interfaces` says what generators ask of them."""

@@ -1,7 +1,8 @@
 """What a generator asks of the networks. The CPU engine and the torch reference both give exactly this.
 
-Shapes are in brackets. Codes are EnCodec's: integers in [0, vocabulary), one for each codebook and frame. A
-language model also takes `vocabulary` itself as a code: the token that fills what a delay pattern leaves open.
+Shapes are in brackets. Codes are EnCodec's: integers in [0, vocabulary), one for each codebook and frame.
+A language model also takes `vocabulary` itself as a code: the token of places that a delay pattern leaves
+open, and the one that every row begins with.
 """
 
 from __future__ import annotations
