@@ -116,11 +116,17 @@ class TextEncoder(Protocol):
 class CodecDecoder(Protocol):
     """Codes into one continuous stream of audio, as they come.
 
-    The same pushes give the same samples, bit for bit; other divisions of the same codes differ by rounding.
+    The audio does not depend on how the codes are divided among pushes, not in a bit.
     """
 
     def push(self, codes: np.ndarray) -> np.ndarray:
-        """Take codes [codebooks, new frames]; return the samples that follow from them [channels, n]."""
+        """Take codes [channels * codebooks, new frames]; return the samples that they settle [channels, n].
+
+        Raises
+        ------
+        FloatingPointError
+            If the audio is not finite.
+        """
         ...
 
     def finish(self) -> np.ndarray:
@@ -129,7 +135,7 @@ class CodecDecoder(Protocol):
 
 
 class Codec(Protocol):
-    """A neural audio codec."""
+    """A neural audio codec of one channel; stereo is coded as two, codebooks of left and right in turn."""
 
     @property
     def sample_rate(self) -> int:
@@ -137,13 +143,8 @@ class Codec(Protocol):
         ...
 
     @property
-    def channels(self) -> int:
-        """1 or 2."""
-        ...
-
-    @property
     def codebooks(self) -> int:
-        """Of all channels together, ordered as the language model's."""
+        """Of one channel."""
         ...
 
     @property
@@ -152,9 +153,9 @@ class Codec(Protocol):
         ...
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
-        """Encode audio [channels, n] as codes [codebooks, ceil(n / hop)]."""
+        """Encode audio [channels, n] as codes [channels * codebooks, ceil(n / hop)]."""
         ...
 
-    def decoder(self) -> CodecDecoder:
+    def decoder(self, channels: int) -> CodecDecoder:
         """Begin a stream."""
         ...
