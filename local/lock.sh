@@ -21,7 +21,12 @@ done
 for function in embed generate; do
     lock "functions/$function/requirements.txt" --extra backend --extra models pyproject.toml
 done
-lock local/requirements.txt --extra backend --extra models --extra local pyproject.toml
-lock tests/requirements.txt --extra backend --extra models --extra local --extra dev pyproject.toml
+# `tokenizers` asks for the hub's client, which only fetching checkpoints needs.
+lock local/requirements.txt --excludes local/hub/requirements.in \
+    --extra backend --extra models --extra neural --extra local pyproject.toml
+lock local/hub/requirements.txt local/hub/requirements.in
+lock tests/requirements.txt --extra backend --extra models --extra neural --extra local --extra dev \
+    pyproject.toml local/hub/requirements.in
+lock tests/models/requirements.txt --extra models --extra neural pyproject.toml tests/models/requirements.in
 lock tests/sam/requirements.txt tests/sam/requirements.in
 lock local/base_image/requirements.txt local/base_image/requirements.in
