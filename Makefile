@@ -7,6 +7,8 @@ PORT ?= 8000
 PROFILE ?= builtin
 OUT ?= out
 DURATION ?= 30
+# The reference backend's; its other packages are in tests/models/requirements.txt.
+TORCH := 2.13.0
 TEMPERATURE ?= 1.0
 RUN := .venv/bin/python
 # What the images have in /opt/python.
@@ -54,7 +56,7 @@ lock: .venv/dev ## Pin every set of dependencies anew, with hashes
 	sh local/lock.sh
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-sam .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
+	rm -rf .venv .venv-sam .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 
 # The locks hold for Python 3.11 and later; a stamp per set, so that nothing is installed twice.
 .venv/bin/python:
@@ -72,4 +74,13 @@ clean: ## Remove what the other targets made
 .venv-sam/ready: tests/sam/requirements.txt
 	$(PYTHON) -m venv .venv-sam
 	.venv-sam/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/sam/requirements.txt
+	@touch $@
+
+# torch without a hash: pip may take the build that suits the machine. What it needs is there by then.
+.venv-models/bin/python:
+	$(PYTHON) -m venv .venv-models
+
+.venv-models/ready: tests/models/requirements.txt | .venv-models/bin/python
+	.venv-models/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/models/requirements.txt
+	.venv-models/bin/pip install --quiet --disable-pip-version-check torch==$(TORCH)
 	@touch $@
