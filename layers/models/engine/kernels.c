@@ -1,4 +1,4 @@
-/* The CPU engine: six operations, run from a list by a small pool of threads.
+/* The CPU engine: seven operations, run from a list by a small pool of threads.
  *
  * A network is a list of `Op`s (see ops.py, which writes them). `engine_run` walks the list; within an operation
  * the threads take items (independent pieces of the result) from a shared counter, so a neighbour who keeps one
@@ -45,7 +45,7 @@ typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
 #endif
 #define PANEL 96 /* rows of an item of a tall product */
 
-enum { LINEAR, NORM, ATTEND, UNARY, LSTM };
+enum { LINEAR, NORM, ATTEND, UNARY, LSTM, GATHER };
 enum { F32, I8, I4 };
 enum { NONE, RELU, GELU, ELU };
 
@@ -544,6 +544,16 @@ static void lstm_item(const Op *op, int64_t step, int64_t item) {
     STORE(y + step * units + item * LANES, sigmoid16(acc[3]) * tanh16(c));
 }
 
+/* ---- GATHER: y[i] = x[index[i]], row by row ------------------------------------------------------------------ */
+/* n: 0 rows, 1 width, 2 row stride of x, 3 of y.   p: 0 x, 1 int32 index, 2 y */
+#define GATHERED 32 /* rows of an item */
+static void gather_item(const Op *op, int64_t item) {
+    int64_t to = (item + 1) * GATHERED < op->n[0] ? (item + 1) * GATHERED : op->n[0];
+    for (int64_t i = item * GATHERED; i < to; i++)
+        memcpy((float *)op->p[2] + i * op->n[3], (const float *)op->p[0] + ((const int32_t *)op->p[1])[i] * op->n[2],
+               op->n[1] * sizeof(float));
+}
+
 /* ---- Running ------------------------------------------------------------------------------------------------ */
 
 static int64_t phases(const Op *op) {
@@ -556,6 +566,7 @@ static int64_t items(const Op *op, int64_t phase) {
         case NORM: return (op->n[0] + 3) / 4;
         case ATTEND: return op->n[0] * op->n[2];
         case UNARY: return (op->n[0] + CHUNK - 1) / CHUNK;
+        case GATHER: return (op->n[0] + GATHERED - 1) / GATHERED;
         default: return op->n[1] / LANES;
     }
 }
@@ -567,6 +578,7 @@ static void item(const Op *op, int64_t phase, int64_t item, void *shared, void *
             break;
         case ATTEND: attend_item(op, item, own); break;
         case UNARY: unary_item(op, item); break;
+        case GATHER: gather_item(op, item); break;
         default: lstm_item(op, phase, item);
     }
 }

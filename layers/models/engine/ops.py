@@ -27,9 +27,9 @@ import numpy as np
 from models.engine import build
 from models.engine.weights import LANES, Weight, pack
 
-__all__ = ["Cache", "EngineError", "attend", "linear", "lstm", "norm", "pack", "recording", "unary"]
+__all__ = ["Cache", "EngineError", "attend", "gather", "linear", "lstm", "norm", "pack", "recording", "unary"]
 
-_LINEAR, _NORM, _ATTEND, _UNARY, _LSTM = range(5)
+_LINEAR, _NORM, _ATTEND, _UNARY, _LSTM, _GATHER = range(6)
 _PRECISIONS = {"float32": 0, "int8": 1, "int4": 2}
 _ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2, "elu": 3}
 _INTEGERS, _POINTERS, _FLOATS = 14, 9, 2
@@ -360,6 +360,30 @@ def unary(x: np.ndarray, activation: str, *, out: np.ndarray | None = None) -> n
         raise ValueError("x and out must be contiguous float32 of one shape")
     if x.size:
         _submit(_UNARY, (x.size, _ACTIVATIONS[activation]), (x, out))
+    return out
+
+
+def gather(x: np.ndarray, index: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
+    """Compute ``x[index]``.
+
+    Parameters
+    ----------
+    x : np.ndarray [shape=(any, width)]
+    index : np.ndarray [shape=(rows,), int32]
+        Rows of `x`. Checked now: inside `recording` it must stay as it is.
+    out : np.ndarray [shape=(rows, width)], optional
+        Must not be `x`.
+    """
+    if index.ndim != 1 or index.dtype != np.int32 or not index.flags.c_contiguous:
+        raise ValueError("index must be contiguous int32")
+    if len(index) and not 0 <= index.min() <= index.max() < len(x):
+        raise ValueError(f"index points outside {len(x)} rows")
+    if out is None:
+        out = np.empty((len(index), x.shape[1]), np.float32)
+    if out.shape != (len(index), x.shape[1]):
+        raise ValueError(f"out must have the shape {(len(index), x.shape[1])}")
+    if len(index):
+        _submit(_GATHER, (len(index), x.shape[1], _rows(x, "x"), _rows(out, "out")), (x, index, out))
     return out
 
 
