@@ -1,4 +1,4 @@
-"""The audio tower of CLAP against the same network written plainly: pictures rolled, cut into windows and put back."""
+"""The audio tower of CLAP against the same network written plainly: pictures rolled, cut up and put back."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class Checkpoint:
                 "window_size": WINDOW, "num_mel_bins": BINS, "spec_size": PICTURE, "patch_size": 4,
                 "patch_stride": [4, 4], "depths": DEPTHS, "num_attention_heads": HEADS, "hidden_act": "gelu",
                 "patch_embeds_hidden_size": WIDTH, "hidden_size": WIDTH * 4, "enable_fusion": False,
-                "patch_embed_input_channels": 1, "enable_patch_layer_norm": True, "flatten_patch_embeds": True,
-                "projection_hidden_act": "relu", "qkv_bias": True, "layer_norm_eps": 1e-5,
+                "patch_embed_input_channels": 1, "enable_patch_layer_norm": True,
+                "flatten_patch_embeds": True, "projection_hidden_act": "relu", "qkv_bias": True,
+                "layer_norm_eps": 1e-5,
             }
             | changes,
         }  # fmt: skip
@@ -59,7 +60,8 @@ class Checkpoint:
                 layer = f"{encoder}.layers.{stage}.blocks.{block}"
                 for part in ("query", "key", "value"):
                     linear(f"{layer}.attention.self.{part}", width, width)
-                add(f"{layer}.attention.self.relative_position_bias_table", (2 * WINDOW - 1) ** 2, HEADS[stage])
+                table = f"{layer}.attention.self.relative_position_bias_table"
+                add(table, (2 * WINDOW - 1) ** 2, HEADS[stage])
                 linear(f"{layer}.attention.output.dense", width, width)
                 norm(f"{layer}.layernorm_before", width)
                 norm(f"{layer}.layernorm_after", width)
@@ -91,7 +93,8 @@ def plain(checkpoint: Checkpoint, mel: np.ndarray) -> np.ndarray:
 
     def attention(x: np.ndarray, name: str, heads: int, seen: np.ndarray) -> np.ndarray:
         """Of one window [WINDOW^2, width]; `seen` is added to the scores."""
-        q, k, v = (linear(x, f"{name}.self.{part}").reshape(len(x), heads, -1) for part in ("query", "key", "value"))
+        qkv = (linear(x, f"{name}.self.{part}") for part in ("query", "key", "value"))
+        q, k, v = (part.reshape(len(x), heads, -1) for part in qkv)
         scores = np.einsum("qhd,khd->hqk", q, k) / math.sqrt(q.shape[2])
         table = t[f"{name}.self.relative_position_bias_table"]
         for i in range(len(x)):
@@ -144,8 +147,8 @@ def plain(checkpoint: Checkpoint, mel: np.ndarray) -> np.ndarray:
     return linear(np.maximum(0, linear(pooled, "audio_projection.linear1")), "audio_projection.linear2")
 
 
-def opened(folder: Path, precision: str = "float32", checkpoint: Checkpoint | None = None) -> clap_audio.ClapAudio:
-    write(folder / "audio.safetensors", *clap_audio.export(checkpoint or Checkpoint(), precision))  # type: ignore[arg-type]
+def opened(folder: Path, precision: str = "float32") -> clap_audio.ClapAudio:
+    write(folder / "audio.safetensors", *clap_audio.export(Checkpoint(), precision))  # type: ignore[arg-type]
     return clap_audio.ClapAudio(Tensors(folder / "audio.safetensors"))
 
 
@@ -183,7 +186,8 @@ def test_fewer_frames_are_stretched_to_the_picture(tmp_path: Path) -> None:
     line = np.linspace(-1, 1, frames, dtype=np.float32)[:, None] * np.ones(BINS, np.float32)
     exact = network(line[None])
     # Keys' kernel with a = -0.75 bends lines a little between samples: close, not equal.
-    nearly = network(np.ascontiguousarray(np.linspace(-1, 1, 250, dtype=np.float32)[:, None] * line[-1])[None])
+    fewer = np.linspace(-1, 1, 250, dtype=np.float32)[:, None] * line[-1]
+    nearly = network(fewer[None])
     assert np.abs(nearly - exact).max() < 0.02 * np.abs(exact).max()
     with pytest.raises(ValueError, match="257 frames"):
         network(np.zeros((1, 257, BINS), np.float32))

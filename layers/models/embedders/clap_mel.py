@@ -1,8 +1,9 @@
-"""The mel spectrograms that CLAP hears: `ClapFeatureExtractor` of transformers, for models without feature fusion.
+"""The mel spectrograms that CLAP hears: `ClapFeatureExtractor` of transformers, without feature fusion.
 
-Hann windows of 1024 samples every 480 at 48 kHz, the signal mirrored at both ends; power; 64 triangular bands from 50
-to 14000 Hz on Slaney's mel scale, each of equal area; dB relative to 1, from -100 dB. With fusion transformers takes
-another filter bank (HTK's scale, equal height): vectors made with that one look the same and compare with nothing.
+Hann windows of 1024 samples every 480 at 48 kHz, the signal mirrored at both ends; power; 64 triangular bands
+from 50 to 14000 Hz on Slaney's mel scale, each of equal area; dB relative to 1, from -100 dB. With fusion
+transformers takes another filter bank (HTK's scale, equal height): vectors made with that one look the same
+and compare with nothing.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
 """The audio tower of CLAP: HTS-AT, a Swin transformer over the mel spectrogram of ten seconds.
 
-From log mels to a vector in the space that the text tower shares: Wu et al. 2023 (arXiv:2211.06687); HTS-AT: Chen
-et al. 2022 (arXiv:2202.00874); Swin: Liu et al. 2021 (arXiv:2103.14030). Parity is with `ClapModel` of
-transformers, for checkpoints without feature fusion.
+From log mels to a vector in the space that the text tower shares: Wu et al. 2023 (arXiv:2211.06687). HTS-AT
+is of Chen et al. 2022 (arXiv:2202.00874), Swin of Liu et al. 2021 (arXiv:2103.14030). It computes what
+`ClapModel` of transformers does, for checkpoints without feature fusion.
 
-The spectrogram is stretched to 1024 frames, cut into four pieces that are laid under each other as a 256 x 256
-picture, and every 4 x 4 patch of that becomes a token. Each stage attends within windows of 8 x 8 tokens, every
-other block within windows shifted by half their size; between stages 2 x 2 tokens merge into one.
+The spectrogram is stretched to 1024 frames, cut into four pieces that are laid under each other as a
+picture of 256 x 256, and every 4 x 4 patch of that becomes a token. Each stage attends within windows of 8
+x 8 tokens, every other block within windows shifted by half their size; between stages 2 x 2 tokens merge
+into one.
 
-Tokens always lie in memory in the order of the windows that they are attended in, so a window is a run of rows. To
-shift the windows, or to merge tokens, is to gather rows by an index made once; nothing is rolled, partitioned or put
-back. A block needs nothing outside its windows: it runs from its first norm to its last residual on a few of them
-at a time, in buffers that stay in the processor's cache.
+Tokens always lie in memory in the order of the windows that they are attended in, so a window is a run of
+rows. To shift the windows, or to merge tokens, is to gather rows by an index made once; nothing is rolled,
+partitioned or put back. A block needs nothing outside its windows: it runs from its first norm to its last
+residual on a few of them at a time, in buffers that stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -71,12 +72,14 @@ def export(
         if config.get(name, value) != value:
             raise WeightsError(f"audio_config: {name} is {config[name]!r}; only {value!r} is supported")
     if patch != stride or patch[0] != patch[1]:
-        raise WeightsError(f"audio_config: patches of {patch} every {stride}; they must be square and side by side")
+        raise WeightsError(f"audio_config: patches of {patch} every {stride}; only squares side by side fit")
     if config["spec_size"] % (patch[0] * config["num_mel_bins"]):
-        raise WeightsError(f"audio_config: spec_size {config['spec_size']} is no multiple of the mel bins and patches")
+        raise WeightsError(
+            f"audio_config: spec_size {config['spec_size']} is no multiple of mel bins and patches"
+        )
     if grid % (config["window_size"] * 2 ** (len(depths) - 1)):
         raise WeightsError(
-            f"audio_config: windows of window_size {config['window_size']} do not divide {grid} patches at every stage"
+            f"audio_config: window_size {config['window_size']} does not divide {grid} patches at every stage"
         )
     if len(heads) != len(depths) or any(width * 2**i % count for i, count in enumerate(heads)):
         raise WeightsError(f"audio_config: num_attention_heads {heads} does not fit {len(depths)} stages")
@@ -88,7 +91,8 @@ def export(
         matrices = [checkpoint.tensor(f"{source}.weight") for source in sources]
         tensors[f"{name}.weight"] = pack(np.concatenate(matrices), precision)
         if bias:
-            tensors[f"{name}.bias"] = np.concatenate([checkpoint.tensor(f"{source}.bias") for source in sources])
+            biases = [checkpoint.tensor(f"{source}.bias") for source in sources]
+            tensors[f"{name}.bias"] = np.concatenate(biases)
 
     def norm(name: str, source: str) -> None:
         tensors[f"{name}.gain"] = checkpoint.tensor(f"{source}.weight")
@@ -170,7 +174,10 @@ class ClapAudio:
         self._patches = self._patches[_windows(self._grid, self._window, 0)].ravel()
         self._biases = {
             (stage, block): _bias(
-                tensors.array(f"{stage}.{block}.positions"), self._grid >> stage, self._window, self._shift(stage, block)
+                tensors.array(f"{stage}.{block}.positions"),
+                self._grid >> stage,
+                self._window,
+                self._shift(stage, block),
             )
             for stage, depth in enumerate(self._depths)
             for block in range(depth)
@@ -202,7 +209,7 @@ class ClapAudio:
         return self._linear(self._linear(pooled, "projection.1", activation="relu"), "projection.2")
 
     def _record(self, count: int) -> tuple[ops.Program, np.ndarray, np.ndarray]:
-        """Record the network for so many windows of sound: the program, where it reads and where it leaves tokens."""
+        """Record the network for so many windows of sound: a program, its input and its output."""
         patches = np.zeros((count * self._grid**2, len(self._patches) // self._grid**2), np.float32)
         with ops.recording() as program:
             x = self._norm(self._linear(patches, "patches"), "patches.norm")
@@ -261,7 +268,10 @@ def _pair(value: int | list[int]) -> tuple[int, int]:
 
 def _pieces(windows: int, period: int, most: int) -> list[tuple[int, int]]:
     """Cut a row of attention windows into pieces that meet the period of their bias at a fixed place."""
-    size = max(size for size in range(1, most + 1) if period % size == 0) if period > most else most // period * period
+    if period > most:
+        size = max(size for size in range(1, most + 1) if period % size == 0)
+    else:
+        size = most // period * period
     return [(first, min(first + size, windows)) for first in range(0, windows, size)]
 
 
@@ -284,13 +294,13 @@ def _windows(grid: int, window: int, shift: int) -> np.ndarray:
 
 
 def _quads(grid: int) -> np.ndarray:
-    """Numbers of the four cells that merge into each cell of the next stage [shape=(cells / 4, 4)], as Swin has it."""
+    """Numbers of the four cells that merge into each of the next stage's [shape=(cells / 4, 4)], as in Swin."""
     cells = np.arange(grid**2).reshape(grid // 2, 2, grid // 2, 2)
     return cells.transpose(0, 2, 3, 1).reshape(-1, 4)
 
 
 def _bias(table: np.ndarray, grid: int, window: int, shift: int) -> np.ndarray:
-    """What a block adds to its scores [shape=(windows, heads, queries, keys)]; one window stands for all without a shift.
+    """What a block adds to its scores [shape=(windows, heads, queries, keys)]; unshifted, one stands for all.
 
     `table` [shape=((2 window - 1)^2, heads)] has a number for each offset between two tokens of a window.
     """
