@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "AUTH_MODE": "none",
     "MAX_UNFINISHED": "50",
     "MAX_SECONDS_PER_DAY": "36000",
+    "MAX_STORED_BYTES": "1000000000",
 }
 
 

@@ -38,9 +38,7 @@ settings = Settings.from_environment()
 records = Records(table(settings.table_name), settings.retention_seconds)
 queues = Queues.from_settings(settings)
 app = http.Api(settings)
-limits = (
-    Limits(settings.max_unfinished, settings.max_seconds_per_day) if settings.auth_mode == "keys" else None
-)
+limits = Limits.from_settings(settings)
 
 AudioId = Annotated[str, Path(description="Identifier of a source track.")]
 GenerationId = Annotated[str, Path(description="Identifier of a generation.")]

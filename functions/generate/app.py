@@ -86,7 +86,7 @@ class Generate(Worker[Generation]):
             if result is None:
                 raise TransientError("result_missing", "The finished object disappeared.")
         result |= {"parameters": asdict(parameters), "format": parameters.format}
-        events.publish(records.finish_generation(record, result))
+        self.settled(records.finish_generation(record, result))
 
     def fail(self, record: Generation, code: str, detail: str) -> None:
         """Fail the generation; nothing of it stays."""
@@ -99,9 +99,11 @@ class Generate(Worker[Generation]):
         storage.delete_generated(target.tenant, target.id)
 
     def settled(self, record: Generation) -> None:
-        """Tell again, and make sure that a failed generation has left no object."""
+        """Tell, count what a result takes, and make sure that a failed generation has left no object."""
         if record.status == "failed":
             storage.delete_generated(record.tenant, record.id)
+        elif record.result:
+            records.count_stored(record, record.result["bytes"])
         events.publish(record)
 
 

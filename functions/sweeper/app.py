@@ -63,6 +63,7 @@ def sweep_audio(audio: Audio) -> str:
     if audio.status == "awaiting_upload":
         stored = storage.head(upload_key(audio.tenant, audio.id))
         if stored is None:
+            records.count_stored(audio, 0)
             failed = records.fail_audio(audio, "expired", "The file was not uploaded in time.")
             for record in [records.get_audio(audio.tenant, audio.id), *failed]:
                 if record:

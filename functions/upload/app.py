@@ -21,13 +21,14 @@ from multipart import (  # type: ignore[import-untyped]
 
 from backend import contract, http
 from backend.errors import Problem
-from backend.records import Conflict, NotFound, Records
+from backend.records import Conflict, Limits, NotFound, Records
 from backend.settings import MAX_UPLOAD_BYTES, Settings, table
 from backend.storage import UPLOAD_SECONDS, Storage, upload_key
 
 settings = Settings.from_environment()
 records = Records(table(settings.table_name), settings.retention_seconds)
 storage = Storage.from_settings(settings)
+limits = Limits.from_settings(settings)
 app = http.Api(settings, multipart={"/api/upload"})
 
 GENERIC = "application/octet-stream"
@@ -69,7 +70,7 @@ class File(NamedTuple):
                 "multipart/form-data": {
                     "schema": {
                         "type": "object",
-                        "properties": {"file": {"type": "string", "format": "binary"}},
+                        "properties": {"file": {"type": "string", "format": "binary", "minLength": 1}},
                         "required": ["file"],
                     }
                 },
@@ -125,6 +126,7 @@ def store(file: File) -> Response:
         size=len(file.content),
         upload_expires_at=time.time() + UPLOAD_SECONDS,
         correlation_id=app.correlation_id,
+        limits=limits,
     )
     key = upload_key(audio.tenant, audio.id)
     etag = storage.put(key, file.content, kind)
@@ -157,6 +159,7 @@ def allow(request: contract.DirectUploadRequest) -> Response:
         size=request.bytes,
         upload_expires_at=time.time() + UPLOAD_SECONDS,
         correlation_id=app.correlation_id,
+        limits=limits,
     )
     signed = storage.presign_upload(
         upload_key(audio.tenant, audio.id),

@@ -9,7 +9,7 @@
 Table layout
     pk = tenant#{tenant}
     sk = audio#{id} | generation#{id} | idempotency#{sha256 of the client's key}
-       | usage#unfinished | usage#{day}   (what the tenant's limits count)
+       | usage#unfinished | usage#stored | usage#{day}   (what the tenant's limits count)
     index by_audio (audio_pk, sk): the generations of one audio
     index due (open, due_at): every item that has to be looked at again, by the time to do so
 
@@ -34,6 +34,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from botocore.exceptions import ClientError
 from ulid import ULID
 
+from backend.settings import Settings
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
@@ -48,6 +50,8 @@ UPLOAD_GRACE_SECONDS = 3600
 TOMBSTONE_SECONDS = 14 * 24 * 3600
 """Longer than any queue keeps a message, so that no late event can bring a deleted record back."""
 IDEMPOTENCY_SECONDS = 24 * 3600
+STORAGE_RETRY_SECONDS = 3600
+"""When to ask again after storage was full: deleting something helps at once, waiting only in the long run."""
 MAX_WAITING = 50
 """Generations that may wait for one audio."""
 
@@ -120,15 +124,33 @@ class Limits:
         Generations that are not finished yet, at the same time.
     seconds_per_day : int
         Seconds of music asked for in a day (UTC), each candidate counted.
+    stored_bytes : int
+        Sources and results in the bucket together. An upload counts from when it is allowed, a result from when
+        it is there: a generation is refused only when nothing is left.
+
+    See Also
+    --------
+    Records.count_stored : How bytes are counted.
     """
 
     unfinished: int
     seconds_per_day: int
+    stored_bytes: int
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Limits | None:
+        """What a deployment allows each tenant; None where everybody is the same one."""
+        if settings.auth_mode == "none":
+            return None
+        return cls(settings.max_unfinished, settings.max_seconds_per_day, settings.max_stored_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What both kinds of record carry. Times are epoch seconds, except the two ISO 8601 stamps."""
+    """What both kinds of record carry. Times are epoch seconds, except the two ISO 8601 stamps.
+
+    `counted` are the bytes that the tenant's limit counts for it; None for records made without limits.
+    """
 
     kind: ClassVar[str]
 
@@ -146,6 +168,7 @@ class Record:
     lease_expires_at: float | None = None
     progress: float = 0.0
     error: dict[str, Any] | None = None
+    counted: int | None = None
 
     @property
     def tries(self) -> int:
@@ -192,7 +215,7 @@ R = TypeVar("R", bound=Audio | Generation)
 _DOCUMENTS = {"error", "identity", "features", "tags", "parameters", "result"}
 _TOMBSTONE_KEEPS = {
     *("tenant", "id", "status", "created_at", "updated_at", "correlation_id", "expires_at", "due_at"),
-    *("audio_id", "result"),  # so that whoever purges knows what to remove
+    *("audio_id", "result", "counted"),  # so that whoever purges knows what to remove
 }
 _DEAD = {f":dead{i}": status for i, status in enumerate(TOMBSTONES)}
 _IS_DEAD = f"#status IN ({', '.join(_DEAD)})"
@@ -231,6 +254,7 @@ class Records:
         upload_expires_at: float,
         correlation_id: str,
         audio_id: str | None = None,
+        limits: Limits | None = None,
     ) -> Audio:
         """Write a new audio record in `awaiting_upload`.
 
@@ -248,6 +272,8 @@ class Records:
             Ties logs, messages and records together.
         audio_id : str, optional
             A ULID made before; by default a new one.
+        limits : Limits, optional
+            What the tenant may have; without them, anything.
 
         Returns
         -------
@@ -257,6 +283,8 @@ class Records:
         ------
         Conflict
             The id is taken.
+        LimitReached
+            There is no room for so many bytes.
         """
         now = self.clock()
         audio = Audio(
@@ -271,7 +299,11 @@ class Records:
             filename=filename,
             content_type=content_type,
             size=size,
+            counted=(size or 0) if limits else None,
         )
+        if limits:
+            self._create_counted(audio, limits)
+            return audio
         try:
             self.table.put_item(Item=_to_item(audio), ConditionExpression="attribute_not_exists(pk)")
         except ClientError as error:
@@ -279,6 +311,34 @@ class Records:
                 raise Conflict("taken") from error
             raise
         return audio
+
+    def _create_counted(self, audio: Audio, limits: Limits) -> None:
+        """Write a new audio record and count its bytes, both or neither."""
+        size, most, item = audio.counted or 0, limits.stored_bytes, _to_item(audio)
+        created = {"Item": item, "ConditionExpression": "attribute_not_exists(pk)"}
+        counted = {
+            "Key": {"pk": item["pk"], "sk": "usage#stored"},
+            "UpdateExpression": "ADD #bytes :size",
+            # The second part alone would let a first file be of any size.
+            "ConditionExpression": ":size <= :most AND (attribute_not_exists(#bytes) OR #bytes <= :room)",
+            "ExpressionAttributeNames": {"#bytes": "bytes"},
+            "ExpressionAttributeValues": {":size": size, ":most": most, ":room": most - size},
+        }
+        for lost in range(10):  # each round lost means that another request of the tenant was faster
+            if lost:
+                time.sleep(random.uniform(0, 0.01 * 2 ** min(lost, 5)))
+            if self._transact({"Put": created}, {"Update": counted}):
+                return
+            if self._raw(audio.tenant, item["sk"]):
+                raise Conflict("taken")
+            left = most - self.stored(audio.tenant)
+            if size > left:
+                raise LimitReached(
+                    "storage_limit",
+                    f"The file has {size} bytes, and {max(0, left)} of your {most} are left: delete something.",
+                    STORAGE_RETRY_SECONDS,
+                )
+        raise Conflict("contended")
 
     def get_audio(self, tenant: str, audio_id: str) -> Audio | None:
         """Read an audio record consistently; tombstones are returned too (`Audio.deleted`)."""
@@ -311,7 +371,7 @@ class Records:
         NotFound, Conflict
             There is no such record; it has moved on already.
         """
-        return self._move(
+        audio = self._move(
             Audio,
             tenant,
             audio_id,
@@ -323,6 +383,9 @@ class Records:
                 "due_at": self.clock() + RESEND_SECONDS,
             },
         )
+        if audio.counted not in (None, size):
+            self.count_stored(audio, size)
+        return audio
 
     def embed_again(self, tenant: str, audio_id: str) -> Audio:
         """Move `ready` back to `uploaded`, so that it is embedded by the profile now in force.
@@ -499,6 +562,7 @@ class Records:
                 audio_id=audio_id,
                 profile=profile,
                 parameters=dict(parameters),
+                counted=0 if limits else None,
             )
             if self._write_generation(generation, ready, idempotency, limits):
                 return generation
@@ -605,7 +669,14 @@ class Records:
                 ":ttl": int(now) + 2 * 86400,
             },
         }
-        return [{"Update": unfinished}, {"Update": today}]
+        stored = {
+            "TableName": name,
+            "Key": {"pk": pk, "sk": "usage#stored"},
+            "ConditionExpression": "attribute_not_exists(#bytes) OR #bytes < :most",
+            "ExpressionAttributeNames": {"#bytes": "bytes"},
+            "ExpressionAttributeValues": {":most": limits.stored_bytes},
+        }
+        return [{"Update": unfinished}, {"Update": today}, {"ConditionCheck": stored}]
 
     def _make_room(self, generation: Generation, limits: Limits) -> None:
         """Find out whether a limit stopped a generation.
@@ -625,6 +696,12 @@ class Records:
                 "daily_limit",
                 f"{limits.seconds_per_day} seconds of music a day, candidates included: {left:f} are left.",
                 86400 - int(now) % 86400,
+            )
+        if self.stored(tenant) >= limits.stored_bytes:
+            raise LimitReached(
+                "storage_limit",
+                f"None of your {limits.stored_bytes} bytes are left: delete something.",
+                STORAGE_RETRY_SECONDS,
             )
         noted = self._raw(tenant, "usage#unfinished").get("generations", set())
         if len(noted) < limits.unfinished:
@@ -860,6 +937,56 @@ class Records:
         except _ConditionFailed:
             return  # the table's TTL was faster
 
+    def stored(self, tenant: str) -> int:
+        """Bytes that the tenant's limit counts."""
+        return int(self._raw(tenant, "usage#stored").get("bytes", 0))
+
+    def count_stored(self, record: Record, size: int) -> None:
+        """Let the tenant's count hold the bytes that a record has in the bucket now; again changes nothing.
+
+        The record says what is counted for it, and both change in one write: whatever dies in between, the sum
+        over the records is the count.
+
+        Parameters
+        ----------
+        record : Audio or Generation
+            Its id is what counts: it is read anew.
+        size : int
+            Bytes; 0 when its object is removed or will not come. Only a tombstone and an audio that awaits its
+            upload have nothing, and nothing else is counted for them: the count of a record that has moved
+            is left to whoever moved it.
+
+        Raises
+        ------
+        Conflict
+            Too many other writes were faster; nothing is lost by trying again later.
+        """
+        key = {"pk": _pk(record.tenant), "sk": f"{record.kind}#{record.id}"}
+        for lost in range(10):
+            if lost:
+                time.sleep(random.uniform(0, 0.01 * 2 ** min(lost, 5)))
+            item = self._raw(record.tenant, key["sk"])
+            counted, status = item.get("counted"), item.get("status")
+            empty = status == "awaiting_upload" or status in TOMBSTONES
+            if counted is None or int(counted) == size or empty != (size == 0):
+                return
+            noted = {
+                "Key": key,
+                "UpdateExpression": "SET counted = :size",
+                "ConditionExpression": "counted = :counted AND #status = :status",
+                "ExpressionAttributeNames": {"#status": "status"},
+                "ExpressionAttributeValues": {":size": size, ":counted": counted, ":status": status},
+            }
+            sums = {
+                "Key": {"pk": key["pk"], "sk": "usage#stored"},
+                "UpdateExpression": "ADD #bytes :more",
+                "ExpressionAttributeNames": {"#bytes": "bytes"},
+                "ExpressionAttributeValues": {":more": size - int(counted)},
+            }
+            if self._transact({"Update": noted}, {"Update": sums}):
+                return
+        raise Conflict("contended")
+
     def due(self, limit: int = 100) -> Iterator[Audio | Generation]:
         """The records whose time has come, longest overdue first, each read consistently when its turn comes.
 
@@ -899,6 +1026,19 @@ class Records:
     def _raw(self, tenant: str, sk: str) -> dict[str, Any]:
         key = {"pk": _pk(tenant), "sk": sk}
         return self.table.get_item(Key=key, ConsistentRead=True).get("Item") or {}
+
+    def _transact(self, *writes: dict[str, dict[str, Any]]) -> bool:
+        """Make all writes or none; False if a condition does not hold, or another write of an item is under way."""
+        items = [
+            {kind: {"TableName": self.table.name, **what}} for one in writes for kind, what in one.items()
+        ]
+        try:
+            self.table.meta.client.transact_write_items(TransactItems=items)  # type: ignore[arg-type]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "TransactionCanceledException":
+                return False
+            raise
+        return True
 
     def _get(self, kind: type[R], tenant: str, record_id: str) -> R | None:
         item = self._raw(tenant, f"{kind.kind}#{record_id}")
@@ -1156,7 +1296,7 @@ def _from_item(kind: type[R], item: Mapping[str, Any]) -> R:
             continue
         if field.name in _DOCUMENTS:
             value = json.loads(value)
-        elif field.name in {"attempt", "attempts_before", "resends", "size"}:
+        elif field.name in {"attempt", "attempts_before", "resends", "size", "counted"}:
             value = int(value)
         elif field.name in {"expires_at", "due_at", "lease_expires_at", "progress"}:
             value = float(value)

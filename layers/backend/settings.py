@@ -49,8 +49,9 @@ class Settings:
         Level name understood by the logger.
     auth_mode : str
         ``"keys"``: every request needs an API key; ``"none"``: everybody is the default tenant.
-    max_unfinished, max_seconds_per_day : int
-        What each key's tenant may have: unfinished generations at once, seconds of music asked for in a day.
+    max_unfinished, max_seconds_per_day, max_stored_bytes : int
+        What each key's tenant may have: unfinished generations at once, seconds of music asked for in a day,
+        bytes in the bucket.
 
     Examples
     --------
@@ -73,6 +74,7 @@ class Settings:
     auth_mode: str
     max_unfinished: int
     max_seconds_per_day: int
+    max_stored_bytes: int
 
     @property
     def retention_seconds(self) -> int:
@@ -125,6 +127,7 @@ class Settings:
             auth_mode=mode,
             max_unfinished=count("MAX_UNFINISHED"),
             max_seconds_per_day=count("MAX_SECONDS_PER_DAY"),
+            max_stored_bytes=count("MAX_STORED_BYTES"),
         )
 
 

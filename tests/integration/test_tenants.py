@@ -30,6 +30,7 @@ OPEN = {("GET", "/"), ("GET", "/api/health"), ("GET", "/api/openapi.json")}
 CLOSED = [route for route in ROUTES if route not in OPEN]
 # What would remove comes last, or the others would find nothing to leak.
 OF_A_RECORD = sorted((route for route in ROUTES if "{" in route[1]), key=lambda route: route[0] == "DELETE")
+ROOM = 25_000_000
 WITHOUT_A_RECORD = [
     ("GET", "/api/audio"),
     ("GET", "/api/generation"),
@@ -50,7 +51,8 @@ class Tenant:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[StackProcess]:
-    with StackProcess("--auth", "keys", "--http-workers", "2") as stack:
+    room = ("--parameter", f"MaxStoredBytes={ROOM}")
+    with StackProcess("--auth", "keys", "--http-workers", "2", *room) as stack:
         yield stack
 
 
@@ -235,6 +237,25 @@ class TestObjects:
         upload = mine.api.announce("a.mp3", 1000, "audio/mpeg")["upload"]
         for key in (f"uploads/theirs/{theirs.audio_id}", f"uploads/mine/{mine.audio_id}"):
             assert send("GET", f"{upload['url'].rstrip('/')}/{key}").status == 403
+
+
+def test_a_tenant_has_room_for_only_so_many_bytes(stack: StackProcess, mine: Tenant, track: bytes) -> None:
+    api = Api(stack.api_url, keys(stack, "create"))
+    song = api.upload_directly("song.mp3", track, "audio/mpeg")
+    api.ready(song)
+    made = api.succeeded(api.generate(song["audio_id"], duration=2))
+    rest = {"filename": "rest.wav", "bytes": ROOM - len(track) - made["bytes"], "content_type": "audio/wav"}
+    more = {**rest, "bytes": rest["bytes"] + 1}
+    refused = api.post("/api/upload", more)
+    assert "delete something" in refused.problem(429, "storage_limit")["detail"]
+    assert int(refused.headers["Retry-After"]) > 0
+    assert api.post("/api/upload", rest).status == 201
+    api.post(f"/api/generate/{song['audio_id']}", {"duration": 1}).problem(429, "storage_limit")
+    assert mine.api.post("/api/upload", {**rest, "bytes": 1000}).status == 201
+    assert api.delete(song["links"]["self"]).status == 204  # and with it what was made from it
+    freed = {**rest, "bytes": len(track) + made["bytes"]}
+    assert api.post("/api/upload", freed).status == 201
+    api.post("/api/upload", {**rest, "bytes": 1}).problem(429, "storage_limit")
 
 
 def test_two_keys_of_one_tenant_open_the_same(stack: StackProcess, mine: Tenant) -> None:

@@ -15,7 +15,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from backend.records import Audio, Generation, Records
+from backend.records import Audio, Generation, Limits, Records
 from backend.storage import upload_key
 from tests.unit.test_records import Clock, create_table, serialise_writes
 
@@ -41,6 +41,7 @@ ENVIRONMENT = {
     "AUTH_MODE": "none",
     "MAX_UNFINISHED": "50",
     "MAX_SECONDS_PER_DAY": "36000",
+    "MAX_STORED_BYTES": "1000000000",
     "POWERTOOLS_SERVICE_NAME": "test",
     "POWERTOOLS_METRICS_NAMESPACE": "Test",
     "POWERTOOLS_TRACE_DISABLED": "true",
@@ -82,15 +83,16 @@ class Stack:
             app.engine._renewals.clock = self.clock
         return app
 
-    def audio(self, tenant: str = "default") -> Audio:
+    def audio(self, tenant: str = "default", size: int | None = None, limits: Limits | None = None) -> Audio:
         """Make a record that awaits its upload."""
         return self.records.create_audio(
             tenant,
             filename="my söng+1.wav",
             content_type="audio/wav",
-            size=None,
+            size=size,
             upload_expires_at=self.clock() + 900,
             correlation_id="corr-audio",
+            limits=limits,
         )
 
     def upload(self, audio: Audio, body: bytes = b"sound") -> None:
@@ -109,7 +111,7 @@ class Stack:
         assert current
         return current
 
-    def submit(self, audio: Audio, **parameters: Any) -> Generation:
+    def submit(self, audio: Audio, *, limits: Limits | None = None, **parameters: Any) -> Generation:
         """Ask for a generation."""
         return self.records.submit_generation(
             audio.tenant,
@@ -117,6 +119,7 @@ class Stack:
             profile="builtin",
             parameters={"seed": 7, "duration": 5.0, **parameters},
             correlation_id="corr-generation",
+            limits=limits,
         )
 
     def objects(self) -> list[str]:

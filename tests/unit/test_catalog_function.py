@@ -576,7 +576,7 @@ class TestGenerate:
         assert int(answer.headers["retry-after"]) > 0
 
     def test_a_tenant_has_limits(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(world.app, "limits", Limits(unfinished=2, seconds_per_day=100))
+        monkeypatch.setattr(world.app, "limits", Limits(2, 100, 10**9))
         audio = world.ready()
         made = [self.post(world, audio, {"duration": 10}).json["generation_id"] for _ in range(2)]
         refused = self.post(world, audio, {"duration": 10})

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -28,7 +29,7 @@ from hypothesis.stateful import (
 )
 
 from backend.purge import purge
-from backend.records import Conflict, NotFound
+from backend.records import Conflict, Limits, NotFound
 from backend.storage import upload_key
 from models.features import Features
 from models.profiles import Identity
@@ -36,6 +37,7 @@ from tests.unit.stack import Stack, s3_event
 
 TERMINAL = {"ready", "failed", "succeeded", "cancelled", "deleted", "expired"}
 WORKERS = ("embed", "generate")
+PLENTY = Limits(unfinished=1000, seconds_per_day=10**6, stored_bytes=10**9)
 MUTATIONS = {
     "PutItem",
     "UpdateItem",
@@ -118,6 +120,7 @@ class Delivery(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.random = random.Random(7)
+        self.stored_before = self.stack.records.stored("default")
         self.audios: list[Any] = []
         self.generations: list[Any] = []
         self.messages: list[tuple[str, Any]] = []
@@ -127,10 +130,19 @@ class Delivery(RuleBasedStateMachine):
 
     # -- users
 
+    @initialize(early=st.booleans())
+    def begin(self, early: bool) -> None:
+        """One track that is embedded, or about to be, and music asked of it: or most runs would do nothing."""
+        self.announce()
+        self.upload(0, 1)
+        if not early:
+            self.deliver(0, "once", None, False)
+        self.submit(0, True)
+
     @rule()
     def announce(self) -> None:
         if len(self.audios) < 3:
-            self.audios.append(self.stack.audio())
+            self.audios.append(self.stack.audio(size=7, limits=PLENTY))
 
     @precondition(lambda self: self.audios)
     @rule(which=st.integers(0, 2), copies=st.integers(0, 2))
@@ -149,7 +161,7 @@ class Delivery(RuleBasedStateMachine):
             return
         audio = self.audios[which % len(self.audios)]
         try:
-            generation = self.stack.submit(audio, format="wav")
+            generation = self.stack.submit(audio, limits=PLENTY, format="wav")
         except (NotFound, Conflict):
             return
         self.generations.append(generation)
@@ -278,6 +290,17 @@ class Delivery(RuleBasedStateMachine):
                 source = self.terminal[generation.audio_id]
                 assert source in {"failed", "deleted"} or self.tried_out(generation)
 
+        self.bytes_are_counted()
+
+    def bytes_are_counted(self) -> None:
+        """The tenant's count is that of the objects that belong to living records."""
+        living = {
+            record.id for record in [*self.audios, *self.generations] if self.terminal[record.id] != "deleted"
+        }
+        found = self.stack.s3.list_objects_v2(Bucket="music").get("Contents", [])
+        sizes = [item["Size"] for item in found if item["Key"].split("/")[2].partition(".")[0] in living]
+        assert self.stack.records.stored("default") - self.stored_before == sum(sizes)
+
     def finished(self, record: Any) -> bool:
         get = self.stack.records.get_audio if record.kind == "audio" else self.stack.records.get_generation
         current = get("default", record.id)
@@ -302,7 +325,7 @@ def test_whatever_happens_every_job_ends_with_one_result(
     run_state_machine_as_test(
         machine,  # type: ignore[arg-type]
         settings=settings(
-            max_examples=6,
+            max_examples=15,
             derandomize=True,
             phases=[Phase.generate],
             stateful_step_count=30,

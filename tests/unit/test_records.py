@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import boto3
@@ -31,6 +32,7 @@ from backend.records import (
 
 START = 1_700_000_000.0
 RETENTION = 7 * 24 * 3600.0
+MUCH = 10**9
 
 
 class Clock:
@@ -96,14 +98,17 @@ def records(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Records]:
         yield Records(table, RETENTION, clock)
 
 
-def new_audio(records: Records, tenant: str = "default") -> Audio:
+def new_audio(
+    records: Records, tenant: str = "default", size: int = 1000, limits: Limits | None = None
+) -> Audio:
     return records.create_audio(
         tenant,
         filename="my söng+1.wav",
         content_type="audio/wav",
-        size=1000,
+        size=size,
         upload_expires_at=records.clock() + 900,
         correlation_id="corr-1",
+        limits=limits,
     )
 
 
@@ -315,7 +320,7 @@ def test_an_audio_has_only_so_many_waiting(records: Records) -> None:
 
 
 def test_a_tenant_has_only_so_many_unfinished(records: Records) -> None:
-    audio, limits = ready(records), Limits(unfinished=2, seconds_per_day=1000)
+    audio, limits = ready(records), Limits(2, 1000, MUCH)
     first, second = (submit(records, audio, limits=limits) for _ in range(2))
     with pytest.raises(LimitReached) as reached:
         submit(records, audio, limits=limits)
@@ -331,7 +336,7 @@ def test_a_tenant_has_only_so_many_unfinished(records: Records) -> None:
 
 
 def test_a_tenant_gets_only_so_many_seconds_a_day(records: Records, clock: Clock) -> None:
-    audio, limits = ready(records), Limits(unfinished=100, seconds_per_day=100)
+    audio, limits = ready(records), Limits(100, 100, MUCH)
 
     def ask(duration: float, candidates: int = 1) -> Generation:
         parameters = {"duration": duration, "candidates": candidates}
@@ -353,7 +358,7 @@ def test_a_tenant_gets_only_so_many_seconds_a_day(records: Records, clock: Clock
 
 
 def test_limits_hold_in_a_race(records: Records) -> None:
-    audio, limits = ready(records), Limits(unfinished=5, seconds_per_day=10_000)
+    audio, limits = ready(records), Limits(5, 10_000, MUCH)
     outcomes: list[str] = []
 
     def ask() -> None:
@@ -370,8 +375,95 @@ def test_limits_hold_in_a_race(records: Records) -> None:
     assert sorted(outcomes) == ["queued"] * 5 + ["too_many_unfinished"] * 7
 
 
+def test_a_tenant_has_room_for_only_so_many_bytes(records: Records) -> None:
+    limits = Limits(100, 1000, stored_bytes=1000)
+    with pytest.raises(LimitReached, match="1000 of your 1000 are left") as reached:
+        new_audio(records, size=1001, limits=limits)
+    assert (reached.value.code, reached.value.retry_after > 0) == ("storage_limit", True)
+    first = new_audio(records, size=600, limits=limits)
+    with pytest.raises(LimitReached, match="400 of your 1000 are left"):
+        new_audio(records, size=401, limits=limits)
+    new_audio(records, size=400, limits=limits)
+    new_audio(records, size=1000, limits=limits, tenant="other")  # another's are not counted
+    new_audio(records, size=1000)  # nor are those of a time without limits
+    assert (records.stored("default"), len(records.list_audio("default")[0])) == (1000, 3)
+    records.bury(first)
+    assert records.stored("default") == 1000  # its object may still be there
+    for _ in range(2):
+        records.count_stored(first, 0)
+        assert records.stored("default") == 400
+
+
+def test_nothing_is_made_when_nothing_is_left(records: Records) -> None:
+    limits = Limits(100, 1000, stored_bytes=1000)
+    full = new_audio(records, size=999, limits=limits)
+    records.mark_uploaded("default", full.id, etag='"1"', size=999)
+    finish(records, records.claim_audio("default", full.id))
+    made = submit(records, full, limits=limits)
+    finished = records.finish_generation(records.claim_generation("default", made.id), {})
+    for _ in range(2):
+        records.count_stored(finished, 5000)
+        assert records.stored("default") == 5999
+    with pytest.raises(LimitReached, match="None of your 1000 bytes are left"):
+        submit(records, full, limits=limits)
+    with pytest.raises(LimitReached, match="0 of your 1000 are left"):
+        new_audio(records, size=1, limits=limits)
+    records.bury(finished)
+    records.count_stored(finished, 5000)  # a worker that is late
+    records.count_stored(finished, 0)
+    records.count_stored(finished, 5000)
+    assert records.stored("default") == 999
+    assert submit(records, full, limits=limits).status == "queued"
+
+
+def test_the_count_is_of_what_is_there(records: Records) -> None:
+    limits = Limits(100, 1000, stored_bytes=1000)
+    audio = new_audio(records, size=100, limits=limits)
+    records.count_stored(audio, 300)  # nothing has arrived
+    assert records.stored("default") == 100
+    records.mark_uploaded("default", audio.id, etag='"1"', size=100)
+    records.count_stored(audio, 0)  # it has arrived after all
+    assert records.stored("default") == 100
+    records.mark_uploaded("default", audio.id, etag='"2"', size=250)  # overwritten
+    assert records.stored("default") == 250
+    free = new_audio(records, size=100)
+    records.mark_uploaded("default", free.id, etag='"1"', size=250)
+    records.bury(free)
+    records.count_stored(free, 0)
+    assert records.stored("default") == 250
+
+
+def test_room_is_given_once_in_a_race(records: Records) -> None:
+    limits = Limits(100, 1000, stored_bytes=500)
+    outcomes: list[Any] = []
+
+    def ask() -> None:
+        try:
+            outcomes.append(new_audio(records, size=100, limits=limits))
+        except LimitReached as reached:
+            outcomes.append(reached.code)
+
+    def free(audio: Audio) -> None:
+        records.count_stored(audio, 0)
+
+    def race(*targets: Any) -> None:
+        threads = [threading.Thread(target=target) for target in targets]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    race(*[ask] * 12)
+    made = [outcome for outcome in outcomes if isinstance(outcome, Audio)]
+    assert (len(made), outcomes.count("storage_limit")) == (5, 7)
+    for audio in made:
+        records.bury(audio)
+    race(*[partial(free, audio) for audio in made] * 2)
+    assert records.stored("default") == 0
+
+
 def test_a_replay_costs_nothing(records: Records) -> None:
-    audio, limits = ready(records), Limits(unfinished=1, seconds_per_day=1000)
+    audio, limits = ready(records), Limits(1, 1000, MUCH)
     first = submit(records, audio, limits=limits, idempotency=("k", "b"))
     assert submit(records, audio, limits=limits, idempotency=("k", "b")).id == first.id
 

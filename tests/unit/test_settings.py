@@ -34,6 +34,7 @@ def test_reads_every_variable() -> None:
         "AUTH_MODE",
         "MAX_UNFINISHED",
         "MAX_SECONDS_PER_DAY",
+        "MAX_STORED_BYTES",
     ],
 )
 def test_names_the_missing_variable(name: str) -> None:

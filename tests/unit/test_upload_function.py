@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backend.contract import MULTIPART_BYTES
-from backend.records import Conflict
+from backend.records import Conflict, Limits
 from backend.settings import MAX_UPLOAD_BYTES
 from backend.storage import upload_key
 from tests.unit.api import Answer, call, form
@@ -250,6 +250,22 @@ class TestAnnouncement:
 
     def test_what_is_not_audio(self, app: ModuleType) -> None:
         self.announce(app, content_type="image/png").problem(415, "unsupported_media_type")
+
+
+def test_a_tenant_has_room_for_only_so_many_bytes(
+    app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "limits", Limits(1, 1, stored_bytes=100))
+    assert post(app, tenant="full", **form(b"x" * 60)).status == 201
+    announced = {"filename": "a.mp3", "bytes": 40}
+    assert post(app, tenant="full", body=announced).status == 201
+    for arguments in (form(b"x"), {"body": announced}):
+        answer = post(app, tenant="full", **arguments)
+        answer.problem(429, "storage_limit")
+        assert int(answer.headers["retry-after"]) > 0
+    assert len(stack.records.list_audio("full")[0]) == 2
+    assert len([key for key in stack.objects() if "/full/" in key]) == 1
+    assert post(app, tenant="other", body=announced).status == 201
 
 
 def test_a_browser_may_ask_first(app: ModuleType) -> None:
