@@ -51,7 +51,7 @@ TOMBSTONE_SECONDS = 14 * 24 * 3600
 """Longer than any queue keeps a message, so that no late event can bring a deleted record back."""
 IDEMPOTENCY_SECONDS = 24 * 3600
 STORAGE_RETRY_SECONDS = 3600
-"""When to ask again after storage was full: deleting something helps at once, waiting only in the long run."""
+"""When to ask again after storage was full: deleting helps at once, waiting only in the long run."""
 MAX_WAITING = 50
 """Generations that may wait for one audio."""
 
@@ -125,8 +125,8 @@ class Limits:
     seconds_per_day : int
         Seconds of music asked for in a day (UTC), each candidate counted.
     stored_bytes : int
-        Sources and results in the bucket together. An upload counts from when it is allowed, a result from when
-        it is there: a generation is refused only when nothing is left.
+        Sources and results in the bucket together. An upload counts from when it is allowed, a result from
+        when it is there: a generation is refused only when nothing is left.
 
     See Also
     --------
@@ -335,7 +335,7 @@ class Records:
             if size > left:
                 raise LimitReached(
                     "storage_limit",
-                    f"The file has {size} bytes, and {max(0, left)} of your {most} are left: delete something.",
+                    f"The file has {size} bytes; {max(0, left)} of your {most} are left: delete something.",
                     STORAGE_RETRY_SECONDS,
                 )
         raise Conflict("contended")
@@ -942,7 +942,7 @@ class Records:
         return int(self._raw(tenant, "usage#stored").get("bytes", 0))
 
     def count_stored(self, record: Record, size: int) -> None:
-        """Let the tenant's count hold the bytes that a record has in the bucket now; again changes nothing.
+        """Let the tenant's count hold the bytes that a record has in the bucket; again changes nothing.
 
         The record says what is counted for it, and both change in one write: whatever dies in between, the sum
         over the records is the count.
@@ -952,9 +952,9 @@ class Records:
         record : Audio or Generation
             Its id is what counts: it is read anew.
         size : int
-            Bytes; 0 when its object is removed or will not come. Only a tombstone and an audio that awaits its
-            upload have nothing, and nothing else is counted for them: the count of a record that has moved
-            is left to whoever moved it.
+            Bytes; 0 when its object is removed or will not come. Only a tombstone and an audio that awaits
+            its upload have nothing, and nothing else is counted for them: the count of a record that has
+            moved is left to whoever moved it.
 
         Raises
         ------
@@ -1028,7 +1028,7 @@ class Records:
         return self.table.get_item(Key=key, ConsistentRead=True).get("Item") or {}
 
     def _transact(self, *writes: dict[str, dict[str, Any]]) -> bool:
-        """Make all writes or none; False if a condition does not hold, or another write of an item is under way."""
+        """Make all writes or none; False if a condition fails, or an item is being written just now."""
         items = [
             {kind: {"TableName": self.table.name, **what}} for one in writes for kind, what in one.items()
         ]

@@ -132,7 +132,7 @@ class Delivery(RuleBasedStateMachine):
 
     @initialize(early=st.booleans())
     def begin(self, early: bool) -> None:
-        """One track that is embedded, or about to be, and music asked of it: or most runs would do nothing."""
+        """One track, embedded or about to be, and music asked of it: or most runs would do nothing."""
         self.announce()
         self.upload(0, 1)
         if not early:
