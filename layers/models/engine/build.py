@@ -1,7 +1,8 @@
 """Compile `kernels.c`, once for each kind of processor that it may meet.
 
 The compiler is the pinned `ziglang` wheel, the same everywhere, so neither a laptop nor an image needs one of
-its own; it is needed to build, not to run. ``python -m models.engine.build`` writes the libraries beside this file.
+its own; it is needed to build, not to run. ``python -m models.engine.build`` writes the libraries beside this
+file.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def build() -> list[Path]:
     made = []
     for variant, flags in VARIANTS[architecture()].items():
         target = library(variant)
-        # The oldest C library that manylinux wheels ask for, so that a library built here runs in every image.
+        # An old C library, as manylinux wheels ask for: a library built here runs in every image.
         platform_flags = ("-target", f"{architecture()}-linux-gnu.2.17") if sys.platform == "linux" else ()
         subprocess.run(
             [sys.executable, "-m", "ziglang", "cc", *platform_flags, *flags, "-O3", "-shared", "-fPIC", "-s",

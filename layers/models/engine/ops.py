@@ -3,8 +3,8 @@
 Every array is float32 with adjacent elements in its last axis; rows may have any stride. What an operation
 computes does not depend on the number of threads, nor a row on the rows beside it.
 
-An operation runs at once, or, inside `recording`, is noted and runs whenever the recorded program does: a decode
-step is recorded once and then replayed on the same arrays without Python in between.
+An operation runs at once, or, inside `recording`, is noted and runs whenever the recorded program does: a
+decode step is recorded once and then replayed on the same arrays without Python in between.
 
 Examples
 --------
@@ -40,7 +40,7 @@ class EngineError(Exception):
 
 
 class _Op(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("kind", ctypes.c_int64),
         ("n", ctypes.c_int64 * _INTEGERS),
         ("p", ctypes.c_void_p * _POINTERS),
@@ -207,8 +207,8 @@ def linear(
     if out.shape != (len(x), weight.outputs) or (residual is not None and residual.shape != out.shape):
         raise ValueError(f"out and residual must have the shape {(len(x), weight.outputs)}")
     n = (
-        len(x), weight.inputs, weight.outputs, stride, _rows(out, "out"), _PRECISIONS[weight.precision], weight.group,
-        _ACTIVATIONS[activation], 0 if residual is None else _rows(residual, "residual"),
+        len(x), weight.inputs, weight.outputs, stride, _rows(out, "out"), _PRECISIONS[weight.precision],
+        weight.group, _ACTIVATIONS[activation], 0 if residual is None else _rows(residual, "residual"),
     )  # fmt: skip
     if len(x):
         _submit(_LINEAR, n, (x, weight.data, weight.scales, bias, residual, out))
@@ -338,9 +338,9 @@ def attend(
     if out is None:
         out = np.empty((len(q), width), np.float32)
     n = (
-        cache.sequences, queries, cache.heads, cache.size, cache.capacity, _PRECISIONS[cache.precision], int(causal),
-        _rows(q, "q"), 0 if k is None else _rows(k, "k"), _rows(out, "out"), 1 if bias is None else len(bias), new,
-        0 if bias is None else bias.shape[3],
+        cache.sequences, queries, cache.heads, cache.size, cache.capacity, _PRECISIONS[cache.precision],
+        int(causal), _rows(q, "q"), 0 if k is None else _rows(k, "k"), _rows(out, "out"),
+        1 if bias is None else len(bias), new, 0 if bias is None else bias.shape[3],
     )  # fmt: skip
     arrays = (q, k, v, cache.keys, cache.values, out, bias, cache.lengths, cache.scales)
     _submit(_ATTEND, n, arrays, scale)

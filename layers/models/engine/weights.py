@@ -48,8 +48,8 @@ class Weight:
     precision : str
         One of `PRECISIONS`.
     data : np.ndarray
-        float32: [blocks, inputs, 16]; int8: [blocks, inputs / 2, 16, 2]; int4: [blocks, inputs / 2, 16] of uint8,
-        the first input of two in the low half, 8 added. Inputs are padded to whole groups.
+        float32: [blocks, inputs, 16]; int8: [blocks, inputs / 2, 16, 2]; int4: [blocks, inputs / 2, 16] of
+        uint8, the first input of two in the low half, 8 added. Inputs are padded to whole groups.
     scales : np.ndarray [shape=(blocks, groups, 16), float16] or None
         Of integer weights.
     group : int
@@ -65,15 +65,13 @@ class Weight:
 
     def unpack(self) -> np.ndarray:
         """Return the matrix [shape=(outputs, inputs), float32] that the weights stand for."""
+        whole = self.data
         if self.precision == "int4":
-            nibbles = np.stack([self.data & 15, self.data >> 4], axis=-1).astype(np.int8) - 8
+            whole = np.stack([whole & 15, whole >> 4], axis=-1).astype(np.int8) - 8
+        if self.scales is None:
+            matrix = whole.transpose(0, 2, 1)
         else:
-            nibbles = self.data
-        if self.precision == "float32":
-            matrix = nibbles.transpose(0, 2, 1)
-        else:
-            assert self.scales is not None
-            values = nibbles.transpose(0, 2, 1, 3).reshape(len(nibbles), LANES, -1).astype(np.float32)
+            values = whole.transpose(0, 2, 1, 3).reshape(len(whole), LANES, -1).astype(np.float32)
             matrix = values * np.repeat(self.scales.astype(np.float32).transpose(0, 2, 1), self.group, axis=2)
         return np.ascontiguousarray(matrix.reshape(-1, matrix.shape[2])[: self.outputs, : self.inputs])
 
