@@ -43,7 +43,7 @@ typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
 #else
 #define ROWS 4
 #endif
-#define PANEL 96 /* rows of an item of a tall product */
+#define PANEL 96 /* rows of an item of a tall product, a multiple of ROWS */
 
 enum { LINEAR, NORM, ATTEND, UNARY, LSTM, GATHER };
 enum { F32, I8, I4 };
@@ -148,11 +148,13 @@ INLINE v16f activate(int64_t kind, v16f x) {
 
 /* acc[lane] += w[2 lane] x[0] + w[2 lane + 1] x[1], exactly. */
 INLINE v16i dot_pairs(v16i acc, v32h w, const int16_t *x) {
+#if defined(__AVX512VNNI__)
+    /* As an intrinsic, LLVM takes it apart into a product and a sum. */
+    __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*(const int32_t *)x));
+    return acc;
+#elif defined(__AVX2__)
     int32_t pair;
     memcpy(&pair, x, sizeof pair);
-#if defined(__AVX512VNNI__)
-    return (v16i)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(pair));
-#elif defined(__AVX2__)
     __m256i both = _mm256_set1_epi32(pair), half[2];
     memcpy(half, &w, sizeof half);
     half[0] = _mm256_madd_epi16(half[0], both);
@@ -221,7 +223,7 @@ static void barrier(Pool *pool, long *phase) {
  * A convolution of stride s over a [time][channels] signal is this with a row stride of s channels. */
 
 typedef struct {
-    int16_t *x;    /* [rows][inputs padded to groups] */
+    int16_t *x;    /* tiles of ROWS rows (the last may have fewer): [inputs padded to groups / 2][rows][2] */
     float *scales; /* [rows][groups] */
     int64_t width, groups;
 } Quantised;
@@ -240,7 +242,9 @@ static size_t linear_scratch(const Op *op) {
 }
 static void quantise_row(const Op *op, Quantised q, int64_t row) {
     const float *x = (const float *)op->p[0] + row * op->n[3];
-    int64_t group = op->n[6];
+    int64_t group = op->n[6], first = row / ROWS * ROWS;
+    int64_t height = op->n[0] - first < ROWS ? op->n[0] - first : ROWS;
+    int32_t *to = (int32_t *)(q.x + first * q.width) + (row - first);
     for (int64_t g = 0; g < q.groups; g++) {
         int64_t from = g * group, count = op->n[1] - from < group ? op->n[1] - from : group;
         v16f most = splat(0.0f);
@@ -254,18 +258,20 @@ static void quantise_row(const Op *op, Quantised q, int64_t row) {
             v16f v = i < count ? load_part(x + from + i, count - i) : splat(0.0f);
             check += sum_lanes(v * splat(0.0f));
             v16f rounded = __builtin_elementwise_roundeven(v * factor);
-            *(v16h *)(q.x + row * q.width + from + i) =
-                __builtin_convertvector(__builtin_convertvector(rounded, v16i), v16h);
+            int32_t pairs[LANES / 2];
+            v16h whole = __builtin_convertvector(__builtin_convertvector(rounded, v16i), v16h);
+            memcpy(pairs, &whole, sizeof pairs);
+            for (int j = 0; j < LANES / 2; j++) to[((from + i) / 2 + j) * height] = pairs[j];
         }
         q.scales[row * q.groups + g] = scale + check;
     }
 }
 /* MR rows times NB blocks of outputs. */
-INLINE void tile(const int MR, const int NB, const Op *op, Quantised q, int64_t row, int64_t block) {
-    const int64_t inputs = op->n[1], outputs = op->n[2], ldx = op->n[3], ldy = op->n[4], weights = op->n[5];
+INLINE void tile(const int MR, const int NB, const int WEIGHTS, const Op *op, Quantised q, int64_t row, int64_t block) {
+    const int64_t inputs = op->n[1], outputs = op->n[2], ldx = op->n[3], ldy = op->n[4];
     v16f acc[8 * 4];
     for (int i = 0; i < MR * NB; i++) acc[i] = splat(0.0f);
-    if (weights == F32) {
+    if (WEIGHTS == F32) {
         const float *x = (const float *)op->p[0] + row * ldx;
         const float *w = (const float *)op->p[1] + block * inputs * LANES;
         for (int64_t k = 0; k < inputs; k++) {
@@ -277,22 +283,21 @@ INLINE void tile(const int MR, const int NB, const Op *op, Quantised q, int64_t 
             }
         }
     } else {
-        const int64_t group = op->n[6], step = weights == I8 ? 2 * LANES : LANES;
+        const int64_t group = op->n[6], step = WEIGHTS == I8 ? 2 * LANES : LANES, apart = q.width / 2 * step;
         const int16_t *x = q.x + row * q.width;
-        const int8_t *w = (const int8_t *)op->p[1] + block * (q.width / 2) * step;
+        const int8_t *w = (const int8_t *)op->p[1] + block * apart;
         const _Float16 *scales = (const _Float16 *)op->p[2] + block * q.groups * LANES;
-        for (int64_t g = 0; g < q.groups; g++) {
+        for (int64_t g = 0; g < q.groups; g++, scales += LANES) {
             v16i sum[8 * 4];
             for (int i = 0; i < MR * NB; i++) sum[i] = splati(0);
-            for (int64_t k = g * group / 2; k < (g + 1) * group / 2; k++) {
+            for (int64_t k = 0; k < group / 2; k++, w += step, x += 2 * MR) {
                 v32h wk[4];
-                for (int b = 0; b < NB; b++) wk[b] = widen(weights, w + (b * (q.width / 2) + k) * step);
+                for (int b = 0; b < NB; b++) wk[b] = widen(WEIGHTS, w + b * apart);
                 for (int r = 0; r < MR; r++)
-                    for (int b = 0; b < NB; b++)
-                        sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], x + r * q.width + 2 * k);
+                    for (int b = 0; b < NB; b++) sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], x + 2 * r);
             }
             for (int b = 0; b < NB; b++) {
-                v16f scale = FLOAT(LOAD(v16e, scales + (b * q.groups + g) * LANES));
+                v16f scale = FLOAT(LOAD(v16e, scales + b * q.groups * LANES));
                 for (int r = 0; r < MR; r++)
                     acc[r * NB + b] = fma16(FLOAT(sum[r * NB + b]),
                                             scale * splat(q.scales[(row + r) * q.groups + g]), acc[r * NB + b]);
@@ -313,20 +318,31 @@ INLINE void tile(const int MR, const int NB, const Op *op, Quantised q, int64_t 
         }
     }
 }
-INLINE void tile_rows(const int NB, const Op *op, Quantised q, int64_t row, int64_t rows, int64_t block) {
-    switch (rows) {
-        case 1: tile(1, NB, op, q, row, block); break;
-        case 2: tile(2, NB, op, q, row, block); break;
-        case 3: tile(3, NB, op, q, row, block); break;
-        case 4: tile(4, NB, op, q, row, block); break;
-#if ROWS == 8
-        case 5: tile(5, NB, op, q, row, block); break;
-        case 6: tile(6, NB, op, q, row, block); break;
-        case 7: tile(7, NB, op, q, row, block); break;
-        case 8: tile(8, NB, op, q, row, block); break;
-#endif
+typedef void Tile(const Op *op, Quantised q, int64_t row, int64_t block);
+/* Tiles by weights, blocks and rows. The wider, the more sums are under way at once; the registers set the limit. */
+#define TILE(w, nb, mr) \
+    static void tile_##w##_##nb##_##mr(const Op *op, Quantised q, int64_t row, int64_t block) { \
+        tile(mr, nb, w, op, q, row, block); \
     }
-}
+#define NAME(w, nb, mr) tile_##w##_##nb##_##mr
+#define TILES(w) \
+    TILE(w, 4, 1) TILE(w, 4, 2) TILE(w, 2, 1) TILE(w, 2, 2) TILE(w, 2, 3) TILE(w, 2, 4) \
+    TILE(w, 1, 1) TILE(w, 1, 2) TILE(w, 1, 3) TILE(w, 1, 4) MORE_TILES(w)
+#if ROWS == 8
+#define MORE_TILES(w) \
+    TILE(w, 2, 5) TILE(w, 2, 6) TILE(w, 2, 7) TILE(w, 2, 8) TILE(w, 1, 5) TILE(w, 1, 6) TILE(w, 1, 7) TILE(w, 1, 8)
+#define MORE(w, nb) NAME(w, nb, 5), NAME(w, nb, 6), NAME(w, nb, 7), NAME(w, nb, 8)
+#else
+#define MORE_TILES(w)
+#define MORE(w, nb)
+#endif
+TILES(F32) TILES(I8) TILES(I4)
+#define TABLE(w) \
+    {{NAME(w, 1, 1), NAME(w, 1, 2), NAME(w, 1, 3), NAME(w, 1, 4), MORE(w, 1)}, \
+     {NAME(w, 2, 1), NAME(w, 2, 2), NAME(w, 2, 3), NAME(w, 2, 4), MORE(w, 2)}, \
+     {NAME(w, 4, 1), NAME(w, 4, 2)}}
+static Tile *const tiles[3][3][ROWS] = {TABLE(F32), TABLE(I8), TABLE(I4)}; /* [weights][log2 blocks][rows - 1] */
+
 /* Blocks per item: narrow products are cut finely, tall ones by rows first. */
 INLINE int64_t linear_blocks(const Op *op) { return op->n[0] > ROWS ? 8 : 4; }
 INLINE int64_t linear_panels(const Op *op) { return (op->n[0] + PANEL - 1) / PANEL; }
@@ -345,23 +361,16 @@ static void linear_item(const Op *op, int64_t phase, int64_t item, void *scratch
         }
     }
     int64_t blocks = (op->n[2] + LANES - 1) / LANES, each = linear_blocks(op), panels = linear_panels(op);
-    int64_t first = item / panels * each, last = first + each < blocks ? first + each : blocks;
+    int64_t block = item / panels * each, end = block + each < blocks ? block + each : blocks;
     int64_t from = item % panels * PANEL, to = from + PANEL < op->n[0] ? from + PANEL : op->n[0];
-    const int float_weights = op->n[5] == F32;
-    while (first < last) {
-        int64_t left = last - first, height = to - from < ROWS ? to - from : ROWS;
-        int wide = height <= ROWS / 4 ? 4 : height <= ROWS / 2 || (float_weights && ROWS == 8) ? 2 : 1;
-        if (left < wide) wide = left >= 2 ? 2 : 1;
-        if (wide == 2 && height > ROWS / 2 && !(float_weights && ROWS == 8)) wide = 1;
-        for (int64_t row = from; row < to; row += ROWS) {
-            int64_t rows = to - row < ROWS ? to - row : ROWS;
-            if (wide == 4) { /* at most a quarter of ROWS */
-                if (rows == 1) tile(1, 4, op, q, row, first);
-                else tile(2, 4, op, q, row, first);
-            } else if (wide == 2) tile_rows(2, op, q, row, rows, first);
-            else tile_rows(1, op, q, row, rows, first);
-        }
-        first += wide;
+    int64_t height = to - from < ROWS ? to - from : ROWS;
+    int most = height <= ROWS / 4 ? 2 : height <= ROWS / 2 || (op->n[5] == F32 && ROWS == 8) ? 1 : 0;
+    while (block < end) {
+        int wide = most;
+        while (end - block < 1 << wide) wide--;
+        for (int64_t row = from; row < to; row += ROWS)
+            tiles[op->n[5]][wide][(to - row < ROWS ? to - row : ROWS) - 1](op, q, row, block);
+        block += 1 << wide;
     }
 }
 
