@@ -261,15 +261,19 @@ class Cache:
         Positions that there is room for.
     precision : {"float32", "int8"}
         int8 has a scale for each position and head, so that nothing needs calibration.
-
-    Attributes
-    ----------
-    lengths : np.ndarray [shape=(sequences,), int32]
-        Positions that are filled. The caller raises it after what was appended has been computed.
+    lengths : np.ndarray [shape=(sequences,), int32], optional
+        Positions that are filled, at first none. The caller raises it after what was appended has been
+        computed; caches that grow together can share it.
     """
 
     def __init__(
-        self, sequences: int, heads: int, size: int, capacity: int, precision: str = "float32"
+        self,
+        sequences: int,
+        heads: int,
+        size: int,
+        capacity: int,
+        precision: str = "float32",
+        lengths: np.ndarray | None = None,
     ) -> None:
         capacity = -(-capacity // LANES) * LANES
         self.sequences, self.heads, self.size, self.capacity = sequences, heads, size, capacity
@@ -278,7 +282,24 @@ class Cache:
         self.keys = np.zeros((sequences, heads, capacity // LANES, size, LANES), dtype)
         self.values = np.zeros((sequences, heads, capacity, -(-size // LANES) * LANES), dtype)
         self.scales = np.zeros((sequences, heads, 2, capacity), np.float32) if precision == "int8" else None
-        self.lengths = np.zeros(sequences, np.int32)
+        self.lengths = np.zeros(sequences, np.int32) if lengths is None else lengths
+
+    def put(self, sequence: int, k: np.ndarray, v: np.ndarray) -> None:
+        """Fill one sequence of a float32 cache from the start.
+
+        Parameters
+        ----------
+        sequence : int
+        k, v : np.ndarray [shape=(positions, heads * size)]
+        """
+        if self.precision != "float32" or len(k) > self.capacity:
+            raise ValueError(f"only a float32 cache of at least {len(k)} positions can be filled")
+        split = (len(k), self.heads, self.size)
+        keys = np.zeros((self.capacity, self.heads, self.size), np.float32)
+        keys[: len(k)] = k.reshape(split)
+        self.keys[sequence] = keys.reshape(-1, LANES, self.heads, self.size).transpose(2, 0, 3, 1)
+        self.values[sequence, :, : len(k), : self.size] = v.reshape(split).transpose(1, 0, 2)
+        self.lengths[sequence] = len(k)
 
 
 def attend(
