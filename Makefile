@@ -14,7 +14,7 @@ RUN := .venv/bin/python
 # What the images have in /opt/python.
 export PYTHONPATH := layers
 
-.PHONY: help demo serve test lint bench sam test-sam test-deployed openapi lock clean
+.PHONY: help demo serve redrive test lint bench sam test-sam test-deployed openapi lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -25,6 +25,10 @@ demo: .venv/local ## Music like AUDIO=track.mp3 [DURATION=30] [TEMPERATURE=1.0] 
 
 serve: .venv/local ## The local stack in the foreground on 127.0.0.1 [PORT=8000]
 	@exec $(RUN) -m local serve --port $(PORT) --profile $(PROFILE)
+
+redrive: .venv/local ## Try again what workers gave up, at ENDPOINT= (as make serve prints it) or of STACK= on AWS
+	@test -n "$(ENDPOINT)$(STACK)" || { echo "ENDPOINT= of a local stack is needed, or STACK= on AWS"; exit 1; }
+	@$(RUN) -m local redrive $(if $(STACK),--stack "$(STACK)",--endpoint-url "$(ENDPOINT)")
 
 test: .venv/dev ## Every test that needs neither Docker nor AWS
 	$(RUN) -m pytest -n 2 --dist loadgroup

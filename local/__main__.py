@@ -12,6 +12,7 @@ COMMANDS = {
     "serve": "the whole backend on this machine, in the foreground",
     "demo": "one track in, new music out, and a picture of both",
     "keys": "the API keys of a deployment, local or on AWS",
+    "redrive": "try again what a deployment gave up, local or on AWS",
     "sam": "the same in real Lambda containers (Docker)",
 }
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m local",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(f"  {name:6} {help_text}" for name, help_text in COMMANDS.items()),
+        epilog="\n".join(f"  {name:7} {help_text}" for name, help_text in COMMANDS.items()),
     )
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see COMMAND --help")

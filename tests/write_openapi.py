@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "VECTOR_INDEX_NAME": "audio",
     "EMBED_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/embed",
     "GENERATE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/generate",
+    "EMBED_DEAD_LETTERS_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/embed-dead-letters",
+    "GENERATE_DEAD_LETTERS_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/generate-dead-letters",
     "EVENT_BUS_NAME": "default",
     "PROFILE": "builtin",
     "ALLOWED_ORIGINS": "*",

@@ -203,6 +203,7 @@ def get_embedding(audio_id: AudioId, wait: Wait = 20) -> Response:
             "embedding": [float(f"{value:.9g}") for value in vector],
             "features": audio.features,
             "tags": audio.tags,
+            **contract.duplicate(audio),
             "links": contract.audio_links(app.prefix, audio.id),
         }
     )
@@ -291,19 +292,34 @@ def generate(
     ] = None,
 ) -> Response:
     """Record the request and queue it, or let it wait for the embedding."""
+    generation, idempotency = None, None
+    if idempotency_key is not None:
+        request = json.dumps({"audio_id": audio_id, **body.model_dump()}, sort_keys=True)
+        idempotency = (_sha256(idempotency_key), _sha256(request))
+        # Before anything is judged: the first answer holds, whatever became of the audio or the deployment.
+        generation = records.replay(app.tenant, idempotency)
+    if generation is None:
+        generation = submit(audio_id, body, idempotency)
+    if generation.deleted:  # the replay of one that was removed since
+        raise http.gone("generation") if generation.status == "expired" else http.not_found("generation")
+    if generation.status == "queued" and not generation.replayed:
+        queues.send_generate(generation.tenant, generation.id, app.correlation_id)
+    answer = contract.generation_answer(app.prefix, generation)
+    headers = {"Location": answer.links["self"]}
+    return http.reply(202, answer, headers | ({"Idempotent-Replayed": "true"} if generation.replayed else {}))
+
+
+def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str, str] | None) -> Generation:
+    """Record a request that this deployment can serve, or raise why it cannot."""
     audio = find_audio(audio_id)
     check_support(body)
     if audio.status == "ready":
         current_vector(audio)
     parameters = body.model_dump()
-    idempotency = None
-    if idempotency_key is not None:
-        request = json.dumps({"audio_id": audio.id, **parameters}, sort_keys=True)
-        idempotency = (_sha256(idempotency_key), _sha256(request))
     if parameters["seed"] is None:
         parameters["seed"] = secrets.randbelow(2**32)
     try:
-        generation = records.submit_generation(
+        return records.submit_generation(
             audio.tenant,
             audio.id,
             profile=settings.profile,
@@ -316,13 +332,6 @@ def generate(
         if error.status != "failed":
             raise
         raise failed(find_audio(audio_id)) from error
-    if generation.deleted:  # the replay of one that was removed since
-        raise http.gone("generation") if generation.status == "expired" else http.not_found("generation")
-    if generation.status == "queued" and not generation.replayed:
-        queues.send_generate(generation.tenant, generation.id, app.correlation_id)
-    answer = contract.generation_answer(app.prefix, generation)
-    headers = {"Location": answer.links["self"]}
-    return http.reply(202, answer, headers | ({"Idempotent-Replayed": "true"} if generation.replayed else {}))
 
 
 @app.get(

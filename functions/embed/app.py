@@ -23,7 +23,7 @@ from backend.jobs import Engine, Progress, Target, Worker, download_source
 from backend.observability import logger, metrics, tracer
 from backend.purge import remove_audio_data
 from backend.queues import Queues
-from backend.records import Audio, Conflict, Records
+from backend.records import Audio, Conflict, Generation, Records
 from backend.settings import MAX_UPLOAD_BYTES, Settings, table
 from backend.storage import Storage, parse_upload_key, upload_key
 from backend.vectors import Vectors
@@ -48,7 +48,7 @@ class Embed(Worker[Audio]):
         if body.get("Event") == "s3:TestEvent":
             return []
         if "audio_id" in body:
-            return [Target(body["tenant"], body["audio_id"], body.get("correlation_id"))]
+            return [Target.from_message(body, Audio.kind)]
         found = []
         for entry in body["Records"]:
             # Keys in notifications are encoded as in a form: a space is a plus sign.
@@ -88,13 +88,14 @@ class Embed(Worker[Audio]):
         progress(0.0)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "source"
-            download_source(storage, record, path)
+            sha256 = download_source(storage, record, path)
             progress(0.2)
             try:
                 analysis = analyse(path, profile, lambda done: progress(0.2 + 0.7 * done))
             except AudioError as error:
                 raise PermanentError(error.code, error.detail) from error
         progress(0.9)
+        duplicate_of = records.note_content(record.tenant, record.id, sha256)
         vectors.put(record.tenant, record.id, analysis.vector.tolist(), analysis.identity.id)
         progress(0.95)
         released = records.finish_audio(
@@ -103,6 +104,8 @@ class Embed(Worker[Audio]):
             identity=asdict(analysis.identity),
             features=analysis.features.to_dict(),
             tags=analysis.tags,
+            sha256=sha256,
+            duplicate_of=duplicate_of,
         )
         # From here on the audio is ready, whatever happens: what is not sent now, the sweeper sends.
         try:
@@ -112,13 +115,14 @@ class Embed(Worker[Audio]):
             logger.exception("released generations not sent")
         self._publish(record)
 
-    def fail(self, record: Audio, code: str, detail: str) -> None:
+    def fail(self, record: Audio, code: str, detail: str) -> list[Generation]:
         """Fail the audio and the generations that wait for it."""
         generations = records.fail_audio(record, code, detail)
         vectors.delete(record.tenant, record.id)  # a failed audio is nobody's neighbour
         self._publish(record)
         for generation in generations:
             events.publish(generation)
+        return generations
 
     def discard(self, target: Target) -> None:
         """Remove the object and the vector of an audio that was deleted."""

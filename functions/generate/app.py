@@ -46,7 +46,7 @@ class Generate(Worker[Generation]):
 
     def targets(self, body: dict[str, Any]) -> list[Target]:
         """Read our own message."""
-        return [Target(body["tenant"], body["generation_id"], body.get("correlation_id"))]
+        return [Target.from_message(body, Generation.kind)]
 
     def find(self, target: Target) -> Generation | None:
         """Read the generation."""
@@ -88,11 +88,12 @@ class Generate(Worker[Generation]):
         result |= {"parameters": asdict(parameters), "format": parameters.format}
         self.settled(records.finish_generation(record, result))
 
-    def fail(self, record: Generation, code: str, detail: str) -> None:
+    def fail(self, record: Generation, code: str, detail: str) -> list[Generation]:
         """Fail the generation; nothing of it stays."""
         failed = records.fail_generation(record, code, detail)
         storage.delete_generated(record.tenant, record.id)
         events.publish(failed)
+        return []
 
     def discard(self, target: Target) -> None:
         """Remove the object of a generation that was cancelled or deleted."""

@@ -8,6 +8,7 @@
     life over                       record, object, vector and generations expire together
     tombstone not yet purged        what it stood for is removed
 
+In the time that is left, another page of records, objects and vectors is reconciled (`backend.reconcile`).
 Every move is conditional on what was read, so a sweep may overlap another one, a worker or a user's request.
 """
 
@@ -23,6 +24,7 @@ from backend.events import Events
 from backend.observability import correlate, logger, metrics, tracer
 from backend.purge import expire
 from backend.queues import Queues
+from backend.reconcile import Reconciliation
 from backend.records import Audio, Generation, RecordError, Records
 from backend.settings import Settings, table
 from backend.storage import Storage, upload_key
@@ -37,6 +39,7 @@ storage = Storage.from_settings(settings)
 vectors = Vectors.from_settings(settings)
 queues = Queues.from_settings(settings)
 events = Events.from_settings(settings)
+reconciliation = Reconciliation(records, storage, vectors, queues)
 
 
 def sweep(record: Audio | Generation) -> str:
@@ -113,10 +116,14 @@ def sweep_generation(generation: Generation) -> str:
 @tracer.capture_lambda_handler
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """Sweep until nothing is due or time is nearly up; say how often what was done."""
+    """Sweep until nothing is due or time is nearly up, and reconcile; say how often what was done."""
+
+    def in_time() -> bool:
+        return context.get_remaining_time_in_millis() > RESERVE_SECONDS * 1000
+
     done: Counter[str] = Counter()
     for record in records.due():
-        if context.get_remaining_time_in_millis() <= RESERVE_SECONDS * 1000:
+        if not in_time():
             break
         correlate(record.correlation_id)
         try:
@@ -129,6 +136,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             action = "errors"
         done[action] += 1
         logger.info(action, extra={"kind": record.kind, "record": record.id, "status": record.status})
+    logger.set_correlation_id(None)
+    for action, key in reconciliation.run(in_time):
+        done[action] += 1
+        logger.warning(action, extra={"key": key})
     for action, count in done.items():
         metrics.add_metric(f"Sweep_{action}", MetricUnit.Count, count)
     metrics.add_metric("Swept", MetricUnit.Count, done.total())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import io
 import json
 import re
@@ -21,7 +22,7 @@ from multipart import (  # type: ignore[import-untyped]
 
 from backend import contract, http
 from backend.errors import Problem
-from backend.records import Conflict, Limits, NotFound, Records
+from backend.records import Conflict, Limits, NotFound, Records, new_id
 from backend.settings import MAX_UPLOAD_BYTES, Settings, table
 from backend.storage import UPLOAD_SECONDS, Storage, upload_key
 
@@ -119,14 +120,19 @@ def upload() -> Response:
 def store(file: File) -> Response:
     """Store an uploaded file: the record first, so that the bucket's event finds it."""
     kind = audio_type(file.content_type, file.filename)
+    audio_id, sha256 = new_id(), hashlib.sha256(file.content).hexdigest()
+    duplicate_of = records.note_content(app.tenant, audio_id, sha256)
     audio = records.create_audio(
         app.tenant,
+        audio_id=audio_id,
         filename=file.filename,
         content_type=kind,
         size=len(file.content),
         upload_expires_at=time.time() + UPLOAD_SECONDS,
         correlation_id=app.correlation_id,
         limits=limits,
+        sha256=sha256,
+        duplicate_of=duplicate_of,
     )
     key = upload_key(audio.tenant, audio.id)
     etag = storage.put(key, file.content, kind)
@@ -134,13 +140,16 @@ def store(file: File) -> Response:
         with suppress(Conflict, NotFound):  # the event was faster: the record is further on its way
             records.mark_uploaded(audio.tenant, audio.id, etag=etag, size=len(file.content))
     links = contract.audio_links(app.prefix, audio.id)
-    answer = contract.Uploaded(
-        audio_id=audio.id,
-        status="uploaded",
-        filename=audio.filename,
-        bytes=len(file.content),
-        content_type=kind,
-        links=links,
+    answer = contract.Uploaded.model_validate(
+        {
+            "audio_id": audio.id,
+            "status": "uploaded",
+            "filename": audio.filename,
+            "bytes": len(file.content),
+            "content_type": kind,
+            **contract.duplicate(audio),
+            "links": links,
+        }
     )
     return http.reply(201, answer, {"Location": links["self"]})
 

@@ -36,6 +36,10 @@ _ID = "01JZ8Q4W3N6V7X9Y2A5B8C1D4E"
 _OTHER = "01JZ8QB1T5G2H4J6K8M0N3P5Q7"
 _TIME = "2026-01-02T03:04:05.678Z"
 
+DUPLICATE_OF: Any = Field(
+    default=None, description="Your oldest track with exactly the same content; missing when there is none."
+)
+
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
@@ -127,6 +131,7 @@ class Uploaded(Answer):
     filename: str
     bytes: int
     content_type: str
+    duplicate_of: str | None = DUPLICATE_OF
     links: dict[str, str]
 
 
@@ -167,6 +172,7 @@ class AudioAnswer(Answer):
     updated_at: str = Field(examples=[_TIME])
     expires_at: str = Field(examples=[_TIME])
     error: Error | None = Field(default=None, description="Why it, or its last try, failed.")
+    duplicate_of: str | None = DUPLICATE_OF
     model: str | None = Field(default=None, description="Embedding model; only of a ready one.")
     features: dict[str, Any] | None = None
     tags: list[str] | None = None
@@ -195,6 +201,7 @@ class Embedding(Answer):
         examples=[{"duration": 183.2, "tempo": 117.5, "key": "A", "mode": "minor", "loudness": -13.9}]
     )
     tags: list[str] = Field(examples=[["fast", "minor", "percussive"]])
+    duplicate_of: str | None = DUPLICATE_OF
     links: dict[str, str]
 
 
@@ -292,9 +299,14 @@ def generation_links(prefix: Prefix, generation: Generation) -> dict[str, str]:
     }
 
 
+def duplicate(audio: Audio) -> dict[str, str]:
+    """The member that names an older audio with the same content; nothing when there is none."""
+    return {"duplicate_of": audio.duplicate_of} if audio.duplicate_of else {}
+
+
 def audio_answer(prefix: Prefix, audio: Audio) -> AudioAnswer:
     """Show a source track's record."""
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = duplicate(audio)
     if audio.error:
         known["error"] = audio.error
     if audio.status == "ready":

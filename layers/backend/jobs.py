@@ -7,7 +7,9 @@ worker computes, and then acknowledges the message only if the record is termina
     cancelled or deleted            what a late writer may have left is removed; acknowledged
     PermanentError                  the record fails; acknowledged
     anything else                   the record goes back to where it was, the message returns after a pause;
-                                    after `MAX_ATTEMPTS` the record fails
+                                    after `MAX_ATTEMPTS` the record fails, and a dead letter is left
+    failed, and this is the dead    the record is opened again, and claimed
+    letter of its last attempt
     the process dies                nothing is written: the lease ends, the sweeper requeues
 
 Nothing here relies on the queue's visibility timeout, and every step may happen twice.
@@ -15,11 +17,13 @@ Nothing here relies on the queue's visibility timeout, and every step may happen
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,11 +82,23 @@ class Later(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """The record that a message names."""
+    """The record that a message names; a dead letter names the attempt that failed, too."""
 
     tenant: str
     id: str
     correlation_id: str | None = None
+    failed_attempt: int | None = None
+
+    @classmethod
+    def from_message(cls, body: Mapping[str, Any], kind: str) -> Target:
+        """Read a message of `backend.queues`.
+
+        Raises
+        ------
+        KeyError
+            It is not about a record of this kind.
+        """
+        return cls(body["tenant"], body[f"{kind}_id"], body.get("correlation_id"), body.get("failed_attempt"))
 
 
 class Worker(ABC, Generic[R]):
@@ -124,8 +140,8 @@ class Worker(ABC, Generic[R]):
         """
 
     @abstractmethod
-    def fail(self, record: R, code: str, detail: str) -> None:
-        """Move the record to failed, and tell."""
+    def fail(self, record: R, code: str, detail: str) -> list[Generation]:
+        """Move the record to failed, and tell; return the generations that failed with it."""
 
     @abstractmethod
     def discard(self, target: Target) -> None:
@@ -223,6 +239,8 @@ class Engine(Generic[R]):
         if remaining() < 2 * RESERVE_SECONDS:
             raise Later(0)
         try:
+            if target.failed_attempt is not None:
+                self._reopen(target)
             record = self._worker.claim(target)
         except Leased as leased:
             logger.info("leased to another worker")
@@ -237,6 +255,15 @@ class Engine(Generic[R]):
         except Fenced as fenced:
             logger.warning("fenced out", extra={"status": fenced.status})
             self._fenced_out(target)
+
+    def _reopen(self, target: Target) -> None:
+        """Open a failed record again, if the dead letter at hand is the one of its last attempt."""
+        record = self._worker.find(target)
+        if record and record.status == "failed" and record.attempt == target.failed_attempt:
+            with suppress(Fenced):  # another copy of the letter was faster
+                self._records.reopen(record)
+                logger.info("opened again")
+                metrics.add_metric("JobsReplayed", "Count", 1)
 
     def _attempt(self, record: R, remaining: Callable[[], float]) -> None:
         """Work on a claimed record once.
@@ -288,7 +315,12 @@ class Engine(Generic[R]):
     def _give_up(self, record: R, code: str, detail: str) -> None:
         logger.error("given up", extra={"code": code, "detail": detail})
         metrics.add_metric("JobsFailed", "Count", 1)
-        self._worker.fail(record, code, f"{detail} Gave up after {MAX_ATTEMPTS} attempts.")
+        detail = f"{detail} Gave up after {MAX_ATTEMPTS} attempts."
+        error = {"code": code, "detail": detail}
+        # The letter first: one too many is harmless, and a failed record without one cannot be replayed.
+        self._queues.send_dead_letter(record, error)
+        for generation in self._worker.fail(record, code, detail):
+            self._queues.send_dead_letter(generation, error)
 
     def _not_claimed(self, target: Target, status: str | None, redelivered: bool) -> None:
         """Acknowledge a message whose record needs no work, after what a dead worker may have left undone."""
@@ -400,8 +432,13 @@ class Lease(Generic[R]):
                 renewed, written = time.monotonic(), share
 
 
-def download_source(storage: Storage, audio: Audio, path: Path) -> None:
+def download_source(storage: Storage, audio: Audio, path: Path) -> str:
     """Copy the object that the record names, and no other, to a file.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file, in hexadecimal.
 
     Raises
     ------
@@ -409,8 +446,10 @@ def download_source(storage: Storage, audio: Audio, path: Path) -> None:
         It is gone; it was replaced meanwhile, and its event will say so.
     """
     try:
-        with path.open("wb") as file:
+        with path.open("w+b") as file:
             storage.download(upload_key(audio.tenant, audio.id), file, etag=audio.etag)
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except ObjectMissing as error:
         raise PermanentError("source_missing", "The source file is gone.") from error
     except ObjectChanged as error:

@@ -1,13 +1,18 @@
-"""Messages to the two workers.
+"""Messages to the two workers, and the dead letters of what they gave up.
 
 A message only names a record; the record says what is to be done. Sending one twice is harmless.
+
+A dead letter also names the attempt that failed. Moved back to the worker's queue it opens the record again,
+if that is still what the record failed in: any number of copies, replayed at any time, make one new job.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from backend.records import Audio, Generation
 from backend.settings import Settings, client
 
 if TYPE_CHECKING:
@@ -23,6 +28,8 @@ class Queues:
     ----------
     embed_url, generate_url : str
         Queue URLs.
+    dead_letter_urls : mapping
+        URLs of the queues for dead letters, by kind of record.
     sqs : SQSClient, optional
         Client to use; one with bounded retries is made when absent.
 
@@ -32,15 +39,26 @@ class Queues:
     >>> queues.send_embed("default", audio_id, "c0ffee")     # doctest: +SKIP
     """
 
-    def __init__(self, embed_url: str, generate_url: str, sqs: SQSClient | None = None) -> None:
+    def __init__(
+        self,
+        embed_url: str,
+        generate_url: str,
+        dead_letter_urls: Mapping[str, str],
+        sqs: SQSClient | None = None,
+    ) -> None:
         self.embed_url = embed_url
         self.generate_url = generate_url
+        self.dead_letter_urls = dead_letter_urls
         self._sqs: SQSClient = sqs or client("sqs")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Queues:
         """Make the queues a deployment has."""
-        return cls(settings.embed_queue_url, settings.generate_queue_url)
+        dead_letter_urls = {
+            Audio.kind: settings.embed_dead_letters_url,
+            Generation.kind: settings.generate_dead_letters_url,
+        }
+        return cls(settings.embed_queue_url, settings.generate_queue_url, dead_letter_urls)
 
     def send_embed(self, tenant: str, audio_id: str, correlation_id: str) -> None:
         """Ask for an audio to be embedded."""
@@ -52,6 +70,25 @@ class Queues:
             self.generate_url, tenant=tenant, generation_id=generation_id, correlation_id=correlation_id
         )
 
+    def send_dead_letter(self, record: Audio | Generation, error: Mapping[str, Any]) -> None:
+        """Leave word of a job that is given up.
+
+        Parameters
+        ----------
+        record : Audio or Generation
+            As claimed for the attempt that failed.
+        error : mapping
+            Why: ``{code, detail}``, for who reads the queue.
+        """
+        self._send(
+            self.dead_letter_urls[record.kind],
+            tenant=record.tenant,
+            **{f"{record.kind}_id": record.id},
+            correlation_id=record.correlation_id,
+            failed_attempt=record.attempt,
+            error=dict(error),
+        )
+
     def set_visibility(self, url: str, receipt_handle: str, seconds: float) -> None:
         """Say in how many seconds a received message may be delivered again, 0 to 43200."""
         timeout = int(min(max(seconds, 0), MAX_VISIBILITY_SECONDS))
@@ -59,5 +96,5 @@ class Queues:
             QueueUrl=url, ReceiptHandle=receipt_handle, VisibilityTimeout=timeout
         )
 
-    def _send(self, url: str, **body: str) -> None:
+    def _send(self, url: str, **body: Any) -> None:
         self._sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body))

@@ -5,17 +5,24 @@
     generation:  waiting -> queued <-> running -> succeeded | failed;  waiting, queued, running -> cancelled;
                  waiting -> failed when its audio fails
     both:        any -> deleted | expired   (a tombstone, removed by the table's TTL)
+                 failed -> uploaded | queued   when the dead letter of its last attempt is replayed
 
 Table layout
     pk = tenant#{tenant}
     sk = audio#{id} | generation#{id} | idempotency#{sha256 of the client's key}
        | usage#unfinished | usage#stored | usage#{day}   (what the tenant's limits count)
+       | content#{sha256 of a file}       (the tenant's audio that has this content)
+    pk = sweeper, sk = reconciliation     (how far it came)
     index by_audio (audio_pk, sk): the generations of one audio
     index due (open, due_at): every item that has to be looked at again, by the time to do so
 
 Every write names the state it leaves. `due_at` is the one clock of the system: the end of a lease, the time
 to send a message again, the end of an upload's or a record's life; only the sweeper acts on it. A running
 item carries a lease and an attempt number; whoever holds an older attempt is fenced out of every later write.
+
+A client that hears nothing of a write repeats it, and then meets the state that its own first try has made.
+Every write therefore leaves a mark of its own on the item (`write`): a refused write whose mark is there has
+happened.
 """
 
 from __future__ import annotations
@@ -30,6 +37,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from uuid import uuid4
 
 from botocore.exceptions import ClientError
 from ulid import ULID
@@ -183,12 +191,17 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Audio(Record):
-    """A source track. `vector` is little-endian float32; lists leave it out."""
+    """A source track. `vector` is little-endian float32; lists leave it out.
+
+    `duplicate_of` is the tenant's oldest audio with the same content (`sha256`) when this one was taken in.
+    """
 
     filename: str = ""
     content_type: str = ""
     size: int | None = None
     etag: str | None = None
+    sha256: str | None = None
+    duplicate_of: str | None = None
     vector: bytes | None = None
     identity: dict[str, Any] | None = None
     features: dict[str, Any] | None = None
@@ -217,6 +230,7 @@ _TOMBSTONE_KEEPS = {
     *("tenant", "id", "status", "created_at", "updated_at", "correlation_id", "expires_at", "due_at"),
     *("audio_id", "result", "counted"),  # so that whoever purges knows what to remove
 }
+_CURSORS = {"pk": "sweeper", "sk": "reconciliation"}
 _DEAD = {f":dead{i}": status for i, status in enumerate(TOMBSTONES)}
 _IS_DEAD = f"#status IN ({', '.join(_DEAD)})"
 _IS_ALIVE = f"attribute_exists(pk) AND NOT {_IS_DEAD}"
@@ -255,6 +269,8 @@ class Records:
         correlation_id: str,
         audio_id: str | None = None,
         limits: Limits | None = None,
+        sha256: str | None = None,
+        duplicate_of: str | None = None,
     ) -> Audio:
         """Write a new audio record in `awaiting_upload`.
 
@@ -274,6 +290,8 @@ class Records:
             A ULID made before; by default a new one.
         limits : Limits, optional
             What the tenant may have; without them, anything.
+        sha256, duplicate_of : str, optional
+            Of the content, where it is known already.
 
         Returns
         -------
@@ -300,21 +318,25 @@ class Records:
             content_type=content_type,
             size=size,
             counted=(size or 0) if limits else None,
+            sha256=sha256,
+            duplicate_of=duplicate_of,
         )
+        item = {**_to_item(audio), "write": uuid4().hex}
         if limits:
-            self._create_counted(audio, limits)
+            self._create_counted(audio, item, limits)
             return audio
         try:
-            self.table.put_item(Item=_to_item(audio), ConditionExpression="attribute_not_exists(pk)")
+            self.table.put_item(Item=item, ConditionExpression="attribute_not_exists(pk)")
         except ClientError as error:
-            if _condition_failed(error):
+            if not _condition_failed(error):
+                raise
+            if self._raw(tenant, item["sk"]).get("write") != item["write"]:
                 raise Conflict("taken") from error
-            raise
         return audio
 
-    def _create_counted(self, audio: Audio, limits: Limits) -> None:
+    def _create_counted(self, audio: Audio, item: dict[str, Any], limits: Limits) -> None:
         """Write a new audio record and count its bytes, both or neither."""
-        size, most, item = audio.counted or 0, limits.stored_bytes, _to_item(audio)
+        size, most = audio.counted or 0, limits.stored_bytes
         created = {"Item": item, "ConditionExpression": "attribute_not_exists(pk)"}
         counted = {
             "Key": {"pk": item["pk"], "sk": "usage#stored"},
@@ -329,7 +351,9 @@ class Records:
                 time.sleep(random.uniform(0, 0.01 * 2 ** min(lost, 5)))
             if self._transact({"Put": created}, {"Update": counted}):
                 return
-            if self._raw(audio.tenant, item["sk"]):
+            if there := self._raw(audio.tenant, item["sk"]):
+                if there.get("write") == item["write"]:
+                    return  # by a first try of which the client heard nothing
                 raise Conflict("taken")
             left = most - self.stored(audio.tenant)
             if size > left:
@@ -339,6 +363,51 @@ class Records:
                     STORAGE_RETRY_SECONDS,
                 )
         raise Conflict("contended")
+
+    def note_content(self, tenant: str, audio_id: str, sha256: str) -> str | None:
+        """Note an audio's content, and find the tenant's oldest living audio that has the same.
+
+        Parameters
+        ----------
+        audio_id : str
+            May be noted before its record is written.
+        sha256 : str
+            Of the file, in hexadecimal.
+
+        Returns
+        -------
+        str or None
+            Id of an audio older than this one.
+        """
+        key = {"pk": _pk(tenant), "sk": f"content#{sha256}"}
+        answer = self.table.update_item(
+            Key=key,
+            UpdateExpression="ADD audio :id SET #ttl = :ttl",
+            ExpressionAttributeNames={"#ttl": "ttl"},
+            ExpressionAttributeValues={
+                ":id": {audio_id},
+                ":ttl": int(self.clock() + self.retention_seconds + RESEND_LIMIT_SECONDS),
+            },
+            ReturnValues="ALL_NEW",
+        )
+        older, gone = None, set()
+        noted: Any = answer["Attributes"]["audio"]
+        for other in sorted(noted):  # ids sort by time
+            if other >= audio_id:
+                break
+            audio = self.get_audio(tenant, other)
+            # One that is not embedded yet has not said what it holds, but it was noted here.
+            if audio and not audio.deleted and audio.sha256 in {None, sha256}:
+                older = other
+                break
+            gone.add(other)
+        if gone:
+            self.table.update_item(
+                Key=key,
+                UpdateExpression="DELETE audio :gone",
+                ExpressionAttributeValues={":gone": gone},
+            )
+        return older
 
     def get_audio(self, tenant: str, audio_id: str) -> Audio | None:
         """Read an audio record consistently; tombstones are returned too (`Audio.deleted`)."""
@@ -431,6 +500,8 @@ class Records:
         identity: Mapping[str, Any],
         features: Mapping[str, Any],
         tags: list[str],
+        sha256: str | None = None,
+        duplicate_of: str | None = None,
     ) -> list[Generation]:
         """Move `embedding` to `ready` and release the generations that waited for it.
 
@@ -450,12 +521,15 @@ class Records:
             "identity": identity,
             "features": features,
             "tags": tags,
+            "sha256": sha256,
+            "duplicate_of": duplicate_of,
             "progress": 1.0,
             "due_at": audio.expires_at,
             "error": None,
             "lease_expires_at": None,
             "waiting": None,
         }
+        # A move that only its second try heard of does not tell who waits: the sweeper releases them.
         before = self._fenced_move(audio, leaving="embedding", changes=changes)
         released = (
             self.release_waiting(audio.tenant, waiting) for waiting in sorted(before.get("waiting", ()))
@@ -541,7 +615,7 @@ class Records:
         for lost in range(10):  # each round lost means that the audio moved or another request won
             if lost:
                 time.sleep(random.uniform(0, 0.01 * 2 ** min(lost, 5)))
-            if idempotency and (earlier := self._replay(tenant, idempotency)):
+            if idempotency and (earlier := self.replay(tenant, idempotency)):
                 return earlier
             audio = self.get_audio(tenant, audio_id)
             if audio is None or audio.deleted:
@@ -635,6 +709,8 @@ class Records:
         except ClientError as error:
             if error.response["Error"]["Code"] != "TransactionCanceledException":
                 raise
+            if self.get_generation(generation.tenant, generation.id):
+                return True  # by a first try of which the client heard nothing
             if not ready:
                 waiting = self._raw(generation.tenant, audio_key["sk"]).get("waiting", ())
                 if len(waiting) >= MAX_WAITING:
@@ -722,7 +798,19 @@ class Records:
             ExpressionAttributeValues={":finished": finished},
         )
 
-    def _replay(self, tenant: str, idempotency: tuple[str, str]) -> Generation | None:
+    def replay(self, tenant: str, idempotency: tuple[str, str]) -> Generation | None:
+        """Return what an idempotency key was answered with before, `replayed`; None if it is new.
+
+        Parameters
+        ----------
+        idempotency : (key_hash, body_hash)
+            As `submit_generation` takes it.
+
+        Raises
+        ------
+        IdempotencyMismatch
+            The key came before with another body.
+        """
         key_hash, body_hash = idempotency
         item = self._raw(tenant, f"idempotency#{key_hash}")
         if not item or int(item["ttl"]) <= self.clock():
@@ -886,6 +974,27 @@ class Records:
         self._fenced_move(record, leaving=record.status, changes=changes, lease_over=True)
         return self._current(record)
 
+    def reopen(self, record: R) -> R:
+        """Return a failed record to the state before its claim, because its dead letter is replayed.
+
+        The count of tries starts again; the attempt number, which fences, goes on.
+
+        Raises
+        ------
+        Fenced
+            It is not failed any more, or has failed again in a later attempt.
+        """
+        changes = {
+            "status": "uploaded" if record.kind == "audio" else "queued",
+            "due_at": self.clock() + RESEND_SECONDS,
+            "attempts_before": record.attempt,
+            "resends": 0,
+            "progress": 0.0,
+            "error": None,
+        }
+        self._fenced_move(record, leaving="failed", changes=changes)
+        return self._current(record)
+
     def postpone(self, record: R) -> R:
         """Note that a record's message was sent again; the interval doubles each time.
 
@@ -925,8 +1034,8 @@ class Records:
         }
         try:
             before = self._update(record.tenant, sk, _IS_ALIVE, changes, "ALL_OLD", _DEAD)
-        except _ConditionFailed:
-            raise NotFound(self._raw(record.tenant, sk).get("status")) from None
+        except _ConditionFailed as refused:
+            raise NotFound(refused.item.get("status")) from None
         return _from_item(type(record), before)
 
     def purged(self, record: Record) -> None:
@@ -944,7 +1053,7 @@ class Records:
     def count_stored(self, record: Record, size: int) -> None:
         """Let the tenant's count hold the bytes that a record has in the bucket; again changes nothing.
 
-        The record says what is counted for it, and both change in one write: whatever dies in between, the sum
+        The record says what is counted for it; both change in one write: whatever dies in between, the sum
         over the records is the count.
 
         Parameters
@@ -1020,6 +1129,54 @@ class Records:
             if "LastEvaluatedKey" not in answer:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def page(self, after: str | None, limit: int) -> tuple[list[Audio | Generation], str | None]:
+        """Every record that is no purged tombstone, a page at a time, each read consistently.
+
+        Parameters
+        ----------
+        after : str or None
+            Where the page before ended, as it said; None begins anew.
+        limit : int
+            How many.
+
+        Returns
+        -------
+        list of Audio or Generation
+        str or None
+            Where the next page begins; None after the last one.
+        """
+        request: dict[str, Any] = {
+            "IndexName": "due",
+            "KeyConditionExpression": "#open = :open",
+            "ExpressionAttributeNames": {"#open": "open"},
+            "ExpressionAttributeValues": {":open": "open"},
+            "Limit": limit,
+        }
+        if after:
+            start = json.loads(after)
+            request["ExclusiveStartKey"] = {**start, "open": "open", "due_at": Decimal(start["due_at"])}
+        answer = self.table.query(**request)
+        items = [
+            self._raw(str(keys["pk"]).removeprefix("tenant#"), str(keys["sk"])) for keys in answer["Items"]
+        ]
+        found = [
+            _from_item(Audio, item) if item["sk"].startswith("audio#") else _from_item(Generation, item)
+            for item in items
+            if item
+        ]
+        last = answer.get("LastEvaluatedKey")
+        following = last and json.dumps({name: str(last[name]) for name in ("pk", "sk", "due_at")})
+        return found, following or None
+
+    def cursors(self) -> dict[str, str]:
+        """How far reconciliation came, by what it walks through."""
+        item = self.table.get_item(Key=_CURSORS).get("Item") or {}
+        return {name: str(value) for name, value in item.items() if name not in _CURSORS}
+
+    def set_cursors(self, **cursors: str | None) -> None:
+        """Note how far reconciliation came; None begins anew."""
+        self.table.put_item(Item={**_CURSORS, **{name: at for name, at in cursors.items() if at}})
 
     # -- underneath --------------------------------------------------------------------------------------
 
@@ -1116,8 +1273,8 @@ class Records:
                 values,
                 extra="attempt = attempt + :one",
             )
-        except _ConditionFailed:
-            current = self._get(kind, tenant, record_id)
+        except _ConditionFailed as refused:
+            current = _from_item(kind, refused.item) if refused.item else None
             if current is None or current.deleted:
                 raise NotFound(current.status if current else None) from None
             if current.status == working and current.lease_expires_at is not None:
@@ -1142,8 +1299,8 @@ class Records:
             item = self._update(
                 tenant, f"{kind.kind}#{record_id}", condition, changes, "ALL_NEW", values, extra
             )
-        except _ConditionFailed:
-            current = self._get(kind, tenant, record_id)
+        except _ConditionFailed as refused:
+            current = _from_item(kind, refused.item) if refused.item else None
             if current is None or current.deleted:
                 raise NotFound(current.status if current else None) from None
             raise Conflict(current.status) from None
@@ -1170,8 +1327,8 @@ class Records:
         sk = f"{record.kind}#{record.id}"
         try:
             return self._update(record.tenant, sk, condition, changes, "ALL_OLD", values)
-        except _ConditionFailed:
-            raise Fenced(self._raw(record.tenant, sk).get("status")) from None
+        except _ConditionFailed as refused:
+            raise Fenced(refused.item.get("status")) from None
 
     def _update(
         self,
@@ -1183,8 +1340,20 @@ class Records:
         values: Mapping[str, Any],
         extra: str = "",
     ) -> dict[str, Any]:
-        """One conditional UpdateItem; a change to None removes the attribute."""
-        changes = {**changes, "updated_at": _iso(self.clock())}
+        """One conditional UpdateItem; a change to None removes the attribute.
+
+        Returns
+        -------
+        dict
+            What `returns` asks for; the item as it is now when a first try, of which the client heard
+            nothing, had made the change.
+
+        Raises
+        ------
+        _ConditionFailed
+        """
+        mark = uuid4().hex
+        changes = {**changes, "updated_at": _iso(self.clock()), "write": mark}
         names = {f"#{name}": name for name in changes}
         if "#status" in condition:
             names["#status"] = "status"
@@ -1206,9 +1375,12 @@ class Records:
                 ReturnValues=returns,
             )
         except ClientError as error:
-            if _condition_failed(error):
-                raise _ConditionFailed from error
-            raise
+            if not _condition_failed(error):
+                raise
+            item = self._raw(tenant, sk)
+            if item.get("write") != mark:
+                raise _ConditionFailed(item) from error
+            return item
         return dict(answer.get("Attributes") or {})
 
 
@@ -1216,7 +1388,11 @@ _BEFORE_CLAIM = {"embedding": "uploaded", "running": "queued"}
 
 
 class _ConditionFailed(Exception):
-    """A conditional write found another state than the one it leaves."""
+    """A conditional write found another state than the one it leaves: `item`, empty if there is none."""
+
+    def __init__(self, item: dict[str, Any]) -> None:
+        super().__init__(item.get("status"))
+        self.item = item
 
 
 def new_id() -> str:

@@ -37,6 +37,8 @@ class Settings:
         The S3 Vectors bucket and its one index.
     embed_queue_url, generate_queue_url : str
         The queues in front of the two workers.
+    embed_dead_letters_url, generate_dead_letters_url : str
+        What they gave up.
     event_bus_name : str
         EventBridge bus that completion and failure events go to.
     profile : str
@@ -66,6 +68,8 @@ class Settings:
     vector_index_name: str
     embed_queue_url: str
     generate_queue_url: str
+    embed_dead_letters_url: str
+    generate_dead_letters_url: str
     event_bus_name: str
     profile: str
     allowed_origins: tuple[str, ...]
@@ -119,6 +123,8 @@ class Settings:
             vector_index_name=text("VECTOR_INDEX_NAME"),
             embed_queue_url=text("EMBED_QUEUE_URL"),
             generate_queue_url=text("GENERATE_QUEUE_URL"),
+            embed_dead_letters_url=text("EMBED_DEAD_LETTERS_URL"),
+            generate_dead_letters_url=text("GENERATE_DEAD_LETTERS_URL"),
             event_bus_name=text("EVENT_BUS_NAME"),
             profile=text("PROFILE"),
             allowed_origins=origins,

@@ -35,6 +35,9 @@ MAX_METADATA_BYTES = 2048
 """What S3 allows for the keys and values of user metadata together."""
 
 _UPLOAD_KEY = re.compile(rf"{UPLOADS}/([A-Za-z0-9._-]{{1,64}})/([0-9A-HJKMNP-TV-Z]{{26}})")
+_GENERATED_KEY = re.compile(
+    rf"{GENERATED}/([A-Za-z0-9._-]{{1,64}})/([0-9A-HJKMNP-TV-Z]{{26}})\.(?:{'|'.join(FORMATS)})"
+)
 _CONFLICT_TRIES = 5
 
 
@@ -55,6 +58,14 @@ class StoredObject:
     size: int
     content_type: str
     metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ListedObject:
+    """What a listing tells; `modified` is in epoch seconds."""
+
+    key: str
+    modified: float
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,12 @@ def parse_upload_key(key: str) -> tuple[str, str] | None:
     >>> parse_upload_key("uploads/somebody else's file.mp3")
     """
     match = _UPLOAD_KEY.fullmatch(key)
+    return (match[1], match[2]) if match else None
+
+
+def parse_generated_key(key: str) -> tuple[str, str] | None:
+    """Return tenant and generation id of a result's key, None for any other key."""
+    match = _GENERATED_KEY.fullmatch(key)
     return (match[1], match[2]) if match else None
 
 
@@ -177,6 +194,34 @@ class Storage:
             answer.get("ContentType", "application/octet-stream"),
             answer["Metadata"],
         )
+
+    def page(self, after: str | None, limit: int) -> tuple[list[ListedObject], str | None]:
+        """List objects in the order of their keys, a page at a time.
+
+        Parameters
+        ----------
+        after : str or None
+            Begin after this key; None begins with the first one.
+        limit : int
+            How many, 1 to 1000.
+
+        Returns
+        -------
+        list of ListedObject
+        str or None
+            Where the next page begins; None after the last one.
+        """
+        start: dict[str, Any] = {"StartAfter": after} if after else {}
+        answer = self._s3.list_objects_v2(Bucket=self.bucket, MaxKeys=limit, **start)
+        found = [
+            ListedObject(item["Key"], item["LastModified"].timestamp()) for item in answer.get("Contents", [])
+        ]
+        return found, found[-1].key if answer["IsTruncated"] else None
+
+    def has_generated(self, tenant: str, generation_id: str) -> bool:
+        """Whether a generation's result is there, in any format."""
+        prefix = f"{GENERATED}/{tenant}/{generation_id}."
+        return self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=1)["KeyCount"] > 0
 
     def read(self, key: str, etag: str | None = None) -> bytes:
         """Return an object's bytes.

@@ -34,6 +34,12 @@ def vector_key(tenant: str, audio_id: str) -> str:
     return f"{tenant}/{audio_id}"
 
 
+def parse_vector_key(key: str) -> tuple[str, str]:
+    """Return tenant and audio id of a vector's key."""
+    tenant, _, audio_id = key.rpartition("/")
+    return tenant, audio_id
+
+
 class Vectors:
     """The index of embeddings.
 
@@ -80,6 +86,38 @@ class Vectors:
             )
         found = answer["vectors"]
         return list(found[0]["data"]["float32"]) if found else None
+
+    def has(self, tenant: str, audio_id: str) -> bool:
+        """Whether an audio's vector is there."""
+        with self._clear_errors():
+            answer = self._s3vectors.get_vectors(**self._where, keys=[vector_key(tenant, audio_id)])
+        return bool(answer["vectors"])
+
+    def page(self, after: str | None, limit: int) -> tuple[list[str], str | None]:
+        """List the keys of vectors, a page at a time.
+
+        Parameters
+        ----------
+        after : str or None
+            Where the page before ended, as it said; None begins anew.
+        limit : int
+            How many, 1 to 1000.
+
+        Returns
+        -------
+        list of str
+        str or None
+            Where the next page begins; None after the last one.
+        """
+        page = {"nextToken": after} if after else {}
+        with self._clear_errors():
+            try:
+                answer = self._s3vectors.list_vectors(**self._where, maxResults=limit, **page)
+            except ClientError as error:
+                if not after or error.response["Error"]["Code"] != "ValidationException":
+                    raise
+                return [], None  # too old a token: the next page is the first one
+        return [vector["key"] for vector in answer["vectors"]], answer.get("nextToken")
 
     def delete(self, tenant: str, audio_id: str) -> None:
         """Delete an audio's vector; no error when there is none."""

@@ -2,7 +2,7 @@
 
 - Presigned URLs and POST forms are checked; anonymous requests are refused, as the private bucket would.
 - A browser gets the answers that the bucket's CORS rules give it.
-- `QueryVectors` of S3 Vectors is answered.
+- `QueryVectors` of S3 Vectors is answered, and `ListVectors` in pages.
 - DynamoDB requests, and S3 writes under a condition, run one at a time: moto checks and then writes without a
   lock, so that two racing writes could both win.
 """
@@ -54,8 +54,8 @@ class Front:
         service = scope[1] if scope else "s3"
         if service == "s3":
             return self._s3(request, signed=scope is not None)
-        if service == "s3vectors" and request.path == "/QueryVectors":
-            return self._query_vectors(request)
+        if service == "s3vectors" and request.path in _VECTORS:
+            return self._vectors(request)
         if service == "dynamodb":
             _read_body(request.environ)  # or the lock would wait for the network
             with self._dynamodb:
@@ -132,9 +132,9 @@ class Front:
             f"<PostResponse>{members}</PostResponse>", 201, headers, content_type="application/xml"
         )
 
-    def _query_vectors(self, request: Request) -> Response:
+    def _vectors(self, request: Request) -> Response:
         try:
-            answer = vectors.query_vectors(json.loads(request.get_data()), account=self._account)
+            answer = _VECTORS[request.path](json.loads(request.get_data()), account=self._account)
             return Response(json.dumps(answer), content_type="application/json")
         except vectors.QueryError as error:
             return Response(
@@ -151,6 +151,7 @@ class Front:
         return response
 
 
+_VECTORS = {"/QueryVectors": vectors.query_vectors, "/ListVectors": vectors.list_vectors}
 _CHECKED = (
     f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20000101/{REGION}/s3/aws4_request, SignedHeaders=, Signature="
 )

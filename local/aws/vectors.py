@@ -1,4 +1,4 @@
-"""`QueryVectors` of S3 Vectors, exact, over the vectors that moto keeps (moto does not implement it)."""
+"""What moto does not implement of S3 Vectors: `QueryVectors` (exact here), and the pages of `ListVectors`."""
 
 from __future__ import annotations
 
@@ -56,6 +56,40 @@ def query_vectors(request: Mapping[str, Any], *, account: str) -> dict[str, Any]
         "distanceMetric": "cosine",
         "vectors": [_answer(found[i], float(distances[i]), request) for i in order],
     }
+
+
+def list_vectors(request: Mapping[str, Any], *, account: str) -> dict[str, Any]:
+    """Answer a `ListVectors` request, in the order of the keys.
+
+    Parameters
+    ----------
+    request : mapping
+        Body of the request: ``maxResults``, ``nextToken`` and what to return.
+    account : str
+        The account that the index belongs to.
+
+    Returns
+    -------
+    dict
+        Body of the answer: a page of vectors, and a ``nextToken`` when there are more.
+
+    Raises
+    ------
+    QueryError
+        When the index does not exist.
+    """
+    index = _index(request, account)
+    limit, after = int(request.get("maxResults") or 500), str(request.get("nextToken") or "")
+    keys = sorted(key for key in list(index.vectors) if key > after)
+    page = []
+    for key in keys[:limit]:
+        vector: dict[str, Any] = {"key": key}
+        if request.get("returnMetadata"):
+            vector["metadata"] = index.vectors[key].metadata or {}
+        if request.get("returnData"):
+            vector["data"] = index.vectors[key].data
+        page.append(vector)
+    return {"vectors": page, **({"nextToken": keys[limit - 1]} if len(keys) > limit else {})}
 
 
 def fits(wanted: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:

@@ -33,6 +33,8 @@ ENVIRONMENT = {
     "VECTOR_INDEX_NAME": "embeddings",
     "EMBED_QUEUE_URL": f"{QUEUES}/embed",
     "GENERATE_QUEUE_URL": f"{QUEUES}/generate",
+    "EMBED_DEAD_LETTERS_URL": f"{QUEUES}/embed-dead",
+    "GENERATE_DEAD_LETTERS_URL": f"{QUEUES}/generate-dead",
     "EVENT_BUS_NAME": "default",
     "PROFILE": "builtin",
     "ALLOWED_ORIGINS": "*",
@@ -204,7 +206,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         table = create_table(boto3.resource("dynamodb"))
         s3, sqs, s3vectors = boto3.client("s3"), boto3.client("sqs"), boto3.client("s3vectors")
         s3.create_bucket(Bucket="music", CreateBucketConfiguration={"LocationConstraint": REGION})
-        for queue in ("embed", "generate"):
+        for queue in ("embed", "generate", "embed-dead", "generate-dead"):
             sqs.create_queue(QueueName=queue)
         s3vectors.create_vector_bucket(vectorBucketName="music-vectors")
         s3vectors.create_index(

@@ -562,6 +562,31 @@ class TestGenerate:
         assert problem["field"] == "Idempotency-Key"
         assert self.post(world, audio, {"duration": 5}, headers={"Idempotency-Key": "k2"}).status == 202
 
+    def test_a_key_repeats_the_first_answer_whatever_became_of_the_audio(self, world: World) -> None:
+        audio, headers = world.ready(), {"Idempotency-Key": "k1"}
+        first = self.post(world, audio, {"duration": 5}, headers=headers)
+        # The audio's embedding becomes stale, and then it fails altogether: new requests are refused.
+        world.records.embed_again(audio.tenant, audio.id)
+        claimed = world.records.claim_audio(audio.tenant, audio.id)
+        world.records.finish_audio(
+            claimed,
+            vector=audio.vector or b"",
+            identity={**(audio.identity or {}), "revision": "of yore"},
+            features=FEATURES,
+            tags=[],
+        )
+        self.post(world, audio, {"duration": 5}).problem(409, "stale_embedding")
+        again = self.post(world, audio, {"duration": 5}, headers=headers)
+        assert (again.status, again.json["generation_id"]) == (202, first.json["generation_id"])
+        world.records.embed_again(audio.tenant, audio.id)
+        claimed = world.records.claim_audio(audio.tenant, audio.id)
+        world.records.fail_audio(claimed, "undecodable", "This is not audio.")
+        self.post(world, audio, {"duration": 5}).problem(409, "embedding_failed")
+        again = self.post(world, audio, {"duration": 5}, headers=headers)
+        assert (again.status, again.json["generation_id"]) == (202, first.json["generation_id"])
+        assert again.headers["idempotent-replayed"] == "true"
+        self.post(world, audio, {"duration": 6}, headers=headers).problem(422, "idempotency_mismatch")
+
     def test_a_key_has_to_be_sensible(self, world: World) -> None:
         answer = self.post(world, world.ready(), {}, headers={"Idempotency-Key": "x" * 256})
         assert answer.problem(422, "invalid_parameter")["field"].lower() == "idempotency-key"

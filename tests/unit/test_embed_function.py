@@ -50,6 +50,21 @@ def runs(app: Any, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return heard
 
 
+def test_the_same_content_again_is_recognised(stack: Stack, app: Any, uploaded: Audio) -> None:
+    again, other, elsewhere = stack.audio(), stack.audio(), stack.audio("somebody")
+    for audio, body in ((again, b"sound"), (other, b"another"), (elsewhere, b"sound")):
+        stack.upload(audio, body)
+    for audio in (uploaded, again, other, elsewhere):
+        assert stack.deliver(app, event(audio)) == []
+    assert stack.get_audio(again).duplicate_of == uploaded.id
+    for audio in (uploaded, other, elsewhere):
+        assert stack.get_audio(audio).duplicate_of is None
+    assert stack.get_audio(again).sha256 == hashlib.sha256(b"sound").hexdigest()
+    stack.records.embed_again("default", uploaded.id)
+    assert stack.deliver(app, event(uploaded)) == []
+    assert stack.get_audio(uploaded).duplicate_of is None
+
+
 def test_an_upload_becomes_an_embedding(stack: Stack, app: Any, uploaded: Audio) -> None:
     first, second = stack.submit(uploaded), stack.submit(uploaded)
     assert stack.deliver(app, event(uploaded)) == []

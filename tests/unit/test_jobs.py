@@ -101,6 +101,86 @@ def test_attempts_are_bounded(
     assert postponed[-1] > postponed[0]
 
 
+def given_up(stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Let every attempt fail; return the dead letter."""
+    with monkeypatch.context() as patch:
+        breaks(patch, app, RuntimeError("again and again"))
+        for _ in range(MAX_ATTEMPTS):
+            stack.deliver(app, message(uploaded))
+    (letter,) = stack.drain("embed-dead")
+    return letter
+
+
+@pytest.mark.usefixtures("postponed")
+def test_a_job_given_up_leaves_a_dead_letter_with_the_reason(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = stack.submit(uploaded)
+    letter = given_up(stack, app, uploaded, monkeypatch)
+    audio = stack.get_audio(uploaded)
+    assert audio.status == "failed"
+    assert letter == {
+        "tenant": "default",
+        "audio_id": uploaded.id,
+        "correlation_id": "corr-audio",
+        "failed_attempt": MAX_ATTEMPTS,
+        "error": audio.error,
+    }
+    (other,) = stack.drain("generate-dead")
+    assert (other["generation_id"], other["failed_attempt"]) == (waiting.id, 0)
+
+
+def test_bad_input_leaves_none(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.submit(uploaded)
+    breaks(monkeypatch, app, AudioError("too_long", "the audio is longer than 900 seconds"))
+    stack.deliver(app, message(uploaded))
+    assert stack.drain("embed-dead") == stack.drain("generate-dead") == []
+
+
+@pytest.mark.usefixtures("postponed")
+def test_a_replayed_dead_letter_makes_one_new_job(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = stack.submit(uploaded)
+    letter = given_up(stack, app, uploaded, monkeypatch)
+    (other,) = stack.drain("generate-dead")
+    fake_models(stack, monkeypatch)
+    # An ordinary copy of the message does not open it: terminal states stay terminal.
+    assert stack.deliver(app, message(uploaded), received=2) == []
+    assert stack.get_audio(uploaded).status == "failed"
+    assert stack.deliver(app, letter) == []
+    audio = stack.get_audio(uploaded)
+    assert (audio.status, audio.attempt, audio.error) == ("ready", MAX_ATTEMPTS + 1, None)
+    assert stack.deliver(app, letter) == []
+    assert stack.get_audio(uploaded).attempt == MAX_ATTEMPTS + 1
+    generate = stack.app("generate")
+    assert stack.get_generation(waiting).status == "failed"
+    for _ in range(2):
+        assert stack.deliver(generate, other) == []
+    generation = stack.get_generation(waiting)
+    assert (generation.status, generation.attempt) == ("succeeded", 1)
+
+
+@pytest.mark.usefixtures("postponed")
+def test_a_job_that_fails_again_is_replayed_by_its_new_letter_only(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = given_up(stack, app, uploaded, monkeypatch)
+    with monkeypatch.context() as patch:
+        breaks(patch, app, RuntimeError("still"))
+        for _ in range(MAX_ATTEMPTS):
+            stack.deliver(app, first)
+    (second,) = stack.drain("embed-dead")
+    assert second["failed_attempt"] == 2 * MAX_ATTEMPTS
+    fake_models(stack, monkeypatch)
+    assert stack.deliver(app, first) == []
+    assert stack.get_audio(uploaded).status == "failed"
+    assert stack.deliver(app, second) == []
+    assert stack.get_audio(uploaded).status == "ready"
+
+
 def test_a_record_that_kills_its_workers_fails_too(stack: Stack, app: Any, uploaded: Audio) -> None:
     stored = app.storage.head(f"uploads/default/{uploaded.id}")
     stack.records.mark_uploaded("default", uploaded.id, etag=stored.etag, size=stored.size)
@@ -112,6 +192,7 @@ def test_a_record_that_kills_its_workers_fails_too(stack: Stack, app: Any, uploa
     assert audio.status == "failed"
     assert audio.error
     assert audio.error["code"] == "interrupted"
+    assert [letter["audio_id"] for letter in stack.drain("embed-dead")] == [uploaded.id]
 
 
 def test_embedding_again_starts_a_new_count(

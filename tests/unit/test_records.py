@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 from moto.dynamodb.responses import DynamoHandler
 
@@ -28,6 +29,7 @@ from backend.records import (
     NotFound,
     Records,
     TooManyWaiting,
+    new_id,
 )
 
 START = 1_700_000_000.0
@@ -184,6 +186,175 @@ def test_nothing_is_created_twice(records: Records) -> None:
             correlation_id="",
             audio_id=audio.id,
         )
+
+
+def hears_nothing(records: Records, operation: str) -> list[str]:
+    """Let the next request of an operation take effect, and its answer be lost; return what is asked."""
+    asked: list[str] = []
+
+    def lose(event_name: str, request: Any, **_: Any) -> None:
+        if event_name.endswith(operation):
+            asked.append(event_name)
+            if len(asked) == 1:
+                raise ReadTimeoutError(endpoint_url=request.url)
+
+    # After moto's own handler, which answers: handlers of a longer name would come before it.
+    records.table.meta.client.meta.events.register_last("before-send", lose)
+    return asked
+
+
+class TestLostAnswers:
+    """A write whose answer is lost is repeated by the client, and meets what it has made itself."""
+
+    def test_an_audio_is_created_once(self, records: Records) -> None:
+        asked = hears_nothing(records, "PutItem")
+        audio = new_audio(records)
+        assert len(asked) == 2
+        assert records.get_audio("default", audio.id) == audio
+
+    def test_an_audio_is_counted_once(self, records: Records) -> None:
+        asked = hears_nothing(records, "TransactWriteItems")
+        records.create_audio(
+            "default",
+            filename="a.wav",
+            content_type="audio/wav",
+            size=1000,
+            upload_expires_at=records.clock() + 900,
+            correlation_id="c",
+            limits=Limits(unfinished=5, seconds_per_day=100, stored_bytes=1500),
+        )
+        assert len(asked) == 2
+        assert len(records.list_audio("default")[0]) == 1
+        assert records.stored("default") == 1000
+
+    def test_a_claim_is_held(self, records: Records) -> None:
+        audio = uploaded(records)
+        asked = hears_nothing(records, "UpdateItem")
+        claimed = records.claim_audio("default", audio.id)
+        assert len(asked) == 2
+        assert (claimed.status, claimed.attempt) == ("embedding", 1)
+        assert records.get_audio("default", audio.id) == claimed
+
+    def test_a_claim_of_another_is_not_taken_for_ones_own(self, records: Records) -> None:
+        audio = uploaded(records)
+        records.claim_audio("default", audio.id)
+        hears_nothing(records, "UpdateItem")
+        with pytest.raises(Leased):
+            records.claim_audio("default", audio.id)
+
+    def test_a_generation_is_submitted_once(self, records: Records) -> None:
+        audio = uploaded(records)
+        asked = hears_nothing(records, "TransactWriteItems")
+        generation = submit(records, audio)
+        assert len(asked) == 2
+        assert [found.id for found in records.list_generations("default")[0]] == [generation.id]
+        # It also was noted once, and counted once.
+        claimed = records.claim_audio("default", audio.id)
+        assert [released.id for released in finish(records, claimed)] == [generation.id]
+
+    def test_a_result_is_not_lost(self, records: Records) -> None:
+        finish(records, records.claim_audio("default", (audio := uploaded(records)).id))
+        claimed = records.claim_generation("default", submit(records, audio).id)
+        hears_nothing(records, "UpdateItem")
+        assert records.finish_generation(claimed, {"engine": "mosaic"}).status == "succeeded"
+
+    def test_a_deletion_is_not_told_as_missing(self, records: Records) -> None:
+        audio = uploaded(records)
+        hears_nothing(records, "UpdateItem")
+        assert records.bury(audio).id == audio.id
+        with pytest.raises(NotFound):
+            records.bury(audio)
+
+    def test_a_cancellation_succeeds(self, records: Records) -> None:
+        generation = submit(records, uploaded(records))
+        hears_nothing(records, "UpdateItem")
+        assert records.cancel_generation("default", generation.id).status == "cancelled"
+
+    def test_what_waits_is_left_to_the_sweeper(self, records: Records, clock: Clock) -> None:
+        audio = uploaded(records)
+        waiting = submit(records, audio)
+        claimed = records.claim_audio("default", audio.id)
+        hears_nothing(records, "UpdateItem")
+        assert finish(records, claimed) == []
+        clock.now += RESEND_SECONDS + 1
+        assert [record.id for record in records.due()] == [waiting.id]
+
+
+class TestContent:
+    """The same content is recognised, of one tenant and while it lives."""
+
+    HASH = "0" * 64
+
+    def note(self, records: Records, tenant: str = "default") -> tuple[str, str | None]:
+        audio = uploaded(records, tenant)
+        return audio.id, records.note_content(tenant, audio.id, self.HASH)
+
+    def test_the_oldest_is_named(self, records: Records) -> None:
+        first, none = self.note(records)
+        assert none is None
+        for _ in range(3):
+            assert self.note(records)[1] == first
+        assert records.note_content("default", first, self.HASH) is None  # embedded again
+
+    def test_other_content_and_other_tenants_are_not(self, records: Records) -> None:
+        self.note(records)
+        assert self.note(records, "another")[1] is None
+        assert records.note_content("default", uploaded(records).id, "1" * 64) is None
+
+    def test_one_that_is_gone_or_holds_something_else_by_now_is_not(self, records: Records) -> None:
+        ids = [self.note(records)[0] for _ in range(3)]
+        records.bury(records.get_audio("default", ids[0]))  # type: ignore[type-var]
+        assert self.note(records)[1] == ids[1]
+        claimed = records.claim_audio("default", ids[1])
+        records.finish_audio(claimed, vector=b"", identity={}, features={}, tags=[], sha256="1" * 64)
+        assert self.note(records)[1] == ids[2]
+
+    def test_one_noted_before_its_record_is_found_once_it_is_noted_again(self, records: Records) -> None:
+        early = new_id()
+        records.note_content("default", early, self.HASH)
+        assert self.note(records)[1] is None
+        records.create_audio(
+            "default",
+            filename="a.wav",
+            content_type="audio/wav",
+            size=5,
+            upload_expires_at=records.clock() + 900,
+            correlation_id="c",
+            audio_id=early,
+        )
+        assert records.note_content("default", early, self.HASH) is None
+        assert self.note(records)[1] == early
+
+
+def test_a_failed_record_is_opened_again_for_the_attempt_it_failed_in(records: Records) -> None:
+    audio = uploaded(records)
+    claimed = records.claim_audio("default", audio.id)
+    records.fail_audio(claimed, "interrupted", "The worker died.")
+    failed = records.get_audio("default", audio.id)
+    assert failed
+    opened = records.reopen(failed)
+    assert (opened.status, opened.error, opened.tries) == ("uploaded", None, 0)
+    with pytest.raises(Fenced):
+        records.reopen(failed)
+    again = records.claim_audio("default", audio.id)
+    assert (again.attempt, again.tries) == (2, 1)
+    records.fail_audio(again, "interrupted", "The worker died.")
+    with pytest.raises(Fenced):  # the letter of the first attempt
+        records.reopen(failed)
+
+
+def test_pages_pass_every_record_once(records: Records) -> None:
+    audios = [uploaded(records) for _ in range(5)]
+    gone = records.bury(uploaded(records))
+    records.purged(gone)
+    seen: list[str] = []
+    after: str | None = None
+    while True:
+        page, after = records.page(after, 2)
+        seen += [record.id for record in page]
+        if after is None:
+            break
+    assert sorted(seen) == sorted(audio.id for audio in audios)
 
 
 def test_states_are_left_only_as_the_picture_allows(records: Records) -> None:

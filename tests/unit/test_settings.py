@@ -27,6 +27,8 @@ def test_reads_every_variable() -> None:
         "VECTOR_INDEX_NAME",
         "EMBED_QUEUE_URL",
         "GENERATE_QUEUE_URL",
+        "EMBED_DEAD_LETTERS_URL",
+        "GENERATE_DEAD_LETTERS_URL",
         "EVENT_BUS_NAME",
         "PROFILE",
         "ALLOWED_ORIGINS",

@@ -114,6 +114,8 @@ class TestEnvironment:
         urls = {name: queue.url for name, queue in deployment.queues.items()}
         assert environment["EMBED_QUEUE_URL"] == urls["EmbedQueue"]
         assert environment["GENERATE_QUEUE_URL"] == urls["GenerateQueue"]
+        assert environment["EMBED_DEAD_LETTERS_URL"] == urls["EmbedDeadLetters"]
+        assert environment["GENERATE_DEAD_LETTERS_URL"] == urls["GenerateDeadLetters"]
 
     def test_default_profile_is_declared(self) -> None:
         default = profiles.DECLARED[TEMPLATE["Parameters"]["Profile"]["Default"]]
@@ -191,13 +193,26 @@ class TestPermissions:
             ("UploadRole", {"s3:DeleteObject", "sqs:SendMessage", "dynamodb:Query"}),
             ("CatalogRole", {"s3:PutObject", "s3vectors:PutVectors"}),
             ("EmbedRole", {"s3:PutObject", "dynamodb:Query"}),
-            ("GenerateRole", {"s3vectors:PutVectors", "sqs:SendMessage"}),
+            ("GenerateRole", {"s3vectors:PutVectors"}),
             ("SweeperRole", {"s3:PutObject", "sqs:ReceiveMessage"}),
         ],
     )
     def test_nobody_may_do_anothers_work(self, role: str, forbidden: set[str]) -> None:
         allowed = {action for statement in statements(role) for action in statement["Action"]}
         assert not allowed & forbidden
+
+    @pytest.mark.parametrize(
+        ("role", "queues"),
+        [
+            ("EmbedRole", ["GenerateQueue", "EmbedDeadLetters", "GenerateDeadLetters"]),
+            ("GenerateRole", ["GenerateDeadLetters"]),
+            ("SweeperRole", ["EmbedQueue", "GenerateQueue"]),
+        ],
+    )
+    def test_workers_send_to_no_other_queue(self, role: str, queues: list[str]) -> None:
+        (sends,) = [s for s in statements(role) if "sqs:SendMessage" in s["Action"]]
+        resources = sends["Resource"] if isinstance(sends["Resource"], list) else [sends["Resource"]]
+        assert resources == [{"Fn::GetAtt": [queue, "Arn"]} for queue in queues]
 
 
 class TestAuthorization:

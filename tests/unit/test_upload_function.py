@@ -63,6 +63,20 @@ class TestFile:
         assert (document["status"], document["bytes"]) == ("uploaded", len(SOUND))
         assert audio.correlation_id == answer.headers["x-correlation-id"]
 
+    def test_the_same_content_is_taken_and_recognised(self, app: ModuleType, stack: Stack) -> None:
+        content = b"a song of its own"
+        first = post(app, **form(content, "first.mp3")).json
+        again = post(app, **form(content, "second.mp3")).json
+        assert "duplicate_of" not in first
+        assert again["duplicate_of"] == first["audio_id"]
+        assert again["audio_id"] != first["audio_id"]
+        audio = stack.records.get_audio("default", again["audio_id"])
+        assert audio
+        assert audio.duplicate_of == first["audio_id"]
+        assert len(stack.objects()) == 2
+        other = post(app, tenant="somebody", **form(content)).json
+        assert "duplicate_of" not in other
+
     @pytest.mark.parametrize(("stage", "prefix"), [("dev", "/dev"), ("", "")])
     def test_links_start_as_the_request_did(self, app: ModuleType, stage: str, prefix: str) -> None:
         answer = post(app, stage=stage, **form(SOUND))

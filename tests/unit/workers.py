@@ -29,7 +29,7 @@ def stack(deployment: Stack) -> Stack:
         deployment.s3vectors.delete_vectors(
             vectorBucketName="music-vectors", indexName="embeddings", keys=keys
         )
-    for queue in ("embed", "generate"):
+    for queue in ("embed", "generate", "embed-dead", "generate-dead"):
         deployment.drain(queue)
     deployment.published.clear()
     deployment.clock.now = START

@@ -1,0 +1,139 @@
+"""Records, objects and vectors held against each other: what no record that is due would ever tell.
+
+    object without a living record             deleted                              orphan_object
+    object that is not named as ours are       left alone                           unknown_object
+    vector without a living audio              deleted                              orphan_vector
+    audio ready, but its object is gone        embedded again: fails and says so    source_missing
+    audio ready, but its object was replaced   embedded again                       source_overwritten
+    audio ready, but its vector is gone        embedded again                       vector_missing
+    generation succeeded, its object is gone   expired                              result_missing
+
+Each call looks at one page of each and notes how far it came, so that all of it is seen in turn, however much
+there is. Every record is written before its object and its vector, so what has no record is nobody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from backend.observability import logger
+from backend.purge import expire
+from backend.queues import Queues
+from backend.records import Audio, Generation, RecordError, Records
+from backend.storage import ListedObject, Storage, parse_generated_key, parse_upload_key, upload_key
+from backend.vectors import Vectors, parse_vector_key
+
+PAGE = 100
+"""Records, objects and vectors that a call looks at: 144,000 a day of each, at one call a minute."""
+ORPHAN_SECONDS = 24 * 3600
+"""An object is nobody's only after so long: whoever restores a table has a day for it."""
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """The deployment's records, objects and vectors.
+
+    Attributes
+    ----------
+    records, storage, vectors, queues
+        What is compared, and the queues for what has to be embedded again.
+    """
+
+    records: Records
+    storage: Storage
+    vectors: Vectors
+    queues: Queues
+
+    def run(self, in_time: Callable[[], bool], limit: int = PAGE) -> Iterator[tuple[str, str]]:
+        """Look at the next page of each.
+
+        Parameters
+        ----------
+        in_time : callable
+            Whether there is time for another look; when there is not, the next call begins at the same page.
+        limit : int
+            How many of each.
+
+        Yields
+        ------
+        (action, key)
+            What was done, and about what; ``"errors"`` where it could not be.
+        """
+        if not in_time():
+            return
+        seen = self.records.cursors()
+        objects, after_object = self.storage.page(seen.get("objects"), limit)
+        keys, after_vector = self.vectors.page(seen.get("vectors"), limit)
+        records, after_record = self.records.page(seen.get("records"), limit)
+        checks = [
+            *((found.key, partial(self._object, found)) for found in objects),
+            *((key, partial(self._vector, key)) for key in keys),
+            *((f"{one.kind}#{one.tenant}/{one.id}", partial(self._record, one)) for one in records),
+        ]
+        for key, check in checks:
+            if not in_time():
+                return
+            if action := _checked(key, check):
+                yield action, key
+        self.records.set_cursors(objects=after_object, vectors=after_vector, records=after_record)
+
+    def _object(self, found: ListedObject) -> str | None:
+        record: Audio | Generation | None
+        if source := parse_upload_key(found.key):
+            record = self.records.get_audio(*source)
+        elif result := parse_generated_key(found.key):
+            record = self.records.get_generation(*result)
+        else:
+            return "unknown_object"
+        wanted = record is not None and not record.deleted
+        if isinstance(record, Generation):
+            wanted = wanted and record.status not in {"failed", "cancelled"}
+        if wanted or self.records.clock() - found.modified < ORPHAN_SECONDS:
+            return None
+        self.storage.delete(found.key)
+        return "orphan_object"
+
+    def _vector(self, key: str) -> str | None:
+        tenant, audio_id = parse_vector_key(key)
+        audio = self.records.get_audio(tenant, audio_id)
+        if audio and not audio.deleted and audio.status != "failed":
+            return None
+        self.vectors.delete(tenant, audio_id)
+        return "orphan_vector"
+
+    def _record(self, record: Audio | Generation) -> str | None:
+        if isinstance(record, Generation):
+            return self._generation(record)
+        if record.status != "ready":
+            return None  # it is due sooner or later
+        stored = self.storage.head(upload_key(record.tenant, record.id))
+        if stored is None:
+            action = "source_missing"
+        elif stored.etag != record.etag:
+            action = "source_overwritten"
+        elif not self.vectors.has(record.tenant, record.id):
+            action = "vector_missing"
+        else:
+            return None
+        self.records.embed_again(record.tenant, record.id)
+        self.queues.send_embed(record.tenant, record.id, record.correlation_id)
+        return action
+
+    def _generation(self, record: Generation) -> str | None:
+        if record.status != "succeeded" or self.storage.has_generated(record.tenant, record.id):
+            return None
+        expire(record, self.records, self.storage, self.vectors)
+        return "result_missing"
+
+
+def _checked(key: str, check: Callable[[], str | None]) -> str | None:
+    try:
+        return check()
+    except RecordError:
+        return None  # it moved meanwhile: somebody takes care of it
+    except Exception:
+        # One that cannot be helped now must not keep the others from being.
+        logger.exception("not reconciled", extra={"key": key})
+        return "errors"
