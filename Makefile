@@ -11,6 +11,8 @@ DURATION ?= 30
 TORCH := 2.13.0
 TEMPERATURE ?= 1.0
 RUN := .venv/bin/python
+# The neural profiles run on our own engine, which is compiled once.
+ENGINE := $(if $(filter builtin,$(PROFILE)),,.venv/engine)
 # What the images have in /opt/python.
 export PYTHONPATH := layers
 
@@ -19,18 +21,18 @@ export PYTHONPATH := layers
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-demo: .venv/local ## Music like AUDIO=track.mp3 [DURATION=30] [TEMPERATURE=1.0] [SEED=] [PROFILE=builtin] [OUT=out]
+demo: .venv/local $(ENGINE) ## Music like AUDIO=track.mp3 [DURATION=30] [TEMPERATURE=1.0] [SEED=] [PROFILE=builtin] [OUT=out]
 	@$(RUN) -m local demo $(if $(AUDIO),--audio "$(AUDIO)") --duration $(DURATION) --temperature $(TEMPERATURE) \
 		$(if $(SEED),--seed $(SEED)) --profile $(PROFILE) --out "$(OUT)"
 
-serve: .venv/local ## The local stack in the foreground on 127.0.0.1 [PORT=8000]
+serve: .venv/local $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [PORT=8000]
 	@exec $(RUN) -m local serve --port $(PORT) --profile $(PROFILE)
 
 redrive: .venv/local ## Try again what workers gave up, at ENDPOINT= (as make serve prints it) or of STACK= on AWS
 	@test -n "$(ENDPOINT)$(STACK)" || { echo "ENDPOINT= of a local stack is needed, or STACK= on AWS"; exit 1; }
 	@$(RUN) -m local redrive $(if $(STACK),--stack "$(STACK)",--endpoint-url "$(ENDPOINT)")
 
-test: .venv/dev ## Every test that needs neither Docker nor AWS
+test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS
 	$(RUN) -m pytest -n 2 --dist loadgroup
 
 lint: .venv/dev ## ruff and mypy
@@ -60,7 +62,7 @@ lock: .venv/dev ## Pin every set of dependencies anew, with hashes
 	sh local/lock.sh
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-sam .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
+	rm -rf layers/models/engine/*.so .venv .venv-sam .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 
 # The locks hold for Python 3.11 and later; a stamp per set, so that nothing is installed twice.
 .venv/bin/python:
@@ -73,6 +75,11 @@ clean: ## Remove what the other targets made
 
 .venv/dev: tests/requirements.txt .venv/local
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/requirements.txt
+	@touch $@
+
+.venv/engine: layers/models/engine/requirements.txt layers/models/engine/kernels.c layers/models/engine/build.py | .venv/bin/python
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r layers/models/engine/requirements.txt
+	$(RUN) -m models.engine.build
 	@touch $@
 
 .venv-sam/ready: tests/sam/requirements.txt

@@ -30,3 +30,4 @@ lock tests/requirements.txt --extra backend --extra models --extra neural --extr
 lock tests/models/requirements.txt --extra models --extra neural pyproject.toml tests/models/requirements.in
 lock tests/sam/requirements.txt tests/sam/requirements.in
 lock local/base_image/requirements.txt local/base_image/requirements.in
+lock layers/models/engine/requirements.txt layers/models/engine/requirements.in
