@@ -1,0 +1,296 @@
+"""The operations of the CPU engine against numpy, and the promise that a result has one value."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from models.engine import build, ops
+from models.engine.weights import PRECISIONS, Tensors, Weight, WeightsError, pack, write
+
+SHAPES = [(1, 70, 33), (2, 256, 64), (7, 100, 64), (8, 64, 1), (9, 130, 17), (300, 448, 40)]
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_linear_is_a_product(shape: tuple[int, int, int], precision: str) -> None:
+    rows, inputs, outputs = shape
+    x, bias, residual = normal(rows, inputs), normal(outputs, seed=1), normal(rows, outputs, seed=2)
+    weight = pack(normal(outputs, inputs, seed=3), precision)
+    expected = x @ weight.unpack().T + bias
+    found = ops.linear(x, weight, bias=bias, residual=residual)
+    np.testing.assert_allclose(found, expected + residual, atol=4e-4 * expected.std(), rtol=0)
+    found = ops.linear(x, weight, bias=bias, activation="relu")
+    np.testing.assert_allclose(found, np.maximum(expected, 0), atol=4e-4 * expected.std(), rtol=0)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_row_does_not_depend_on_its_batch(precision: str) -> None:
+    x, weight = normal(137, 192), pack(normal(80, 192, seed=1), precision)
+    together = ops.linear(x, weight)
+    for rows in (1, 2, 3, 5, 8, 16):
+        parts = [ops.linear(x[start : start + rows], weight) for start in range(0, len(x), rows)]
+        assert np.array_equal(np.concatenate(parts), together)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_packing_keeps_what_the_precision_can_hold(precision: str) -> None:
+    matrix = normal(50, 100)
+    error = np.sqrt(np.mean((pack(matrix, precision).unpack() - matrix) ** 2))
+    assert error <= {"float32": 0.0, "int8": 0.007, "int4": 0.11}[precision]
+
+
+def test_packing_survives_zeros_and_refuses_the_rest() -> None:
+    zeros = np.zeros((20, 64), np.float32)
+    zeros[3, 5] = 1e-9  # far below the smallest scale
+    assert not pack(zeros, "int8").unpack().any()
+    with pytest.raises(WeightsError, match="not finite"):
+        pack(np.array([[np.nan]], np.float32), "int8")
+    with pytest.raises(WeightsError, match="shape"):
+        pack(np.zeros(3, np.float32))
+    with pytest.raises(WeightsError, match="int3"):
+        pack(zeros, "int3")
+
+
+def test_a_convolution_is_a_product_over_windows() -> None:
+    signal, kernel = normal(50, 6), normal(4, 6, 3, seed=1)  # [time, channels], [out, in, taps]
+    weight = pack(kernel.transpose(0, 2, 1).reshape(4, -1))
+    windows = np.lib.stride_tricks.as_strided(signal, (24, 18), (2 * 6 * 4, 4))
+    expected = np.einsum("twc,ocw->to", np.stack([signal[2 * t : 2 * t + 3] for t in range(24)]), kernel)
+    np.testing.assert_allclose(ops.linear(windows, weight), expected, atol=1e-5)
+
+
+def test_activations() -> None:
+    x = np.linspace(-20, 20, 40_001, dtype=np.float32)
+    np.testing.assert_allclose(ops.unary(x, "gelu"), x / 2 * (1 + erf(x / 2**0.5)), atol=2e-6)
+    np.testing.assert_allclose(ops.unary(x, "elu"), np.where(x > 0, x, np.expm1(x)), atol=2e-7)
+    np.testing.assert_array_equal(ops.unary(x, "relu"), np.maximum(x, 0))
+
+
+def test_norms() -> None:
+    x, gain, shift = normal(11, 70) * 3 + 5, normal(70, seed=1), normal(70, seed=2)
+    centred = x - x.mean(1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5) * gain + shift
+    np.testing.assert_allclose(ops.norm(x, gain, shift), expected, atol=2e-5)
+    expected = x / np.sqrt((x**2).mean(1, keepdims=True) + 1e-6) * gain
+    np.testing.assert_allclose(ops.norm(x, gain, epsilon=1e-6, root_mean_square=True), expected, atol=2e-5)
+
+
+def attention(qkv: np.ndarray, heads: int, bias: np.ndarray | None, causal: bool) -> np.ndarray:
+    sequences, length, _ = qkv.shape
+    q, k, v = (
+        part.reshape(sequences, length, heads, -1).transpose(0, 2, 1, 3) for part in np.split(qkv, 3, axis=2)
+    )
+    scores = q @ k.transpose(0, 1, 3, 2) * q.shape[-1] ** -0.5
+    if bias is not None:
+        scores = scores + bias[np.arange(sequences) % len(bias)]
+    if causal:
+        scores[..., ~np.tri(length, dtype=bool)] = -np.inf
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    return (weights @ v).transpose(0, 2, 1, 3).reshape(sequences * length, -1)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-6), ("int8", 0.03)])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("size", [24, 64, 80])
+def test_attention(precision: str, tolerance: float, causal: bool, size: int) -> None:
+    sequences, length, heads = 3, 37, 2
+    width = heads * size
+    qkv, bias = normal(sequences, length, 3 * width), normal(2, heads, length, length, seed=1)
+    flat = qkv.reshape(sequences * length, -1)
+    for used in (None, bias):
+        cache = ops.Cache(sequences, heads, size, length, precision)
+        q, k, v = flat[:, :width], flat[:, width : 2 * width], flat[:, 2 * width :]
+        found = ops.attend(q, cache, k, v, scale=size**-0.5, causal=causal, bias=used)
+        np.testing.assert_allclose(found, attention(qkv, heads, used, causal), atol=tolerance)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_attention_step_by_step_is_attention_at_once(precision: str) -> None:
+    sequences, length, heads, size = 2, 45, 2, 32
+    width = heads * size
+    qkv = normal(sequences, length, 3 * width)
+
+    def attend(cache: ops.Cache, part: np.ndarray) -> np.ndarray:
+        flat = np.ascontiguousarray(part).reshape(-1, 3 * width)
+        q, k, v = flat[:, :width], flat[:, width : 2 * width], flat[:, 2 * width :]
+        out = ops.attend(q, cache, k, v, scale=size**-0.5, causal=True)
+        cache.lengths += part.shape[1]
+        return out.reshape(sequences, -1, width)
+
+    at_once = attend(ops.Cache(sequences, heads, size, length, precision), qkv)
+    for pieces in ([1] * 45, [7, 30, 8], [44, 1]):
+        cache = ops.Cache(sequences, heads, size, length, precision)
+        ends = np.cumsum(pieces)
+        parts = [attend(cache, qkv[:, end - piece : end]) for end, piece in zip(ends, pieces, strict=True)]
+        assert np.array_equal(np.concatenate(parts, axis=1), at_once)
+
+
+def test_a_sequence_without_keys_attends_to_zeros() -> None:
+    cache = ops.Cache(2, 1, 16, 5)
+    cache.put(1, normal(3, 16), np.full((3, 16), 7, np.float32))
+    found = ops.attend(normal(2, 16), cache, scale=1.0)
+    assert not found[0].any()
+    np.testing.assert_allclose(found[1], 7, rtol=1e-6)
+
+
+def test_lstm() -> None:
+    units, steps = 32, 9
+    gates, recurrent = normal(steps, 4 * units), normal(4 * units, units, seed=1) / 4
+    hidden, cell = normal(units, seed=2), normal(units, seed=3)
+
+    def sigmoid(x: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-x))
+
+    expected, h, c = [], hidden.copy(), cell.copy()
+    for step in gates:
+        i, f, g, o = np.split(step + recurrent @ h, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        expected.append(h)
+    order = ops.interleave_gates(np.arange(4 * units)[:, None])[:, 0]
+    found = ops.lstm(
+        np.ascontiguousarray(gates[:, order]), pack(ops.interleave_gates(recurrent)), hidden, cell
+    )
+    np.testing.assert_allclose(found, np.stack(expected), atol=2e-6)
+    np.testing.assert_allclose(hidden, expected[-1], atol=2e-6)
+    np.testing.assert_allclose(cell, c, atol=2e-6)
+
+
+def test_what_is_not_a_number_stays_seen() -> None:
+    x = normal(3, 64)
+    x[1, 5] = np.nan
+    for precision in PRECISIONS:
+        found = ops.linear(x, pack(normal(16, 64), precision), activation="gelu")
+        assert np.isnan(found[1]).all()
+        assert np.isfinite(found[[0, 2]]).all()
+    for precision in ("float32", "int8"):
+        cache = ops.Cache(3, 1, 64, 1, precision)
+        found = ops.attend(x, cache, x, x, scale=1.0)
+        assert np.isnan(found[1]).any()
+        assert np.isfinite(found[[0, 2]]).all()
+
+
+def test_a_recorded_program_runs_on_what_its_arrays_hold() -> None:
+    x, weight = normal(2, 64), pack(normal(32, 64, seed=1))
+    with ops.recording() as program:
+        y = ops.linear(ops.unary(x, "relu"), weight)
+    for seed in (5, 6):
+        x[:] = normal(2, 64, seed=seed)
+        program.run()
+        assert np.array_equal(y, ops.linear(np.maximum(x, 0), weight))
+
+
+@pytest.mark.parametrize("wrong", ["width", "type", "stride", "bias", "out", "capacity", "causal"])
+def test_shapes_are_checked_before_memory_is_touched(wrong: str) -> None:
+    weight, x = pack(normal(8, 64)), normal(2, 64)
+    cache = ops.Cache(1, 1, 64, 4)
+    calls = {
+        "width": lambda: ops.linear(x[:, :63], weight),
+        "type": lambda: ops.linear(x.astype(np.float64), weight),
+        "stride": lambda: ops.linear(normal(2, 128)[:, ::2], weight),
+        "bias": lambda: ops.linear(x, weight, bias=normal(9)),
+        "out": lambda: ops.linear(x, weight, out=normal(3, 8)),
+        "capacity": lambda: ops.attend(normal(17, 64), cache, normal(17, 64), normal(17, 64), scale=1.0),
+        "causal": lambda: ops.attend(normal(2, 64), cache, scale=1.0, causal=True),
+    }
+    with pytest.raises(ValueError, match=r"\w"):
+        calls[wrong]()
+
+
+SCRIPT = """
+import hashlib, numpy as np
+from models.engine import ops
+from models.engine.weights import pack
+draw = np.random.default_rng(0)
+digest = hashlib.sha256()
+for precision in ("float32", "int8", "int4"):
+    for rows in (1, 2, 4, 9, 100):
+        x = draw.standard_normal((rows, 320)).astype(np.float32)
+        w = pack(draw.standard_normal((100, 320)).astype(np.float32), precision)
+        h = ops.norm(ops.linear(x, w, activation="gelu"), np.ones(100, np.float32))
+        if precision != "int4":
+            cache = ops.Cache(rows, 2, 50, 3, precision)
+            h = ops.attend(h, cache, h, h, scale=0.1)
+        digest.update(ops.unary(h, "elu").tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_results_do_not_depend_on_threads_or_instruction_set() -> None:
+    """The same bytes from one thread and three, from the widest vectors and the narrowest."""
+
+    def run(variant: str, threads: int) -> str:
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(ops.__file__).parents[2]),
+            "ENGINE_VARIANT": variant,
+            "ENGINE_THREADS": str(threads),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    digests = {run(variant, threads) for variant in build.supported() for threads in (1, 3)}
+    assert len(digests) == 1
+
+
+def test_a_library_of_another_source_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "version", lambda: "0" * 16)
+    with pytest.raises(ops.EngineError, match="another source"):
+        ops._Engine()
+    monkeypatch.setattr(build, "library", lambda variant: Path("nowhere.so"))
+    with pytest.raises(ops.EngineError, match="is missing"):
+        ops._Engine()
+
+
+def test_a_variant_that_does_not_run_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE_VARIANT", "altivec")
+    with pytest.raises(ops.EngineError, match="altivec"):
+        ops._Engine()
+
+
+def test_a_file_of_weights_gives_back_what_was_written(tmp_path: Path) -> None:
+    tensors: dict[str, np.ndarray | Weight] = {
+        "a": normal(3, 5), "b": np.arange(7, dtype=np.int32), "half": normal(9).astype(np.float16),
+        **{precision: pack(normal(20, 70), precision) for precision in PRECISIONS},
+    }  # fmt: skip
+    write(tmp_path / "one", tensors, {"layers": 2})
+    write(tmp_path / "two", dict(reversed(tensors.items())), {"layers": 2})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    read = Tensors(tmp_path / "one")
+    assert read.metadata == {"layers": 2}
+    for name in ("a", "b", "half"):
+        assert np.array_equal(read.array(name), np.asarray(tensors[name]))
+    for precision in PRECISIONS:
+        weight = read.weight(precision)
+        expected = tensors[precision]
+        assert isinstance(expected, Weight)
+        assert np.array_equal(weight.unpack(), expected.unpack())
+        assert weight.data.ctypes.data % 64 == 0
+    with pytest.raises(WeightsError, match="no tensor c"):
+        read.array("c")
+    with pytest.raises(WeightsError, match="no matrix a"):
+        read.weight("a")
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "header"])
+def test_a_damaged_file_of_weights_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "net.safetensors"
+    if damage != "missing":
+        write(path, {"a": normal(3, 5)})
+        data = path.read_bytes()
+        path.write_bytes({"empty": b"", "cut": data[:-1], "header": data[:8] + b"x" + data[9:]}[damage])
+    with pytest.raises(WeightsError, match=r"net\.safetensors"):
+        Tensors(path)
