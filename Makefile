@@ -6,6 +6,9 @@ PYTHON ?= python3
 PORT ?= 8000
 PROFILE ?= builtin
 OUT ?= out
+PRECISION ?= int8
+# Where the weights of PROFILE come from; nobody publishes the tiny ones.
+SOURCE ?= $(if $(filter tiny%,$(PROFILE)),random,hub)
 DURATION ?= 30
 # The reference backend's; its other packages are in tests/models/requirements.txt.
 TORCH := 2.13.0
@@ -15,8 +18,10 @@ RUN := .venv/bin/python
 ENGINE := $(if $(filter builtin,$(PROFILE)),,.venv/engine)
 # What the images have in /opt/python.
 export PYTHONPATH := layers
+# Where bundles are looked for; images have theirs in /opt/models.
+export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive test lint bench sam test-sam test-deployed openapi lock clean
+.PHONY: help demo serve redrive models test lint bench sam test-sam test-deployed openapi lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,6 +36,9 @@ serve: .venv/local $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [
 redrive: .venv/local ## Try again what workers gave up, at ENDPOINT= (as make serve prints it) or of STACK= on AWS
 	@test -n "$(ENDPOINT)$(STACK)" || { echo "ENDPOINT= of a local stack is needed, or STACK= on AWS"; exit 1; }
 	@$(RUN) -m local redrive $(if $(STACK),--stack "$(STACK)",--endpoint-url "$(ENDPOINT)")
+
+models: .venv/local $(if $(filter hub,$(SOURCE)),.venv/hub .venv-models/ready) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
+	@$(RUN) -m models.checkpoints build $(PROFILE) --source "$(SOURCE)" --precision $(PRECISION)
 
 test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS
 	$(RUN) -m pytest -n 2 --dist loadgroup
@@ -62,7 +70,7 @@ lock: .venv/dev ## Pin every set of dependencies anew, with hashes
 	sh local/lock.sh
 
 clean: ## Remove what the other targets made
-	rm -rf layers/models/engine/*.so .venv .venv-sam .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
+	rm -rf layers/models/engine/*.so build/models .venv .venv-sam .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 
 # The locks hold for Python 3.11 and later; a stamp per set, so that nothing is installed twice.
 .venv/bin/python:
@@ -80,6 +88,10 @@ clean: ## Remove what the other targets made
 .venv/engine: layers/models/engine/requirements.txt layers/models/engine/kernels.c layers/models/engine/build.py | .venv/bin/python
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r layers/models/engine/requirements.txt
 	$(RUN) -m models.engine.build
+	@touch $@
+
+.venv/hub: local/hub/requirements.txt | .venv/bin/python
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r local/hub/requirements.txt
 	@touch $@
 
 .venv-sam/ready: tests/sam/requirements.txt

@@ -15,8 +15,9 @@ from tokenizers import Tokenizer
 from models.checkpoints import Checkpoint, CheckpointError, configs, synthetic, tensorfile
 from models.checkpoints.__main__ import main
 from models.checkpoints.layouts import codebooks, layout
+from models.checkpoints.sources import profiles
 
-TINY = [profile for profile in configs.PROFILES if profile.startswith("tiny")]
+TINY = [profile for profile in profiles() if profile.startswith("tiny")]
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_an_index_does_not_lead_out_of_its_folder(musicgen: Path) -> None:
     (musicgen / "model.safetensors").rename(musicgen.parent / "outside.safetensors")
     index = {"weight_map": {"x": "../outside.safetensors"}}
     (musicgen / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match="points elsewhere"):
+    with pytest.raises(CheckpointError, match="points out of its folder"):
         Checkpoint(musicgen)
 
 
@@ -278,7 +279,7 @@ def test_a_folder_without_safetensors_says_so(musicgen: Path, tmp_path: Path) ->
 
 def test_an_unknown_profile_names_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["random", "huge", str(tmp_path)]) == 1
-    assert "unknown profile 'huge'; known profiles: small, medium" in capsys.readouterr().err
+    assert "unknown profile 'huge'; profiles with weights: small, medium" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -55,7 +55,7 @@ class Checkpoint:
         if not self.folder.is_dir():
             raise CheckpointError(f"{self.folder}: no such folder")
         self.config: dict[str, Any] = self._json("config.json")
-        self._entries = {_published(name): entry for name, entry in self._read().items()}
+        self._entries = {published(name): entry for name, entry in self._read().items()}
         for name, tensor in layout(self.config).items():
             if name in self._entries:
                 self._expect(name, tensor.shape)
@@ -136,14 +136,12 @@ class Checkpoint:
         index = "model.safetensors.index.json"
         if not (self.folder / index).is_file():
             raise CheckpointError(f"{self.folder}: neither model.safetensors nor {index} is there")
-        where = self._json(index).get("weight_map")
-        if not isinstance(where, dict) or not all(Path(str(file)).name == file for file in where.values()):
-            raise CheckpointError(f"{self.folder / index}: weight_map is missing or points elsewhere")
-        shards = {file: tensorfile.read(self._file(file)) for file in sorted(set(where.values()))}
+        where = shards(self.folder / index)
+        files = {file: tensorfile.read(self._file(file)) for file in sorted(set(where.values()))}
         for name, file in where.items():
-            if name not in shards[file]:
+            if name not in files[file]:
                 raise CheckpointError(f"{self.folder / file}: tensor {name} is missing")
-        return {name: shards[file][name] for name, file in where.items()}
+        return {name: files[file][name] for name, file in where.items()}
 
     def _entry(self, name: str) -> tensorfile.Entry:
         if name not in self._entries:
@@ -157,7 +155,25 @@ class Checkpoint:
             )
 
 
-def _published(name: str) -> str:
+def shards(index: Path) -> dict[str, str]:
+    """Read which file holds which tensor, from an ``….index.json``.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not such a file, or points out of its folder.
+    """
+    try:
+        where = json.loads(index.read_text("utf-8"))["weight_map"]
+        if all(Path(file).name == file for file in where.values()):
+            return dict(where)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index}: not an index of weights: {error}") from error
+    raise CheckpointError(f"{index}: weight_map points out of its folder")
+
+
+def published(name: str) -> str:
+    """Give the published name of a tensor, whatever release named it."""
     for newer, older in _RENAMED:
         if name.endswith(newer):
             return name.removesuffix(newer) + older

@@ -11,18 +11,6 @@ from typing import Any
 
 Config = dict[str, Any]
 
-# What each profile is made of: the published checkpoint that its part has the layout of.
-PROFILES: dict[str, dict[str, str]] = {
-    "small": {"musicgen": "musicgen-small", "clap": "clap-htsat-unfused"},
-    "medium": {"musicgen": "musicgen-medium", "clap": "clap-htsat-unfused"},
-    "large": {"musicgen": "musicgen-large", "clap": "clap-htsat-unfused"},
-    "stereo-small": {"musicgen": "musicgen-stereo-small", "clap": "clap-htsat-unfused"},
-    "melody": {"musicgen": "musicgen-melody", "clap": "clap-htsat-unfused"},
-    "tiny": {"musicgen": "tiny", "clap": "tiny-clap"},
-    "tiny-stereo": {"musicgen": "tiny-stereo", "clap": "tiny-clap"},
-    "tiny-melody": {"musicgen": "tiny-melody", "clap": "tiny-clap"},
-}
-
 # Decoders: layers, size, heads.
 _SIZES = {
     "musicgen-small": (24, 1024, 16),
@@ -42,7 +30,7 @@ def files(model: str, layers: int | None = None) -> dict[str, Config]:
     Parameters
     ----------
     model : str
-        A value of `PROFILES`' parts.
+        Its name in `sources.toml`.
     layers : int, optional
         Of MusicGen's decoder, instead of the published number.
     """

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from models.checkpoints import CheckpointError, configs, tensorfile, vocabulary
+from models.checkpoints import configs, tensorfile, vocabulary
 from models.checkpoints.layouts import Tensor, layout
+from models.checkpoints.sources import models_of
 
 SHARD = 5_000_000_000  # bytes, as the hub's own tools split
 _PIECE = 1 << 22  # elements drawn at a time
@@ -29,7 +30,7 @@ def write(profile: str, folder: str | Path, layers: int | None = None, seed: int
     Parameters
     ----------
     profile : str
-        A key of `configs.PROFILES`.
+        One of `sources.profiles`.
     folder : str or Path
         Gets the folders ``musicgen`` and ``clap``.
     layers : int, optional
@@ -41,12 +42,10 @@ def write(profile: str, folder: str | Path, layers: int | None = None, seed: int
     CheckpointError
         If there is no such profile.
     """
-    if profile not in configs.PROFILES:
-        raise CheckpointError(f"unknown profile {profile!r}; known profiles: {', '.join(configs.PROFILES)}")
-    for part, model in configs.PROFILES[profile].items():
+    for part, model in models_of(profile).items():
         target = Path(folder) / part
         target.mkdir(parents=True, exist_ok=True)
-        files = configs.files(model, layers)
+        files = configs.files(model.name, layers)
         for name, content in files.items():
             (target / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
         config = files["config.json"]

@@ -1,0 +1,1 @@
+"""What needs torch: run with the interpreter of `.venv-models`."""
