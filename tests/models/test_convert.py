@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from models.checkpoints import Checkpoint, CheckpointError, bundles, synthetic
 from models.checkpoints.convert import convert
 
-
 _INTEGERS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 
 
