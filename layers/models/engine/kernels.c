@@ -219,7 +219,7 @@ static void barrier(Pool *pool, long *phase) {
 
 /* ---- LINEAR: y = residual + act(x W^T + bias) ------------------------------------------------------------ */
 /* n: 0 rows, 1 inputs, 2 outputs, 3 row stride of x, 4 of y, 5 kind of weights, 6 group, 7 activation,
- *    8 row stride of the residual.   p: 0 x, 1 weights, 2 scales, 3 bias, 4 residual, 5 y
+ *    8 row stride of the residual, 9 the activation is of the sum with it.   p: 0 x, 1 weights, 2 scales, 3 bias, 4 residual, 5 y
  * A convolution of stride s over a [time][channels] signal is this with a row stride of s channels. */
 
 typedef struct {
@@ -312,8 +312,10 @@ INLINE void tile(const int MR, const int NB, const int WEIGHTS, const Op *op, Qu
         for (int r = 0; r < MR; r++) {
             v16f v = acc[r * NB + b];
             if (bias) v += shift;
-            v = activate(op->n[7], v);
-            if (residual) v += load_part(residual + (row + r) * op->n[8] + at, count);
+            v16f rest = residual ? load_part(residual + (row + r) * op->n[8] + at, count) : splat(0.0f);
+            if (op->n[9]) v = activate(op->n[7], rest + v);
+            else if (residual) v = activate(op->n[7], v) + rest;
+            else v = activate(op->n[7], v);
             store_part(y + (row + r) * ldy + at, v, count);
         }
     }

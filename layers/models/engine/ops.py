@@ -175,9 +175,10 @@ def linear(
     bias: np.ndarray | None = None,
     activation: str | None = None,
     residual: np.ndarray | None = None,
+    activate_sum: bool = False,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Compute ``residual + activation(x @ W.T + bias)``.
+    """Compute ``residual + activation(x @ W.T + bias)``, or ``activation(residual + x @ W.T + bias)``.
 
     Parameters
     ----------
@@ -191,6 +192,8 @@ def linear(
         gelu is the exact one, with erf.
     residual : np.ndarray [shape=(rows, outputs)], optional
         May be `out` itself.
+    activate_sum : bool
+        The second form.
     out : np.ndarray [shape=(rows, outputs)], optional
         Where to write; must not be `x`.
 
@@ -209,6 +212,7 @@ def linear(
     n = (
         len(x), weight.inputs, weight.outputs, stride, _rows(out, "out"), _PRECISIONS[weight.precision],
         weight.group, _ACTIVATIONS[activation], 0 if residual is None else _rows(residual, "residual"),
+        int(activate_sum),
     )  # fmt: skip
     if len(x):
         _submit(_LINEAR, n, (x, weight.data, weight.scales, bias, residual, out))
