@@ -64,9 +64,10 @@ typedef struct {
 INLINE v16f splat(float x) { return (v16f){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 INLINE v16i splati(int32_t x) { return (v16i){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 INLINE v16f fma16(v16f a, v16f b, v16f c) { return __builtin_elementwise_fma(a, b, c); }
-INLINE v16f max16(v16f a, v16f b) { return __builtin_elementwise_max(a, b); }
-INLINE v16f min16(v16f a, v16f b) { return __builtin_elementwise_min(a, b); }
 INLINE v16f select16(v16i mask, v16f a, v16f b) { return (v16f)((mask & (v16i)a) | (~mask & (v16i)b)); }
+/* Where a is not a number the result is not, either: an activation must not make one of it. */
+INLINE v16f max16(v16f a, v16f b) { return select16((v16i)(a < b), b, a); }
+INLINE v16f min16(v16f a, v16f b) { return select16((v16i)(a > b), b, a); }
 
 INLINE float sum_lanes(v16f v) {
     float s[LANES];

@@ -1,12 +1,12 @@
 """EnCodec (Défossez et al. 2022, arXiv:2210.13438): audio to codes and back, without torch.
 
 The 32 kHz codec that MusicGen writes codes for: not causal, weight normed, one channel. An encoder turns 640
-samples into a frame of 128 numbers, for which four codes stand, each the nearest entry of its codebook to what the
-codes before it left over; a decoder mirrors the encoder.
+samples into a frame of 128 numbers, for which four codes stand, each the nearest entry of its codebook to what
+the codes before it left over; a decoder mirrors the encoder.
 
-Both are a chain of streaming layers. A layer keeps what the next outputs need of its input and computes a block
-at a time, so that memory does not grow with the length of the audio; and as a row of `ops.linear` does not depend
-on the rows beside it, the audio does not depend on how the codes were cut into pieces, not in a bit.
+Both are a chain of streaming layers. A layer keeps what the next outputs need of its input and computes a
+block at a time, so that memory does not grow with the length of the audio; and as a row of `ops.linear` does
+not depend on the rows beside it, the audio does not depend on how the codes were cut, not in a bit.
 
 Signals are [sequences][time][channels]: a convolution is a linear layer over overlapping windows of them. The
 sequences are the channels of stereo, which MusicGen codes apart.
@@ -49,7 +49,7 @@ _EXPECTED = {
 
 
 class _Shape(NamedTuple):
-    """A layer: what kind, its name in the checkpoint, the channels that it reads, and the extent of its kernel."""
+    """A layer: its kind, its name in the checkpoint, the channels that it reads, the extent of its kernel."""
 
     kind: str
     name: str
@@ -84,7 +84,7 @@ def _decoder(codec: dict[str, Any]) -> list[_Shape]:
     return shapes
 
 
-# ---- Export -----------------------------------------------------------------------------------------------------
+# ---- Export ------------------------------------------------------------------------------------------------
 
 
 def export(
@@ -96,8 +96,8 @@ def export(
     ----------
     checkpoint : Checkpoint
     precision : str
-        Of the bundle. The codec is float32 in every one: it takes a small part of the time, and what it loses is
-        heard.
+        Of the bundle. The codec is float32 in every one: it takes a small part of the time, and what it
+        loses is heard.
 
     Returns
     -------
@@ -197,11 +197,11 @@ def _codebooks(codec: dict[str, Any]) -> list[str]:
     return [f"quantizer.layers.{index}.codebook" for index in range(codec["codebooks"])]
 
 
-# ---- Streaming layers -------------------------------------------------------------------------------------------
+# ---- Streaming layers --------------------------------------------------------------------------------------
 
 
 class _Signal:
-    """The stretch of a signal that its reader still needs: [sequences][time][channels], oldest sample first."""
+    """The stretch of a signal that its reader still needs: [sequences][time][channels], oldest first."""
 
     def __init__(self, sequences: int, channels: int) -> None:
         self._samples = np.empty((sequences, 0, channels), np.float32)
@@ -315,7 +315,9 @@ class _Convolution(_Layer):
             out = sink.extend(count * self._together)
             for samples, results in zip(signal.samples, out, strict=True):
                 linear = _windows(samples[self._at :], count, span, hop), self._weight
-                ops.linear(*linear, bias=self._bias, activation=self._activation, out=results.reshape(count, -1))
+                ops.linear(
+                    *linear, bias=self._bias, activation=self._activation, out=results.reshape(count, -1)
+                )
             self._at += count * hop
             # What the padding of the end may mirror stays.
             spent = max(min(self._at, len(signal) - self._right - self._stride), 0)
@@ -391,7 +393,7 @@ class _Transposed(_Layer):
 
 
 class _Residual(_Layer):
-    """``elu(x + narrow convolution of elu(wide convolution of elu(x)))``, as everything that follows wants it.
+    """``elu(x + narrow(elu(wide(elu(x)))))`` with two convolutions; all that follows wants the outer elu.
 
     Parameters
     ----------
@@ -424,9 +426,14 @@ class _Residual(_Layer):
         out = sink.extend(count)
         for hidden, samples, results in zip(self._hidden.samples, signal.samples, out, strict=True):
             ops.linear(
-                hidden, self._weight, bias=self._bias, residual=samples[:count], activation="elu", activate_sum=True,
+                hidden,
+                self._weight,
+                bias=self._bias,
+                residual=samples[:count],
+                activation="elu",
+                activate_sum=True,
                 out=results,
-            )  # fmt: skip
+            )
         self._hidden.drop(count)
         signal.drop(count)
         return more
@@ -487,7 +494,7 @@ def _flow(layers: Sequence[_Layer], end: _Signal, last: bool) -> None:
         _flow(rest, end, last and not more)
 
 
-# ---- Codec ------------------------------------------------------------------------------------------------------
+# ---- Codec -------------------------------------------------------------------------------------------------
 
 
 class Encodec:
@@ -545,7 +552,7 @@ class Encodec:
         Returns
         -------
         np.ndarray [shape=(channels * codebooks, ceil(n / 640)), dtype=int64]
-            Codes of stereo are interleaved as MusicGen has them: first left, first right, second left and so on.
+            Those of stereo in turn, as MusicGen has them: first of left, first of right, second of left...
 
         Raises
         ------
@@ -569,7 +576,7 @@ class Encodec:
                 codes[:, channel, at : at + len(end)] = self._quantise(frames)
             at += len(end)
             end.drop(len(end))
-        return codes.reshape(self.codebooks * channels, -1)
+        return codes.reshape(self.codebooks * channels, codes.shape[2])
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Turn codes into audio.
@@ -590,7 +597,8 @@ class Encodec:
         FloatingPointError
             If the audio is not finite: the weights are bad.
         """
-        decoder = self.decoder(max(len(codes) // self.codebooks, 1))
+        decoder = self.decoder(2 if len(codes) == 2 * self.codebooks else 1)
+        decoder.check(codes)
         audio = np.empty((decoder.channels, codes.shape[-1] * self.hop), np.float32)
         at = 0
         for start in range(0, codes.shape[-1], _FRAMES):
@@ -637,10 +645,12 @@ class Encodec:
                 wide, narrow = self._linear(f"{name}.block.1"), self._linear(f"{name}.block.3")
                 layers.append(_Residual(signal, wide, narrow, kernel))
             else:
+                parts = [f"{name}.{index}" for index in self._lstm_layers]
                 weight, array = self._tensors.weight, self._tensors.array
-                parts = [(weight(f"{name}.{i}.input"), weight(f"{name}.{i}.recurrent"), array(f"{name}.{i}.bias"))
-                         for i in self._lstm_layers]  # fmt: skip
-                layers.append(_Lstm(signal, parts))
+                matrices = [
+                    (weight(f"{p}.input"), weight(f"{p}.recurrent"), array(f"{p}.bias")) for p in parts
+                ]
+                layers.append(_Lstm(signal, matrices))
         return layers
 
     def _linear(self, name: str) -> tuple[Weight, np.ndarray]:
@@ -684,7 +694,7 @@ class Decoder:
         Returns
         -------
         np.ndarray [shape=(channels, n), dtype=float32]
-            What they and the frames before them settle: the last few frames' audio waits for those that follow.
+            What they and the frames before them settle: the audio of the last few waits for what follows.
 
         Raises
         ------
@@ -696,6 +706,18 @@ class Decoder:
         codec = self._codec
         if self._finished:
             raise ValueError("this decoder has finished")
+        self.check(codes)
+        for start in range(0, codes.shape[1], _FRAMES):
+            piece = codes[:, start : start + _FRAMES].reshape(codec.codebooks, self.channels, -1)
+            self._layers[0].input.extend(piece.shape[2])[:] = sum(
+                book[rows] for book, rows in zip(codec._books, piece, strict=True)
+            )
+            _flow(self._layers, self._audio, False)
+        return self._taken()
+
+    def check(self, codes: np.ndarray) -> None:
+        """Raise ValueError if `push` would refuse the codes."""
+        codec = self._codec
         if codes.ndim != 2 or len(codes) != self.channels * codec.codebooks:
             raise ValueError(
                 f"codes must be [{self.channels * codec.codebooks}, frames] for {self.channels} channels, "
@@ -705,13 +727,6 @@ class Decoder:
             raise ValueError(f"codes must be integers, not {codes.dtype}")
         if codes.size and not 0 <= codes.min() <= codes.max() < codec.codebook_size:
             raise ValueError(f"codes must be 0 to {codec.codebook_size - 1}")
-        for start in range(0, codes.shape[1], _FRAMES):
-            piece = codes[:, start : start + _FRAMES].reshape(codec.codebooks, self.channels, -1)
-            self._layers[0].input.extend(piece.shape[2])[:] = sum(
-                book[rows] for book, rows in zip(codec._books, piece, strict=True)
-            )
-            _flow(self._layers, self._audio, False)
-        return self._taken()
 
     def finish(self) -> np.ndarray:
         """Return what is left of the audio [shape=(channels, n)]; the decoder is at its end then."""
