@@ -25,7 +25,8 @@ class Checkpoint:
             "audio_encoder": {
                 "model_type": "encodec", "sampling_rate": 600, "audio_channels": 1, "normalize": False,
                 "chunk_length_s": None, "hidden_size": HIDDEN, "num_filters": FILTERS,
-                "num_residual_layers": 1, "upsampling_ratios": RATIOS, "norm_type": "weight_norm", "kernel_size": KERNEL,
+                "num_residual_layers": 1, "upsampling_ratios": RATIOS, "norm_type": "weight_norm",
+                "kernel_size": KERNEL,
                 "last_kernel_size": LAST, "residual_kernel_size": WIDE, "use_causal_conv": False,
                 "pad_mode": "reflect", "compress": 2, "num_lstm_layers": 2, "codebook_size": ENTRIES,
                 "codebook_dim": HIDDEN, "use_conv_shortcut": False, "target_bandwidths": [0.4, 1.2],

@@ -32,6 +32,10 @@ def test_linear_is_a_product(shape: tuple[int, int, int], precision: str) -> Non
     np.testing.assert_allclose(found, expected + residual, atol=4e-4 * expected.std(), rtol=0)
     found = ops.linear(x, weight, bias=bias, activation="relu")
     np.testing.assert_allclose(found, np.maximum(expected, 0), atol=4e-4 * expected.std(), rtol=0)
+    found = ops.linear(x, weight, bias=bias, activation="relu", residual=residual)
+    np.testing.assert_allclose(found, np.maximum(expected, 0) + residual, atol=4e-4 * expected.std(), rtol=0)
+    found = ops.linear(x, weight, bias=bias, activation="relu", residual=residual, activate_sum=True)
+    np.testing.assert_allclose(found, np.maximum(expected + residual, 0), atol=4e-4 * expected.std(), rtol=0)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -180,6 +184,21 @@ def test_what_is_not_a_number_stays_seen() -> None:
         found = ops.attend(x, cache, x, x, scale=1.0)
         assert np.isnan(found[1]).any()
         assert np.isfinite(found[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "elu"])
+def test_no_activation_makes_a_number_of_what_is_none(activation: str) -> None:
+    x = normal(40)
+    x[::3] = np.nan
+    assert np.array_equal(np.isnan(ops.unary(x, activation)), np.isnan(x))
+
+
+@pytest.mark.parametrize("gate", range(4))
+def test_no_gate_makes_a_number_of_what_is_none(gate: int) -> None:
+    weight, gates = pack(normal(64, 16)), normal(1, 64)
+    gates[0, 16 * gate : 16 * gate + 8] = np.nan
+    hidden = ops.lstm(gates, weight, np.zeros(16, np.float32), np.zeros(16, np.float32))
+    assert np.array_equal(np.isnan(hidden[0]), np.arange(16) < 8)
 
 
 def test_a_recorded_program_runs_on_what_its_arrays_hold() -> None:

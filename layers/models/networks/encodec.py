@@ -1,8 +1,8 @@
 """EnCodec (Défossez et al. 2022, arXiv:2210.13438): audio to codes and back, without torch.
 
 The 32 kHz codec that MusicGen writes codes for: not causal, weight normed, one channel. An encoder turns 640
-samples into a frame of 128 numbers, for which four codes stand, each the nearest entry of its codebook to what
-the codes before it left over; a decoder mirrors the encoder.
+samples into a frame of 128 numbers, for which four codes stand, each the nearest entry of its codebook to
+what the codes before it left over; a decoder mirrors the encoder.
 
 Both are a chain of streaming layers. A layer keeps what the next outputs need of its input and computes a
 block at a time, so that memory does not grow with the length of the audio; and as a row of `ops.linear` does
