@@ -31,3 +31,4 @@ lock tests/models/requirements.txt --extra models --extra neural pyproject.toml 
 lock tests/sam/requirements.txt tests/sam/requirements.in
 lock local/base_image/requirements.txt local/base_image/requirements.in
 lock layers/models/engine/requirements.txt layers/models/engine/requirements.in
+lock layers/models/networks/requirements.txt --excludes local/hub/requirements.in --extra neural pyproject.toml

@@ -201,7 +201,7 @@ def test_missing_short_and_changed_files_are_named(bundle: Path) -> None:
 
 def test_too_little_memory_is_known_before_loading(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = open_bundle(made)
-    assert bundle.memory(["clap_audio"]) < bundle.memory()
+    assert open_bundle(made, networks=["clap_audio"]).memory() < bundle.memory()
     bundle.require_memory(available=bundle.memory())
     with pytest.raises(BundleError, match=r"tiny at int8 needs \d+ MB of memory; 1 MB are available"):
         bundle.require_memory(available=1_000_000)
@@ -234,3 +234,12 @@ def test_an_image_checks_its_bundle_when_it_is_built(bundle: Path) -> None:
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: ")
     assert "t5.tokenizer.json: its sha256" in refused.stderr
+
+
+def test_a_function_needs_only_the_files_of_its_networks(bundle: Path) -> None:
+    for file in bundle.iterdir():
+        if not file.name.startswith(("clap", "manifest")):
+            file.unlink()
+    open_bundle(bundle, "tiny", ("clap_audio", "clap_text")).verify()
+    with pytest.raises(BundleError, match=r"t5\.safetensors: missing"):
+        open_bundle(bundle, "tiny")

@@ -139,10 +139,13 @@ class TestFunctions:
         for name, function in deployment.functions.items():
             metadata = RESOURCES[name]["Metadata"]
             assert metadata["DockerContext"] == "."
-            assert metadata["DockerBuildArgs"] == {"BASE_IMAGE": {"Ref": "BaseImage"}}
             dockerfile = (function.folder / "Dockerfile").read_text()
-            default = TEMPLATE["Parameters"]["BaseImage"]["Default"]
-            assert f"ARG BASE_IMAGE={default}\n" in dockerfile
+            given = {"BASE_IMAGE": "BaseImage"}
+            if function.label in ("embed", "generate"):  # they carry the profile's weights
+                given["PROFILE"] = "Profile"
+            assert metadata["DockerBuildArgs"] == {name: {"Ref": value} for name, value in given.items()}
+            for name, value in given.items():
+                assert f"ARG {name}={TEMPLATE['Parameters'][value]['Default']}\n" in dockerfile
 
     def test_memory_fits_a_new_account(self, deployment: Deployment) -> None:
         assert all(function.memory <= 3008 for function in deployment.functions.values())

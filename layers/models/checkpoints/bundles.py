@@ -86,6 +86,7 @@ def build(
             components[part] = _component(checkpoints[part], model, source, revision)
         made = work / "bundle"
         made.mkdir()
+        made.chmod(0o755)
         memory = {
             network: _export(network, checkpoints[bundle.PARTS[network]], precision, made)
             for network in bundle.NETWORKS
@@ -104,6 +105,8 @@ def build(
             },
         }
         (made / bundle.MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", "utf-8")
+        for file in made.iterdir():
+            file.chmod(0o644)  # images run as another user
         bundle.open_bundle(made, profile)
         if (target / profile).exists():
             (target / profile).rename(work / "old")

@@ -51,6 +51,8 @@ class Bundle:
     path : Path
     manifest : dict
         See `models.checkpoints.bundles.build`.
+    networks : tuple of str
+        Those of `NETWORKS` that it was opened for.
 
     Examples
     --------
@@ -59,9 +61,10 @@ class Bundle:
     'CC-BY-NC-4.0'
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], networks: Iterable[str] = NETWORKS) -> None:
         self.path = path
         self.manifest = manifest
+        self.networks = tuple(networks)
 
     @property
     def profile(self) -> str:
@@ -85,16 +88,15 @@ class Bundle:
         """The `tokenizer.json` of ``t5`` or ``clap_text``."""
         return self.path / tokenizer_file(network)
 
-    def memory(self, networks: Iterable[str] = NETWORKS) -> int:
-        """Bytes that running networks takes, for one candidate of 30 s: weights, caches, and the process."""
-        return _SPARE + sum(int(self.manifest["memory"][network]) for network in networks)
+    def memory(self) -> int:
+        """Bytes that running `networks` takes, for one candidate of 30 s: weights, caches, the process."""
+        return _SPARE + sum(int(self.manifest["memory"][network]) for network in self.networks)
 
-    def require_memory(self, networks: Iterable[str] = NETWORKS, available: int | None = None) -> None:
+    def require_memory(self, available: int | None = None) -> None:
         """Refuse to load what cannot fit, before anything is loaded.
 
         Parameters
         ----------
-        networks : iterable of str
         available : int, optional
             Bytes; by default what `available_memory` finds.
 
@@ -104,21 +106,22 @@ class Bundle:
             If `memory` is more than that.
         """
         has = available_memory() if available is None else available
-        if (needs := self.memory(networks)) > has:
+        if (needs := self.memory()) > has:
             raise BundleError(
                 f"{self.path}: {self.profile} at {self.precision} needs {needs / 1e6:.0f} MB of memory; "
                 f"{has / 1e6:.0f} MB are available"
             )
 
     def verify(self) -> None:
-        """Compare every file with its hash: about 1.5 s for each gigabyte.
+        """Compare every file of `networks` with its hash: about 1.5 s for each gigabyte.
 
         Raises
         ------
         BundleError
             If one differs.
         """
-        for name, expected in self.manifest["files"].items():
+        for name in files_of(self.networks):
+            expected = self.manifest["files"][name]
             with (self.path / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != expected["sha256"]:
@@ -135,6 +138,12 @@ def tokenizer_file(network: str) -> str:
     return f"{network}.tokenizer.json"
 
 
+def files_of(networks: Iterable[str]) -> list[str]:
+    """The files that networks need of a bundle, beside the manifest."""
+    tokenizers = [tokenizer_file(network) for network in networks if network in TOKENIZED]
+    return [*map(weights_file, networks), *tokenizers]
+
+
 def bundle_folder(profile: str) -> Path:
     """Where the bundle of a profile is looked for: in the folder that the variable ``MODELS`` names.
 
@@ -143,7 +152,7 @@ def bundle_folder(profile: str) -> Path:
     return Path(os.environ.get("MODELS", "/opt/models")) / profile
 
 
-def open_bundle(path: Path, profile: str | None = None) -> Bundle:
+def open_bundle(path: Path, profile: str | None = None, networks: Iterable[str] = NETWORKS) -> Bundle:
     """Open a bundle: everything about it is checked but the files' hashes, which `Bundle.verify` takes.
 
     Parameters
@@ -151,6 +160,8 @@ def open_bundle(path: Path, profile: str | None = None) -> Bundle:
     path : Path
     profile : str, optional
         The profile that it must be of.
+    networks : iterable of str
+        What it is opened for: files of others may be missing.
 
     Raises
     ------
@@ -178,16 +189,16 @@ def open_bundle(path: Path, profile: str | None = None) -> Bundle:
         raise BundleError(f"{path}: made for {' and '.join(architectures)}, not for {build.architecture()}")
     if profile is not None and made_for != profile:
         raise BundleError(f"{path}: a bundle of {made_for}, not of {profile}")
-    missing = {weights_file(network) for network in NETWORKS} - set(sizes)
-    if missing:
-        raise BundleError(f"{path / MANIFEST}: does not list {min(missing)}")
-    for name, size in sizes.items():
+    networks = tuple(networks)
+    for name in files_of(networks):
         file = path / name
+        if name not in sizes:
+            raise BundleError(f"{path / MANIFEST}: does not list {name}")
         if not file.is_file():
             raise BundleError(f"{file}: missing")
-        if file.stat().st_size != size:
-            raise BundleError(f"{file}: has {file.stat().st_size} bytes, not {size}")
-    return Bundle(path, manifest)
+        if file.stat().st_size != sizes[name]:
+            raise BundleError(f"{file}: has {file.stat().st_size} bytes, not {sizes[name]}")
+    return Bundle(path, manifest, networks)
 
 
 def available_memory() -> int:
@@ -205,8 +216,8 @@ def available_memory() -> int:
     return min(limits, default=sys.maxsize)
 
 
-if __name__ == "__main__":  # images run it when they are built: python3 -m models.engine.bundle FOLDER
+if __name__ == "__main__":  # images run it when they are built: … FOLDER PROFILE NETWORK…
     try:
-        open_bundle(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None).verify()
+        open_bundle(Path(sys.argv[1]), sys.argv[2], sys.argv[3:] or NETWORKS).verify()
     except BundleError as error:
         sys.exit(f"error: {error}")
