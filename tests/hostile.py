@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import av
@@ -28,6 +29,24 @@ CLIPS = {
 }
 
 RATE = 48000
+
+NAMES = {
+    "path traversal": "../../etc/passwd",
+    "path traversal of another system": "..\\..\\windows\\win.ini",
+    "absolute path": "/var/task/app.py",
+    "right to left": "song\u202egpj.mp3",
+    "script": "<script>alert(1)</script>.mp3",
+    "null bytes": "song\0.mp3\0.exe",
+    "header": 'x"\r\nSet-Cookie: a=b\r\n\r\n<html>.mp3',
+    "shell": "$(reboot) `reboot`; reboot #.mp3",
+    "key of another tenant": "uploads/other/01JDC4Q2T3M5N7P9R1S3T5V7W9",
+    "one kilobyte": "x" * 1020 + ".mp3",
+    "one kilobyte of emoji": "\U0001f3b5" * 1024,
+    "combining marks": "o" + "\u0308" * 500 + ".mp3",
+    "dots": "..",
+    "space": " ",
+}
+"""File names that nobody should send; as data, each is as good as any other."""
 
 # Numbers that code counting bytes, samples or channels may not expect.
 _EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
@@ -130,13 +149,24 @@ def cases(folder: Path) -> dict[str, tuple[Path, set[str]]]:
 
     add("nothing", b"", "empty_audio")
     add("one byte", b"R", "undecodable")
-    add("archive.mp3", zipped.getvalue(), "undecodable")
-    add("picture.wav", image, "undecodable")
+    add("archive.mp3", zipped.getvalue(), "not_audio")
+    add("picture.wav", image, "not_audio")
     add("text.flac", b"la la la\n" * 10_000, "undecodable")
-    add("elf.ogg", b"\x7fELF" + bytes(5000), "undecodable")
+    add("elf.ogg", b"\x7fELF" + bytes(5000), "not_audio")
+    add("film.mkv, named mp3", made(movie(scratch, tones(2, 44100, 1.0), "matroska")), "not_audio")
+    add("film.avi, named mp3", made(movie(scratch, tones(2, 44100, 1.0), "avi")), "not_audio")
     for name, content in good.items():
         add(f"{name} as it should be, wrongly named.txt", content, "ready")
-        add(f"{name} cut off", content[: len(content) // 3], "ready", "undecodable")
+        for kept in (len(content) // 3, len(content) - 1):
+            add(f"{name} cut off after {kept} bytes", content[:kept], "ready", "undecodable")
+        for kept in (4, 12, 44):
+            add(
+                f"{name} cut off after {kept} bytes", content[:kept], "undecodable", "empty_audio", "no_audio"
+            )
+        flipped = bytearray(content)
+        for at in range(len(content) // 4, len(content), 997):
+            flipped[at] ^= 1 << at % 8
+        add(f"{name} with bits flipped", bytes(flipped), "ready", "undecodable", "invalid_samples")
 
     silence = np.zeros((2, 24000), "<i2")
     wav = made(write_wav(scratch, silence, RATE))
@@ -162,8 +192,35 @@ def cases(folder: Path) -> dict[str, tuple[Path, set[str]]]:
     for value in (np.nan, np.inf, -np.inf, 3e38):
         samples = np.full((1, 5000), value, "<f4")
         add(f"samples of {value}", made(write_wav(scratch, samples, RATE, kind=3)), "invalid_samples")
+        wide = made(write_wav(scratch, samples.astype("<f8"), RATE, kind=3))
+        add(f"wide samples of {value}", wide, "invalid_samples")
+    add(
+        "flac that claims a year",
+        lying(good["flac"], b"fLaC", 17, b"\xff" * 5),
+        "ready",
+        "undecodable",
+    )
+    add(
+        "aiff that claims 4 G frames",
+        lying(good["aiff-s16"], b"COMM", 6, b"\xff" * 4),
+        "ready",
+        "undecodable",
+    )
+    for table in (b"stsz", b"stts", b"stco", b"stsc"):
+        lie = lying(good["m4a-aac"], table, 8 if table == b"stsz" else 4, b"\xff" * 4)
+        add(f"m4a of 4 G entries in {table.decode()}", lie, "ready", "too_complex", *refused)
+    add(
+        "ogg that ends in a million years",
+        lying(good["ogg-opus"], b"OggS", 2, b"\xff" * 7 + b"\x7f"),
+        "ready",
+        "undecodable",
+    )
 
     add("a day of silence", day_of_silence(scratch), "too_long")
+    add("hours of opus in 400 kB", hours_of_opus(good["ogg-opus"]), "too_long")
+    add("m4a with a header of 1 GB packed", packed_header(1 << 30), "undecodable", "too_complex", "no_audio")
+    add("tag of 1 GB packed", packed_tag(1 << 30) + good["mp3"], "ready", "too_complex")
+    add("boxes in boxes", nested_boxes(100_000), "undecodable", "no_audio")
     long = np.zeros((1, 1_000_000), "u1")
     add("a quarter of an hour and more at 1 kHz", made(write_wav(scratch, long, 1000)), "too_long")
     add("cover art alone", id3(image), "undecodable", "no_audio", "empty_audio")
@@ -171,9 +228,12 @@ def cases(folder: Path) -> dict[str, tuple[Path, set[str]]]:
     add("film", made(movie(scratch, None)), "no_audio")
     add("film with sound", made(movie(scratch, tones(2, 44100, 1.0))), "ready")
     add("wav and archive in one", good["wav-s16"] + zipped.getvalue(), "ready")
+    add("archive before mp3", zipped.getvalue() + good["mp3"], "not_audio")
+    add("picture before mp3", image + good["mp3"], "not_audio")
+    add("script and mp3 in one", b"#!/bin/sh\nreboot\n" + good["mp3"], "not_audio")
     add("tag before flac", id3(b"") + good["flac"], "ready")
-    add("page before wav", b"<html><script>alert(1)</script>" + good["wav-s16"], "undecodable")
-    add("document before mp3", b"%PDF-1.4\n" + good["mp3"], "ready", "undecodable")
+    add("page before wav", b"<html><script>alert(1)</script>" + good["wav-s16"], "not_audio")
+    add("document before mp3", b"%PDF-1.4\n" + good["mp3"], "not_audio")
     add("ogg of two codecs", good["ogg-opus"] + good["ogg-vorbis"], "ready", "undecodable")
     return found
 
@@ -183,6 +243,64 @@ def id3(image: bytes) -> bytes:
     body = b"\0image/jpeg\0\x03\0" + image
     frame = b"APIC" + struct.pack(">I", len(body)) + b"\0\0" + body
     return b"ID3\x03\0\0" + bytes((len(frame) >> shift) & 0x7F for shift in (21, 14, 7, 0)) + frame
+
+
+def lying(content: bytes, after: bytes, offset: int, value: bytes) -> bytes:
+    """Other bytes at an offset from the first occurrence of a mark's end; ogg checksums are made right."""
+    at = content.index(after) + len(after) + offset
+    return mended(content[:at] + value + content[at + len(value) :])
+
+
+def box(kind: bytes, *content: bytes) -> bytes:
+    """A box of an mp4 file."""
+    body = b"".join(content)
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def packed_header(size: int) -> bytes:
+    """An m4a whose movie header is compressed and unpacks to so many zeros."""
+    packed = box(b"cmvd", struct.pack(">I", size), packed_zeros(size))
+    return box(b"ftyp", b"M4A \0\0\0\0M4A ") + box(b"moov", box(b"cmov", box(b"dcom", b"zlib"), packed))
+
+
+def packed_tag(size: int) -> bytes:
+    """An ID3v2.4 tag whose one frame is compressed and unpacks to so many zeros."""
+
+    def synchsafe(number: int) -> bytes:
+        return bytes((number >> shift) & 0x7F for shift in (21, 14, 7, 0))
+
+    # The length fits into 28 bits only: it lies, too.
+    body = synchsafe(min(size, (1 << 28) - 1)) + packed_zeros(size, b"\0image/jpeg\0\3\0")
+    frame = b"APIC" + synchsafe(len(body)) + b"\0\x09" + body
+    return b"ID3\4\0\0" + synchsafe(len(frame)) + frame
+
+
+def packed_zeros(size: int, before: bytes = b"") -> bytes:
+    """What unpacks to so many zeros, a multiple of 1 MiB, after some other bytes."""
+    packer, piece = zlib.compressobj(), bytes(1 << 20)
+    packed = [packer.compress(before)] + [packer.compress(piece) for _ in range(size // len(piece))]
+    return b"".join(packed) + packer.flush()
+
+
+def nested_boxes(depth: int) -> bytes:
+    """An m4a of boxes that each hold the next."""
+    total = 8 * depth
+    boxes = b"".join(struct.pack(">I", total - 8 * level) + b"moov" for level in range(depth))
+    return box(b"ftyp", b"M4A \0\0\0\0M4A ") + boxes
+
+
+def hours_of_opus(content: bytes) -> bytes:
+    """Opus whose packets are one byte long and stand for 60 ms of silence each."""
+    second = content.index(b"OggS", content.index(b"OggS") + 4)  # the comments' page, after the header's
+    head = content[: content.index(b"OggS", second + 4)]
+    serial = content[14:18]
+    pages, packets = [], 255
+    for number in range(2, 802):
+        position = struct.pack("<q", 48 * 60 * packets * (number - 1))
+        last = 4 if number == 801 else 0
+        header = b"OggS\0" + bytes([last]) + position + serial + struct.pack("<I", number) + bytes(4)
+        pages.append(header + bytes([packets]) + bytes([1] * packets) + b"\x18" * packets)
+    return mended(head + b"".join(pages))
 
 
 def day_of_silence(path: Path) -> bytes:

@@ -28,7 +28,7 @@ from backend.settings import MAX_UPLOAD_BYTES, Settings, table
 from backend.storage import Storage, parse_upload_key, upload_key
 from backend.vectors import Vectors
 from models import profiles
-from models.audio import AudioError
+from models.audio import AudioError, sniff
 from models.embedding import analyse
 
 settings = Settings.from_environment()
@@ -91,6 +91,7 @@ class Embed(Worker[Audio]):
             sha256 = download_source(storage, record, path)
             progress(0.2)
             try:
+                found_type = sniff.content_type(path)
                 analysis = analyse(path, profile, lambda done: progress(0.2 + 0.7 * done))
             except AudioError as error:
                 raise PermanentError(error.code, error.detail) from error
@@ -106,6 +107,7 @@ class Embed(Worker[Audio]):
             tags=analysis.tags,
             sha256=sha256,
             duplicate_of=duplicate_of,
+            content_type=found_type,
         )
         # From here on the audio is ready, whatever happens: what is not sent now, the sweeper sends.
         try:

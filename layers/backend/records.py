@@ -502,8 +502,20 @@ class Records:
         tags: list[str],
         sha256: str | None = None,
         duplicate_of: str | None = None,
+        content_type: str | None = None,
     ) -> list[Generation]:
         """Move `embedding` to `ready` and release the generations that waited for it.
+
+        Parameters
+        ----------
+        audio : Audio
+            As claimed.
+        vector : bytes
+            Little-endian float32.
+        identity, features, tags
+            What made the vector, and what was measured.
+        content_type : str, optional
+            What the file turned out to be; by default, what it was said to be.
 
         Returns
         -------
@@ -523,6 +535,7 @@ class Records:
             "tags": tags,
             "sha256": sha256,
             "duplicate_of": duplicate_of,
+            "content_type": content_type or audio.content_type,
             "progress": 1.0,
             "due_at": audio.expires_at,
             "error": None,

@@ -39,6 +39,8 @@ _GENERATED_KEY = re.compile(
     rf"{GENERATED}/([A-Za-z0-9._-]{{1,64}})/([0-9A-HJKMNP-TV-Z]{{26}})\.(?:{'|'.join(FORMATS)})"
 )
 _CONFLICT_TRIES = 5
+# All headers of a response have 10 kB in API Gateway, and a character may take 12 bytes of one.
+_MAX_NAME, _MAX_EXTENSION = 150, 10
 
 
 class ObjectMissing(Exception):
@@ -116,8 +118,13 @@ def content_disposition(filename: str, disposition: str = "attachment") -> str:
     >>> content_disposition("Köln.wav")
     'attachment; filename="K_ln.wav"; filename*=UTF-8\\'\\'K%C3%B6ln.wav'
     """
-    # Control characters would end the header, and separators would name a folder.
-    name = re.sub(r"[\x00-\x1f\x7f/\\]", "_", filename).strip() or "audio"
+    # Control characters would end the header, separators and dots would name a folder, and what turns the
+    # direction of writing (or else is not to be seen) would hide the extension.
+    name = re.sub(r"[\x00-\x1f\x7f-\x9f/\\\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", "_", filename)
+    stem, dot, extension = name.rpartition(".")
+    if len(extension) <= _MAX_EXTENSION:
+        name = stem[: _MAX_NAME - len(dot + extension)] + dot + extension
+    name = name[:_MAX_NAME].strip(" .") or "audio"
     plain = re.sub(r'[^\x20-\x7e]|["%]', "_", name)
     value = f'{disposition}; filename="{plain}"'
     return value if plain == name else f"{value}; filename*=UTF-8''{quote(name, safe='')}"

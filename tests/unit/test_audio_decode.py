@@ -345,8 +345,8 @@ def picture(path: Path) -> Path:
     return path
 
 
-def movie(path: Path, audio: np.ndarray | None) -> Path:
-    with av.open(str(path), "w", format="mp4") as output:
+def movie(path: Path, audio: np.ndarray | None, container: str = "mp4") -> Path:
+    with av.open(str(path), "w", format=container) as output:
         video = output.add_stream("mpeg4", rate=10)
         assert isinstance(video, av.VideoStream)
         video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
@@ -380,8 +380,8 @@ def test_nonsense_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
         "text": (b"hello, this is not music\n" * 1000, "undecodable"),
         "zeros": (bytes(100_000), "undecodable"),
         "noise": (np.random.default_rng(0).bytes(100_000), "undecodable"),
-        "picture": (picture(tmp_path / "p.jpg").read_bytes(), "undecodable"),
-        "html": (b"<!DOCTYPE html><html><body>404</body></html>", "undecodable"),
+        "picture": (picture(tmp_path / "p.jpg").read_bytes(), "not_audio"),
+        "html": (b"<!DOCTYPE html><html><body>404</body></html>", "not_audio"),
         "flac head": (good.read_bytes()[:60], "undecodable"),
     }
     for name, (content, code) in files.items():

@@ -23,6 +23,7 @@ from backend.storage import generated_key, upload_key
 from backend.vectors import Vectors
 from local.aws.vectors import query_vectors
 from models import profiles
+from tests import hostile
 from tests.unit.api import Answer, call, event
 from tests.unit.stack import ACCOUNT, DIMENSION, ENVIRONMENT, Context, Stack, deployed
 
@@ -257,6 +258,21 @@ class TestAudio:
         assert (answer.status, answer.body) == (200, b"RIFF\x00\xff sound")
         assert answer.headers["content-type"] == "audio/wav"
         assert "filename*=UTF-8''my%20s%C3%B6ng.wav" in answer.headers["content-disposition"]
+
+    @pytest.mark.parametrize("name", hostile.NAMES.values(), ids=hostile.NAMES.keys())
+    def test_content_under_a_name_that_nobody_should_send(self, world: World, name: str) -> None:
+        audio = world.ready(filename=name)
+        world.stack.s3.put_object(Bucket="music", Key=upload_key(audio.tenant, audio.id), Body=b"song")
+        answer = world.call("GET", "/api/audio/{audio_id}/content", audio_id=audio.id)
+        assert answer.status == 200
+        disposition = answer.headers["content-disposition"]
+        assert disposition.isascii()
+        assert disposition.isprintable()
+        assert disposition.startswith('attachment; filename="')
+        assert len(disposition) < 8000
+        for named in re.findall(r'filename="([^"]*)"', disposition):
+            assert not re.search(r"[/\\]|^[.]+$", named)
+        assert world.call("GET", "/api/audio/{audio_id}", audio_id=audio.id).json["filename"] == name
 
     def test_content_before_the_upload(self, world: World) -> None:
         answer = world.call("GET", "/api/audio/{audio_id}/content", audio_id=world.audio().id)

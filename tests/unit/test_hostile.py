@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import io
 import resource
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from models.audio import AudioError
+from models.audio import AudioError, sniff
 from models.audio.decode import decode
 from tests import hostile
 from tests.unit.stack import Stack, s3_event
@@ -22,7 +24,7 @@ from tests.unit.workers import stack as stack
 
 SECONDS = 30.0
 KILOBYTES = 1_500_000
-NAMES = [*hostile.CLIPS, "ogg-vorbis"]
+FORMATS = [*hostile.CLIPS, "ogg-vorbis"]
 
 
 def outcome(path: Path) -> str:
@@ -54,17 +56,17 @@ def test_files_made_to_a_purpose(tmp_path: Path) -> None:
     assert unexpected == {}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FORMATS)
 def test_damaged_files_decode_or_are_refused(name: str, clips: dict[str, bytes], tmp_path: Path) -> None:
     for seed in range(12):
         (tmp_path / "x").write_bytes(hostile.mutate(clips[name], seed))
         outcome(tmp_path / "x")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FORMATS)
 def test_damaged_uploads_end_ready_or_failed(name: str, clips: dict[str, bytes], stack: Stack) -> None:
     app: Any = stack.app("embed")
-    for seed in range(100, 105):
+    for seed in range(100, 117):  # 204 in all
         body = hostile.mutate(clips[name], seed)
         audio = stack.audio()
         stack.upload(audio, body)
@@ -77,3 +79,44 @@ def test_damaged_uploads_end_ready_or_failed(name: str, clips: dict[str, bytes],
         else:
             assert (current.status, bool(current.error)) == ("failed", True)
             assert (current.error or {})["code"] in AudioError.CODES
+
+
+def test_a_renamed_archive_fails_its_record(stack: Stack) -> None:
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("song.mp3", "la la la")
+    app: Any = stack.app("embed")
+    audio = stack.audio()
+    stack.upload(audio, zipped.getvalue())
+    assert stack.deliver(app, s3_event(f"uploads/{audio.tenant}/{audio.id}")) == []
+    current = stack.get_audio(audio)
+    assert current.status == "failed"
+    assert current.error == {"code": "not_audio", "detail": "the file is an archive, whatever its name says"}
+    assert stack.vectors() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("wav-s16", "audio/wav"), ("aiff-s16", "audio/aiff"), ("flac", "audio/flac"),
+        ("ogg-opus", "audio/ogg"), ("ogg-vorbis", "audio/ogg"), ("m4a-aac", "audio/mp4"),
+        ("m4a-alac", "audio/mp4"), ("adts-aac", "audio/aac"),
+        ("mp3", "audio/wav"),  # its tag could stand before anything: the sender's word stands
+    ],
+)  # fmt: skip
+def test_the_type_of_a_file_is_what_it_is(
+    name: str, kind: str, clips: dict[str, bytes], stack: Stack
+) -> None:
+    app: Any = stack.app("embed")
+    audio = stack.audio()
+    assert audio.content_type == "audio/wav"
+    stack.upload(audio, clips[name])
+    assert stack.deliver(app, s3_event(f"uploads/{audio.tenant}/{audio.id}")) == []
+    current = stack.get_audio(audio)
+    assert (current.status, current.content_type) == ("ready", kind)
+
+
+@pytest.mark.parametrize("head", [b"\xff\xfb\x90\x64", b"\xff\xf3\x40\xc0", b"\xff\xe3\x18\xc4"])
+def test_mp3_without_a_tag_is_known(head: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(head + bytes(100))
+    assert sniff.content_type(tmp_path / "x") == "audio/mpeg"

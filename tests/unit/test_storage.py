@@ -63,7 +63,7 @@ def test_own_keys_are_ours() -> None:
         ("é.wav", "attachment; filename=\"_.wav\"; filename*=UTF-8''%C3%A9.wav"),
         ('a"b.wav', "attachment; filename=\"a_b.wav\"; filename*=UTF-8''a%22b.wav"),
         ("100%41.wav", "attachment; filename=\"100_41.wav\"; filename*=UTF-8''100%2541.wav"),
-        ("../../etc\r\nX: y", 'attachment; filename=".._.._etc__X: y"'),
+        ("../../etc\r\nX: y", 'attachment; filename="_.._etc__X: y"'),
         ("  ", 'attachment; filename="audio"'),
     ],
 )
@@ -71,6 +71,14 @@ def test_content_disposition(name: str, value: str) -> None:
     assert content_disposition(name) == value
     assert value.isascii()
     assert value.isprintable()
+
+
+def test_content_disposition_stays_short_and_keeps_the_extension() -> None:
+    for name in ("x" * 1020 + ".mp3", "\U0001f3b5" * 1020 + ".mp3"):
+        value = content_disposition(name)
+        assert len(value) < 2500
+        assert ".mp3" in value
+    assert len(content_disposition("x." + "y" * 1000)) < 2500
 
 
 def test_presigned_upload_fixes_key_type_size_and_life(storage: Storage) -> None:

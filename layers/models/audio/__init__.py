@@ -17,6 +17,7 @@ class AudioError(Exception):
     """
 
     CODES = (
+        "not_audio",  # an archive, a picture, a document: by its first bytes
         "undecodable",  # not a supported format, or too damaged to decode
         "no_audio",  # a supported container without a sound track
         "empty_audio",  # no samples at all

@@ -3,9 +3,10 @@
 Accepted: wav (RF64 too), flac, mp3, ogg and opus, m4a/mp4 with AAC or ALAC, raw AAC (ADTS), aiff; 1 to 8
 channels, any sample rate from 1 to 768 kHz, integer or floating point samples of 8 to 64 bits.
 
-Files come from strangers, so only those demuxers and decoders are ever opened, and in a process of their own
-(see `models.audio.isolated`); references to other files are not followed, what a header claims about length
-is not believed, and memory is bounded by what was decoded.
+Files come from strangers: what begins as another kind of file is refused (`models.audio.sniff`), only those
+demuxers and decoders are ever opened, and in a process of their own (`models.audio.isolated`). References to
+other files are not followed, what a header claims about length is not believed, and memory is bounded by what
+was decoded.
 
 - Encoder delay and padding (mp3 with a LAME or Xing header, AAC with an edit list, opus) are trimmed as
   FFmpeg does: every file begins where its music begins; only AAC keeps less than a frame of padding at its
@@ -26,7 +27,7 @@ import av
 import numpy as np
 from av import AudioFrame
 
-from models.audio import AudioError, isolated
+from models.audio import AudioError, isolated, sniff
 from models.audio.ffmpeg import BLOCK, MAX_CHANNELS, resampled
 
 __all__ = ["MAX_CHANNELS", "MAX_SECONDS", "decode", "resample", "stream", "streams"]
@@ -137,6 +138,7 @@ def streams(
     path = Path(path)
     if path.stat().st_size == 0:
         raise AudioError("empty_audio", "the file is empty")
+    sniff.content_type(path)
     total = {rate: 0 for rate, _ in wanted}
     kept = [0] * len(wanted)
     for rate, positions, block in isolated.blocks(path, list(total)):
