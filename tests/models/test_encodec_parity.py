@@ -47,8 +47,8 @@ def some_audio(samples: int, kind: str) -> np.ndarray:
     if kind == "noise":
         audio = 0.2 * draw.standard_normal(samples)
     elif kind == "chord":
-        audio = sum(0.2 * np.sin(2 * np.pi * hz * time + draw.uniform(0, 6)) for hz in (220, 277.2, 329.6))
-        audio = audio * np.exp(-3 * (time % 0.5))
+        hertz, phase = np.array([[220.0], [277.2], [329.6]]), draw.uniform(0, 6, (3, 1))
+        audio = 0.2 * np.sin(2 * np.pi * hertz * time + phase).sum(axis=0) * np.exp(-3 * (time % 0.5))
     else:
         audio = np.zeros(samples)
     return np.clip(audio, -1, 1).astype(np.float32)[None]

@@ -61,7 +61,7 @@ class Encodec:
 
     @torch.inference_mode()
     def encode(self, audio: np.ndarray) -> np.ndarray:
-        """Find the codes of audio [channels, n] as [channels * codebooks, ceil(n / hop)], channels in turn."""
+        """Find the codes of audio [channels, n]: [channels * codebooks, ceil(n / hop)], channels in turn."""
         widest = self.model.config.target_bandwidths[-1]
         samples = torch.tensor(np.ascontiguousarray(audio)[:, None], device=self.model.device)
         codes = self.model.encode(samples, bandwidth=widest).audio_codes[0]  # [channels, codebooks, frames]
