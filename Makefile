@@ -21,7 +21,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models test lint bench sam test-sam test-deployed openapi lock clean
+.PHONY: help demo serve redrive models test test-hostile lint audit bench sam test-sam test-deployed openapi lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,10 +43,17 @@ models: .venv/local $(if $(filter hub,$(SOURCE)),.venv/hub .venv-models/ready) #
 test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS
 	$(RUN) -m pytest -n 2 --dist loadgroup
 
+test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uploads, thousands of requests (half an hour)
+	$(RUN) -m tests.benchmarks.bench_hostile --json docs/bench_hostile.json
+	CONTRACT_EXAMPLES=400 $(RUN) -m pytest tests/integration/test_contract.py
+
 lint: .venv/dev ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy layers functions local tests
+
+audit: .venv/dev ## Ask a vulnerability database about every locked dependency
+	$(RUN) -m tests.audit
 
 bench: .venv/dev ## The promises, measured: embedder, generator, images (fetches Debian's music packages)
 	$(RUN) -m tests.benchmarks.bench_embedder
