@@ -37,7 +37,7 @@ redrive: .venv/local ## Try again what workers gave up, at ENDPOINT= (as make se
 	@test -n "$(ENDPOINT)$(STACK)" || { echo "ENDPOINT= of a local stack is needed, or STACK= on AWS"; exit 1; }
 	@$(RUN) -m local redrive $(if $(STACK),--stack "$(STACK)",--endpoint-url "$(ENDPOINT)")
 
-models: .venv/local $(if $(filter hub,$(SOURCE)),.venv/hub .venv-models/ready) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
+models: .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub .venv-models/ready) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
 	@$(RUN) -m models.checkpoints build $(PROFILE) --source "$(SOURCE)" --precision $(PRECISION)
 
 test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS

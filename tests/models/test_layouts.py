@@ -39,6 +39,14 @@ def test_every_tensor_of_the_full_model_is_in_the_layout_with_its_shape(model: s
     assert integers == {name for name, tensor in layout(config).items() if synthetic.is_integer(tensor)}
 
 
+@pytest.mark.parametrize("kind", configs.DEFAULTS)
+def test_what_a_config_leaves_out_is_what_transformers_assumes(kind: str) -> None:
+    theirs = transformers.AutoConfig.for_model(kind) if kind != "musicgen" else transformers.MusicgenConfig()
+    for name, value in configs.DEFAULTS[kind].items():
+        assumed = getattr(theirs, name)
+        assert (list(assumed) if isinstance(assumed, tuple) else assumed) == value, name
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")

@@ -111,6 +111,24 @@ def test_a_bundle_from_the_hub_has_id_revision_and_licence(
     assert given.component("clap")["source"] == "folder"
 
 
+def test_a_tokenizer_that_was_saved_cutting_cuts_no_more(tmp_path: Path) -> None:
+    synthetic.write("tiny", tmp_path / "given")
+    file = tmp_path / "given" / "musicgen" / "tokenizer.json"
+    whole = Tokenizer.from_file(str(file))
+    whole.enable_truncation(4)
+    whole.enable_padding(length=32)
+    whole.save(str(file))
+    path = bundles.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
+    made = Tokenizer.from_file(str(open_bundle(path).tokenizer("t5")))
+    whole.no_truncation()
+    whole.no_padding()
+    text = "a calm solo piano with a warm bass, slow and quiet"
+    assert made.encode(text).ids == whole.encode(text).ids
+    file.write_text("[")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: not a tokenizer"):
+        bundles.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
+
+
 def test_a_failed_build_leaves_the_old_bundle(tmp_path: Path) -> None:
     synthetic.write("tiny", tmp_path / "given")
     path = bundles.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")

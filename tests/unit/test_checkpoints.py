@@ -196,7 +196,7 @@ def test_the_names_of_newer_releases_mean_the_same_tensors(musicgen: Path) -> No
         (("decoder", "activation_function"), "relu", "activation_function is 'relu'"),
         (("audio_encoder", "use_causal_conv"), True, "use_causal_conv is True"),
         (("text_encoder", "feed_forward_proj"), "gated-gelu", "feed_forward_proj is 'gated-gelu'"),
-        (("decoder", "ffn_dim"), None, "'ffn_dim' is missing"),
+        (("decoder",), None, "'decoder' is missing"),
     ],
 )
 def test_a_network_that_is_not_run_here_is_refused(
@@ -300,3 +300,19 @@ def test_the_tokenizers_are_of_the_published_kinds(made: Path) -> None:
     encoded = tags.encode("Été, 音楽!")
     assert (encoded.tokens[0], encoded.tokens[-1]) == ("<s>", "</s>")
     assert tags.decode(encoded.ids) == "Été, 音楽!"
+
+
+def test_an_old_config_means_by_silence_what_transformers_assumes(musicgen: Path) -> None:
+    before = Checkpoint(musicgen).config
+    config = json.loads((musicgen / "config.json").read_text())
+    # MusicGen was published before stereo was thought of.
+    del config["decoder"]["audio_channels"], config["text_encoder"]["feed_forward_proj"]
+    del config["audio_encoder"]["pad_mode"], config["decoder"]["model_type"]
+    config["audio_encoder"]["codebook_dim"] = None
+    (musicgen / "config.json").write_text(json.dumps(config))
+    assert Checkpoint(musicgen).config == before
+    # Silence about these means another network.
+    del config["audio_encoder"]["use_causal_conv"]
+    (musicgen / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="use_causal_conv is True"):
+        Checkpoint(musicgen)

@@ -164,8 +164,17 @@ def _export(network: str, checkpoint: Checkpoint, precision: str, target: Path) 
     except weights.WeightsError as error:
         raise CheckpointError(f"{checkpoint.folder}: {network}: {error}") from error
     if network in bundle.TOKENIZED:
-        shutil.copyfile(checkpoint.tokenizer, target / bundle.tokenizer_file(network))
+        _tokenizer(checkpoint.tokenizer, target / bundle.tokenizer_file(network))
     caches = 0
     if network == "musicgen":
         caches = module.MusicGen(weights.Tensors(file)).state_bytes(_ROWS, _POSITIONS)
     return file.stat().st_size + int(caches)
+
+
+def _tokenizer(source: Path, target: Path) -> None:
+    """Copy a tokenizer, but for settings of whoever saved it: a text must never be cut or padded unasked."""
+    try:
+        content = json.loads(source.read_text("utf-8")) | {"truncation": None, "padding": None}
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{source}: not a tokenizer: {error}") from error
+    target.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n", "utf-8")

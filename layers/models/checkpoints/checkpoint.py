@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from models.checkpoints import CheckpointError, tensorfile
+from models.checkpoints.configs import complete
 from models.checkpoints.layouts import layout
 
 # The same tensor under the name that newer releases of transformers save it by.
@@ -33,7 +34,7 @@ class Checkpoint:
     ----------
     folder : Path
     config : dict
-        The content of `config.json`.
+        The content of `config.json`, completed by the defaults that it leaves out.
 
     Raises
     ------
@@ -54,7 +55,7 @@ class Checkpoint:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise CheckpointError(f"{self.folder}: no such folder")
-        self.config: dict[str, Any] = self._json("config.json")
+        self.config: dict[str, Any] = complete(self._json("config.json"))
         self._entries = {published(name): entry for name, entry in self._read().items()}
         for name, tensor in layout(self.config).items():
             if name in self._entries:

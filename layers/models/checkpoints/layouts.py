@@ -54,7 +54,7 @@ def layout(config: Config) -> dict[str, Tensor]:
     Parameters
     ----------
     config : dict
-        The content of its `config.json`; `model_type` is ``musicgen``, ``musicgen_melody`` or ``clap``.
+        Its complete config (see `configs.complete`), of ``musicgen``, ``musicgen_melody`` or ``clap``.
 
     Returns
     -------
