@@ -7,7 +7,7 @@ import re
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, cast
 from uuid import uuid4
 
@@ -751,6 +751,17 @@ class TestService:
         document = world.call("GET", "/api/openapi.json").json
         assert document["servers"] == [{"url": "/dev"}]
         assert world.call("GET", "/api/openapi.json", stage="").json["servers"] == [{"url": "/"}]
+
+    @pytest.mark.parametrize("mode", ["keys", "none"])
+    def test_contract_asks_for_keys_where_the_deployment_does(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, mode: str
+    ) -> None:
+        monkeypatch.setattr(world.app, "settings", replace(world.app.settings, auth_mode=mode))
+        document = world.call("GET", "/api/openapi.json").json
+        asks = [
+            ("security" in operation) for path in document["paths"].values() for operation in path.values()
+        ]
+        assert any(asks) == (mode == "keys")
 
     def test_page(self, world: World) -> None:
         answer = world.call("GET", "/")
