@@ -13,8 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.checkpoints import Checkpoint, CheckpointError, bundles, synthetic
+from models.checkpoints import Checkpoint, CheckpointError, bundles, hub, synthetic
 from models.checkpoints.convert import convert
+from models.checkpoints.sources import Model, sha256
+from tests.unit.hub import running
 
 _INTEGERS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 
@@ -97,6 +99,20 @@ def test_a_pickle_of_something_else_is_refused(made: Path, tmp_path: Path) -> No
     torch.save({"step": 3}, folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="holds more than tensors"):
         convert(folder, folder)
+
+
+def test_a_repository_of_pickles_is_converted_and_locked_when_it_is_fetched(
+    made: Path, tmp_path: Path
+) -> None:
+    model = Model("clap-htsat-unfused", "laion/clap-htsat-unfused", "Apache-2.0")
+    published = _pickled(made / "clap", tmp_path / "hub" / "laion" / "clap-htsat-unfused")
+    with running(tmp_path / "hub") as server:
+        for folder in (tmp_path / "one", tmp_path / "other"):
+            hub.fetch(model, folder, tmp_path / "lock.json", server.endpoint)
+            assert Checkpoint(folder).names() == Checkpoint(made / "clap").names()
+    entry = json.loads((tmp_path / "lock.json").read_text())["laion/clap-htsat-unfused"]
+    assert entry["files"]["pytorch_model.bin"] == sha256(published / "pytorch_model.bin")
+    assert entry["converted"] == {"model.safetensors": sha256(tmp_path / "other" / "model.safetensors")}
 
 
 def test_a_folder_of_pickles_is_not_written_to(made: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -74,9 +75,13 @@ def test_a_locked_repository_is_fetched_at_its_revision_after_the_hub_has_moved_
 def test_a_file_that_differs_from_the_lock_is_refused_by_name(fake: Hub, tmp_path: Path) -> None:
     _fetch(fake, tmp_path / "got")
     lock = (tmp_path / "lock.json").read_text()
-    with (tmp_path / "got" / "model.safetensors").open("r+b") as file:
+    weights = tmp_path / "got" / "model.safetensors"
+    times = weights.stat()
+    with weights.open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\0")
+    # Unnoticed by the hub's client, which would fetch anew what it sees to be newer than its download.
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(CheckpointError, match=r"model\.safetensors has the sha256 .* as locked"):
         _fetch(fake, tmp_path / "got")
     fake.lies["config.json"] = (tmp_path / "got" / "config.json").read_bytes().replace(b"gelu", b"tanh")
