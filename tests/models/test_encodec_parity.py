@@ -30,10 +30,12 @@ def reference(checkpoint: Path) -> Reference:
     return Reference(checkpoint)
 
 
-@pytest.fixture(scope="module")
-def codec(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Encodec:
+@pytest.fixture(scope="module", params=["float32", "int8"])
+def codec(
+    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Encodec:
     path = tmp_path_factory.mktemp("codec") / "codec.safetensors"
-    write(path, *encodec.export(Checkpoint(checkpoint)))
+    write(path, *encodec.export(Checkpoint(checkpoint), request.param))
     return Encodec(Tensors(path))
 
 

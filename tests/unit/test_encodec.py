@@ -195,6 +195,14 @@ def test_codes_are_those_of_the_plain_network(codec: Encodec, samples: int) -> N
     assert (codes == Plain(Checkpoint()).encode(audio[0].astype(np.float64))).all()
 
 
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_smaller_bundles_sound_the_same(codec: Encodec, tmp_path: Path, precision: str) -> None:
+    write(tmp_path / "codec.safetensors", *encodec.export(Checkpoint(), precision))  # type: ignore[arg-type]
+    codes = some_codes(100)
+    difference = Encodec(Tensors(tmp_path / "codec.safetensors")).decode(codes) - codec.decode(codes)
+    assert 0 < np.abs(difference).max() < 1e-4
+
+
 def test_all_codebooks_of_the_largest_bandwidth_are_used(codec: Encodec) -> None:
     assert (codec.codebooks, codec.codebook_size, codec.hop, codec.sample_rate) == (BOOKS, ENTRIES, HOP, 600)
 

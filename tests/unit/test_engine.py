@@ -149,27 +149,45 @@ def test_a_sequence_without_keys_attends_to_zeros() -> None:
     np.testing.assert_allclose(found[1], 7, rtol=1e-6)
 
 
-def test_lstm() -> None:
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-6), ("int16", 1e-4)])
+@pytest.mark.parametrize("sequences", [1, 2, 3, 7])
+def test_lstm(precision: str, tolerance: float, sequences: int) -> None:
     units, steps = 32, 9
-    gates, recurrent = normal(steps, 4 * units), normal(4 * units, units, seed=1) / 4
-    hidden, cell = normal(units, seed=2), normal(units, seed=3)
+    gates, recurrent = normal(steps, sequences, 4 * units), normal(4 * units, units, seed=1) / 4
+    hidden, cell = normal(sequences, units, seed=2), normal(sequences, units, seed=3)
 
     def sigmoid(x: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-x))
 
     expected, h, c = [], hidden.copy(), cell.copy()
     for step in gates:
-        i, f, g, o = np.split(step + recurrent @ h, 4)
+        i, f, g, o = np.split(step + h @ recurrent.T, 4, axis=1)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
         expected.append(h)
     order = ops.interleave_gates(np.arange(4 * units)[:, None])[:, 0]
-    found = ops.lstm(
-        np.ascontiguousarray(gates[:, order]), pack(ops.interleave_gates(recurrent)), hidden, cell
-    )
-    np.testing.assert_allclose(found, np.stack(expected), atol=2e-6)
-    np.testing.assert_allclose(hidden, expected[-1], atol=2e-6)
-    np.testing.assert_allclose(cell, c, atol=2e-6)
+    gates = np.ascontiguousarray(gates[:, :, order])
+    weight = pack(ops.interleave_gates(recurrent), precision)
+    before = hidden.copy(), cell.copy()
+    found = ops.lstm(gates, weight, hidden, cell)
+    np.testing.assert_allclose(found, np.stack(expected), atol=tolerance)
+    np.testing.assert_allclose(hidden, expected[-1], atol=tolerance)
+    np.testing.assert_allclose(cell, c, atol=tolerance)
+    for sequence in range(sequences):  # alone, and in two parts
+        state = [part[sequence : sequence + 1].copy() for part in before]
+        one = np.ascontiguousarray(gates[:, sequence : sequence + 1])
+        alone = [ops.lstm(part, weight, *state) for part in np.split(one, [4])]
+        assert np.array_equal(np.concatenate(alone)[:, 0], found[:, sequence])
+
+
+def test_int16_is_all_but_exact_and_not_for_linear_layers() -> None:
+    matrix = normal(50, 100)
+    matrix[7] = 0
+    matrix[8, 0] = 1e6
+    error = np.abs(pack(matrix, "int16").unpack() - matrix)
+    assert (error <= 0.51 / 32767 * np.abs(matrix).max(axis=1, keepdims=True)).all()
+    with pytest.raises(ValueError, match="int16"):
+        ops.linear(normal(1, 100), pack(matrix, "int16"))
 
 
 def test_what_is_not_a_number_stays_seen() -> None:
@@ -195,10 +213,10 @@ def test_no_activation_makes_a_number_of_what_is_none(activation: str) -> None:
 
 @pytest.mark.parametrize("gate", range(4))
 def test_no_gate_makes_a_number_of_what_is_none(gate: int) -> None:
-    weight, gates = pack(normal(64, 16)), normal(1, 64)
-    gates[0, 16 * gate : 16 * gate + 8] = np.nan
-    hidden = ops.lstm(gates, weight, np.zeros(16, np.float32), np.zeros(16, np.float32))
-    assert np.array_equal(np.isnan(hidden[0]), np.arange(16) < 8)
+    weight, gates = pack(normal(64, 16)), normal(1, 1, 64)
+    gates[0, 0, 16 * gate : 16 * gate + 8] = np.nan
+    hidden = ops.lstm(gates, weight, np.zeros((1, 16), np.float32), np.zeros((1, 16), np.float32))
+    assert np.array_equal(np.isnan(hidden[0, 0]), np.arange(16) < 8)
 
 
 def test_a_recorded_program_runs_on_what_its_arrays_hold() -> None:
@@ -243,6 +261,11 @@ for precision in ("float32", "int8", "int4"):
             cache = ops.Cache(rows, 2, 50, 3, precision)
             h = ops.attend(h, cache, h, h, scale=0.1)
         digest.update(ops.unary(h, "elu").tobytes())
+for precision in ("float32", "int16"):
+    w = pack(draw.standard_normal((256, 64)).astype(np.float32) / 8, precision)
+    shapes = (7, 64), (7, 64), (5, 7, 256)
+    h, c, gates = (draw.standard_normal(shape).astype(np.float32) for shape in shapes)
+    digest.update(ops.lstm(gates, w, h, c).tobytes())
 print(digest.hexdigest())
 """
 

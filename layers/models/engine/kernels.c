@@ -536,24 +536,53 @@ static void unary_item(const Op *op, int64_t item) {
 }
 
 /* ---- LSTM: the recurrent half of a layer -------------------------------------------------------------------- */
-/* n: 0 steps, 1 units (a multiple of 16).   p: 0 gates from the input [steps][units / 16][4][16], biases included,
- *    1 recurrent weights packed as LINEAR's f32 with outputs in the same order, 2 hidden state, 3 cell state, 4 y [steps][units]
- * One phase a step; the gates are input, forget, cell, output as in PyTorch. */
+/* n: 0 steps, 1 units (a multiple of 16), 2 sequences, 3 whether the weights are int16
+ * p: 0 gates from the input [steps][sequences][units / 16][4][16], biases included,
+ *    1 recurrent weights [units / 16][4][units][16], 2 hidden, 3 cell state [sequences][units],
+ *    4 y [steps][sequences][units], 5 scales of int16 weights [units / 16][4][16]
+ * One phase a step; the gates are input, forget, cell, output as in PyTorch. The weights are read once for all
+ * sequences: they do not fit in a core's cache, and reading them is what takes the time. */
+INLINE void lstm_rows(const int MR, const int INT16, const Op *op, int64_t step, int64_t item, int64_t row) {
+    const int AT_ONCE = ROWS == 8 || MR == 1 ? 4 : 4 / MR; /* gates whose sums the registers hold */
+    const int64_t units = op->n[1], sequences = op->n[2];
+    float *y = (float *)op->p[4] + (step * sequences + row) * units;
+    const float *before = step ? y - sequences * units : (const float *)op->p[2] + row * units;
+    v16f gates[4 * 4];
+    for (int first = 0; first < 4; first += AT_ONCE) {
+        const int64_t from = (item * 4 + first) * units * LANES;
+        v16f acc[4 * 4];
+        for (int i = 0; i < MR * AT_ONCE; i++) acc[i] = splat(0.0f);
+        for (int64_t k = 0; k < units; k++)
+            for (int g = 0; g < AT_ONCE; g++) {
+                const int64_t at = from + (g * units + k) * LANES;
+                v16f w = INT16 ? FLOAT(LOAD(v16h, (const int16_t *)op->p[1] + at)) : LOAD(v16f, (const float *)op->p[1] + at);
+                for (int r = 0; r < MR; r++) acc[r * AT_ONCE + g] = fma16(splat(before[r * units + k]), w, acc[r * AT_ONCE + g]);
+            }
+        for (int g = 0; g < AT_ONCE; g++)
+            for (int r = 0; r < MR; r++) {
+                const int64_t gate = item * 4 + first + g;
+                const float *input = (const float *)op->p[0] + (step * sequences + row + r) * 4 * units;
+                v16f sum = acc[r * AT_ONCE + g];
+                if (INT16) sum *= LOAD(v16f, (const float *)op->p[5] + gate * LANES);
+                gates[r * 4 + first + g] = sum + LOAD(v16f, input + gate * LANES);
+            }
+    }
+    for (int r = 0; r < MR; r++) {
+        const v16f *gate = gates + r * 4;
+        float *cell = (float *)op->p[3] + (row + r) * units + item * LANES;
+        v16f c = fma16(sigmoid16(gate[1]), LOAD(v16f, cell), sigmoid16(gate[0]) * tanh16(gate[2]));
+        STORE(cell, c);
+        STORE(y + r * units + item * LANES, sigmoid16(gate[3]) * tanh16(c));
+    }
+}
 static void lstm_item(const Op *op, int64_t step, int64_t item) {
-    const int64_t units = op->n[1];
-    float *y = op->p[4];
-    const float *before = step ? y + (step - 1) * units : op->p[2];
-    const float *gates = (const float *)op->p[0] + step * 4 * units + item * 4 * LANES;
-    const float *w = (const float *)op->p[1] + item * 4 * units * LANES;
-    v16f acc[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
-    for (int64_t k = 0; k < units; k++)
-        for (int g = 0; g < 4; g++)
-            acc[g] = fma16(splat(before[k]), LOAD(v16f, w + (g * units + k) * LANES), acc[g]);
-    for (int g = 0; g < 4; g++) acc[g] += LOAD(v16f, gates + g * LANES);
-    float *cell = (float *)op->p[3] + item * LANES;
-    v16f c = fma16(sigmoid16(acc[1]), LOAD(v16f, cell), sigmoid16(acc[0]) * tanh16(acc[2]));
-    STORE(cell, c);
-    STORE(y + step * units + item * LANES, sigmoid16(acc[3]) * tanh16(c));
+    int64_t row = 0, sequences = op->n[2];
+#define LSTM_ROWS(mr) \
+    for (; row + mr <= sequences; row += mr) { \
+        if (op->n[3]) lstm_rows(mr, 1, op, step, item, row); \
+        else lstm_rows(mr, 0, op, step, item, row); \
+    }
+    LSTM_ROWS(4) LSTM_ROWS(2) LSTM_ROWS(1)
 }
 
 /* ---- GATHER: y[i] = x[index[i]], row by row ------------------------------------------------------------------ */

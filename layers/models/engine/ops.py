@@ -202,6 +202,8 @@ def linear(
     np.ndarray [shape=(rows, outputs)]
     """
     stride = _rows(x, "x")
+    if weight.precision not in _PRECISIONS:
+        raise ValueError(f"{weight.precision} weights are not for a linear layer")
     if x.shape[1] != weight.inputs:
         raise ValueError(f"x has {x.shape[1]} inputs, the weights have {weight.inputs}")
     _vector(bias, weight.outputs, "bias")
@@ -417,28 +419,34 @@ def lstm(gates: np.ndarray, recurrent: Weight, hidden: np.ndarray, cell: np.ndar
 
     Parameters
     ----------
-    gates : np.ndarray [shape=(steps, 4 * units)]
+    gates : np.ndarray [shape=(steps, sequences, 4 * units)]
         What the input adds to the gates, both biases included. The outputs are interleaved: for each 16 units
         their 16 input, forget, cell and output gates (see `interleave_gates`).
     recurrent : Weight
-        float32, outputs interleaved likewise. Units must be a multiple of 16.
-    hidden, cell : np.ndarray [shape=(units,)]
+        float32 or int16, outputs interleaved likewise. Units must be a multiple of 16.
+    hidden, cell : np.ndarray [shape=(sequences, units)]
         The state, replaced by the state after the last step.
 
     Returns
     -------
-    np.ndarray [shape=(steps, units)]
+    np.ndarray [shape=(steps, sequences, units)]
     """
     units = recurrent.inputs
-    if units % LANES or recurrent.outputs != 4 * units or recurrent.precision != "float32":
-        raise ValueError("the recurrent weights must be float32 with four outputs for each of 16 n inputs")
-    _vector(hidden, units, "hidden")
-    _vector(cell, units, "cell")
-    if gates.shape[1:] != (4 * units,) or gates.dtype != np.float32 or not gates.flags.c_contiguous:
-        raise ValueError(f"gates must be contiguous float32 rows of {4 * units}")
-    out = np.empty((len(gates), units), np.float32)
-    if len(gates):
-        _submit(_LSTM, (len(gates), units), (gates, recurrent.data, hidden, cell, out))
+    if units % LANES or recurrent.outputs != 4 * units or recurrent.precision not in ("float32", "int16"):
+        raise ValueError(
+            "the recurrent weights must be float32 or int16, four outputs for each of 16 n inputs"
+        )
+    steps, sequences = gates.shape[0], len(hidden)
+    for array, shape in (
+        (gates, (steps, sequences, 4 * units)),
+        *[(s, (sequences, units)) for s in (hidden, cell)],
+    ):
+        if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
+            raise ValueError(f"contiguous float32 {shape} is needed, not {array.dtype} {array.shape}")
+    out = np.empty((steps, sequences, units), np.float32)
+    if out.size:
+        n = (steps, units, sequences, int(recurrent.precision == "int16"))
+        _submit(_LSTM, n, (gates, recurrent.data, hidden, cell, out, recurrent.scales))
         hidden[:] = out[-1]
     return out
 

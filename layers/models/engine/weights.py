@@ -27,6 +27,7 @@ _DTYPES = {
     "F16": np.float16,
     "I8": np.int8,
     "U8": np.uint8,
+    "I16": np.int16,
     "I32": np.int32,
     "I64": np.int64,
 }
@@ -46,14 +47,15 @@ class Weight:
     outputs, inputs : int
         Its shape.
     precision : str
-        One of `PRECISIONS`.
+        One of `PRECISIONS`, or int16.
     data : np.ndarray
         float32: [blocks, inputs, 16]; int8: [blocks, inputs / 2, 16, 2]; int4: [blocks, inputs / 2, 16] of
         uint8, the first input of two in the low half, 8 added. Inputs are padded to whole groups.
+        int16: as float32.
     scales : np.ndarray [shape=(blocks, groups, 16), float16] or None
-        Of integer weights.
+        Of integer weights; int16: [shape=(blocks, 16), float32].
     group : int
-        Inputs that share a scale, 0 for float32.
+        Inputs that share a scale, 0 where there are no groups.
     """
 
     outputs: int
@@ -70,6 +72,8 @@ class Weight:
             whole = np.stack([whole & 15, whole >> 4], axis=-1).astype(np.int8) - 8
         if self.scales is None:
             matrix = whole.transpose(0, 2, 1)
+        elif self.precision == "int16":
+            matrix = whole.transpose(0, 2, 1) * self.scales[:, :, None]
         else:
             values = whole.transpose(0, 2, 1, 3).reshape(len(whole), LANES, -1).astype(np.float32)
             matrix = values * np.repeat(self.scales.astype(np.float32).transpose(0, 2, 1), self.group, axis=2)
@@ -84,7 +88,8 @@ def pack(matrix: np.ndarray, precision: str = "float32") -> Weight:
     matrix : np.ndarray [shape=(outputs, inputs)]
         As a linear layer stores it.
     precision : str
-        One of `PRECISIONS`. Integers are symmetric, scaled for each output and group of inputs.
+        One of `PRECISIONS`: integers are symmetric, scaled for each output and group of inputs. Or int16, which
+        `lstm` takes and `linear` does not: scaled for each output, all but exact.
 
     Raises
     ------
@@ -95,17 +100,20 @@ def pack(matrix: np.ndarray, precision: str = "float32") -> Weight:
         raise WeightsError(f"a matrix is needed, not an array of shape {matrix.shape}")
     if not np.isfinite(matrix).all():
         raise WeightsError("a matrix holds values that are not finite")
-    if precision not in PRECISIONS:
-        raise WeightsError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    if precision not in (*PRECISIONS, "int16"):
+        raise WeightsError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}, int16")
     outputs, inputs = matrix.shape
-    group = GROUPS[precision]
+    group = GROUPS.get(precision, 0)
     rows = np.zeros(
         (-(-outputs // LANES) * LANES, inputs if not group else -(-inputs // group) * group), np.float32
     )
     rows[:outputs, :inputs] = matrix
     if not group:
         data = np.ascontiguousarray(rows.reshape(-1, LANES, inputs).transpose(0, 2, 1))
-        return Weight(outputs, inputs, precision, data)
+        if precision == "float32":
+            return Weight(outputs, inputs, precision, data)
+        scale = np.maximum(np.abs(data).max(axis=1) / np.float32(32767), np.finfo(np.float32).tiny)
+        return Weight(outputs, inputs, precision, np.rint(data / scale[:, None]).astype(np.int16), scale)
     most = 127 if precision == "int8" else 7
     grouped = rows.reshape(len(rows), -1, group)
     scales = (np.abs(grouped).max(axis=2) / most).astype(np.float16)

@@ -96,8 +96,9 @@ def export(
     ----------
     checkpoint : Checkpoint
     precision : str
-        Of the bundle. The codec is float32 in every one: it takes a small part of the time, and what it
-        loses is heard.
+        Of the bundle. What a codec loses is heard, so it is float32 in every one; but for float32 itself, the
+        LSTM's recurrent matrices, whose reading takes a third of the time, are int16: the audio differs by
+        2.6e-6 of its level, as much as between two orders of summation.
 
     Returns
     -------
@@ -155,7 +156,8 @@ def export(
             for layer in range(codec["lstm_layers"]):
                 for part, origin in (("input", "weight_ih"), ("recurrent", "weight_hh")):
                     rows = ops.interleave_gates(read(f"{name}.lstm.{origin}_l{layer}"))
-                    tensors[f"{name}.{layer}.{part}"] = pack(rows)
+                    kept = "int16" if part == "recurrent" and precision != "float32" else "float32"
+                    tensors[f"{name}.{layer}.{part}"] = pack(rows, kept)
                 both = read(f"{name}.lstm.bias_ih_l{layer}") + read(f"{name}.lstm.bias_hh_l{layer}")
                 tensors[f"{name}.{layer}.bias"] = ops.interleave_gates(both)
     for name in _codebooks(codec):
@@ -453,20 +455,20 @@ class _Lstm(_Layer):
         self.input = input
         self._layers = layers
         sequences, _, units = input.samples.shape
-        self._states = np.zeros((sequences, len(layers), 2, units), np.float32)
+        self._states = np.zeros((len(layers), 2, sequences, units), np.float32)
 
     def step(self, sink: _Signal, last: bool) -> bool:
         signal = self.input
         count = min(len(signal), _FRAMES)
         if not count:
             return False
-        out = sink.extend(count)
-        for samples, states, results in zip(signal.samples, self._states, out, strict=True):
-            x = samples[:count]
-            for (weight, recurrent, bias), (hidden, cell) in zip(self._layers, states, strict=True):
-                x = ops.lstm(ops.linear(x, weight, bias=bias), recurrent, hidden, cell)
-            np.add(samples[:count], x, out=results)
-            ops.unary(results, "elu", out=results)
+        # Steps first: all sequences take a step at once, and the recurrent matrices are read once for them.
+        x = np.ascontiguousarray(signal.samples[:, :count].swapaxes(0, 1))
+        y = x
+        for (weight, recurrent, bias), (hidden, cell) in zip(self._layers, self._states, strict=True):
+            gates = ops.linear(y.reshape(-1, y.shape[2]), weight, bias=bias)
+            y = ops.lstm(gates.reshape(*y.shape[:2], -1), recurrent, hidden, cell)
+        sink.extend(count)[:] = ops.unary(x + y, "elu").swapaxes(0, 1)
         signal.drop(count)
         return len(signal) > 0
 
