@@ -88,8 +88,8 @@ def pack(matrix: np.ndarray, precision: str = "float32") -> Weight:
     matrix : np.ndarray [shape=(outputs, inputs)]
         As a linear layer stores it.
     precision : str
-        One of `PRECISIONS`: integers are symmetric, scaled for each output and group of inputs. Or int16, which
-        `lstm` takes and `linear` does not: scaled for each output, all but exact.
+        One of `PRECISIONS`: integers are symmetric, scaled for each output and group of inputs. Or int16,
+        which `lstm` takes and `linear` does not: scaled for each output, all but exact.
 
     Raises
     ------
