@@ -211,6 +211,7 @@ class ClapAudio:
     def _record(self, count: int) -> tuple[ops.Program, np.ndarray, np.ndarray]:
         """Record the network for so many windows of sound: a program, its input and its output."""
         patches = np.zeros((count * self._grid**2, len(self._patches) // self._grid**2), np.float32)
+        spare = _Spare()
         with ops.recording() as program:
             x = self._norm(self._linear(patches, "patches"), "patches.norm")
             for stage, depth in enumerate(self._depths):
@@ -221,7 +222,7 @@ class ClapAudio:
                     if not np.array_equal(order, wanted):
                         x = ops.gather(x, _batched(_places(order)[wanted], count))
                         order = wanted
-                    self._block(x, stage, block)
+                    self._block(x, stage, block, spare)
                 if stage + 1 < len(self._depths):
                     merged = _quads(grid)[_windows(grid // 2, self._window, 0)]
                     x = ops.gather(x, _batched(_places(order)[merged.ravel()], count))
@@ -230,21 +231,23 @@ class ClapAudio:
             tokens = self._norm(x, "norm")
         return program, patches, tokens
 
-    def _block(self, x: np.ndarray, stage: int, block: int) -> None:
+    def _block(self, x: np.ndarray, stage: int, block: int, spare: _Spare) -> None:
         """One block of Swin, in place; `x` [shape=(rows, width)] lies in the order of the block's windows."""
         tokens, heads, width = self._window**2, self._heads[stage], x.shape[1]
         bias, name = self._biases[stage, block], f"{stage}.{block}"
-        pieces = _pieces(len(x) // tokens, len(bias), max(1, _ROWS_AT_ONCE // tokens))
-        for first, last in pieces:
+        inner = self._tensors.weight(f"{name}.up.weight").outputs
+        for first, last in _pieces(len(x) // tokens, len(bias), max(1, _ROWS_AT_ONCE // tokens)):
             piece = x[first * tokens : last * tokens]
-            cache = ops.Cache(last - first, heads, width // heads, tokens)
-            normal = self._norm(piece, f"{name}.before", self._epsilon)
-            q, k, v = np.split(self._linear(normal, f"{name}.qkv"), 3, axis=1)
+            cache = spare.cache(last - first, heads, width // heads, tokens)
+            normal = self._norm(piece, f"{name}.before", self._epsilon, spare("normal", len(piece), width))
+            qkv = self._linear(normal, f"{name}.qkv", out=spare("qkv", len(piece), 3 * width))
+            q, k, v = np.split(qkv, 3, axis=1)
             part = bias if last - first >= len(bias) else bias[first % len(bias) :][: last - first]
-            mixed = ops.attend(q, cache, k, v, scale=(width // heads) ** -0.5, bias=part)
-            self._linear(mixed, f"{name}.out", residual=piece, out=piece)
-            normal = self._norm(piece, f"{name}.after", self._epsilon, out=normal)
-            hidden = self._linear(normal, f"{name}.up", activation="gelu")
+            ops.attend(q, cache, k, v, scale=(width // heads) ** -0.5, bias=part, out=normal)
+            self._linear(normal, f"{name}.out", residual=piece, out=piece)
+            self._norm(piece, f"{name}.after", self._epsilon, normal)
+            hidden = spare("hidden", len(piece), inner)
+            self._linear(normal, f"{name}.up", activation="gelu", out=hidden)
             self._linear(hidden, f"{name}.down", residual=piece, out=piece)
 
     def _shift(self, stage: int, block: int) -> int:
@@ -260,6 +263,21 @@ class ClapAudio:
     ) -> np.ndarray:
         gain, shift = self._tensors.array(f"{name}.gain"), self._tensors.array(f"{name}.shift")
         return ops.norm(x, gain, shift, epsilon=epsilon, out=out)
+
+
+class _Spare:
+    """Buffers by name and shape, used again and again so that they stay in the processor's cache."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[str, int, int], np.ndarray] = {}
+        self._caches: dict[tuple[int, int, int, int], ops.Cache] = {}
+
+    def __call__(self, name: str, rows: int, width: int) -> np.ndarray:
+        return self._buffers.setdefault((name, rows, width), np.empty((rows, width), np.float32))
+
+    def cache(self, sequences: int, heads: int, size: int, capacity: int) -> ops.Cache:
+        key = (sequences, heads, size, capacity)
+        return self._caches.setdefault(key, ops.Cache(*key))
 
 
 def _pair(value: int | list[int]) -> tuple[int, int]:

@@ -1,0 +1,101 @@
+"""The tags of `embedders/vocabulary.toml`, embedded once by the text tower: naming a track takes no text tower."""
+
+from __future__ import annotations
+
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.engine.weights import Tensors, Weight, write
+from models.networks import clap_text
+
+if TYPE_CHECKING:
+    from models.checkpoints import Checkpoint
+
+VOCABULARY = Path(__file__).parents[1] / "embedders" / "vocabulary.toml"
+
+
+def export(
+    checkpoint: Checkpoint, precision: str = "float32"
+) -> tuple[dict[str, np.ndarray | Weight], dict[str, Any]]:
+    """Embed every tag of the vocabulary.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Of a `ClapModel`.
+    precision : str
+        Of the towers beside it. Tags are always embedded in float32: it costs nothing here.
+
+    Returns
+    -------
+    tensors, metadata : dict
+        For `models.engine.weights.write`.
+    """
+    from tokenizers import Tokenizer  # a runtime that only names tracks does without
+
+    tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer))
+    vocabulary = tomllib.loads(VOCABULARY.read_text("utf-8"))
+    prompt = vocabulary.pop("prompt")
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / "text", *clap_text.export(checkpoint))
+        text = clap_text.ClapText(Tensors(Path(folder) / "text"))
+        vectors = [
+            text(tokenizer.encode(prompt.format(category["phrase"].format(tag))).ids)
+            for category in vocabulary.values()
+            for tag in category["tags"]
+        ]
+    unit = np.stack(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return {"tags": unit.astype(np.float32)}, {
+        "network": "clap_tags",
+        "precision": "float32",
+        "scale": float(np.exp(checkpoint.tensor("logit_scale_a"))),
+        "categories": {
+            name: {"tags": category["tags"], "shown": category["shown"]}
+            for name, category in vocabulary.items()
+        },
+    }
+
+
+class ClapTags:
+    """What tracks can be called.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        What `export` made.
+    """
+
+    def __init__(self, tensors: Tensors) -> None:
+        self._vectors = tensors.array("tags")
+        self._scale: float = tensors.metadata["scale"]
+        self._categories: dict[str, dict[str, Any]] = tensors.metadata["categories"]
+
+    def __call__(self, vector: np.ndarray) -> dict[str, dict[str, float]]:
+        """Name a track.
+
+        Parameters
+        ----------
+        vector : np.ndarray [shape=(dimension,)]
+            Its embedding, of unit length.
+
+        Returns
+        -------
+        dict of str to dict of str to float
+            For each category its likeliest tags, best first, with their shares of all of the category's tags.
+        """
+        logits = self._scale * (self._vectors.astype(np.float64) @ vector.astype(np.float64))
+        found = {}
+        start = 0
+        for name, category in self._categories.items():
+            tags = category["tags"]
+            own = logits[start : start + len(tags)]
+            shares = np.exp(own - own.max())
+            shares /= shares.sum()
+            best = np.argsort(-shares, kind="stable")[: category["shown"]]
+            found[name] = {tags[i]: round(float(shares[i]), 4) for i in best}
+            start += len(tags)
+        return found
