@@ -165,8 +165,9 @@ class Function:
 
     @property
     def label(self) -> str:
-        """Short name for people: the name of its folder."""
-        return self.folder.name
+        """Short name for people: that of its folder, or of its module where the folder has several."""
+        module = self.handler.rpartition(".")[0]
+        return self.folder.name if module == "app" else module
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,14 @@ from backend.records import (
 )
 from backend.settings import Settings, table
 from backend.storage import Storage, content_disposition, generated_key, upload_key
-from backend.vectors import Vectors
+from backend.vectors import Vectors, neighbours
 from models import profiles
 
 settings = Settings.from_environment()
 records = Records(table(settings.table_name), settings.retention_seconds)
 queues = Queues.from_settings(settings)
 app = http.Api(settings)
+current_identity = profiles.identity(settings.profile)
 limits = Limits.from_settings(settings)
 
 AudioId = Annotated[str, Path(description="Identifier of a source track.")]
@@ -201,8 +202,10 @@ def get_embedding(audio_id: AudioId, wait: Wait = 20) -> Response:
             "dimension": len(vector),
             # Nine digits tell every float32 apart.
             "embedding": [float(f"{value:.9g}") for value in vector],
+            "windows": audio.windows or 1,
             "features": audio.features,
             "tags": audio.tags,
+            "tag_scores": audio.tag_scores or {},
             **contract.duplicate(audio),
             "links": contract.audio_links(app.prefix, audio.id),
         }
@@ -227,34 +230,7 @@ def get_similar(
         raise http.later(409, code, f"The audio is {audio.status}: it has no embedding yet.")
     vector, _ = current_vector(audio)
     matches = vectors().query(audio.tenant, vector, identity_of(audio), k, exclude=audio.id)
-    results = []
-    for match in matches:
-        neighbour = records.get_audio(audio.tenant, match.audio_id)
-        if neighbour is None or neighbour.status != "ready":
-            continue  # deleted, or being embedded again: its vector is on its way out
-        results.append(
-            contract.SimilarResult(
-                audio_id=neighbour.id,
-                score=round(match.score, 6),
-                filename=neighbour.filename,
-                tags=neighbour.tags or [],
-                links=contract.audio_links(app.prefix, neighbour.id),
-            )
-        )
-    return http.reply(200, contract.Similar(results=results))
-
-
-@app.post(
-    "/api/search",
-    summary="Find source tracks by a description",
-    description="Needs a profile with a text-audio model.",
-    operation_id="search",
-    tags=["embedding"],
-    responses=http.answers(400, 409, 413, 422, _200=http.document(contract.Similar, "Best first.")),
-)
-def search(body: Annotated[contract.SearchRequest, Body()]) -> Response:
-    """Refuse, naming the profiles that can: none of those that run here has a text-audio model."""
-    raise unsupported("Text search", [name for name, declared in profiles.DECLARED.items() if declared.text])
+    return http.reply(200, contract.similar_answer(app.prefix, neighbours(matches, audio.tenant, records)))
 
 
 # -- generations -------------------------------------------------------------------------------------------
@@ -565,8 +541,7 @@ def current_vector(audio: Audio) -> tuple[tuple[float, ...], dict[str, Any]]:
     """
     if audio.status == "failed":
         raise failed(audio)
-    current = profiles.DECLARED[settings.profile].identity
-    if current is None or identity_of(audio) != current.id:
+    if identity_of(audio) != current_identity.id:
         raise Problem(
             409,
             "stale_embedding",
@@ -594,21 +569,10 @@ def check_support(request: contract.GenerateRequest) -> None:
     own = profiles.DECLARED[settings.profile]
     if request.mode not in own.modes:
         able = [name for name, declared in profiles.DECLARED.items() if request.mode in declared.modes]
-        raise unsupported(f"Mode {request.mode!r}", able, field="mode")
+        raise http.unsupported(settings.profile, f"Mode {request.mode!r}", able, field="mode")
     if request.prompt is not None and not own.text:
         able = [name for name, declared in profiles.DECLARED.items() if declared.text]
-        raise unsupported("A prompt", able, field="prompt")
-
-
-def unsupported(what: str, able: list[str], **members: Any) -> Problem:
-    """The 409 of something that needs another profile."""
-    return Problem(
-        409,
-        "unsupported_by_profile",
-        f"{what} is not supported by profile {settings.profile!r}, only by {', '.join(able)}.",
-        **members,
-        profiles=able,
-    )
+        raise http.unsupported(settings.profile, "A prompt", able, field="prompt")
 
 
 def send(key: str, size: int, filename: str, content_type: str) -> Response:

@@ -97,7 +97,9 @@ class Embed(Worker[Audio]):
                 raise PermanentError(error.code, error.detail) from error
         progress(0.9)
         duplicate_of = records.note_content(record.tenant, record.id, sha256)
-        vectors.put(record.tenant, record.id, analysis.vector.tolist(), analysis.identity.id)
+        vectors.put(
+            record.tenant, record.id, analysis.vector.tolist(), analysis.identity.id, analysis.windows
+        )
         progress(0.95)
         released = records.finish_audio(
             record,
@@ -105,6 +107,8 @@ class Embed(Worker[Audio]):
             identity=asdict(analysis.identity),
             features=analysis.features.to_dict(),
             tags=analysis.tags,
+            tag_scores=analysis.tag_scores,
+            windows=analysis.windows,
             sha256=sha256,
             duplicate_of=duplicate_of,
             content_type=found_type,

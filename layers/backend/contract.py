@@ -7,6 +7,7 @@ the field; nothing is clamped or converted. Answer models are the single source 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -197,10 +198,17 @@ class Embedding(Answer):
     precision: str
     dimension: int = Field(examples=[512])
     embedding: list[float] = Field(description="Unit vector; only vectors of equal identity compare.")
+    windows: int = Field(default=1, description="Windows of sound that it is the mean of.")
     features: dict[str, Any] = Field(
         examples=[{"duration": 183.2, "tempo": 117.5, "key": "A", "mode": "minor", "loudness": -13.9}]
     )
     tags: list[str] = Field(examples=[["fast", "minor", "percussive"]])
+    tag_scores: dict[str, dict[str, float]] = Field(
+        default={},
+        description="For each category its likeliest tags, best first, with their shares; needs a profile "
+        "with a text-audio model.",
+        examples=[{"genre": {"jazz": 0.61, "blues": 0.17}, "mood": {"calm": 0.43, "dreamy": 0.2}}],
+    )
     duplicate_of: str | None = DUPLICATE_OF
     links: dict[str, str]
 
@@ -328,6 +336,22 @@ def audio_answer(prefix: Prefix, audio: Audio) -> AudioAnswer:
         "links": audio_links(prefix, audio.id),
     }
     return AudioAnswer.model_validate(known)
+
+
+def similar_answer(prefix: Prefix, neighbours: Iterable[tuple[Audio, float]]) -> Similar:
+    """Show source tracks and their cosine similarities, best first."""
+    return Similar(
+        results=[
+            SimilarResult(
+                audio_id=audio.id,
+                score=round(score, 6),
+                filename=audio.filename,
+                tags=audio.tags or [],
+                links=audio_links(prefix, audio.id),
+            )
+            for audio, score in neighbours
+        ]
+    )
 
 
 def generation_answer(prefix: Prefix, generation: Generation) -> GenerationAnswer:

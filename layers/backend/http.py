@@ -16,7 +16,7 @@ import inspect
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
@@ -263,6 +263,17 @@ def invalid(field: str, detail: str) -> Problem:
 def later(status: int, code: str, detail: str, **members: Any) -> Problem:
     """A problem that passes by itself: try again after a while."""
     return Problem(status, code, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}, **members)
+
+
+def unsupported(profile: str, what: str, able: Sequence[str], **members: Any) -> Problem:
+    """The 409 of something that the deployment's profile cannot do, naming those that can."""
+    return Problem(
+        409,
+        "unsupported_by_profile",
+        f"{what} is not supported by profile {profile!r}, only by {', '.join(able)}.",
+        **members,
+        profiles=list(able),
+    )
 
 
 def reply(status: int, body: contract.Answer, headers: Mapping[str, str] | None = None) -> Response:

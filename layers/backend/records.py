@@ -191,7 +191,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Audio(Record):
-    """A source track. `vector` is little-endian float32; lists leave it out.
+    """A source track. `vector` is little-endian float32, the mean of so many `windows`; lists leave it out.
 
     `duplicate_of` is the tenant's oldest audio with the same content (`sha256`) when this one was taken in.
     """
@@ -204,8 +204,10 @@ class Audio(Record):
     duplicate_of: str | None = None
     vector: bytes | None = None
     identity: dict[str, Any] | None = None
+    windows: int | None = None
     features: dict[str, Any] | None = None
     tags: list[str] | None = None
+    tag_scores: dict[str, dict[str, float]] | None = None
 
     kind: ClassVar[str] = "audio"
 
@@ -225,7 +227,7 @@ class Generation(Record):
 
 R = TypeVar("R", bound=Audio | Generation)
 
-_DOCUMENTS = {"error", "identity", "features", "tags", "parameters", "result"}
+_DOCUMENTS = {"error", "identity", "features", "tags", "tag_scores", "parameters", "result"}
 _TOMBSTONE_KEEPS = {
     *("tenant", "id", "status", "created_at", "updated_at", "correlation_id", "expires_at", "due_at"),
     *("audio_id", "result", "counted"),  # so that whoever purges knows what to remove
@@ -500,6 +502,8 @@ class Records:
         identity: Mapping[str, Any],
         features: Mapping[str, Any],
         tags: list[str],
+        tag_scores: Mapping[str, Mapping[str, float]] | None = None,
+        windows: int | None = None,
         sha256: str | None = None,
         duplicate_of: str | None = None,
         content_type: str | None = None,
@@ -533,6 +537,8 @@ class Records:
             "identity": identity,
             "features": features,
             "tags": tags,
+            "tag_scores": tag_scores,
+            "windows": windows,
             "sha256": sha256,
             "duplicate_of": duplicate_of,
             "content_type": content_type or audio.content_type,
@@ -1485,7 +1491,7 @@ def _from_item(kind: type[R], item: Mapping[str, Any]) -> R:
             continue
         if field.name in _DOCUMENTS:
             value = json.loads(value)
-        elif field.name in {"attempt", "attempts_before", "resends", "size", "counted"}:
+        elif field.name in {"attempt", "attempts_before", "resends", "size", "counted", "windows"}:
             value = int(value)
         elif field.name in {"expires_at", "due_at", "lease_expires_at", "progress"}:
             value = float(value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from backend.records import Audio, Records
 from backend.settings import Settings, client
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ class Match:
 
     audio_id: str
     score: float
+
+
+def neighbours(matches: Iterable[Match], tenant: str, records: Records) -> Iterator[tuple[Audio, float]]:
+    """Look up what was found, with its similarity; of what is not ready, the vector is on its way out."""
+    for match in matches:
+        audio = records.get_audio(tenant, match.audio_id)
+        if audio and audio.status == "ready":
+            yield audio, match.score
 
 
 def vector_key(tenant: str, audio_id: str) -> str:
@@ -60,7 +69,9 @@ class Vectors:
         """Make the index a deployment has."""
         return cls(settings.vector_bucket_name, settings.vector_index_name)
 
-    def put(self, tenant: str, audio_id: str, vector: Sequence[float], identity: str) -> None:
+    def put(
+        self, tenant: str, audio_id: str, vector: Sequence[float], identity: str, windows: int = 1
+    ) -> None:
         """Store an audio's vector, in place of an earlier one.
 
         Parameters
@@ -69,11 +80,13 @@ class Vectors:
             Unit vector.
         identity : str
             What made it: ``identity.id`` of the embedder.
+        windows : int
+            Windows of sound that it is the mean of.
         """
         record = {
             "key": vector_key(tenant, audio_id),
             "data": {"float32": [float(value) for value in vector]},
-            "metadata": {"tenant": tenant, "identity": identity, "audio_id": audio_id},
+            "metadata": {"tenant": tenant, "identity": identity, "windows": windows, "audio_id": audio_id},
         }
         with self._clear_errors():
             self._s3vectors.put_vectors(**self._where, vectors=[record])

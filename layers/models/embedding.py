@@ -32,15 +32,21 @@ class Analysis:
     features : Features
         Tempo, key, loudness and so on.
     tags : list of str
-        The features in words.
+        The features and the best of `tag_scores` in words.
+    tag_scores : dict of str to dict of str to float
+        What the embedder heard: for each category tags and scores, best first.
     identity : Identity
         Of the embedder: only vectors of one identity may be compared.
+    windows : int
+        That `vector` is the mean of: 1 where the embedder takes the whole track at once.
     """
 
     vector: np.ndarray
     features: Features
     tags: list[str]
+    tag_scores: dict[str, dict[str, float]]
     identity: Identity
+    windows: int
 
 
 def analyse(
@@ -50,8 +56,9 @@ def analyse(
 ) -> Analysis:
     """Decode a file, measure it and embed it.
 
-    The file is decoded once: to mono for each sample rate that is needed, and block by block for its
-    loudness, which is a matter of all its channels. 15 minutes take about 80 MB for every 22 kHz of a rate.
+    The file is decoded once: block by block for its loudness, which is a matter of all its channels, and for
+    an embedder that listens; and to mono as a whole for its features, and for an embedder that does not
+    listen. 15 minutes take about 80 MB for every 22 kHz of a rate that is needed as a whole.
 
     Parameters
     ----------
@@ -72,14 +79,21 @@ def analyse(
         If the file cannot be used, for good: see `models.audio.AudioError.CODES`.
     """
     embedder = profile.embedder
-    rates = sorted({features.SAMPLE_RATE, embedder.sample_rate})
+    listener = embedder.listen()
+    rates = sorted({features.SAMPLE_RATE, *(() if listener else (embedder.sample_rate,))})
     mono: dict[int, list[np.ndarray]] = {rate: [] for rate in rates}
 
     def loud() -> Generator[np.ndarray, None, None]:
-        """Blocks for the loudness; those of the mono rates go aside."""
+        """Blocks for the loudness; those in mono go aside, or to the listener."""
         wanted = [(_LOUDNESS_RATE, MAX_CHANNELS), *((rate, 1) for rate in rates)]
+        if listener:
+            wanted.append((embedder.sample_rate, 1))
         seconds = 0.0
         for which, block in streams(path, wanted):
+            if which > len(rates):
+                assert listener
+                listener.hear(block[0])
+                continue
             if which:
                 mono[rates[which - 1]].append(block[0])
                 continue
@@ -96,6 +110,17 @@ def analyse(
         raise AudioError("too_short", f"at least {MIN_SECONDS:g} seconds of audio are needed")
     measured = features.measure(signals[features.SAMPLE_RATE], loudness)
     progress(0.7)
-    vector = np.asarray(embedder.embed(signals[embedder.sample_rate]), dtype=np.float32)
+    vector = listener.vector() if listener else embedder.embed(signals[embedder.sample_rate])
+    scores = embedder.tags(vector)
+    words = features.tags(measured)
+    if measured.loudness is not None:  # what is heard in silence is nothing
+        words += [tag for category in scores.values() for tag in category if tag not in words]
     progress(1.0)
-    return Analysis(vector, measured, features.tags(measured), embedder.identity)
+    return Analysis(
+        np.asarray(vector, dtype=np.float32),
+        measured,
+        words,
+        scores if measured.loudness is not None else {},
+        embedder.identity,
+        listener.windows if listener else 1,
+    )

@@ -14,9 +14,12 @@ Examples
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 
 class ProfileError(Exception):
     """The named profile does not exist or cannot be loaded."""
+
+
+class TextTooLong(ValueError):
+    """A text has more tokens than the model can take; the message says how many are allowed."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,49 @@ class Embedder(Protocol):
 
     def embed(self, mono: np.ndarray) -> np.ndarray:
         """Embed ``mono`` [shape=(n,)] as a float32 unit vector [shape=(dimension,)]."""
+        ...
+
+    def listen(self) -> Listener | None:
+        """Begin a track that comes in blocks; None where `embed` needs the whole of it."""
+        ...
+
+    def tags(self, vector: np.ndarray) -> dict[str, dict[str, float]]:
+        """Name a track by its vector: for each category tags and scores, best first; none without text."""
+        ...
+
+
+class Listener(Protocol):
+    """A track that is being embedded while it is decoded."""
+
+    @property
+    def windows(self) -> int:
+        """Windows that were embedded so far."""
+        ...
+
+    def hear(self, block: np.ndarray) -> None:
+        """Take the next samples [shape=(n,)] at the embedder's rate."""
+        ...
+
+    def vector(self) -> np.ndarray:
+        """End the track; to rounding, what `Embedder.embed` says of the whole."""
+        ...
+
+
+class TextEmbedder(Protocol):
+    """Turns a description into a vector that compares with those of tracks."""
+
+    @property
+    def identity(self) -> Identity:
+        """Of the vectors that it compares with."""
+        ...
+
+    def embed(self, text: str) -> np.ndarray:
+        """Embed a text as a float32 unit vector [shape=(dimension,)].
+
+        Raises
+        ------
+        TextTooLong
+        """
         ...
 
 
@@ -224,6 +274,55 @@ def _builtin() -> Profile:
 
 
 _LOADERS: dict[str, Callable[[], Profile]] = {"builtin": _builtin}
+
+
+def identity(name: str) -> Identity:
+    """Say what vectors the embedder of a profile makes, without loading it.
+
+    Raises
+    ------
+    ProfileError
+        If it depends on a bundle that is not here.
+    """
+    if declared := DECLARED[name].identity:
+        return declared
+    manifest = bundle_folder(name) / "manifest.json"
+    try:
+        return Identity(**json.loads(manifest.read_text("utf-8"))["embedder"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProfileError(
+            f"{manifest}: says nothing of the embedder of profile {name!r}: {error!r}"
+        ) from error
+
+
+def bundle_folder(name: str) -> Path:
+    """Where the bundle of a profile is looked for: in the folder that the variable ``MODELS`` names.
+
+    Images have ``/opt/models``, which is the default.
+    """
+    return Path(os.environ.get("MODELS", "/opt/models")) / name
+
+
+@cache
+def load_text(name: str) -> TextEmbedder:
+    """Load the text half of a profile's embedder, once per process.
+
+    Raises
+    ------
+    ProfileError
+        If it has none, or its bundle is not here or cannot be used.
+    """
+    if not DECLARED[name].text:
+        raise ProfileError(f"profile {name!r} understands no text")
+    from models.embedders.clap import ClapSearch
+    from models.engine.bundle import BundleError, open_bundle
+
+    try:
+        bundle = open_bundle(bundle_folder(name), name, ["clap_text"])
+        bundle.require_memory()
+    except BundleError as error:
+        raise ProfileError(str(error)) from error
+    return ClapSearch(bundle)
 
 
 @cache

@@ -11,7 +11,7 @@ import pytest
 
 from models.engine import ops
 from models.engine.weights import Tensors, WeightsError, write
-from models.networks import clap_audio
+from models.networks import clap_audio, clap_mel
 
 WINDOW, WIDTH, DEPTHS, HEADS, BINS, PICTURE = 4, 8, [2, 2, 1], [2, 2, 4], 16, 64
 
@@ -20,6 +20,7 @@ class Checkpoint:
     """What `export` asks of a checkpoint, random."""
 
     def __init__(self, **changes: Any) -> None:
+        self.preprocessor: dict[str, Any] = dict(clap_mel.SETTINGS)
         self.config = {
             "projection_dim": 12,
             "audio_config": {
@@ -209,6 +210,13 @@ def test_fewer_frames_are_stretched_to_the_picture(tmp_path: Path) -> None:
 def test_another_network_is_refused_by_name(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(WeightsError, match=named):
         clap_audio.export(Checkpoint(**changes))  # type: ignore[arg-type]
+
+
+def test_other_spectrograms_are_refused_by_name() -> None:
+    checkpoint = Checkpoint()
+    checkpoint.preprocessor["truncation"] = "fusion"
+    with pytest.raises(WeightsError, match="truncation is 'fusion'"):
+        clap_audio.export(checkpoint)  # type: ignore[arg-type]
 
 
 def test_gather_takes_rows_and_refuses_what_is_not_there() -> None:

@@ -6,7 +6,7 @@ import librosa
 import numpy as np
 import pytest
 
-from models.embedders import clap_mel
+from models.networks import clap_mel
 
 
 def theirs(sound: np.ndarray) -> np.ndarray:

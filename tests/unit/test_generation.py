@@ -28,6 +28,12 @@ class Bands:
     dimension = 8
     sample_rate = 16000
 
+    def listen(self) -> None:
+        """It needs the whole."""
+
+    def tags(self, vector: np.ndarray) -> dict[str, dict[str, float]]:
+        return {}
+
     def embed(self, mono: np.ndarray) -> np.ndarray:
         power = np.abs(np.fft.rfft(mono)) ** 2
         frequency = np.fft.rfftfreq(len(mono), 1 / self.sample_rate)

@@ -28,11 +28,11 @@ def vectors(stack: Stack) -> Vectors:
 def test_put_get_delete(vectors: Vectors, stack: Stack) -> None:
     assert vectors.get("t", "a") is None
     vectors.put("t", "a", unit(3), "mir-512/1/2/float32")
-    vectors.put("t", "a", unit(4), "mir-512/1/2/float32")
+    vectors.put("t", "a", unit(4), "mir-512/1/2/float32", windows=12)
     assert vectors.get("t", "a") == unit(4)
     assert stack.vectors() == ["t/a"]
     kept = stack.s3vectors.get_vectors(**WHERE, keys=["t/a"], returnMetadata=True)["vectors"][0]["metadata"]
-    assert kept == {"tenant": "t", "identity": "mir-512/1/2/float32", "audio_id": "a"}
+    assert kept == {"tenant": "t", "identity": "mir-512/1/2/float32", "windows": 12, "audio_id": "a"}
     vectors.delete("t", "a")
     vectors.delete("t", "a")
     assert vectors.get("t", "a") is None

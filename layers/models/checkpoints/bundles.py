@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 from models.checkpoints import Checkpoint, CheckpointError, hub, synthetic
 from models.checkpoints.convert import convert
 from models.checkpoints.sources import LOCK, Model, locked, models_of, sha256
+from models.embedders.clap import PIPELINE
 from models.engine import bundle, weights
 from models.engine.build import VARIANTS
+from models.profiles import Identity
 
 CACHE = Path("build/checkpoints")
 TARGET = Path("build/models")
@@ -37,7 +40,7 @@ def build(
     The manifest lists format and exporter version, profile, precision, and the processors that it is for;
     ``components``: for ``musicgen`` and ``clap`` the model, its Hugging Face id (None for random weights),
     revision, licence, source and configs; ``files``: bytes and sha256 of each; ``memory``: bytes that running
-    each network takes.
+    each network takes; ``embedder``: the identity of the vectors that its CLAP makes.
 
     Parameters
     ----------
@@ -99,6 +102,7 @@ def build(
             "precision": precision,
             "components": components,
             "memory": memory,
+            "embedder": asdict(_embedder(components["clap"], made)),
             "files": {
                 file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
                 for file in sorted(made.iterdir())
@@ -150,6 +154,12 @@ def _component(checkpoint: Checkpoint, model: Model, source: str, revision: str)
         "config": checkpoint.config,
         "preprocessor": checkpoint.preprocessor,
     }
+
+
+def _embedder(made_of: dict[str, Any], folder: Path) -> Identity:
+    """What the vectors of the bundle's CLAP may be compared by."""
+    precision = weights.Tensors(folder / bundle.weights_file("clap_audio")).metadata["precision"]
+    return Identity(made_of["model"], made_of["revision"], PIPELINE, precision)
 
 
 def _export(network: str, checkpoint: Checkpoint, precision: str, target: Path) -> int:

@@ -98,6 +98,13 @@ class Mir512:
         vector[:-1] = np.einsum("d,dk->k", average, projection)
         return (vector / np.sqrt(np.sum(vector**2))).astype(np.float32)
 
+    def listen(self) -> None:
+        """Say that the whole recording is needed at once: segments are measured against its level."""
+
+    def tags(self, vector: np.ndarray) -> dict[str, dict[str, float]]:
+        """Say nothing: no text is in this space."""
+        return {}
+
 
 @cache
 def _constants() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from models.engine import build
 from models.engine.weights import Tensors
+from models.profiles import bundle_folder as bundle_folder  # there, where it costs no numpy
 
 MANIFEST = "manifest.json"
 PARTS = {
@@ -24,6 +25,7 @@ PARTS = {
     "encodec": "musicgen",
     "clap_audio": "clap",
     "clap_text": "clap",
+    "clap_tags": "clap",
 }
 """Which component's weights a network runs on."""
 
@@ -142,14 +144,6 @@ def files_of(networks: Iterable[str]) -> list[str]:
     """The files that networks need of a bundle, beside the manifest."""
     tokenizers = [tokenizer_file(network) for network in networks if network in TOKENIZED]
     return [*map(weights_file, networks), *tokenizers]
-
-
-def bundle_folder(profile: str) -> Path:
-    """Where the bundle of a profile is looked for: in the folder that the variable ``MODELS`` names.
-
-    Images have ``/opt/models``, which is the default.
-    """
-    return Path(os.environ.get("MODELS", "/opt/models")) / profile
 
 
 def open_bundle(path: Path, profile: str | None = None, networks: Iterable[str] = NETWORKS) -> Bundle:

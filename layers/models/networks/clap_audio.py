@@ -23,6 +23,7 @@ import numpy as np
 
 from models.engine import ops
 from models.engine.weights import Tensors, Weight, WeightsError, pack
+from models.networks import clap_mel
 
 if TYPE_CHECKING:
     from models.checkpoints import Checkpoint
@@ -53,8 +54,11 @@ def export(
     Raises
     ------
     WeightsError
-        If its config describes a network that this is not.
+        If its config describes a network that this is not, or other spectrograms than those of `clap_mel`.
     """
+    for name, value in clap_mel.SETTINGS.items():
+        if (found := checkpoint.preprocessor.get(name, value)) != value:
+            raise WeightsError(f"preprocessor_config: {name} is {found!r}; only {value!r} is supported")
     config = checkpoint.config["audio_config"]
     patch, stride = _pair(config["patch_size"]), _pair(config["patch_stride"])
     depths, heads, width = config["depths"], config["num_attention_heads"], config["patch_embeds_hidden_size"]
@@ -312,7 +316,7 @@ def _windows(grid: int, window: int, shift: int) -> np.ndarray:
 
 
 def _quads(grid: int) -> np.ndarray:
-    """Numbers of the four cells that merge into each of the next stage's [shape=(cells / 4, 4)], as in Swin."""
+    """Numbers of the four cells that merge into each of the next stage's [shape=(cells / 4, 4)]."""
     cells = np.arange(grid**2).reshape(grid // 2, 2, grid // 2, 2)
     return cells.transpose(0, 2, 3, 1).reshape(-1, 4)
 

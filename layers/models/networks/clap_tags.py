@@ -1,4 +1,4 @@
-"""The tags of `embedders/vocabulary.toml`, embedded once by the text tower: naming a track takes no text tower."""
+"""The tags of `embedders/vocabulary.toml`, embedded once: naming a track then takes no text tower."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The text tower of CLAP: RoBERTa and a projection into the space that the audio tower shares.
 
-RoBERTa: Liu et al. 2019 (arXiv:1907.11692); CLAP: Wu et al. 2023 (arXiv:2211.06687). It computes what the text
-half of `ClapModel` of transformers does.
+RoBERTa: Liu et al. 2019 (arXiv:1907.11692); CLAP: Wu et al. 2023 (arXiv:2211.06687). It computes what the
+text half of `ClapModel` of transformers does.
 """
 
 from __future__ import annotations

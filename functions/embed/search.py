@@ -1,0 +1,48 @@
+"""Search: source tracks by a description, through the text tower of the embedder's model.
+
+It shares the image of embed, where the model is, by another command.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Body
+
+from backend import contract, http
+from backend.errors import Problem
+from backend.records import Records
+from backend.settings import Settings, table
+from backend.vectors import Vectors, neighbours
+from models import profiles
+
+settings = Settings.from_environment()
+records = Records(table(settings.table_name), settings.retention_seconds)
+vectors = Vectors.from_settings(settings)
+app = http.Api(settings)
+embedder = profiles.load_text(settings.profile) if profiles.DECLARED[settings.profile].text else None
+
+
+@app.post(
+    "/api/search",
+    summary="Find source tracks by a description",
+    description="Needs a profile with a text-audio model.",
+    operation_id="search",
+    tags=["embedding"],
+    responses=http.answers(400, 409, 413, 422, _200=http.document(contract.Similar, "Best first.")),
+)
+def search(body: Annotated[contract.SearchRequest, Body()]) -> Response:
+    """Answer the tracks whose vectors are nearest to the text's."""
+    if embedder is None:
+        able = [name for name, declared in profiles.DECLARED.items() if declared.text]
+        raise http.unsupported(settings.profile, "Text search", able)
+    try:
+        vector = embedder.embed(body.text)
+    except profiles.TextTooLong as error:
+        raise Problem(422, "text_too_long", f"text: {error}.", field="text") from error
+    matches = vectors.query(app.tenant, vector.tolist(), embedder.identity.id, body.k)
+    return http.reply(200, contract.similar_answer(app.prefix, neighbours(matches, app.tenant, records)))
+
+
+handler = app.handler()
