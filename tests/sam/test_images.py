@@ -20,7 +20,7 @@ from tests.integration.client import form
 from tests.sam.images import LambdaContainer
 
 EVENTS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "events").glob("*.json"))}
-FUNCTIONS = ("authorizer", "upload", "catalog", "embed", "generate", "sweeper")
+FUNCTIONS = ("authorizer", "upload", "catalog", "embed", "search", "generate", "sweeper")
 
 
 @pytest.mark.parametrize("name", list(EVENTS))

@@ -35,6 +35,7 @@ STATUS = {
     "catalog-health": 200,
     "catalog-list": 200,
     "catalog-preflight": 204,
+    "search-text": 409,  # builtin understands no text
     "upload-json": 201,
     "upload-multipart": 201,
 }

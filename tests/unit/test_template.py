@@ -21,7 +21,7 @@ from models import profiles
 
 TEMPLATE: dict[str, Any] = template.read()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
-HTTP = {"upload", "catalog"}
+HTTP = {"upload", "catalog", "search"}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ class TestRoutes:
             environment = {**function.environment, "AWS_DEFAULT_REGION": "us-east-1"}
             for name, value in environment.items():
                 monkeypatch.setenv(name, value)
-            path = function.folder / "app.py"
+            path = function.folder / f"{function.handler.rpartition('.')[0]}.py"
             spec = importlib.util.spec_from_file_location(f"template_{function.label}", path)
             assert spec
             assert spec.loader
@@ -137,14 +137,20 @@ class TestFunctions:
 
     def test_there_is_a_dockerfile_for_each(self, deployment: Deployment) -> None:
         assert {f.label for f in deployment.functions.values()} == {
-            path.name for path in (ROOT / "functions").iterdir() if (path / "app.py").exists()
+            path.parent.name if path.stem == "app" else path.stem
+            for path in (ROOT / "functions").glob("*/*.py")
         }
         for name, function in deployment.functions.items():
             metadata = RESOURCES[name]["Metadata"]
             assert metadata["DockerContext"] == "."
             dockerfile = (function.folder / "Dockerfile").read_text()
             given = {"BASE_IMAGE": "BaseImage"}
-            if function.label in ("embed", "generate"):  # they carry the profile's weights
+            if function.label in (
+                "catalog",
+                "embed",
+                "search",
+                "generate",
+            ):  # they carry the profile's weights
                 given["PROFILE"] = "Profile"
             assert metadata["DockerBuildArgs"] == {name: {"Ref": value} for name, value in given.items()}
             for name, value in given.items():

@@ -71,7 +71,12 @@ class Clap:
         from models.networks.clap_tags import ClapTags
 
         audio = ClapAudio(bundle.tensors("clap_audio"))
-        return cls(audio, ClapTags(bundle.tensors("clap_tags")), Identity(**bundle.manifest["embedder"]), audio.dimension)
+        return cls(
+            audio,
+            ClapTags(bundle.tensors("clap_tags")),
+            Identity(**bundle.manifest["embedder"]),
+            audio.dimension,
+        )
 
     def listen(self) -> Listener:
         """Begin to embed a track whose samples come block by block."""

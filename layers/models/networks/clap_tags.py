@@ -53,10 +53,10 @@ def export(
         "network": "clap_tags",
         "precision": "float32",
         "scale": float(np.exp(checkpoint.tensor("logit_scale_a"))),
-        "categories": {
-            name: {"tags": category["tags"], "shown": category["shown"]}
+        "categories": [
+            {"name": name, "tags": category["tags"], "shown": category["shown"]}
             for name, category in vocabulary.items()
-        },
+        ],
     }
 
 
@@ -72,7 +72,7 @@ class ClapTags:
     def __init__(self, tensors: Tensors) -> None:
         self._vectors = tensors.array("tags")
         self._scale: float = tensors.metadata["scale"]
-        self._categories: dict[str, dict[str, Any]] = tensors.metadata["categories"]
+        self._categories: list[dict[str, Any]] = tensors.metadata["categories"]
 
     def __call__(self, vector: np.ndarray) -> dict[str, dict[str, float]]:
         """Name a track.
@@ -90,12 +90,12 @@ class ClapTags:
         logits = self._scale * (self._vectors.astype(np.float64) @ vector.astype(np.float64))
         found = {}
         start = 0
-        for name, category in self._categories.items():
+        for category in self._categories:
             tags = category["tags"]
             own = logits[start : start + len(tags)]
             shares = np.exp(own - own.max())
             shares /= shares.sum()
             best = np.argsort(-shares, kind="stable")[: category["shown"]]
-            found[name] = {tags[i]: round(float(shares[i]), 4) for i in best}
+            found[category["name"]] = {tags[i]: round(float(shares[i]), 4) for i in best}
             start += len(tags)
         return found
