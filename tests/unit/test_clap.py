@@ -29,7 +29,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 class Network:
-    """Stands in for the audio tower: notes what it hears; its vectors are means of bands, of unequal length."""
+    """Stands in for the audio tower: notes what it hears; its vectors are means of bands."""
 
     def __init__(self) -> None:
         self.heard: list[np.ndarray] = []
@@ -43,11 +43,11 @@ class Network:
         return 10 ** (mels.mean(axis=1) / 20)
 
 
-def noise(samples: int, seed: int = 0) -> np.ndarray:
-    draw = np.random.default_rng(seed)
-    return (
-        draw.standard_normal(samples) * np.repeat(draw.uniform(0.01, 0.3, samples // 999 + 1), 999)[:samples]
-    ).astype(np.float32)
+def noise(samples: int) -> np.ndarray:
+    """Noise whose level changes every 999 samples."""
+    draw = np.random.default_rng(0)
+    levels = np.repeat(draw.uniform(0.01, 0.3, samples // 999 + 1), 999)[:samples]
+    return (levels * draw.standard_normal(samples)).astype(np.float32)
 
 
 def clap(network: Network) -> Clap:

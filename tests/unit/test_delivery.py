@@ -31,6 +31,7 @@ from hypothesis.stateful import (
 from backend.purge import purge
 from backend.records import Conflict, Limits, NotFound
 from backend.storage import upload_key
+from models.embedding import Analysis
 from models.features import Features
 from models.profiles import Identity
 from tests.unit.stack import Stack, s3_event
@@ -102,7 +103,7 @@ def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     def analyse(path: Any, profile: Any, *more: Any, **options: Any) -> Any:
         vector = np.zeros(512, np.float32)
         vector[0] = 1.0
-        return SimpleNamespace(vector=vector, features=features, tags=["fast"], identity=identity)
+        return Analysis(vector, features, ["fast", "jazz"], {"genre": {"jazz": 0.7}}, identity, windows=3)
 
     def make(*arguments: Any, **options: Any) -> Any:
         run = str(next(runs))

@@ -75,7 +75,8 @@ def test_an_upload_becomes_an_embedding(stack: Stack, app: Any, uploaded: Audio)
     assert audio.identity == asdict(app.profile.embedder.identity)
     assert audio.features
     assert audio.features["tempo"] == 120.0
-    assert audio.tags == ["fast"]
+    assert audio.tags == ["fast", "jazz"]
+    assert (audio.tag_scores, audio.windows) == ({"genre": {"jazz": 0.7}}, 3)
     assert audio.vector
     vector = np.frombuffer(audio.vector, "<f4")
     assert vector.shape == (512,)
@@ -86,6 +87,7 @@ def test_an_upload_becomes_an_embedding(stack: Stack, app: Any, uploaded: Audio)
     assert np.allclose(answer[0]["data"]["float32"], vector)
     assert answer[0]["metadata"]["tenant"] == "default"
     assert answer[0]["metadata"]["identity"] == app.profile.embedder.identity.id
+    assert answer[0]["metadata"]["windows"] == 3
     sent = stack.drain("generate")
     assert {body["generation_id"] for body in sent} == {first.id, second.id}
     assert all(body["correlation_id"] == "corr-generation" for body in sent)

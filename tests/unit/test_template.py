@@ -181,7 +181,7 @@ class TestPermissions:
 
     def test_each_function_has_its_own_role(self) -> None:
         roles = [item["Role"]["Fn::GetAtt"][0] for item in self.FUNCTIONS.values()]
-        assert len(set(roles)) == len(roles) == 6
+        assert len(set(roles)) == len(roles) == 7
 
     def test_logs_go_to_the_functions_own_group(self) -> None:
         for name, item in self.FUNCTIONS.items():
@@ -197,6 +197,7 @@ class TestPermissions:
             ("UploadRole", {"s3:DeleteObject", "sqs:SendMessage", "dynamodb:Query"}),
             ("CatalogRole", {"s3:PutObject", "s3vectors:PutVectors"}),
             ("EmbedRole", {"s3:PutObject", "dynamodb:Query"}),
+            ("SearchRole", {"dynamodb:PutItem", "dynamodb:UpdateItem", "s3:GetObject", "s3vectors:PutVectors"}),
             ("GenerateRole", {"s3vectors:PutVectors"}),
             ("SweeperRole", {"s3:PutObject", "sqs:ReceiveMessage"}),
         ],

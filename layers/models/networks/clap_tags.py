@@ -87,15 +87,22 @@ class ClapTags:
         dict of str to dict of str to float
             For each category its likeliest tags, best first, with their shares of all of the category's tags.
         """
-        logits = self._scale * (self._vectors.astype(np.float64) @ vector.astype(np.float64))
-        found = {}
-        start = 0
-        for category in self._categories:
-            tags = category["tags"]
-            own = logits[start : start + len(tags)]
-            shares = np.exp(own - own.max())
-            shares /= shares.sum()
-            best = np.argsort(-shares, kind="stable")[: category["shown"]]
-            found[category["name"]] = {tags[i]: round(float(shares[i]), 4) for i in best}
-            start += len(tags)
-        return found
+        return name_by(vector, self._vectors, self._scale, self._categories)
+
+
+def name_by(
+    vector: np.ndarray, tags: np.ndarray, scale: float, categories: list[dict[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """See `ClapTags`; `tags` [shape=(tags, dimension)] are unit vectors, category after category."""
+    logits = scale * (tags.astype(np.float64) @ vector.astype(np.float64))
+    found = {}
+    start = 0
+    for category in categories:
+        names = category["tags"]
+        own = logits[start : start + len(names)]
+        shares = np.exp(own - own.max())
+        shares /= shares.sum()
+        best = np.argsort(-shares, kind="stable")[: category["shown"]]
+        found[category["name"]] = {names[i]: round(float(shares[i]), 4) for i in best}
+        start += len(names)
+    return found
