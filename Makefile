@@ -14,14 +14,14 @@ DURATION ?= 30
 TORCH := 2.13.0
 TEMPERATURE ?= 1.0
 RUN := .venv/bin/python
-# The neural profiles run on our own engine, which is compiled once.
-ENGINE := $(if $(filter builtin,$(PROFILE)),,.venv/engine)
+# The neural profiles run on our own engine, which is compiled once, and on weights (`make models`).
+ENGINE := $(if $(filter builtin,$(PROFILE)),,.venv/engine weights)
 # What the images have in /opt/python.
 export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models test test-hostile lint audit bench sam test-sam test-deployed openapi lock clean
+.PHONY: help demo serve redrive models weights test test-hostile lint audit bench sam test-sam test-deployed openapi lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ redrive: .venv/local ## Try again what workers gave up, at ENDPOINT= (as make se
 
 models: .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub .venv-models/ready) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
 	@$(RUN) -m models.checkpoints build $(PROFILE) --source "$(SOURCE)" --precision $(PRECISION)
+
+weights: .venv/local .venv/engine # are whole: images check theirs when they are built
+	@$(RUN) -m models.engine.bundle "$(MODELS)/$(PROFILE)" $(PROFILE)
 
 test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS
 	$(RUN) -m pytest -n 2 --dist loadgroup

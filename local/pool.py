@@ -366,6 +366,7 @@ def _environment(function: Function, endpoint_url: str, folder: Path) -> dict[st
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "MODELS": os.environ.get("MODELS", str(template.ROOT / "build/models")),
         "HOME": str(temporary),
         "TMPDIR": str(temporary),
         "PATH": os.environ.get("PATH", os.defpath),

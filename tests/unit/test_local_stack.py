@@ -22,7 +22,7 @@ from local.invoke import InvocationError
 from local.pool import ProcessPools, StartError
 from local.serving import HttpServer, PortError
 from local.stack import Stack
-from local.template import QueueTrigger, ScheduleTrigger
+from local.template import ROOT, QueueTrigger, ScheduleTrigger
 from local.triggers import Triggers, failed_messages
 
 pytestmark = pytest.mark.xdist_group("local-stack")
@@ -126,6 +126,7 @@ class TestEvent:
         assert environment["QUEUE_URL"] == f"{stack.endpoint_url}/123456789012/music-local-Queue"
         assert environment["BUCKET_NAME"] == BUCKET
         assert environment["AWS_ENDPOINT_URL"] == stack.endpoint_url
+        assert environment["MODELS"] == os.environ.get("MODELS", str(ROOT / "build/models"))
         assert not environment.keys() & {"PYTEST_CURRENT_TEST", "USER", "VIRTUAL_ENV"}
         assert environment["TMPDIR"] != os.environ.get("TMPDIR")
 
