@@ -403,15 +403,40 @@ static void norm_row(const Op *op, int64_t row) {
 }
 
 /* ---- ATTEND: softmax(scale q k^T + bias) v over a cache ---------------------------------------------------- */
-/* n: 0 sequences, 1 queries of each, 2 heads, 3 head size, 4 capacity (a multiple of 16), 5 kind of cache (F32, I8),
- *    6 causal, 7 row stride of q, 8 of k and v, 9 of the result, 10 sequences of the bias, 11 keys to append,
+/* n: 0 sequences, 1 queries of each, 2 heads, 3 head size (even), 4 capacity (a multiple of 16), 5 kind of cache (F32,
+ *    I8), 6 causal, 7 row stride of q, 8 of k and v, 9 of the result, 10 sequences of the bias, 11 keys to append,
  *    12 row stride of the bias (its keys).
  * p: 0 q, 1 k, 2 v to append, 3 key cache, 4 value cache, 5 result, 6 bias [sequences][heads][queries][keys],
  *    7 int32 keys already there, of each sequence, 8 scales [sequences][heads][2][capacity] of an I8 cache.   f: 0 scale
- * Key cache [sequences][heads][capacity / 16][head size][16], value cache [sequences][heads][capacity][head size
- * rounded up to 16]. A causal query sees the keys up to its own; any other sees all, and zeros where there are none. */
-INLINE v16f cached(int64_t kind, const void *cache, int64_t at) {
-    return kind == F32 ? LOAD(v16f, (const float *)cache + at) : FLOAT(LOAD(v16b, (const int8_t *)cache + at));
+ * A causal query sees the keys up to its own; any other sees all, and zeros where there are none.
+ * The caches are packed as weights are, [sequences][heads] of them: keys as the matrix that turns a query into scores,
+ *   F32 [capacity / 16][size][16], I8 [capacity / 16][size / 2][16][2];
+ * values as the one that turns weights into the result, size rounded up to 16,
+ *   F32 [capacity][size], I8 [capacity / 2][size][2].
+ * Over an I8 cache, queries and weights are quantised to 16 bits. */
+#define SEGMENT 512 /* values that are summed as integers: 512 * 127 * 32767 fits */
+typedef struct {
+    float *scores;    /* [4][capacity] */
+    int16_t *weights; /* [4][capacity] */
+    int16_t *query;   /* [4][size] */
+} Scratch;
+INLINE size_t attend_scratch(const Op *op) { return 4 * (6 * (size_t)op->n[4] + 2 * (size_t)op->n[3]); }
+/* Quantise a row to 16 bits; the scale, not a number where one of them is not. */
+INLINE float quantise(const float *x, int16_t *to, int64_t count) {
+    v16f most = splat(0.0f), check = splat(0.0f);
+    for (int64_t i = 0; i < count; i += LANES) {
+        v16f v = load_part(x + i, count - i);
+        most = max16(most, __builtin_elementwise_abs(v));
+        check += v * splat(0.0f);
+    }
+    float top = max_lanes(most);
+    v16f factor = splat(top > 0.0f ? 32767.0f / top : 0.0f);
+    for (int64_t i = 0; i < count; i += LANES) {
+        v16f rounded = __builtin_elementwise_roundeven(load_part(x + i, count - i) * factor);
+        v16h whole = __builtin_convertvector(__builtin_convertvector(rounded, v16i), v16h);
+        memcpy(to + i, &whole, (count - i < LANES ? count - i : LANES) * sizeof *to);
+    }
+    return top / 32767.0f + sum_lanes(check);
 }
 static void append(const Op *op, int64_t sequence, int64_t head, int64_t old) {
     const int64_t size = op->n[3], padded = UP(size, LANES), capacity = op->n[4], many = op->n[11];
@@ -419,72 +444,108 @@ static void append(const Op *op, int64_t sequence, int64_t head, int64_t old) {
     for (int side = 0; side < 2; side++)
         for (int64_t i = 0; i < many; i++) {
             const float *from = (const float *)op->p[1 + side] + (sequence * many + i) * op->n[8] + head * size;
-            int64_t at = old + i;
-            float scale = 1.0f, factor = 1.0f;
-            if (op->n[5] == I8) {
-                float top = 0.0f, check = 0.0f;
-                for (int64_t d = 0; d < size; d++) {
-                    top = fabsf(from[d]) > top ? fabsf(from[d]) : top;
-                    check += from[d] * 0.0f;
-                }
-                scale = top / 127.0f + check;
-                factor = top > 0.0f ? 127.0f / top : 0.0f;
-                ((float *)op->p[8])[(lane * 2 + side) * capacity + at] = scale;
+            const int64_t at = old + i;
+            if (op->n[5] == F32) {
+                float *keys = (float *)op->p[3] + lane * capacity * size + at / LANES * size * LANES + at % LANES;
+                float *values = (float *)op->p[4] + (lane * capacity + at) * padded;
+                for (int64_t d = 0; d < size; d++) *(side ? values + d : keys + d * LANES) = from[d];
+                continue;
             }
+            float top = 0.0f, check = 0.0f;
             for (int64_t d = 0; d < size; d++) {
-                int64_t to = side ? (lane * capacity + at) * padded + d
-                                  : ((lane * (capacity / LANES) + at / LANES) * size + d) * LANES + at % LANES;
-                if (op->n[5] == I8) ((int8_t *)op->p[3 + side])[to] = (int8_t)__builtin_roundevenf(from[d] * factor);
-                else ((float *)op->p[3 + side])[to] = from[d];
+                top = fabsf(from[d]) > top ? fabsf(from[d]) : top;
+                check += from[d] * 0.0f;
             }
+            const float factor = top > 0.0f ? 127.0f / top : 0.0f;
+            ((float *)op->p[8])[(lane * 2 + side) * capacity + at] = top / 127.0f + check;
+            int8_t *keys = (int8_t *)op->p[3] + lane * capacity * size + at / LANES * size * LANES + at % LANES * 2;
+            int8_t *values = (int8_t *)op->p[4] + (lane * capacity + at / 2 * 2) * padded + at % 2;
+            for (int64_t d = 0; d < size; d++)
+                *(side ? values + 2 * d : keys + d / 2 * 2 * LANES + d % 2) =
+                    (int8_t)__builtin_roundevenf(from[d] * factor);
         }
 }
 /* Scores of QR queries against KB blocks of 16 keys. */
-INLINE void scores(const int QR, const int KB, const Op *op, const float *q, int64_t ldq, int64_t lane, int64_t block,
-                   float *out, int64_t ldout) {
-    const int64_t size = op->n[3], base = (lane * (op->n[4] / LANES) + block) * size * LANES;
-    v16f acc[8];
-    for (int i = 0; i < QR * KB; i++) acc[i] = splat(0.0f);
-    for (int64_t d = 0; d < size; d++)
-        for (int b = 0; b < KB; b++) {
-            v16f k = cached(op->n[5], op->p[3], base + (b * size + d) * LANES);
-            for (int r = 0; r < QR; r++) acc[r * KB + b] = fma16(splat(q[r * ldq + d]), k, acc[r * KB + b]);
-        }
-    for (int b = 0; b < KB; b++) {
-        v16f scale = splat(op->f[0]);
-        if (op->n[5] == I8)
-            scale *= LOAD(v16f, (const float *)op->p[8] + lane * 2 * op->n[4] + (block + b) * LANES);
-        for (int r = 0; r < QR; r++) STORE(out + r * ldout + (block + b) * LANES, acc[r * KB + b] * scale);
+INLINE void scores(const int QR, const int KB, const int KIND, const Op *op, const float *q, const float *q_scales,
+                   Scratch own, int64_t lane, int64_t block) {
+    const int64_t size = op->n[3], capacity = op->n[4], ldq = op->n[7];
+    if (KIND == F32) {
+        const float *keys = (const float *)op->p[3] + lane * capacity * size + block * size * LANES;
+        v16f acc[8];
+        for (int i = 0; i < QR * KB; i++) acc[i] = splat(0.0f);
+        for (int64_t d = 0; d < size; d++)
+            for (int b = 0; b < KB; b++) {
+                v16f k = LOAD(v16f, keys + (b * size + d) * LANES);
+                for (int r = 0; r < QR; r++) acc[r * KB + b] = fma16(splat(q[r * ldq + d]), k, acc[r * KB + b]);
+            }
+        for (int b = 0; b < KB; b++)
+            for (int r = 0; r < QR; r++)
+                STORE(own.scores + r * capacity + (block + b) * LANES, acc[r * KB + b] * splat(op->f[0]));
+    } else {
+        const int8_t *keys = (const int8_t *)op->p[3] + lane * capacity * size + block * size * LANES;
+        const float *scales = (const float *)op->p[8] + lane * 2 * capacity + block * LANES;
+        v16i acc[8];
+        for (int i = 0; i < QR * KB; i++) acc[i] = splati(0);
+        for (int64_t d = 0; d < size; d += 2)
+            for (int b = 0; b < KB; b++) {
+                v32h k = widen(I8, keys + (b * size + d) * LANES);
+                for (int r = 0; r < QR; r++) acc[r * KB + b] = dot_pairs(acc[r * KB + b], k, own.query + r * size + d);
+            }
+        for (int b = 0; b < KB; b++)
+            for (int r = 0; r < QR; r++)
+                STORE(own.scores + r * capacity + (block + b) * LANES,
+                      FLOAT(acc[r * KB + b]) * (LOAD(v16f, scales + b * LANES) * splat(q_scales[r])));
     }
 }
-INLINE void weighted(const int QR, const int VB, const Op *op, const float *weights, int64_t ldw, int64_t lane,
-                     int64_t keys, int64_t part, v16f *acc) {
-    const int64_t padded = UP(op->n[3], LANES), base = lane * op->n[4] * padded + part * LANES;
+/* Sums of values, VB times 16 of them, weighted for QR queries. */
+INLINE void weighted(const int QR, const int VB, const int KIND, const Op *op, const float *w_scales, Scratch own,
+                     int64_t lane, int64_t keys, int64_t part, v16f *acc) {
+    const int64_t padded = UP(op->n[3], LANES), capacity = op->n[4];
     for (int i = 0; i < QR * VB; i++) acc[i] = splat(0.0f);
-    for (int64_t t = 0; t < keys; t++)
-        for (int b = 0; b < VB; b++) {
-            v16f v = cached(op->n[5], op->p[4], base + t * padded + b * LANES);
-            for (int r = 0; r < QR; r++) acc[r * VB + b] = fma16(splat(weights[r * ldw + t]), v, acc[r * VB + b]);
+    if (KIND == F32) {
+        const float *values = (const float *)op->p[4] + lane * capacity * padded + part * LANES;
+        for (int64_t t = 0; t < keys; t++)
+            for (int b = 0; b < VB; b++) {
+                v16f v = LOAD(v16f, values + t * padded + b * LANES);
+                for (int r = 0; r < QR; r++)
+                    acc[r * VB + b] = fma16(splat(own.scores[r * capacity + t]), v, acc[r * VB + b]);
+            }
+    } else {
+        const int8_t *values = (const int8_t *)op->p[4] + lane * capacity * padded + part * 2 * LANES;
+        for (int64_t from = 0; from < keys; from += SEGMENT) {
+            const int64_t to = from + SEGMENT < keys ? from + SEGMENT : keys;
+            v16i sum[16];
+            for (int i = 0; i < QR * VB; i++) sum[i] = splati(0);
+            for (int64_t t = from; t < to; t += 2)
+                for (int b = 0; b < VB; b++) {
+                    v32h v = widen(I8, values + t * padded + b * 2 * LANES);
+                    for (int r = 0; r < QR; r++)
+                        sum[r * VB + b] = dot_pairs(sum[r * VB + b], v, own.weights + r * capacity + t);
+                }
+            for (int i = 0; i < QR * VB; i++) acc[i] = fma16(FLOAT(sum[i]), splat(w_scales[i / VB]), acc[i]);
         }
+    }
 }
-INLINE void attend_queries(const int QR, const Op *op, int64_t sequence, int64_t head, int64_t query, int64_t old,
-                           float *scratch) {
+INLINE void attend_queries(const int QR, const int KIND, const Op *op, int64_t sequence, int64_t head, int64_t query,
+                           int64_t old, Scratch own) {
     const int64_t size = op->n[3], parts = UP(size, LANES) / LANES, heads = op->n[2], capacity = op->n[4];
     const int64_t lane = sequence * heads + head, queries = op->n[1], all = old + op->n[11];
     const float *q = (const float *)op->p[0] + (sequence * queries + query) * op->n[7] + head * size;
     float *out = (float *)op->p[5] + (sequence * queries + query) * op->n[9] + head * size;
     int64_t keys[4], most = 0;
-    float inverse[4];
+    float scales[4] = {0}, inverse[4];
     for (int r = 0; r < QR; r++) {
         keys[r] = op->n[6] ? old + query + r + 1 : all;
         most = keys[r] > most ? keys[r] : most;
+        if (KIND == I8) scales[r] = quantise(q + r * op->n[7], own.query + r * size, size) * op->f[0];
     }
-    int64_t blocks = (most + LANES - 1) / LANES, block = 0;
+    const int64_t blocks = (most + LANES - 1) / LANES;
+    int64_t block = 0;
     if (QR == 1)
-        for (; block + 4 <= blocks; block += 4) scores(1, 4, op, q, op->n[7], lane, block, scratch, capacity);
-    for (; block < blocks; block++) scores(QR, 1, op, q, op->n[7], lane, block, scratch, capacity);
+        for (; block + 4 <= blocks; block += 4) scores(1, 4, KIND, op, q, scales, own, lane, block);
+    for (; block < blocks; block++) scores(QR, 1, KIND, op, q, scales, own, lane, block);
     for (int r = 0; r < QR; r++) {
-        float *s = scratch + r * capacity;
+        float *s = own.scores + r * capacity;
         if (op->p[6]) {
             const float *bias = (const float *)op->p[6] +
                 ((sequence % op->n[10] * heads + head) * queries + query + r) * op->n[12];
@@ -499,17 +560,17 @@ INLINE void attend_queries(const int QR, const Op *op, int64_t sequence, int64_t
             v16f raw = LOAD(v16f, s + i), e = exp16(raw - shift);
             e = select16((v16i)(raw == splat(-INFINITY)), splat(0.0f), e + raw * splat(0.0f));
             sum += e;
-            if (op->n[5] == I8)
-                e *= LOAD(v16f, (const float *)op->p[8] + (lane * 2 + 1) * capacity + i);
+            if (KIND == I8) e *= LOAD(v16f, (const float *)op->p[8] + (lane * 2 + 1) * capacity + i);
             STORE(s + i, e);
         }
         inverse[r] = keys[r] ? 1.0f / sum_lanes(sum) : 0.0f;
+        if (KIND == I8) scales[r] = quantise(s, own.weights + r * capacity, blocks * LANES);
     }
     for (int64_t part = 0; part < parts;) {
         v16f acc[16];
         int wide = parts - part >= 4 ? 4 : 1;
-        if (wide == 4) weighted(QR, 4, op, scratch, capacity, lane, most, part, acc);
-        else weighted(QR, 1, op, scratch, capacity, lane, most, part, acc);
+        if (wide == 4) weighted(QR, 4, KIND, op, scales, own, lane, most, part, acc);
+        else weighted(QR, 1, KIND, op, scales, own, lane, most, part, acc);
         for (int r = 0; r < QR; r++)
             for (int b = 0; b < wide; b++)
                 store_part(out + r * op->n[9] + (part + b) * LANES, acc[r * wide + b] * splat(inverse[r]),
@@ -517,13 +578,20 @@ INLINE void attend_queries(const int QR, const Op *op, int64_t sequence, int64_t
         part += wide;
     }
 }
-static void attend_item(const Op *op, int64_t item, float *scratch) {
+static void attend_item(const Op *op, int64_t item, void *scratch) {
     const int64_t sequence = item / op->n[2], head = item % op->n[2], queries = op->n[1];
     const int64_t old = ((const int32_t *)op->p[7])[sequence];
+    Scratch own = {scratch, (int16_t *)((float *)scratch + 4 * op->n[4]), NULL};
+    own.query = own.weights + 4 * op->n[4];
     if (op->n[11]) append(op, sequence, head, old);
     int64_t query = 0;
-    for (; query + 4 <= queries; query += 4) attend_queries(4, op, sequence, head, query, old, scratch);
-    for (; query < queries; query++) attend_queries(1, op, sequence, head, query, old, scratch);
+    if (op->n[5] == F32) {
+        for (; query + 4 <= queries; query += 4) attend_queries(4, F32, op, sequence, head, query, old, own);
+        for (; query < queries; query++) attend_queries(1, F32, op, sequence, head, query, old, own);
+    } else {
+        for (; query + 4 <= queries; query += 4) attend_queries(4, I8, op, sequence, head, query, old, own);
+        for (; query < queries; query++) attend_queries(1, I8, op, sequence, head, query, old, own);
+    }
 }
 
 /* ---- UNARY: y = act(x) ------------------------------------------------------------------------------------ */
@@ -678,7 +746,7 @@ int engine_run(Pool *pool, const Op *ops, int64_t count) {
     size_t shared = 0, own = 0;
     for (const Op *op = ops; op < ops + count; op++) {
         if (op->kind == LINEAR && linear_scratch(op) > shared) shared = linear_scratch(op);
-        if (op->kind == ATTEND && 4 * sizeof(float) * op->n[4] > own) own = 4 * sizeof(float) * op->n[4];
+        if (op->kind == ATTEND && attend_scratch(op) > own) own = attend_scratch(op);
     }
     if (shared > pool->shared_size) {
         free(pool->shared);

@@ -285,6 +285,8 @@ class Cache:
         self.sequences, self.heads, self.size, self.capacity = sequences, heads, size, capacity
         self.precision = precision
         dtype = {"float32": np.float32, "int8": np.int8}[precision]
+        if size % 2:
+            raise ValueError(f"the size of a head must be even, not {size}")
         self.keys = np.zeros((sequences, heads, capacity // LANES, size, LANES), dtype)
         self.values = np.zeros((sequences, heads, capacity, -(-size // LANES) * LANES), dtype)
         self.scales = np.zeros((sequences, heads, 2, capacity), np.float32) if precision == "int8" else None
