@@ -1,0 +1,142 @@
+"""MusicGen's text encoder and transformer on the engine against transformers.
+
+The checkpoints are random, of the published size and layout, one at a time; medium and large have their full
+width and two layers, and their whole layout is compared with the config's.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from models.checkpoints import Checkpoint, configs, synthetic
+from models.checkpoints.checkpoint import _published
+from models.checkpoints.layouts import layout
+from models.engine.weights import Tensors, write
+from models.networks import musicgen, t5
+from models.networks.interfaces import Condition
+from models.networks.musicgen import MusicGen
+from models.networks.t5 import T5
+from models.reference import musicgen as reference
+from tests.models.parity import note
+
+IDS = [5, 9, 33, 7, 88, 21, 1]
+STEPS = 100
+GUIDANCE = 3.0
+
+
+@dataclass
+class Pair:
+    """One checkpoint, loaded by both."""
+
+    name: str
+    folder: Path
+    model: Any
+    t5: T5
+    musicgen: MusicGen
+
+
+def export(folder: Path, precision: str) -> tuple[T5, MusicGen]:
+    """Pack the networks of a checkpoint."""
+    checkpoint, files = Checkpoint(folder / "musicgen"), []
+    for module in (t5, musicgen):
+        files.append(folder / f"{module.__name__}.{precision}")
+        write(files[-1], *module.export(checkpoint, precision))
+    return T5(Tensors(files[0])), MusicGen(Tensors(files[1]))
+
+
+# Whole where time allows; the widths of medium and large with two layers.
+LAYERS = {"small": None, "stereo-small": None, "melody": None, "medium": 2, "large": 2}
+
+
+@pytest.fixture(scope="module", params=LAYERS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp(request.param)
+    synthetic.write(request.param, folder, layers=LAYERS[request.param])
+    yield Pair(request.param, folder, reference.load(folder / "musicgen"), *export(folder, "float32"))
+    shutil.rmtree(folder)
+
+
+def conditions(pair: Pair, seed: int = 1) -> list[Condition]:
+    text = reference.T5(pair.model).encode(IDS)
+    if not pair.musicgen.prefix:
+        return [Condition(text), Condition(None)]
+    chroma = np.eye(12, dtype=np.float32)[np.random.default_rng(seed).integers(0, 12, 100)]
+    return [Condition(text, chroma), Condition(None)]
+
+
+def guided(logits: np.ndarray) -> np.ndarray:
+    return logits[1] + GUIDANCE * (logits[0] - logits[1])
+
+
+def test_text(pair: Pair) -> None:
+    expected = reference.T5(pair.model).encode(IDS)
+    error = np.abs(pair.t5.encode(IDS) - expected).max() / expected.std()
+    note(pair.name, "T5: largest error of hidden states, over their deviation", error, 1e-4)
+
+
+def test_greedy_tokens_and_logits(pair: Pair) -> None:
+    given = conditions(pair)
+    theirs = reference.MusicGen(pair.model).start(given, STEPS)
+    states = {"float32": pair.musicgen.start(given, STEPS)}
+    states["int8"] = export(pair.folder, "int8")[1].start(given, STEPS)
+    codes = np.full((2, 1, pair.musicgen.codebooks), pair.musicgen.vocabulary)
+    worst, same, errors = 0.0, 0, []
+    for _ in range(STEPS):
+        expected = theirs.advance(codes)
+        found = {name: state.advance(codes) for name, state in states.items()}
+        worst = max(worst, float(np.abs(found["float32"] - expected).max()))
+        same += int((guided(found["float32"]).argmax(-1) == guided(expected).argmax(-1)).all())
+        errors.append(np.mean((found["int8"] - expected) ** 2) / np.mean(expected**2))
+        codes = np.broadcast_to(guided(expected).argmax(-1), (2, 1, pair.musicgen.codebooks))
+    note(pair.name, f"float32: largest error of logits, {STEPS} steps", worst, 1e-3)
+    note(pair.name, f"float32: steps of {STEPS} with other greedy tokens", STEPS - same, 0)
+    error = float(np.sqrt(np.mean(errors)))
+    note(pair.name, "int8 (random weights): relative RMS error of logits", error, 0.03)
+
+
+def test_a_prefill_continues_like_transformers(pair: Pair) -> None:
+    """A prompt of audio: many positions at once, then steps."""
+    given, books = conditions(pair), pair.musicgen.codebooks
+    prompt = np.random.default_rng(3).integers(0, pair.musicgen.vocabulary, (1, 150, books)).repeat(2, axis=0)
+    ours, theirs = pair.musicgen.start(given, 160), reference.MusicGen(pair.model).start(given, 160)
+    worst, codes = 0.0, prompt
+    for _ in range(5):
+        found, expected = ours.advance(codes), theirs.advance(codes)
+        worst = max(worst, float(np.abs(found - expected).max()))
+        codes = np.broadcast_to(guided(expected).argmax(-1), (2, 1, books))
+    note(pair.name, "float32: largest error of logits after a prompt of 150 frames", worst, 1e-3)
+
+
+def test_two_melodies_give_two_results(pair: Pair) -> None:
+    if not pair.musicgen.prefix:
+        pytest.skip("only the melody model takes one")
+    codes = np.full((2, 1, 4), pair.musicgen.vocabulary)
+    one, other = (pair.musicgen.start(conditions(pair, seed), 1).advance(codes) for seed in (1, 2))
+    assert np.abs(one[0] - other[0]).max() > 0.01
+    assert np.array_equal(one[1], other[1])  # the null condition has no melody
+
+
+@pytest.mark.parametrize("name", ["small", "medium", "large", "stereo-small", "melody"])
+def test_the_whole_layout_is_that_of_transformers(name: str) -> None:
+    """Names and shapes of all the layers, without their gigabytes."""
+    config = configs.files(f"musicgen-{name}")["config.json"]
+    kind = transformers.AutoConfig.for_model(**config)
+    classes = {
+        "musicgen": transformers.MusicgenForConditionalGeneration,
+        "musicgen_melody": transformers.MusicgenMelodyForConditionalGeneration,
+    }
+    with torch.device("meta"):
+        model = classes[config["model_type"]](kind)
+    theirs = {_published(key): tuple(value.shape) for key, value in model.state_dict().items()}
+    ours = layout(config)
+    assert {key for key, tensor in ours.items() if tensor.needed} <= theirs.keys()
+    assert {key: ours[key].shape for key in theirs} == theirs
