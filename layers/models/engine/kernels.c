@@ -43,6 +43,7 @@ typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
 #else
 #define ROWS 4
 #endif
+#define AHEAD 2048 /* bytes that streams are fetched ahead: the processor alone starts anew at each page */
 #define PANEL 96 /* rows of an item of a tall product, a multiple of ROWS */
 
 enum { LINEAR, NORM, ATTEND, UNARY, LSTM, GATHER };
@@ -147,27 +148,31 @@ INLINE v16f activate(int64_t kind, v16f x) {
     }
 }
 
+/* Two inputs of a row, for every lane. */
+INLINE v16i pair(const int16_t *x) {
+    int32_t both;
+    memcpy(&both, x, sizeof both);
+    return splati(both);
+}
 /* acc[lane] += w[2 lane] x[0] + w[2 lane + 1] x[1], exactly. */
-INLINE v16i dot_pairs(v16i acc, v32h w, const int16_t *x) {
+INLINE v16i dot_pairs(v16i acc, v32h w, v16i x) {
 #if defined(__AVX512VNNI__)
     /* As an intrinsic, LLVM takes it apart into a product and a sum. */
-    __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*(const int32_t *)x));
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x));
     return acc;
 #elif defined(__AVX2__)
-    int32_t pair;
-    memcpy(&pair, x, sizeof pair);
-    __m256i both = _mm256_set1_epi32(pair), half[2];
+    __m256i half[2], both[2];
     memcpy(half, &w, sizeof half);
-    half[0] = _mm256_madd_epi16(half[0], both);
-    half[1] = _mm256_madd_epi16(half[1], both);
+    memcpy(both, &x, sizeof both);
+    half[0] = _mm256_madd_epi16(half[0], both[0]);
+    half[1] = _mm256_madd_epi16(half[1], both[1]);
     v16i products;
     memcpy(&products, half, sizeof half);
     return acc + products;
 #else
     v16h even = __builtin_shufflevector(w, w, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     v16h odd = __builtin_shufflevector(w, w, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-    return acc + __builtin_convertvector(even, v16i) * splati(x[0]) +
-           __builtin_convertvector(odd, v16i) * splati(x[1]);
+    return acc + __builtin_convertvector(even, v16i) * (x << 16 >> 16) + __builtin_convertvector(odd, v16i) * (x >> 16);
 #endif
 }
 INLINE v32h widen(int64_t weights, const int8_t *at) { /* one pair of inputs for 16 outputs */
@@ -293,9 +298,14 @@ INLINE void tile(const int MR, const int NB, const int WEIGHTS, const Op *op, Qu
             for (int i = 0; i < MR * NB; i++) sum[i] = splati(0);
             for (int64_t k = 0; k < group / 2; k++, w += step, x += 2 * MR) {
                 v32h wk[4];
-                for (int b = 0; b < NB; b++) wk[b] = widen(WEIGHTS, w + b * apart);
-                for (int r = 0; r < MR; r++)
-                    for (int b = 0; b < NB; b++) sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], x + 2 * r);
+                for (int b = 0; b < NB; b++) {
+                    wk[b] = widen(WEIGHTS, w + b * apart);
+                    __builtin_prefetch(w + b * apart + AHEAD);
+                }
+                for (int r = 0; r < MR; r++) {
+                    v16i xk = pair(x + 2 * r);
+                    for (int b = 0; b < NB; b++) sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], xk);
+                }
             }
             for (int b = 0; b < NB; b++) {
                 v16f scale = FLOAT(LOAD(v16e, scales + b * q.groups * LANES));
@@ -489,7 +499,8 @@ INLINE void scores(const int QR, const int KB, const int KIND, const Op *op, con
         for (int64_t d = 0; d < size; d += 2)
             for (int b = 0; b < KB; b++) {
                 v32h k = widen(I8, keys + (b * size + d) * LANES);
-                for (int r = 0; r < QR; r++) acc[r * KB + b] = dot_pairs(acc[r * KB + b], k, own.query + r * size + d);
+                __builtin_prefetch(keys + (b * size + d) * LANES + AHEAD);
+                for (int r = 0; r < QR; r++) acc[r * KB + b] = dot_pairs(acc[r * KB + b], k, pair(own.query + r * size + d));
             }
         for (int b = 0; b < KB; b++)
             for (int r = 0; r < QR; r++)
@@ -519,8 +530,9 @@ INLINE void weighted(const int QR, const int VB, const int KIND, const Op *op, c
             for (int64_t t = from; t < to; t += 2)
                 for (int b = 0; b < VB; b++) {
                     v32h v = widen(I8, values + t * padded + b * 2 * LANES);
+                    __builtin_prefetch(values + t * padded + b * 2 * LANES + AHEAD);
                     for (int r = 0; r < QR; r++)
-                        sum[r * VB + b] = dot_pairs(sum[r * VB + b], v, own.weights + r * capacity + t);
+                        sum[r * VB + b] = dot_pairs(sum[r * VB + b], v, pair(own.weights + r * capacity + t));
                 }
             for (int i = 0; i < QR * VB; i++) acc[i] = fma16(FLOAT(sum[i]), splat(w_scales[i / VB]), acc[i]);
         }
