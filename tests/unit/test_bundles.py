@@ -19,9 +19,6 @@ from models.engine import bundle as bundle_module
 from models.engine.bundle import Bundle, BundleError, open_bundle
 from tests.unit.hub import running
 
-for _network in bundle_module.NETWORKS:
-    pytest.importorskip(f"models.networks.{_network}")
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

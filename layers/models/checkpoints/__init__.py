@@ -8,6 +8,9 @@ runtime loads. It is a build-time package: a bundle needs nothing of it.
 - `configs`, `layouts`: what the published checkpoints declare, and the tensors that follow from it.
 - `checkpoint`: opening a folder, and refusing one that is not what it says.
 - `synthetic`, `vocabulary`: random checkpoints and their tokenizers.
+- `sources`: which models a profile is made of, and the lock that pins them.
+- `hub`, `convert`: fetching them, and making safetensors of pickles.
+- `bundles`: what the runtime loads, made of them.
 """
 
 
