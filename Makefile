@@ -63,10 +63,10 @@ bench: .venv/dev ## The promises, measured: embedder, generator, images (fetches
 	$(RUN) -m tests.benchmarks.bench_mosaic
 	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
 
-sam: .venv/local .venv-sam/ready ## The same stack with the functions in real Lambda containers [PORT=8000]
+sam: .venv/local .venv-sam/ready $(ENGINE) ## The same stack with the functions in real Lambda containers [PORT=8000]
 	@exec $(RUN) -m local sam --port $(PORT) --profile $(PROFILE)
 
-test-sam: .venv/dev .venv-sam/ready ## The end-to-end suite and the sample events against containers
+test-sam: .venv/dev .venv/engine .venv-sam/ready ## The end-to-end suite and the sample events against containers
 	API_GATEWAY=sam-local $(RUN) -m pytest tests/integration/test_end_to_end.py tests/sam
 
 test-deployed: .venv/dev ## The end-to-end suite against API_URL= [API_TOKEN=]
