@@ -21,7 +21,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models weights test test-hostile lint audit bench sam test-sam test-deployed openapi lock clean
+.PHONY: help demo serve redrive models weights test test-hostile test-models lint audit bench bench-models sam test-sam test-deployed openapi lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,6 +62,13 @@ bench: .venv/dev ## The promises, measured: embedder, generator, images (fetches
 	$(RUN) -m tests.benchmarks.bench_embedder
 	$(RUN) -m tests.benchmarks.bench_mosaic
 	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
+
+test-models: .venv-models/ready .venv/engine ## Parity with torch and transformers on full-size random checkpoints (30 minutes)
+	PYTHONPATH=layers:. .venv-models/bin/python -m pytest tests/models
+
+bench-models: .venv/dev .venv-models/ready .venv/engine ## The engine beside transformers [QUICK=1]
+	.venv-models/bin/python -m tests.benchmarks.bench_models $(if $(QUICK),--quick)
+	$(RUN) -m tests.benchmarks.plot_models
 
 sam: .venv/local .venv-sam/ready $(ENGINE) ## The same stack with the functions in real Lambda containers [PORT=8000]
 	@exec $(RUN) -m local sam --port $(PORT) --profile $(PROFILE)

@@ -1,0 +1,362 @@
+"""What the CPU engine promises, measured beside transformers in one run.
+
+    .venv-models/bin/python -m tests.benchmarks.bench_models [--quick] [--folder DIR] [--json FILE]
+
+Random checkpoints of the published size take the same time as trained ones; DIR, if it is given, holds some
+already (``musicgen`` and ``clap``). `--quick` takes fewer steps (about 10 minutes); the full run takes the
+1500 steps of 30 s of music with both. Measure on a machine that does nothing else. `make bench-models` draws
+the figure, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.checkpoints import bundles, synthetic
+from models.engine import ops
+from models.engine.bundle import Bundle, open_bundle
+from models.generators.sampling import Sampling, draw, guide, stream
+from models.networks.interfaces import Condition
+from models.networks.musicgen import MusicGen
+
+STEPS = 1500  # 30 s
+TOKENS = 20  # of a prompt
+SAMPLING = Sampling()  # the defaults of the contract: temperature 1, top-k 250, guidance 3
+POSITIONS = (50, 400, 750, 1100, 1450)
+BARS: dict[str, tuple[float, float, str]] = {
+    "int8 against transformers float32, mean of the steps": (7.0, 12.0, "x"),
+    "float32 against transformers float32, 100 greedy steps": (3.0, 4.0, "x"),
+    "int8 relative RMS error of logits (random weights)": (0.03, 0.015, "<="),
+    "4 candidates against 4 single runs": (1.8, 2.5, "x"),
+    "EnCodec, 30 s decoded, against transformers": (1.7, 1.7, "x"),
+    "whole clip over its tokens alone": (1.05, 1.05, "<="),
+    "CLAP, per window, against transformers": (1.15, 1.7, "x"),
+    "resident memory of a 30 s clip, GB": (1.3, 0.9, "<="),
+    "generate: start to first token, warm page cache, s": (5.0, 2.5, "<="),
+    "embed: start to vector of 30 s, warm page cache, s": (5.0, 2.5, "<="),
+}
+"""At least (or at most), and what is aimed at."""
+
+
+def condition() -> list[Condition]:
+    """One row with a text, one without."""
+    text = np.random.default_rng(0).standard_normal((TOKENS, 768)).astype(np.float32)
+    return [Condition(text), Condition(None)]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time a call."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def sampled(language: Any, steps: int) -> np.ndarray:
+    """Seconds of each step of our decode loop, guidance and sampling included [steps]."""
+    state = language.start(condition(), steps + 1)
+    rng, took = stream(0), np.empty(steps)
+    codes = np.full((2, 1, language.codebooks), language.vocabulary)
+    for step in range(steps):
+        begun = time.perf_counter()
+        logits = state.advance(codes)
+        tokens = draw(guide(logits[0], logits[1], SAMPLING.guidance_scale), SAMPLING, rng)
+        codes = np.broadcast_to(tokens, (2, 1, language.codebooks))
+        took[step] = time.perf_counter() - begun
+    return took
+
+
+def greedy(
+    language: Any, steps: int, given: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Tokens [steps, codebooks], logits [steps, 2, codebooks, vocabulary], seconds a step; `given` leads."""
+    state = language.start(condition(), steps)
+    codes = np.full((2, 1, language.codebooks), language.vocabulary)
+    tokens, logits, took = [], [], 0.0
+    for step in range(steps):
+        begun = time.perf_counter()
+        found = state.advance(codes)
+        took += time.perf_counter() - begun
+        logits.append(found)
+        tokens.append(guide(found[0], found[1], SAMPLING.guidance_scale).argmax(-1))
+        codes = np.broadcast_to(tokens[-1] if given is None else given[step], (2, 1, language.codebooks))
+    return np.stack(tokens), np.stack(logits), took / steps
+
+
+def step_milliseconds(language: MusicGen, rows: int, position: int, repeats: int) -> float:
+    """Median of a step with a cache that is filled up to a position."""
+    state = language.start(condition() * (rows // 2), POSITIONS[-1] + 64)
+    draws = np.random.default_rng(0)
+    codes = draws.integers(0, language.vocabulary, (rows, 1, language.codebooks))
+    state.advance(codes)
+    for cache in state._self:  # what is in it does not matter, but pages that nobody wrote to cost nothing
+        cache.keys[:] = draws.integers(-99, 99, cache.keys.shape[2:], dtype=np.int8)
+        cache.values[:] = cache.keys.ravel()[0]
+    state._lengths[:] = position
+    took = []
+    for _ in range(repeats):
+        took.append(seconds(lambda: state.advance(codes)))
+    return 1000 * statistics.median(took)
+
+
+def transformers_steps(folder: Path, steps: int) -> float:
+    """Seconds a step of `generate` as its documentation has it: sampling, guidance 3, the cache."""
+    import torch
+
+    from models.reference import musicgen
+
+    model = musicgen.load(folder / "musicgen")
+    ids = torch.arange(TOKENS)[None]
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    model.generate(**inputs, do_sample=True, guidance_scale=3, max_new_tokens=10)
+    with torch.inference_mode():
+        whole = seconds(
+            lambda: model.generate(**inputs, do_sample=True, guidance_scale=3, max_new_tokens=steps)
+        )
+        codec = model.audio_encoder
+        frames = torch.zeros(1, 1, codec.config.num_quantizers, steps - 3, dtype=torch.int64)
+        decoding = seconds(lambda: codec.decode(frames, [None]))
+    return (whole - decoding) / steps
+
+
+def child(*arguments: str, threads: int | None = None, cold: Sequence[Path] = ()) -> dict[str, Any]:
+    """Run a function of this file in a process of its own; seconds are those from its start to `ready`."""
+    for path in cold:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    environment = os.environ | ({"ENGINE_THREADS": str(threads)} if threads else {})
+    begun = time.time()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.bench_models", "--child", *arguments],
+        env=environment, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if "ready" in result:
+        result["seconds"] = result.pop("ready") - begun
+    return result
+
+
+def child_first_token(folder: str) -> dict[str, Any]:
+    """What generate does up to its first token: load, encode the prompt, one step."""
+    from models import profiles
+
+    os.environ["MODELS"] = folder
+    generator: Any = profiles.load("small").generator
+    text = generator._text.encode(list(range(1, TOKENS + 1)))
+    state = generator._language.start([Condition(text), Condition(None)], STEPS)
+    state.advance(np.full((2, 1, 4), 2048))
+    return {"ready": time.time()}
+
+
+def child_vector(folder: str, track: str) -> dict[str, Any]:
+    """What embed does: load, decode, measure, embed, tag."""
+    from models import profiles
+    from models.embedding import analyse
+
+    os.environ["MODELS"] = folder
+    analyse(track, profiles.load("small"))
+    return {"ready": time.time()}
+
+
+def child_clip(folder: str, length: str) -> dict[str, Any]:
+    """A clip as generate makes it, EnCodec in between; then its tokens alone."""
+    from models import profiles
+    from models.embedding import analyse
+
+    os.environ["MODELS"] = folder
+    profile = profiles.load("small")
+    generator: Any = profile.generator
+    source = np.random.default_rng(0).standard_normal((1, 32000 * 5)).astype(np.float32) / 10
+    with tempfile.TemporaryDirectory() as scratch:
+        from models.audio.encode import encode
+
+        path = Path(scratch) / "source.wav"
+        path.write_bytes(encode(source, 32000, "wav", {}))
+        features = analyse(path, profile).features
+    parameters = profiles.Parameters(seed=0, duration=float(length))
+    made = {}
+    whole = seconds(
+        lambda: made.update(all=list(generator.candidates(source, features, parameters, lambda done: None)))
+    )
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    steps = made["all"][0].details["steps"]
+    tokens = float(sampled(generator._language, steps).sum())
+    return {"whole": whole, "tokens": tokens, "memory": memory, "steps": steps}
+
+
+def child_steps(folder: str, rows: str, repeats: str) -> dict[str, Any]:
+    """Milliseconds of a step at each of `POSITIONS`."""
+    language = MusicGen(open_bundle(Path(folder) / "small").tensors("musicgen"))
+    return {
+        "steps": [step_milliseconds(language, int(rows), position, int(repeats)) for position in POSITIONS]
+    }
+
+
+def measure(folder: Path, quick: bool) -> dict[str, Any]:
+    """Measure everything.
+
+    Parameters
+    ----------
+    folder : Path
+        With the folders ``musicgen`` and ``clap``; bundles are made in it.
+    quick : bool
+        Fewer steps and repeats.
+    """
+    from models.reference import musicgen as reference
+
+    found: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
+    opened: dict[str, Bundle] = {}
+    for precision in ("float32", "int8"):
+        made = bundles.build("small", source=str(folder), precision=precision, target=folder / precision)
+        opened[precision] = open_bundle(made)
+    int8 = MusicGen(opened["int8"].tensors("musicgen"))
+    steps = 120 if quick else STEPS
+
+    say(f"{steps} steps of int8, then of transformers")
+    ours = sampled(int8, steps)
+    theirs = transformers_steps(folder, steps)
+    notes["int8 ms a step"] = 1000 * float(ours.mean())
+    notes["transformers ms a step"] = 1000 * theirs
+    notes["int8 ms a step by 100 steps"] = [
+        round(1000 * float(part.mean()), 2)
+        for part in np.split(ours, steps // 100 if steps % 100 == 0 else 1)
+    ]
+    found["int8 against transformers float32, mean of the steps"] = theirs / float(ours.mean())
+
+    say("100 greedy steps of float32, of transformers, of int8")
+    tokens, logits, fast = greedy(MusicGen(opened["float32"].tensors("musicgen")), 100)
+    model = reference.MusicGen(reference.load(folder / "musicgen"))
+    expected, right, slow = greedy(model, 100)
+    del model
+    notes["float32 ms a step"], notes["transformers float32 ms a greedy step"] = 1000 * fast, 1000 * slow
+    notes["float32 greedy tokens that differ"] = int((tokens != expected).sum())
+    notes["float32 largest error of logits"] = float(np.abs(logits - right).max())
+    found["float32 against transformers float32, 100 greedy steps"] = slow / fast
+    _, rough, _ = greedy(int8, 100, expected)
+    found["int8 relative RMS error of logits (random weights)"] = float(
+        np.sqrt(np.mean((rough - right) ** 2) / np.mean(right**2))
+    )
+
+    say("steps by position, rows and threads")
+    repeats = "8" if quick else "25"
+    bundle = str(folder / "int8")
+    curve = {rows: child("steps", bundle, str(rows), repeats)["steps"] for rows in (2, 4, 6, 8, 12, 16)}
+    notes["ms by position"] = {"positions": POSITIONS, "rows": curve}
+    most = ops.threads()
+    notes["ms by threads, 2 rows"] = {
+        threads: child("steps", bundle, "2", repeats, threads=threads)["steps"]
+        for threads in range(1, most + 1)
+    }
+    found["4 candidates against 4 single runs"] = 4 * sum(curve[2]) / sum(curve[8])
+
+    say("EnCodec and CLAP")
+    from tests.benchmarks import bench_clap, bench_encodec
+
+    codec = bench_encodec.measure(folder / "musicgen", "int8", 30.0, most, 2 if quick else 5)
+    clap = bench_clap.measure(folder / "clap", "int8", most, 3 if quick else 10)
+    notes["encodec"], notes["clap"] = codec, clap
+    found["EnCodec, 30 s decoded, against transformers"] = codec["decode"]["ratio"]
+    found["CLAP, per window, against transformers"] = clap["ratio"]
+
+    say("whole clips and starts")
+    clip = child("clip", bundle, "6" if quick else "30")
+    notes["clip"] = clip
+    found["whole clip over its tokens alone"] = clip["whole"] / clip["tokens"]
+    found["resident memory of a 30 s clip, GB"] = clip["memory"] / 1e9
+    files = list((folder / "int8" / "small").iterdir())
+    track = folder / "track.wav"
+    noise = np.random.default_rng(0).standard_normal((2, 44100 * 30)).astype(np.float32) / 10
+    from models.audio.encode import encode
+
+    track.write_bytes(encode(noise, 44100, "wav", {}))
+    for name, arguments in (
+        ("generate: start to first token", ("first_token", bundle)),
+        ("embed: start to vector of 30 s", ("vector", bundle, str(track))),
+    ):
+        notes[f"{name}, cold page cache, s"] = child(*arguments, cold=files)["seconds"]
+        warm = [child(*arguments)["seconds"] for _ in range(3)]
+        found[f"{name}, warm page cache, s"] = statistics.median(warm)
+    return {"figures": found, "details": notes}
+
+
+def say(what: str) -> None:
+    """Tell what is being measured."""
+    print(f"… {what}", file=sys.stderr, flush=True)
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures beside what was promised."""
+    lines = [f"{'':58} {'found':>8} {'at least':>9} {'aim':>7}"]
+    for name, (bar, aim, sense) in BARS.items():
+        value = result["figures"][name]
+        held = value >= bar if sense == "x" else value <= bar
+        lines.append(f"{name:58} {value:8.3g} {bar:9} {aim:7} {'' if held else 'MISSED'}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--json", type=Path, default=Path("docs/bench_models.json"))
+    parser.add_argument("--child", nargs="+")
+    given = parser.parse_args(arguments)
+    if given.child:
+        name, *rest = given.child
+        print(json.dumps(globals()[f"child_{name}"](*rest)))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if given.folder:
+            for part in ("musicgen", "clap"):
+                (folder / part).symlink_to((given.folder / part).resolve())
+        else:
+            say("random checkpoints")
+            synthetic.write("small", folder)
+        result = measure(folder, given.quick)
+        shutil.rmtree(folder / "int8")
+    result["machine"] = {
+        "processor": processor(), "threads": ops.threads(), "instruction_set": ops.variant(),
+        "system": platform.platform(), "python": platform.python_version(), "quick": given.quick,
+        "command": "make bench-models",
+        **{name: version(name) for name in ("numpy", "torch", "transformers")},
+    }  # fmt: skip
+    given.json.write_text(json.dumps(rounded(result), indent=1) + "\n")
+    print(table(result))
+    print(", ".join(f"{name} {value}" for name, value in result["machine"].items()))
+
+
+def processor() -> str:
+    """Name the processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def rounded(value: Any) -> Any:
+    """Four digits are more than a benchmark knows."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {str(key): rounded(entry) for key, entry in value.items()}
+    return [rounded(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+if __name__ == "__main__":
+    main()
