@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from models import features as measuring
-from models import similarity, spectral
+from models import quality, similarity, spectral
 from models.audio.decode import decode, resample
 from models.audio.encode import CONTENT_TYPES, encode
 from models.audio.master import Mastered, master
 from models.features import Features
-from models.profiles import Candidate, Parameters, Profile, ProfileError
+from models.generators.resume import Checkpoints, Forgetful, Kept
+from models.generators.seeds import candidate_seeds
+from models.profiles import Candidate, GenerationError, Parameters, Profile, ProfileError
 
 TITLE = "Generated music"
+
+MAX_REPLACEMENTS = 4
+"""Candidates that are made in place of those that fail the quality gate, at most."""
 
 # Shares of the progress: reading the source, making candidates (mastering and scoring included), encoding.
 _READ, _MADE = 0.05, 0.95
@@ -50,6 +55,12 @@ class _Scored:
     candidate: Candidate
     mastered: Mastered
     similarity: dict[str, float]
+    faults: list[str]
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What is good comes before what is not, whatever it is like."""
+        return not self.faults, self.similarity["embedding"]
 
 
 def generate(
@@ -59,6 +70,9 @@ def generate(
     vector: np.ndarray,
     features: Features,
     progress: Callable[[float], None],
+    *,
+    tags: Sequence[str] = (),
+    checkpoints: Checkpoints | None = None,
 ) -> Generated:
     """Make candidates, keep the one most like the source, and encode it.
 
@@ -96,6 +110,10 @@ def generate(
     The highest embedding score alone chooses (the earliest candidate where scores are equal); chroma and
     tempo are reported as measures that had no say. The report's `seed` is the chosen candidate's: with it and
     one candidate, the same piece is made again. Only one candidate beside the best is held at a time.
+
+    Where the generator wants its candidates checked, one with a fault (see `models.quality`) is replaced by
+    one with the next seed, up to `MAX_REPLACEMENTS` times. The report's `candidates` has all of them, with
+    their faults. If nothing better was made, the likest of the faulty ones is given, and `faults` says so.
     """
     if parameters.mode not in profile.modes or (parameters.prompt and not profile.text):
         raise ProfileError(f"profile {profile.name!r} does not support this mode or prompt")
@@ -109,26 +127,61 @@ def generate(
         chroma = _mean_chroma(_mono(source, rate, measuring.SAMPLE_RATE))
     progress(_READ)
 
+    fingerprint = None
+    if "copy" in generator.checks:
+        with _timed(timings, "check"):
+            fingerprint = quality.Fingerprint(_mono(source, rate, measuring.SAMPLE_RATE))
+    kept = Kept(checkpoints or Forgetful())
+
     best: _Scored | None = None
-    tried = []
-    candidates = generator.candidates(
-        source, features, parameters, lambda done: progress(_READ + (_MADE - _READ) * done)
-    )
+    tried: list[dict[str, Any]] = []
+    faulty, replaced = 0, 0
+    spare = candidate_seeds(parameters.seed, parameters.candidates + MAX_REPLACEMENTS)[
+        parameters.candidates :
+    ]
+    made = 0.0
+
+    def report(done: float) -> None:
+        # Replacements are more of the job than was known before: meanwhile it stands still.
+        nonlocal made
+        made = max(made, done)
+        progress(_READ + (_MADE - _READ) * made)
+
+    candidates = generator.candidates(source, features, parameters, report, tags=tags, kept=kept)
     while True:
         with _timed(timings, "generate"):
             candidate = next(candidates, None)
         if candidate is None:
-            break
+            if replaced == min(faulty, MAX_REPLACEMENTS):
+                break
+            again = replace(parameters, seed=spare[replaced], candidates=1)
+            candidates = generator.candidates(source, features, again, report, tags=tags, kept=kept)
+            replaced += 1
+            continue
+        faults = [candidate.fault] if candidate.fault else []
+        if generator.checks and not faults:
+            with _timed(timings, "check"):
+                faults = quality.faults(candidate.audio, rate, fingerprint, generator.checks)
+        faulty += bool(faults)
+        outcome: dict[str, Any] = {"seed": candidate.seed}
+        if faults:
+            outcome["faults"] = faults
+        tried.append(outcome)
+        if candidate.fault:
+            continue
         with _timed(timings, "master"):
             mastered = master(
                 candidate.audio, rate, duration=parameters.duration, target_loudness=features.loudness
             )
         with _timed(timings, "score"):
             scores = _score(mastered, rate, profile, vector, chroma, features.tempo)
-        tried.append({"seed": candidate.seed, "similarity": scores})
-        if best is None or scores["embedding"] > best.similarity["embedding"]:
-            best = _Scored(candidate, mastered, scores)
+        outcome["similarity"] = scores
+        scored = _Scored(candidate, mastered, scores, faults)
+        if best is None or scored.rank > best.rank:
+            best = scored
     if best is None:
+        if tried:
+            raise GenerationError("nothing_made", f"No candidate came to anything: {tried[0]['faults'][0]}.")
         raise RuntimeError(f"generator {generator.name!r} made no candidates")
 
     progress(_MADE)
@@ -136,7 +189,7 @@ def generate(
         audio = encode(best.mastered.audio, rate, parameters.format, _tags(profile, best.candidate.seed))
     progress(1.0)
     identity = generator.identity
-    report = {
+    summary: dict[str, Any] = {
         "engine": generator.name,
         "model": identity.model,
         "revision": identity.revision,
@@ -153,7 +206,9 @@ def generate(
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
         "details": _plain(best.candidate.details),
     }
-    return Generated(audio, CONTENT_TYPES[parameters.format], report)
+    if generator.checks:
+        summary["faults"] = best.faults
+    return Generated(audio, CONTENT_TYPES[parameters.format], summary)
 
 
 @contextmanager

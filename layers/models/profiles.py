@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from models.features import Features
+    from models.generators.resume import Kept
 
 
 class ProfileError(Exception):
@@ -82,11 +83,22 @@ class Candidate:
         A single run with this seed and ``candidates=1`` makes the same audio again.
     details : dict
         What the generator has to say about it, JSON-ready; it goes into the record.
+    fault : str or None
+        Why there is no audio: ``audio`` is then empty.
     """
 
     audio: np.ndarray
     seed: int
     details: dict[str, Any] = field(default_factory=dict)
+    fault: str | None = None
+
+
+class GenerationError(Exception):
+    """What is asked for cannot be made, now or ever: a stable `code` and a sentence."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code, self.detail = code, detail
 
 
 class Embedder(Protocol):
@@ -177,12 +189,20 @@ class Generator(Protocol):
         """Licence of the weights (an SPDX identifier), or None when there are no weights."""
         ...
 
+    @property
+    def checks(self) -> Sequence[str]:
+        """What the quality gate looks for in its candidates (see `models.quality`)."""
+        ...
+
     def candidates(
         self,
         source: np.ndarray,
         features: Features,
         parameters: Parameters,
         progress: Callable[[float], None],
+        *,
+        tags: Sequence[str] = (),
+        kept: Kept | None = None,
     ) -> Iterator[Candidate]:
         """Yield ``parameters.candidates`` candidates.
 
@@ -197,6 +217,17 @@ class Generator(Protocol):
         progress : callable
             Called with the share of the whole job that is done, rising in [0, 1]. It may raise to cancel;
             the exception must pass through.
+        tags : sequence of str
+            What the source is like, most telling first.
+        kept : Kept, optional
+            What an earlier invocation made, and where to keep what is made now.
+
+        Raises
+        ------
+        GenerationError
+            What is asked for cannot be made of this source.
+        models.generators.resume.Suspended
+            There is not enough time, and what was made is kept.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -88,3 +89,75 @@ class FakeState:
 def text(number: int) -> Condition:
     """A condition that differs from others."""
     return Condition(np.full((2, 3), number, np.float32))
+
+
+class FakeText:
+    """Hidden states are the tokens themselves."""
+
+    def encode(self, ids: Sequence[int]) -> np.ndarray:
+        """Encode."""
+        assert len(ids)
+        return np.repeat(np.asarray(ids, np.float32)[:, None], 3, axis=1)
+
+
+class FakeTokenizer:
+    """A token for each word, and one for the end."""
+
+    def encode(self, text: str) -> SimpleNamespace:
+        """Tokenize."""
+        return SimpleNamespace(ids=[zlib.crc32(word.encode()) % 1000 for word in text.split()] + [1])
+
+
+class FakeCodec:
+    """A frame is 20 ms of a sum of tones, one for each codebook; coding finds them again.
+
+    Attributes
+    ----------
+    pushed : list of int
+        Frames of each push.
+    """
+
+    sample_rate = 32000
+    codebooks = 4
+    hop = 640
+
+    def __init__(self) -> None:
+        self.pushed: list[int] = []
+        self.broken = False
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """Take the levels of four bands as codes."""
+        frames = -(-audio.shape[1] // self.hop)
+        padded = np.pad(audio, ((0, 0), (0, frames * self.hop - audio.shape[1])))
+        blocks = padded.reshape(len(audio), frames, 4, -1)
+        levels = np.minimum(np.abs(blocks).mean(axis=3) * 100, 31).astype(np.int64)
+        return levels.transpose(2, 0, 1).reshape(4 * len(audio), frames)
+
+    def decoder(self, channels: int) -> FakeDecoder:
+        """Begin."""
+        return FakeDecoder(self, channels)
+
+
+class FakeDecoder:
+    """Holds the last frame back, as a codec that looks ahead does."""
+
+    def __init__(self, codec: FakeCodec, channels: int) -> None:
+        self._codec, self._channels = codec, channels
+        self._held = np.zeros((channels, 0), np.float32)
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        """Decode."""
+        assert codes.min() >= 0
+        self._codec.pushed.append(codes.shape[1])
+        if self._codec.broken:
+            raise FloatingPointError
+        t = np.arange(self._codec.hop) / self._codec.sample_rate
+        pitch = 100.0 + 50.0 * codes.reshape(4, self._channels, -1)
+        audio = 0.05 * np.sin(2 * np.pi * pitch[..., None] * t).sum(axis=0).reshape(self._channels, -1)
+        whole = np.concatenate([self._held, audio.astype(np.float32)], axis=1)
+        self._held = whole[:, -self._codec.hop :]
+        return whole[:, : -self._codec.hop]
+
+    def finish(self) -> np.ndarray:
+        """End."""
+        return self._held

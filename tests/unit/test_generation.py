@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -17,8 +17,10 @@ from models.audio.encode import CONTENT_TYPES
 from models.audio.loudness import integrated_loudness, true_peak
 from models.embedding import Analysis, analyse
 from models.features import Features
-from models.generation import Generated, generate
-from models.profiles import Candidate, Identity, Parameters, Profile, ProfileError, load
+from models.generation import MAX_REPLACEMENTS, Generated, generate
+from models.generators.resume import Checkpoints, Kept
+from models.generators.seeds import candidate_seeds
+from models.profiles import Candidate, GenerationError, Identity, Parameters, Profile, ProfileError, load
 
 
 class Bands:
@@ -50,6 +52,7 @@ class Tones:
     sample_rate = 32000
     channels = 2
     license: str | None = "CC-BY-NC-4.0"
+    checks: Sequence[str] = ()
     given: np.ndarray | None = None
 
     def candidates(
@@ -58,6 +61,9 @@ class Tones:
         features: Features,
         parameters: Parameters,
         progress: Callable[[float], None],
+        *,
+        tags: Sequence[str] = (),
+        kept: Kept | None = None,
     ) -> Iterator[Candidate]:
         self.given = source
         for index in range(parameters.candidates):
@@ -283,3 +289,134 @@ def test_the_builtin_profile_takes_any_source(kind: str, tmp_path: Path) -> None
         lambda done: None,
     )
     assert alone.audio == same.audio
+
+
+# -- the quality gate ----------------------------------------------------------------------------------------
+
+
+class Wanting(Tones):
+    """Makes noise of its own for every seed, but for those that are told to go wrong."""
+
+    checks = ("silent", "clipped")
+    runs: list[tuple[int, int]]
+    wrong: dict[int, str]
+
+    def __init__(self, wrong: dict[int, str]) -> None:
+        self.runs, self.wrong = [], wrong
+
+    def candidates(
+        self,
+        source: np.ndarray,
+        features: Features,
+        parameters: Parameters,
+        progress: Callable[[float], None],
+        *,
+        tags: Sequence[str] = (),
+        kept: Kept | None = None,
+    ) -> Iterator[Candidate]:
+        self.runs.append((parameters.seed, parameters.candidates))
+        self.tags, self.kept = tags, kept
+        for index, seed in enumerate(candidate_seeds(parameters.seed, parameters.candidates)):
+            audio = np.random.default_rng(seed).standard_normal((2, 64000)).astype(np.float32) * 0.05
+            wrong = self.wrong.get(seed)
+            if wrong == "silent":
+                audio *= 1e-5
+            if wrong == "fault":
+                yield Candidate(audio[:, :0], seed, {}, fault="logits not finite at step 3")
+            else:
+                yield Candidate(audio, seed, {})
+            progress((index + 1) / parameters.candidates)
+
+
+SEEDS = candidate_seeds(3000, 3 + MAX_REPLACEMENTS)
+
+
+def gated(
+    source: Path, wrong: dict[int, str], progress: Callable[[float], None] = lambda done: None
+) -> tuple[Wanting, Generated]:
+    generator = Wanting(wrong)
+    profile = Profile("builtin", Bands(), generator)
+    analysis = analyse(source, PROFILE)
+    parameters = Parameters(seed=3000, duration=2.0, candidates=3)
+    made = generate(source, profile, parameters, analysis.vector, analysis.features, progress, tags=["calm"])
+    return generator, made
+
+
+def test_candidates_that_pass_are_not_replaced(source: Path) -> None:
+    generator, made = gated(source, {})
+    assert generator.runs == [(3000, 3)]
+    assert generator.tags == ["calm"]
+    assert made.report["faults"] == []
+    assert [candidate["seed"] for candidate in made.report["candidates"]] == SEEDS[:3]
+
+
+@pytest.mark.parametrize("kind", ["silent", "fault"])
+def test_a_candidate_with_a_fault_is_replaced_and_told_of(source: Path, kind: str) -> None:
+    done: list[float] = []
+    generator, made = gated(source, {SEEDS[1]: kind}, done.append)
+    assert generator.runs == [(3000, 3), (SEEDS[3], 1)]
+    told = made.report["candidates"]
+    assert [candidate["seed"] for candidate in told] == SEEDS[:4]
+    assert told[1]["faults"] == ["silent" if kind == "silent" else "logits not finite at step 3"]
+    assert [("faults" in candidate) for candidate in told] == [False, True, False, False]
+    assert made.report["faults"] == []
+    assert made.report["seed"] != SEEDS[1]
+    assert done == sorted(done)
+
+
+def test_replacements_are_replaced_but_not_for_ever(source: Path) -> None:
+    generator, made = gated(source, dict.fromkeys(SEEDS[1:], "silent"))
+    assert len(generator.runs) == 1 + MAX_REPLACEMENTS
+    assert made.report["seed"] == SEEDS[0]
+    assert made.report["faults"] == []
+
+
+def test_what_passes_wins_over_what_does_not_however_like(source: Path) -> None:
+    """Near-silence is made louder by mastering, and its bands may be the likest."""
+    for good in SEEDS[:3]:
+        wrong = {seed: "silent" for seed in SEEDS if seed != good}
+        assert gated(source, wrong)[1].report["seed"] == good
+
+
+def test_a_fault_is_never_delivered_unmarked(source: Path) -> None:
+    generator, made = gated(source, dict.fromkeys(SEEDS, "silent"))
+    assert len(generator.runs) == 1 + MAX_REPLACEMENTS
+    assert made.report["faults"] == ["silent"]
+
+
+def test_when_nothing_was_made_it_fails_with_the_reason(source: Path) -> None:
+    with pytest.raises(GenerationError, match="not finite at step 3") as caught:
+        gated(source, dict.fromkeys(SEEDS, "fault"))
+    assert caught.value.code == "nothing_made"
+
+
+def test_the_builtin_generator_is_not_gated(source: Path) -> None:
+    profile = load("builtin")
+    analysis = analyse(source, profile)
+    parameters = Parameters(seed=1, duration=1.0)
+    report = generate(
+        source, profile, parameters, analysis.vector, analysis.features, lambda done: None
+    ).report
+    assert "faults" not in report
+
+
+def test_replacements_go_on_from_the_same_checkpoints(source: Path) -> None:
+    class Shelf:
+        def load(self) -> list[bytes]:
+            return []
+
+        def save(self, data: bytes, step: int) -> None: ...
+
+        def remaining(self) -> float:
+            return 42.0
+
+    shelf: Checkpoints = Shelf()
+    generator = Wanting({SEEDS[0]: "silent"})
+    analysis = analyse(source, PROFILE)
+    generate(
+        source, Profile("builtin", Bands(), generator), Parameters(seed=3000, duration=2.0), analysis.vector,
+        analysis.features, lambda done: None, checkpoints=shelf,
+    )  # fmt: skip
+    assert generator.kept is not None
+    assert generator.kept.fits(22.0)
+    assert not generator.kept.fits(22.1)

@@ -14,7 +14,8 @@ import pytest
 from models import features
 from models.features import Features
 from models.generators import mosaic, path, synthesis, units
-from models.generators.mosaic import Mosaic, candidate_seeds
+from models.generators.mosaic import Mosaic
+from models.generators.seeds import candidate_seeds
 from models.profiles import Candidate, Parameters
 from tests.benchmarks.bench_mosaic import worst_join
 from tests.benchmarks.verbatim import verbatim

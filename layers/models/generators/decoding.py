@@ -159,7 +159,7 @@ class Decoding:
         self._language, self._windows, self._conditions = language, windows, conditions
         self._sampling, self._takes = sampling, takes
         self.step = takes[0].step
-        self._behind = int(delay.delays(language.codebooks)[-1])
+        self._latest = int(delay.delays(language.codebooks)[-1])
         ends = accumulate(window.steps(language.codebooks) for window in windows)
         self._ends = list(ends)
         self.steps = self._ends[-1]
@@ -173,12 +173,26 @@ class Decoding:
         if self.step == self.steps:
             return self._windows[-1].end
         window, position = self._here()
-        return window.start + max(window.known, position - 1 - self._behind)
+        return window.start + max(window.known, position - 1 - self._latest)
 
     @property
     def failed(self) -> bool:
         """Whether there is no candidate left that goes on."""
         return all(take.failed is not None for take in self._takes)
+
+    @property
+    def behind(self) -> int:
+        """Positions, but for one, that the language model has to be given before it makes the next step."""
+        _, position = self._here()
+        return position - 1 - (self._state.length if self._state else 0)
+
+    def catch_up(self, positions: int) -> None:
+        """Give the language model some of those that `behind` counts: `advance` gives it the rest at once."""
+        window, _ = self._here()
+        if self._state is None:
+            self._state = self._start(window)
+        first = self._state.length
+        self._state.advance(self._inputs(window, first, first + min(positions, self.behind)))
 
     def advance(self) -> None:
         """Make one step: a token for each codebook of every candidate.

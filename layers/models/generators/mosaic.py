@@ -9,7 +9,7 @@ References
 .. [2] Jehan, "Creating Music by Listening", PhD thesis, MIT, 2005.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,8 @@ import numpy as np
 
 from models.features import Features
 from models.generators.path import Outlook, Path, Transitions, walk
+from models.generators.resume import Kept
+from models.generators.seeds import candidate_seeds
 from models.generators.synthesis import Join, render, usual_step
 from models.generators.units import Units, cut
 from models.profiles import Candidate, Identity, Parameters
@@ -41,6 +43,8 @@ class Mosaic:
     sample_rate = 32000
     channels = 2
     license: str | None = None
+    checks: Sequence[str] = ()
+    """It copies its source by nature, and is as silent and as loud as that."""
 
     def candidates(
         self,
@@ -48,6 +52,9 @@ class Mosaic:
         features: Features,
         parameters: Parameters,
         progress: Callable[[float], None],
+        *,
+        tags: Sequence[str] = (),
+        kept: Kept | None = None,
     ) -> Iterator[Candidate]:
         """Yield candidates one at a time; the source is analysed once for all of them.
 
@@ -61,6 +68,8 @@ class Mosaic:
             See the class.
         progress : callable
             Called with the share of the whole job done; whatever it raises passes through.
+        tags, kept
+            Of no use here: beats say more, and half a minute is soon made again.
 
         Yields
         ------
@@ -105,18 +114,6 @@ class Mosaic:
 def _part(progress: Callable[[float], None], begin: float, share: float) -> Callable[[float], None]:
     """Progress of a part of the job that begins at `begin` and is `share` of the whole."""
     return lambda done: progress(begin + share * done)
-
-
-def candidate_seeds(seed: int, count: int) -> list[int]:
-    """Seeds of candidates: the first is `seed` itself, so each candidate is the single run with its own seed.
-
-    Examples
-    --------
-    >>> candidate_seeds(7, 3)[0]
-    7
-    """
-    drawn = np.random.SeedSequence(seed % 2**64).generate_state(max(count - 1, 0), np.uint32)
-    return [seed, *(int(value) for value in drawn)]
 
 
 def _details(units: Units, path: Path, joins: list[Join], step: float) -> dict[str, Any]:
