@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from backend.errors import PermanentError
 from backend.events import Events
-from backend.jobs import Engine, Progress, Target, Worker, download_source
+from backend.jobs import Engine, Lease, Target, Worker, download_source
 from backend.observability import logger, metrics, tracer
 from backend.purge import remove_audio_data
 from backend.queues import Queues
@@ -77,7 +77,7 @@ class Embed(Worker[Audio]):
                 logger.info("object not noted", extra={"status": moved.status})
         return records.claim_audio(target.tenant, target.id)
 
-    def work(self, record: Audio, progress: Progress) -> None:
+    def work(self, record: Audio, lease: Lease[Audio]) -> None:
         """Download, analyse, store the vector, and release what waited for it."""
         if not record.size:
             raise PermanentError("empty_audio", "The file is empty.")
@@ -85,6 +85,7 @@ class Embed(Worker[Audio]):
             raise PermanentError(
                 "too_large", f"The file has {record.size} bytes; {MAX_UPLOAD_BYTES} are allowed."
             )
+        progress = lease.progress
         progress(0.0)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "source"

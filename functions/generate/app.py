@@ -10,6 +10,7 @@ import base64
 import json
 import tempfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,18 @@ from ulid import ULID
 
 from backend.errors import PermanentError, TransientError
 from backend.events import Events
-from backend.jobs import Engine, Progress, Target, Worker, download_source
+from backend.jobs import Engine, Lease, Target, Unfinished, Worker, download_source
 from backend.observability import logger, metrics, tracer
 from backend.queues import Queues
 from backend.records import Audio, Generation, Records
 from backend.settings import Settings, table
-from backend.storage import Storage, generated_key
+from backend.storage import ObjectMissing, Storage, checkpoint_key, generated_key
 from models import profiles
 from models.audio import AudioError
 from models.features import Features
 from models.generation import generate
-from models.profiles import Identity, Parameters
+from models.generators.resume import Suspended
+from models.profiles import GenerationError, Identity, Parameters
 
 settings = Settings.from_environment()
 profile = profiles.load(settings.profile)
@@ -56,11 +58,11 @@ class Generate(Worker[Generation]):
         """Claim the generation."""
         return records.claim_generation(target.tenant, target.id)
 
-    def work(self, record: Generation, progress: Progress) -> None:
+    def work(self, record: Generation, lease: Lease[Generation]) -> None:
         """Make the music unless an earlier attempt has, and finish with what its metadata says."""
         parameters = parameters_of(record)
         key = generated_key(record.tenant, record.id, parameters.format)
-        progress(0.0)
+        lease.progress(0.0)
         result = adopt(key)
         if result is None:
             audio = source_of(record)
@@ -74,9 +76,13 @@ class Generate(Worker[Generation]):
                         parameters,
                         np.frombuffer(audio.vector or b"", "<f4"),
                         Features.from_dict(audio.features or {}),
-                        progress,
+                        lease.progress,
+                        tags=audio.tags or [],
+                        checkpoints=GenerationCheckpoints(record, lease),
                     )
-                except AudioError as error:
+                except Suspended:
+                    raise Unfinished from None
+                except (AudioError, GenerationError) as error:
                     raise PermanentError(error.code, error.detail) from error
                 except profiles.ProfileError as error:
                     raise PermanentError("unsupported_by_profile", str(error)) from error
@@ -100,12 +106,43 @@ class Generate(Worker[Generation]):
         storage.delete_generated(target.tenant, target.id)
 
     def settled(self, record: Generation) -> None:
-        """Tell, count what a result takes, and make sure that a failed generation has left no object."""
+        """Tell, count what a result takes, and make sure that nothing else of it is left."""
         if record.status == "failed":
             storage.delete_generated(record.tenant, record.id)
         elif record.result:
             records.count_stored(record, record.result["bytes"])
+            storage.delete_all(storage.checkpoints(record.tenant, record.id))
         events.publish(record)
+
+
+class GenerationCheckpoints:
+    """The checkpoints of a claimed generation (see `models.generators.resume`), in the bucket.
+
+    One is deleted when a later one is written, whichever attempt made it: at the same step of the same
+    generation all of them hold the same.
+    """
+
+    def __init__(self, record: Generation, lease: Lease[Generation]) -> None:
+        self._record, self._lease = record, lease
+
+    def load(self) -> Iterator[bytes]:
+        """Read them, the furthest first."""
+        for key in storage.checkpoints(self._record.tenant, self._record.id):
+            try:
+                yield storage.read(key)
+            except ObjectMissing:
+                continue  # an attempt that was believed dead has gone further
+
+    def save(self, data: bytes, step: int) -> None:
+        """Write one."""
+        tenant, identifier = self._record.tenant, self._record.id
+        key = checkpoint_key(tenant, identifier, step, self._record.attempt)
+        storage.put(key, data, "application/octet-stream")
+        storage.delete_all([old for old in storage.checkpoints(tenant, identifier) if old < key])
+
+    def remaining(self) -> float:
+        """Seconds that this attempt has left."""
+        return self._lease.remaining()
 
 
 def parameters_of(generation: Generation) -> Parameters:

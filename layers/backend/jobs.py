@@ -6,6 +6,8 @@ worker computes, and then acknowledges the message only if the record is termina
     claimed by somebody else        back to the queue until that lease ends
     cancelled or deleted            what a late writer may have left is removed; acknowledged
     PermanentError                  the record fails; acknowledged
+    Unfinished                      the record goes back to where it was, and the message with it, at once; no
+                                    try is counted
     anything else                   the record goes back to where it was, the message returns after a pause;
                                     after `MAX_ATTEMPTS` the record fails, and a dead letter is left
     failed, and this is the dead    the record is opened again, and claimed
@@ -69,7 +71,10 @@ _CLAIMABLE = {"uploaded", "embedding", "queued", "running"}
 _WITHDRAWN = {"cancelled", "deleted", "expired"}
 
 R = TypeVar("R", Audio, Generation)
-Progress = Callable[[float], None]
+
+
+class Unfinished(Exception):
+    """The time of this attempt was not enough, but what it made is kept: the next one goes on from there."""
 
 
 class Later(Exception):
@@ -122,19 +127,21 @@ class Worker(ABC, Generic[R]):
         """Claim the record; raises what `Records.claim_audio` raises."""
 
     @abstractmethod
-    def work(self, record: R, progress: Progress) -> None:
+    def work(self, record: R, lease: Lease[R]) -> None:
         """Do the job and finish the record.
 
         Parameters
         ----------
         record : Audio or Generation
             As claimed.
-        progress : callable
-            To be called with a share in [0, 1] at least every few seconds, up to the move that finishes the
-            record. It raises when the job must stop: let that pass.
+        lease : Lease
+            Its `progress` is to be called with a share in [0, 1] at least every few seconds, up to the move
+            that finishes the record. It raises when the job must stop: let that pass.
 
         Raises
         ------
+        Unfinished
+            What was made is kept, and it is more than there was before.
         PermanentError
             Trying again cannot help.
         """
@@ -283,9 +290,14 @@ class Engine(Generic[R]):
         started = time.monotonic()
         try:
             with Lease(self._renewals, record, remaining) as lease:
-                self._worker.work(record, lease.progress)
+                self._worker.work(record, lease)
         except Fenced:
             raise
+        except Unfinished:
+            logger.info("to be gone on with", extra={"seconds": round(time.monotonic() - started, 3)})
+            metrics.add_metric("JobsSplit", "Count", 1)
+            self._records.give_back(record, failed=False)
+            raise Later(0) from None
         except PermanentError as error:
             logger.warning("failed for good", extra={"code": error.code, "detail": error.detail})
             metrics.add_metric("JobsFailed", "Count", 1)
@@ -370,7 +382,7 @@ class Lease(Generic[R]):
     Examples
     --------
     >>> with Lease(renewals, record, remaining) as lease:       # doctest: +SKIP
-    ...     work(record, lease.progress)
+    ...     work(record, lease)
     """
 
     def __init__(self, records: Records, record: R, remaining: Callable[[], float]) -> None:
@@ -410,6 +422,10 @@ class Lease(Generic[R]):
             raise self._lost
         if self._remaining() < RESERVE_SECONDS:
             raise TransientError("timed_out", "The job did not end in the time that one attempt has.")
+
+    def remaining(self) -> float:
+        """Seconds until `progress` says that the time is up."""
+        return self._remaining() - RESERVE_SECONDS
 
     def _keep(self) -> None:
         renewed, written = time.monotonic(), 0.0

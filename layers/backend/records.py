@@ -952,7 +952,9 @@ class Records:
         self._fenced_move(record, leaving=record.status, changes=changes)
         return self._with(record, changes)
 
-    def give_back(self, record: R, *, delay: float = 0.0, error: Mapping[str, Any] | None = None) -> R:
+    def give_back(
+        self, record: R, *, delay: float = 0.0, error: Mapping[str, Any] | None = None, failed: bool = True
+    ) -> R:
         """Return a claimed record to the state before the claim, to be tried again.
 
         Parameters
@@ -963,6 +965,8 @@ class Records:
             Seconds until its message comes back.
         error : mapping, optional
             Why: `{code, detail}`.
+        failed : bool
+            Whether the claim counts as one of its tries.
 
         Raises
         ------
@@ -974,6 +978,8 @@ class Records:
             "lease_expires_at": None,
             "error": error,
         }
+        if not failed:
+            changes["attempts_before"] = record.attempts_before + 1
         self._fenced_move(record, leaving=record.status, changes=changes)
         return self._current(record)
 

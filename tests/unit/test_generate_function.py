@@ -66,8 +66,16 @@ def test_a_result(stack: Stack, app: Any, source: Audio) -> None:
 def test_what_the_model_gets(stack: Stack, app: Any, source: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
 
-    def generate(path: Any, profile: Any, parameters: Any, vector: Any, features: Any, progress: Any) -> Any:
-        given.update(sound=path.read_bytes(), parameters=parameters, vector=vector, features=features)
+    def generate(
+        path: Any, profile: Any, parameters: Any, vector: Any, features: Any, progress: Any, **more: Any
+    ) -> Any:
+        given.update(
+            tags=more["tags"],
+            sound=path.read_bytes(),
+            parameters=parameters,
+            vector=vector,
+            features=features,
+        )
         progress(0.5)
         return SimpleNamespace(audio=b"x", content_type="audio/wav", report={})
 
@@ -77,6 +85,7 @@ def test_what_the_model_gets(stack: Stack, app: Any, source: Audio, monkeypatch:
     assert given["parameters"] == Parameters(seed=11, duration=9.0, top_k=5)
     assert given["vector"].shape == (512,)
     assert given["features"].tempo == 120.0
+    assert given["tags"] == ["fast", "jazz"]
 
 
 def test_without_a_seed_every_attempt_has_the_same(stack: Stack, app: Any, source: Audio) -> None:
@@ -104,12 +113,12 @@ def test_the_faster_of_two_attempts_wins(
     generation = stack.submit(source, format="wav")
     make = app.generate
 
-    def overtaken(*arguments: Any) -> Any:
+    def overtaken(*arguments: Any, **keywords: Any) -> Any:
         app.storage.put(
             generated_key("default", generation.id, "wav"), b"faster", "audio/wav",
             metadata={"result": app.pack({"run": "faster"})},
         )  # fmt: skip
-        return make(*arguments)
+        return make(*arguments, **keywords)
 
     monkeypatch.setattr(app, "generate", overtaken)
     assert run(stack, app, generation) == []
@@ -127,12 +136,12 @@ def test_what_is_cancelled_while_it_runs_leaves_nothing(
     generation = stack.submit(source, format="wav")
     make = app.generate
 
-    def meanwhile(*arguments: Any) -> Any:
+    def meanwhile(*arguments: Any, **keywords: Any) -> Any:
         if end == "cancelled":
             stack.records.cancel_generation("default", generation.id)
         else:
             stack.records.bury(stack.get_generation(generation))
-        return make(*arguments)
+        return make(*arguments, **keywords)
 
     monkeypatch.setattr(app, "generate", meanwhile)
     assert run(stack, app, generation) == []
@@ -161,7 +170,7 @@ def test_sources_that_are_not_fit(
 ) -> None:
     deleted, stale, foreign, damaged = (stack.submit(source) for _ in range(4))
 
-    def undecodable(*arguments: Any) -> None:
+    def undecodable(*arguments: Any, **keywords: Any) -> None:
         raise AudioError("undecodable", "the file is damaged")
 
     with monkeypatch.context() as patch:
@@ -225,13 +234,22 @@ def test_a_report_with_everything_fits_into_metadata(app: Any) -> None:
                 },
             }
             for index in range(8)
-        ],
+        ]
+        + [{"seed": 2**32 - index, "faults": ["silent", "silent_edge"]} for index in range(4)],
+        "faults": [],
         "loudness": {"integrated": -14.03, "true_peak": -1.2, "target": -14.0, "limited": True},
         "duration": 300.0,
         "sample_rate": 32000,
         "channels": 2,
         "timings": dict.fromkeys(("decode", "generate", "master", "score", "encode"), 123.456),
-        "details": {f"measure_{index}": index / 7 for index in range(12)},
+        "details": {
+            "steps": 15048,
+            "steps_per_second": 39.87,
+            "resumed": 3,
+            "machine": "engine x86_64-v3, 2 threads then engine x86_64-v4, 2 threads",
+            "description": "keywords: medium, minor, percussive, electronic, energetic, synthesizer, drums. "
+            "bpm: 128. key: F# minor",
+        },
     }
     packed = app.pack(report)
     assert len(packed) < 2000
@@ -257,9 +275,9 @@ def test_a_late_writer_leaves_nothing_of_a_failed_generation(
     generation = stack.submit(source, format="wav")
     make = app.generate
 
-    def meanwhile(*arguments: Any) -> Any:
+    def meanwhile(*arguments: Any, **keywords: Any) -> Any:
         stack.records.fail_generation(stack.get_generation(generation), "interrupted", "by another worker")
-        return make(*arguments)
+        return make(*arguments, **keywords)
 
     monkeypatch.setattr(app, "generate", meanwhile)
     assert run(stack, app, generation) == []
@@ -270,7 +288,7 @@ def test_a_late_writer_leaves_nothing_of_a_failed_generation(
 def test_what_the_profile_cannot_do_fails_at_once(
     stack: Stack, app: Any, source: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: Any) -> Any:
+    def refuse(*arguments: Any, **keywords: Any) -> Any:
         raise ProfileError("profile builtin does not know mode 'melody'")
 
     monkeypatch.setattr(app, "generate", refuse)

@@ -215,7 +215,7 @@ class MusicGen:
             report()
             kept.make_room(0.0)
             started = time.perf_counter()
-            while decoding.behind:
+            while decoding.behind >= _PREFILL:
                 decoding.catch_up(_PREFILL)
                 report()
             decoding.advance()
