@@ -173,8 +173,9 @@ def test_a_hub_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> None
 
 def test_a_repository_that_is_not_there_is_refused_by_name(fake: Hub, tmp_path: Path) -> None:
     model = Model("x", "nobody/nothing")
-    with pytest.raises(CheckpointError, match="nobody/nothing"):
+    with pytest.raises(CheckpointError, match=r"^nobody/nothing: .*404") as caught:
         hub.fetch(model, tmp_path / "got", tmp_path / "lock.json", fake.endpoint)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_nobody_publishes_is_not_asked_for(fake: Hub, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def fetch(model: Model, folder: Path, lock: Path = LOCK, endpoint: str | None = 
             )
         except (HTTPError, OSError) as error:
             raise CheckpointError(
-                f"{model.repository}: {file} at {revision} cannot be fetched: {error}"
+                f"{model.repository}: {file} at {revision} cannot be fetched: {_line(error)}"
             ) from error
 
     if known:
@@ -76,7 +76,7 @@ def fetch(model: Model, folder: Path, lock: Path = LOCK, endpoint: str | None = 
         try:
             info = api.model_info(model.repository, files_metadata=True)
         except (HTTPError, OSError) as error:
-            raise CheckpointError(f"{model.repository}: the hub does not answer: {error}") from error
+            raise CheckpointError(f"{model.repository}: the hub does not answer: {_line(error)}") from error
         revision = str(info.sha)
         there = {file.rfilename: file.lfs.sha256 if file.lfs else "" for file in info.siblings or []}
         missing = [file for file in _NEEDED if file not in there]
@@ -115,3 +115,7 @@ def _converted(folder: Path, found: dict[str, str], known: Locked | None) -> dic
     if known and present != expected:
         raise CheckpointError(f"{folder}: what was converted differs from the lock")
     return present
+
+
+def _line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
