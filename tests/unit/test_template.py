@@ -197,7 +197,10 @@ class TestPermissions:
             ("UploadRole", {"s3:DeleteObject", "sqs:SendMessage", "dynamodb:Query"}),
             ("CatalogRole", {"s3:PutObject", "s3vectors:PutVectors"}),
             ("EmbedRole", {"s3:PutObject", "dynamodb:Query"}),
-            ("SearchRole", {"dynamodb:PutItem", "dynamodb:UpdateItem", "s3:GetObject", "s3vectors:PutVectors"}),
+            (
+                "SearchRole",
+                {"dynamodb:PutItem", "dynamodb:UpdateItem", "s3:GetObject", "s3vectors:PutVectors"},
+            ),
             ("GenerateRole", {"s3vectors:PutVectors"}),
             ("SweeperRole", {"s3:PutObject", "sqs:ReceiveMessage"}),
         ],

@@ -1,0 +1,42 @@
+"""Write the golden answers anew: .venv-models/bin/python -m tests.golden.record."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from models.checkpoints import synthetic
+from models.checkpoints.sources import sha256
+from models.reference import musicgen
+from models.reference.clap import ClapReference
+from models.reference.encodec import Encodec
+from tests.golden import FOLDER, PROFILES, answers
+
+
+class Reference:
+    """All networks on torch."""
+
+    def __init__(self, folder: Path) -> None:
+        loaded = musicgen.load(folder / "musicgen")
+        clap = ClapReference(folder / "clap")
+        self.t5, self.musicgen = musicgen.T5(loaded), musicgen.MusicGen(loaded)
+        self.encodec = Encodec(folder / "musicgen")
+        self.clap_audio, self.clap_text = clap.audio, clap.text
+
+
+def main() -> None:
+    """Record every profile."""
+    for profile in PROFILES:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            synthetic.write(profile, folder)
+            weights = [sha256(folder / part / "model.safetensors") for part in ("musicgen", "clap")]
+            found = answers(Reference(folder))
+        np.savez_compressed(FOLDER / f"{profile}.npz", weights=np.array(weights), **found)
+        print(profile, (FOLDER / f"{profile}.npz").stat().st_size)
+
+
+if __name__ == "__main__":
+    main()
