@@ -23,7 +23,7 @@ class Networks(Protocol):
     """All networks of a profile, of either backend."""
 
     t5: Any
-    musicgen: LanguageModel
+    musicgen: Any
     encodec: Any
     clap_audio: Any
     clap_text: Any
@@ -40,7 +40,7 @@ def answers(networks: Networks, text: np.ndarray | None = None) -> dict[str, np.
     """
     draws = np.random.default_rng(7)
     found = {"t5": networks.t5.encode(T5_IDS)}
-    language = networks.musicgen
+    language: LanguageModel = networks.musicgen
     chroma = np.eye(12, dtype=np.float32)[draws.integers(0, 12, 40)] if language.chroma else None
     conditions = [Condition(found["t5"] if text is None else text, chroma), Condition(None)]
     codes = draws.integers(0, language.vocabulary, (2, 24, language.codebooks))
