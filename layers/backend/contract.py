@@ -166,7 +166,7 @@ class AudioAnswer(Answer):
     audio_id: str = Field(examples=[_ID])
     status: AudioStatus
     filename: str
-    content_type: str
+    content_type: str = Field(description="As declared; of a ready one, what the file turned out to be.")
     bytes: int | None
     progress: float = Field(ge=0, le=1)
     created_at: str = Field(examples=[_TIME])
