@@ -116,6 +116,22 @@ def test_the_type_of_a_file_is_what_it_is(
     assert (current.status, current.content_type) == ("ready", kind)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"PK\x03\x04", b"%PDF-1.7", b"\x89PNG\r\n", b"\xff\xd8\xff\xe0", b"GIF89a",
+        b"\x1f\x8b\x08", b"Rar!\x1a\x07",
+        b"7z\xbc\xaf\x27\x1c", b"\x7fELF", b"MZ\x90\0", b"\x1a\x45\xdf\xa3", b"RIFF\0\0\0\0AVI LIST",
+        b"<!DOCTYPE html>", b"\xef\xbb\xbf\n<HTML>", b"  <svg xmlns=", b"#!/bin/sh",
+    ],
+)  # fmt: skip
+def test_what_begins_as_something_else_is_that(head: bytes, clips: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(head + bytes(100) + clips["mp3"])
+    with pytest.raises(AudioError) as refused:
+        sniff.content_type(tmp_path / "x")
+    assert refused.value.code == "not_audio"
+
+
 @pytest.mark.parametrize("head", [b"\xff\xfb\x90\x64", b"\xff\xf3\x40\xc0", b"\xff\xe3\x18\xc4"])
 def test_mp3_without_a_tag_is_known(head: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(head + bytes(100))

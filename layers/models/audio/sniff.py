@@ -25,9 +25,9 @@ _FOREIGN = (
     (rb"PK\x03\x04|PK\x05\x06|7z\xbc\xaf|Rar!|\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "an archive"),
     (rb"%PDF-|\xd0\xcf\x11\xe0|\{\\rtf", "a document"),
     (rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\0|MM\0\*|RIFF....WEBP", "a picture"),
-    (rb"\x1a\x45\xdf\xa3|RIFF....AVI |\x00\x00\x01\xba|FLV\x01", "a film"),
+    (rb"\x1a\x45\xdf\xa3|RIFF....AVI |FLV\x01", "a film"),
     (rb"\x7fELF|MZ|\xcf\xfa\xed\xfe|\xca\xfe\xba\xbe|#!", "a program"),
-    (rb"(?i:\s*<(?:!doctype|html|head|script|svg|\?xml))", "a page"),
+    (rb"(?i:(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|script|svg|\?xml))", "a page"),
 )
 
 
