@@ -781,7 +781,9 @@ class TestService:
             assert answer.headers["x-frame-options"] == "DENY"
             assert answer.headers["referrer-policy"] == "no-referrer"
             assert answer.headers["strict-transport-security"].startswith("max-age=63072000")
-            assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+            policy = answer.headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'; ")
+            assert "frame-ancestors 'none'" in policy
             assert re.match("no-store|private", answer.headers["cache-control"])
             assert answer.headers["vary"] == "Origin"
 
