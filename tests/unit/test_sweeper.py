@@ -14,6 +14,7 @@ from backend.records import (
     RESEND_SECONDS,
     UPLOAD_GRACE_SECONDS,
     Audio,
+    Limits,
 )
 from tests.unit.stack import Context, Stack
 from tests.unit.test_delivery import fake_models
@@ -190,6 +191,27 @@ def test_record_object_and_vector_expire_together(stack: Stack, audio: Audio) ->
     assert stack.get_generation(generation).status == "expired"
     stack.clock.now += 86400
     assert stack.sweep() == {}
+
+
+def test_what_expires_is_not_counted_any_more(stack: Stack) -> None:
+    limits = Limits(unfinished=10, seconds_per_day=1000, stored_bytes=10**6)
+    audio, never = stack.audio(limits=limits), stack.audio(size=1000, limits=limits)
+    stack.upload(audio)
+    generation = stack.submit(ready(stack, audio), limits=limits, format="wav")
+    message = {"tenant": "default", "generation_id": generation.id}
+    assert stack.deliver(stack.app("generate"), message) == []
+    found = stack.s3.list_objects_v2(Bucket="music")["Contents"]
+    there = sum(item["Size"] for item in found)
+    assert len(found) == 2
+    assert stack.records.stored("default") == there + 1000
+    stack.clock.now += 900 + UPLOAD_GRACE_SECONDS + 1
+    assert stack.sweep()["upload_expired"] == 1
+    assert stack.get_audio(never).status == "failed"
+    assert stack.records.stored("default") == there
+    stack.clock.now += RETENTION
+    assert "errors" not in stack.sweep()
+    assert stack.objects() == []
+    assert stack.records.stored("default") == 0
 
 
 def test_a_deletion_that_died_half_way_is_ended(stack: Stack, audio: Audio) -> None:
