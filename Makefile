@@ -64,7 +64,7 @@ bench: .venv/dev ## The promises, measured: embedder, generator, images (fetches
 	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
 
 test-models: .venv-models/ready .venv/engine ## Parity with torch and transformers on full-size random checkpoints (30 minutes)
-	PYTHONPATH=layers:. .venv-models/bin/python -m pytest tests/models
+	PYTHONPATH=layers:. .venv-models/bin/python -m pytest --confcutdir tests/models tests/models  # others need the local stack
 
 bench-models: .venv/dev .venv-models/ready .venv/engine ## The engine beside transformers [QUICK=1]
 	.venv-models/bin/python -m tests.benchmarks.bench_models $(if $(QUICK),--quick)
