@@ -238,8 +238,12 @@ class Pool:
             while True:
                 if self._closed:
                     raise InvocationError("Runtime.Unavailable", "the local stack is ending")
-                if self._idle:
-                    return self._idle.pop()
+                while self._idle:
+                    process = self._idle.pop()
+                    if process.alive:
+                        return process
+                    self._processes.discard(process)
+                    process.close()
                 if len(self._processes) < self._limit:
                     process = self._new()
                     break

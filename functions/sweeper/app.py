@@ -2,7 +2,8 @@
 
     lease ended                     requeued and sent again
     queued or uploaded for long     sent again (the message may have been lost), ever more rarely
-    upload never arrived            failed; but taken in if the object is there and only its event was lost
+    upload awaited for long         taken in if the object is there (the event was lost, or who took it died);
+                                    failed once it cannot arrive any more
     waiting for an audio that has   released or failed with it
     come to its end
     life over                       record, object, vector and generations expire together
@@ -65,6 +66,9 @@ def sweep_audio(audio: Audio) -> str:
     """Do what a due audio needs."""
     if audio.status == "awaiting_upload":
         stored = storage.head(upload_key(audio.tenant, audio.id))
+        if stored is None and records.clock() < audio.upload_until:
+            records.postpone(audio)
+            return "still_awaited"
         if stored is None:
             records.count_stored(audio, 0)
             failed = records.fail_audio(audio, "expired", "The file was not uploaded in time.")

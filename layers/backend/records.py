@@ -193,11 +193,13 @@ class Record:
 class Audio(Record):
     """A source track. `vector` is little-endian float32, the mean of so many `windows`; lists leave it out.
 
-    `duplicate_of` is the tenant's oldest audio with the same content (`sha256`) when this one was taken in.
+    `upload_until` is when its upload can no longer arrive. `duplicate_of` is the tenant's oldest audio with
+    the same content (`sha256`) when this one was taken in.
     """
 
     filename: str = ""
     content_type: str = ""
+    upload_until: float = 0.0
     size: int | None = None
     etag: str | None = None
     sha256: str | None = None
@@ -315,9 +317,10 @@ class Records:
             updated_at=_iso(now),
             correlation_id=correlation_id,
             expires_at=now + self.retention_seconds,
-            due_at=upload_expires_at + UPLOAD_GRACE_SECONDS,
+            due_at=now + RESEND_SECONDS,  # the upload's event may be lost, or whoever takes it die
             filename=filename,
             content_type=content_type,
+            upload_until=upload_expires_at + UPLOAD_GRACE_SECONDS,
             size=size,
             counted=(size or 0) if limits else None,
             sha256=sha256,
@@ -451,6 +454,7 @@ class Records:
                 "status": "uploaded",
                 "etag": etag,
                 "size": size,
+                "resends": 0,
                 "due_at": self.clock() + RESEND_SECONDS,
             },
         )
@@ -1021,7 +1025,7 @@ class Records:
         return self._current(record)
 
     def postpone(self, record: R) -> R:
-        """Note that a record's message was sent again; the interval doubles each time.
+        """Note that a message was sent again, or an upload looked for; the interval doubles each time.
 
         Raises
         ------
@@ -1029,7 +1033,10 @@ class Records:
             The record has moved, or another sweep was faster.
         """
         wait = min(RESEND_SECONDS * 2 ** (record.resends + 1), RESEND_LIMIT_SECONDS)
-        changes = {"due_at": self.clock() + wait, "resends": record.resends + 1}
+        due_at = self.clock() + wait
+        if isinstance(record, Audio) and record.status == "awaiting_upload":
+            due_at = min(due_at, record.upload_until)
+        changes = {"due_at": due_at, "resends": record.resends + 1}
         self._fenced_move(record, leaving=record.status, changes=changes, due_at=record.due_at)
         return self._with(record, changes)
 
@@ -1499,7 +1506,7 @@ def _from_item(kind: type[R], item: Mapping[str, Any]) -> R:
             value = json.loads(value)
         elif field.name in {"attempt", "attempts_before", "resends", "size", "counted", "windows"}:
             value = int(value)
-        elif field.name in {"expires_at", "due_at", "lease_expires_at", "progress"}:
+        elif field.name in {"expires_at", "due_at", "lease_expires_at", "progress", "upload_until"}:
             value = float(value)
         elif field.name == "vector":
             value = bytes(value)

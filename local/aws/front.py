@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Request, Response
 
-from local.aws import cors, presigned, vectors
+from local.aws import cors, presigned, transactions, vectors
 from local.aws.signature import ACCESS_KEY
 from local.template import REGION
 
@@ -39,6 +39,7 @@ class Front:
         self.cors_rules: dict[str, list[dict[str, Any]]] = {}
         """CORS rules by bucket name."""
         self._account = account
+        transactions.install()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._dynamodb, self._conditional_put = threading.Lock(), threading.Lock()
 

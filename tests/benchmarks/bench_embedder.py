@@ -18,8 +18,6 @@ Bars: recall@1 at least 0.20 above the baseline; stability median at least 0.98 
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -28,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 
 from models import spectral
 from models.audio.decode import decode, resample
 from models.audio.encode import encode
 from models.embedders import mir512
 from tests.benchmarks import corpus
+from tests.benchmarks.machine import machine
 
 RATE = mir512.SAMPLE_RATE
 EXCERPT, APART = 20, 14  # seconds
@@ -166,21 +164,6 @@ def bars(measured: dict[str, Any]) -> dict[str, bool]:
             cosine["median"] >= 0.98 and cosine["p5"] >= 0.95
         )
     return held
-
-
-def machine() -> dict[str, str]:
-    """Where this was measured."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return {
-        "cpu": f"{os.cpu_count()} x {model}",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-    }
 
 
 def describe_split(tracks: Sequence[corpus.Track]) -> dict[str, Any]:

@@ -267,6 +267,40 @@ class TestRaces:
 
         assert self.race(claim) == ["ConditionalCheckFailedException"] * 31 + ["won"]
 
+    def test_a_transaction_changes_all_or_nothing(self, stack: Stack) -> None:
+        table = stack.deployment.tables[0].name
+        dynamodb = client("dynamodb", stack.endpoint_url)
+
+        def put(name: str) -> Any:
+            return {"Put": {"TableName": table, "Item": {"pk": {"S": name}, "n": {"N": "1"}}}}
+
+        def add(name: str, expected: str) -> Any:
+            return {
+                "Update": {
+                    "TableName": table,
+                    "Key": {"pk": {"S": name}},
+                    "UpdateExpression": "ADD n :one",
+                    "ConditionExpression": "n = :expected",
+                    "ExpressionAttributeValues": {":one": {"N": "1"}, ":expected": {"N": expected}},
+                }
+            }
+
+        def numbers() -> dict[str, str]:
+            found = dynamodb.scan(TableName=table)["Items"]
+            return {item["pk"]["S"]: item["n"]["N"] for item in found if "n" in item}
+
+        dynamodb.transact_write_items(TransactItems=[put("one"), put("two")])
+        dynamodb.transact_write_items(TransactItems=[add("one", "1"), add("two", "1")])
+        assert numbers() == {"one": "2", "two": "2"}
+        with pytest.raises(ClientError, match="TransactionCanceledException"):
+            dynamodb.transact_write_items(TransactItems=[put("three"), add("one", "2"), add("two", "9")])
+        assert numbers() == {"one": "2", "two": "2"}
+        outcomes = self.race(
+            lambda number: dynamodb.transact_write_items(TransactItems=[add("one", "2"), add("two", "2")])
+        )
+        assert outcomes == ["TransactionCanceledException"] * 31 + ["won"]
+        assert numbers() == {"one": "3", "two": "3"}
+
     def test_one_first_write_wins(self, stack: Stack) -> None:
         s3 = client("s3", stack.endpoint_url, max_pool_connections=self.THREADS)
 

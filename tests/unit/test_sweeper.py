@@ -63,6 +63,31 @@ def test_an_upload_whose_event_was_lost_is_taken_in(stack: Stack, audio: Audio) 
     assert sent == [{"tenant": "default", "audio_id": audio.id, "correlation_id": "corr-audio"}]
 
 
+def test_an_upload_is_found_within_minutes_where_its_event_was_lost(stack: Stack) -> None:
+    audio = stack.audio()
+    for _ in range(5):
+        stack.clock.now += 60
+        stack.sweep()
+    assert stack.get_audio(audio).status == "awaiting_upload"
+    stack.upload(audio)  # and whoever takes the event dies before the record is touched
+    begun = stack.clock.now
+    while not stack.drain("embed"):
+        stack.clock.now += 60
+        stack.sweep()
+    assert stack.clock.now - begun <= 2 * 300
+    assert stack.get_audio(audio).status == "uploaded"
+
+
+def test_an_upload_is_looked_for_ever_more_rarely_and_until_it_cannot_come(stack: Stack) -> None:
+    audio = stack.audio()
+    begun, looked = stack.clock.now, 0
+    while stack.get_audio(audio).status == "awaiting_upload":
+        stack.clock.now += 60
+        looked += stack.sweep().get("still_awaited", 0)
+    assert stack.clock.now - begun == pytest.approx(900 + UPLOAD_GRACE_SECONDS, abs=60)
+    assert 4 <= looked <= 8
+
+
 def test_an_upload_that_never_came_fails_with_what_waits_for_it(stack: Stack) -> None:
     audio = stack.audio()
     waiting = stack.submit(audio)
@@ -140,10 +165,10 @@ def test_a_generation_whose_release_was_lost_is_released(
     assert [body["generation_id"] for body in stack.drain("generate")] == [waiting.id]
 
 
-def test_a_generation_waits_as_long_as_its_audio_needs(stack: Stack, audio: Audio) -> None:
-    waiting = stack.submit(audio)
+def test_a_generation_waits_as_long_as_its_audio_needs(stack: Stack) -> None:
+    waiting = stack.submit(stack.audio())
     stack.clock.now += RESEND_SECONDS + 1
-    assert stack.sweep() == {"still_waiting": 1}
+    assert stack.sweep() == {"still_waiting": 1, "still_awaited": 1}
     assert stack.get_generation(waiting).status == "waiting"
     assert stack.sweep() == {}
 
