@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.moto_api._internal.models import moto_api_backend
 from moto.sqs.models import sqs_backends
 
 from local import pool
@@ -300,6 +301,7 @@ def staged(folder: Path, *, workers: int = 1, rate: float = 0.0) -> Iterator[Sta
 
     with pytest.MonkeyPatch.context() as patch, (folder / "stack.log").open("w") as output:
         patch.setattr(pool, "_environment", environment)
+        moto_api_backend.reset()  # of the stack before this one
         with Stack(log=Log(output)) as stack:
             pools = stack.process_pools(http_workers=2, workers=workers)
             stage = Stage(stack, pools, folder, workers)

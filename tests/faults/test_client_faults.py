@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import types
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -78,7 +78,7 @@ class Wire:
 
 
 @pytest.fixture
-def wire(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+def wire(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Wire:
     """The wire, with models that take no time."""
     fake_models(stack, monkeypatch)
     made = Wire(BotocoreStubber.__call__)

@@ -17,7 +17,7 @@ from moto import mock_aws
 
 from backend.records import Audio, Generation, Limits, Records
 from backend.storage import upload_key
-from tests.unit.test_records import Clock, create_table, serialise_writes
+from tests.unit.test_records import START, Clock, create_table, serialise_writes
 
 REGION: Final = "eu-central-1"
 ACCOUNT = "123456789012"
@@ -143,6 +143,20 @@ class Stack:
                 bodies.append(json.loads(message["Body"]))
                 self.sqs.delete_message(QueueUrl=f"{QUEUES}/{queue}", ReceiptHandle=message["ReceiptHandle"])
         return bodies
+
+    def empty(self) -> None:
+        """Remove everything from it, and set its clock back."""
+        table = self.records.table
+        for item in table.scan()["Items"]:
+            table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
+        for key in self.objects():
+            self.s3.delete_object(Bucket="music", Key=key)
+        if keys := self.vectors():
+            self.s3vectors.delete_vectors(vectorBucketName="music-vectors", indexName="embeddings", keys=keys)
+        for queue in ("embed", "generate", "embed-dead", "generate-dead"):
+            self.drain(queue)
+        self.published.clear()
+        self.clock.now = START
 
     def deliver(self, app: ModuleType, *bodies: Any, left: float = 600.0, received: int = 1) -> list[str]:
         """Hand a batch to a worker; return the ids of the messages it wants again: "0", "1", …"""
