@@ -21,7 +21,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models weights test test-hostile test-models lint audit bench bench-models sam test-sam test-deployed openapi lock clean
+.PHONY: help demo serve redrive models weights test test-faults test-faults-long test-hostile test-models lint audit bench bench-load bench-models sam test-sam test-deployed openapi lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,12 @@ weights: .venv/local .venv/engine # are whole: images check theirs when they are
 test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS
 	$(RUN) -m pytest -n 2 --dist loadgroup
 
+test-faults: .venv/dev ## Workers killed between any two side effects, faults at every AWS call (minutes)
+	$(RUN) -m pytest -n 2 --dist loadfile tests/faults
+
+test-faults-long: .venv/dev ## The same with 200 kills at random, more faults, 200 histories of events (an hour)
+	FAULT_SUITE=long $(RUN) -m pytest -n 2 --dist loadfile -rP tests/faults tests/unit/test_delivery.py
+
 test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uploads, thousands of requests (half an hour)
 	$(RUN) -m tests.benchmarks.bench_hostile --json docs/bench_hostile.json
 	CONTRACT_EXAMPLES=400 $(RUN) -m pytest tests/integration/test_contract.py
@@ -62,6 +68,9 @@ bench: .venv/dev ## The promises, measured: embedder, generator, images (fetches
 	$(RUN) -m tests.benchmarks.bench_embedder
 	$(RUN) -m tests.benchmarks.bench_mosaic
 	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
+
+bench-load: .venv/dev ## 1,000 uploads and 500 generations while workers are killed (20 minutes at most)
+	$(RUN) -m tests.benchmarks.bench_load --json docs/bench_load.json
 
 test-models: .venv-models/ready .venv/engine ## Parity with torch and transformers on full-size random checkpoints (30 minutes)
 	PYTHONPATH=layers:. .venv-models/bin/python -m pytest --confcutdir tests/models tests/models  # others need the local stack

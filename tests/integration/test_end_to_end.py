@@ -390,6 +390,20 @@ def test_an_idempotency_key_makes_one_generation(api: Api, song: str) -> None:
     api.post(path, {"duration": 3}, Idempotency_Key=key).problem(422, "idempotency_mismatch")
 
 
+def test_the_same_upload_twice_is_taken_and_recognised(api: Api) -> None:
+    content = sound.wav(sound.noise(3.0, seed=int.from_bytes(os.urandom(4))), 22050)
+    first = api.upload("first.wav", content, "audio/wav")
+    again = api.upload("again.wav", content, "audio/wav")
+    directly = api.upload_directly("directly.wav", content, "audio/wav")
+    assert "duplicate_of" not in first
+    assert again["duplicate_of"] == first["audio_id"]
+    for uploaded in (again, directly):
+        assert api.ready(uploaded)["duplicate_of"] == first["audio_id"]
+        embedding = api.get(uploaded["links"]["embedding"]).ok(200)
+        assert embedding["duplicate_of"] == first["audio_id"]
+    assert "duplicate_of" not in api.ready(first)
+
+
 def test_waiting_is_bounded(api: Api, song: str) -> None:
     submitted = api.generate(song, duration=2, seed=1)
     for wait in (-1, 25.5, "soon"):
