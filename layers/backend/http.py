@@ -25,6 +25,8 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
 from pydantic import BaseModel, ValidationError
 
 from backend import contract, records
@@ -34,6 +36,11 @@ from backend.settings import DEFAULT_TENANT, Settings
 
 CORRELATION_HEADER = "X-Correlation-Id"
 RETRY_AFTER_SECONDS = 2
+_THROTTLES = {
+    *("ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"),
+    *("RequestThrottled", "TransactionInProgressException"),
+}
+"""Throttles that DynamoDB and SQS answer with status 400."""
 UNAUTHORIZED = "This needs a valid key: Authorization: Bearer KEY."
 
 _IDENTIFIER = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
@@ -321,7 +328,18 @@ def _as_problem(error: Exception, app: Api) -> Problem:
             return Problem(429, error.code, error.detail, headers={"Retry-After": str(error.retry_after)})
         case records.Conflict():
             return later(409, "conflict", "The record changed under this request; try again.")
+        case ClientError() | BotoCoreError() if _passes(error):
+            return later(503, "unavailable", "A service that this one needs does not answer; try again.")
     return Problem(500, "internal_error", "Something went wrong on our side.")
+
+
+def _passes(error: ClientError | BotoCoreError) -> bool:
+    """Whether AWS is only slow, throttling or out of order, which goes by; its client has retried already."""
+    if isinstance(error, ClientError):
+        answer = error.response
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or status == 429 or answer["Error"]["Code"] in _THROTTLES
+    return isinstance(error, HTTPClientError | NoConnection)
 
 
 def _invalid(error: RequestValidationError) -> Problem:
@@ -431,14 +449,14 @@ def answers(*problems: int, key: bool = True, **successes: dict[str, Any]) -> di
     Parameters
     ----------
     *problems : int
-        Statuses answered with a problem document. 429 and 500 always are.
+        Statuses answered with a problem document. 429, 500 and 503 always are.
     key : bool
         Whether the route needs an API key: then so are 401 and 403.
     **successes : dict
         OpenAPI response objects by status, such as ``_200=document(contract.Health, "Well.")``.
     """
     documented: dict[int, Any] = {int(status.lstrip("_")): found for status, found in successes.items()}
-    for status in sorted({*problems, *((401, 403) if key else ()), 429, 500}):
+    for status in sorted({*problems, *((401, 403) if key else ()), 429, 500, 503}):
         description, code, detail = _PROBLEMS[status]
         example = Problem(status, code, detail).document() | ({"field": "duration"} if status == 422 else {})
         documented[status] = {

@@ -297,7 +297,10 @@ class TestApi:
         assert self.post(stack).status == 201
         for operation in dict.fromkeys(wire.requests):
             wire.always(operation, fault)
-            self.post(stack)
+            answer = self.post(stack)
+            if answer.status != 201:
+                answer.problem(503, "unavailable")
+                assert int(answer.headers["retry-after"]) > 0
             assert max(wire.tries.values()) <= ATTEMPTS
             wire.heal()
         for _ in range(200):

@@ -14,6 +14,12 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from aws_lambda_powertools.event_handler import Response
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
 
 from backend.contract import INLINE_BYTES
 from backend.http import Api
@@ -812,3 +818,44 @@ class TestService:
         answer = world.call("GET", "/api/audio/{audio_id}", audio_id=NOBODY)
         answer.problem(500, "internal_error")
         assert "secret" not in json.dumps(answer.json)
+
+
+class TestTrouble:
+    """What a user hears when AWS does not do its part."""
+
+    def refused(self, code: str, status: int) -> ClientError:
+        answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        return ClientError(answer, "GetItem")
+
+    @pytest.mark.parametrize(
+        ("code", "status"), [("ThrottlingException", 400), ("InternalServerError", 500), ("TooMany", 429)]
+    )
+    def test_what_passes_is_worth_another_try(
+        self, world: World, code: str, status: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*arguments: Any) -> None:
+            raise self.refused(code, status)
+
+        monkeypatch.setattr(world.app.records, "get_audio", broken)
+        answer = world.call("GET", "/api/audio/{audio_id}", audio_id=NOBODY)
+        answer.problem(503, "unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+
+    @pytest.mark.parametrize("kind", [EndpointConnectionError, ReadTimeoutError, ConnectionClosedError])
+    def test_nor_does_a_connection_fail_for_ever(
+        self, world: World, kind: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*arguments: Any) -> None:
+            raise kind(endpoint_url="https://dynamodb")
+
+        monkeypatch.setattr(world.app.records, "get_audio", broken)
+        world.call("GET", "/api/audio/{audio_id}", audio_id=NOBODY).problem(503, "unavailable")
+
+    def test_what_does_not_pass_is_ours(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*arguments: Any) -> None:
+            raise self.refused("AccessDeniedException", 400)
+
+        monkeypatch.setattr(world.app.records, "get_audio", broken)
+        answer = world.call("GET", "/api/audio/{audio_id}", audio_id=NOBODY)
+        answer.problem(500, "internal_error")
+        assert "retry-after" not in answer.headers

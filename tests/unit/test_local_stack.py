@@ -333,6 +333,13 @@ class TestProcesses:
         worker = next(iter(pools._pools["WorkFunction"]._processes))
         assert os.getpriority(os.PRIO_PROCESS, worker._process.pid) > own
 
+    def test_an_idle_process_that_died_is_not_given_work(self, pools: ProcessPools, api: str) -> None:
+        idle = list(pools._pools["WebFunction"]._idle)
+        assert idle
+        for process in idle:
+            process.kill()
+        assert get(api).status_code == 200
+
     def test_a_handler_that_cannot_be_loaded_stops_the_start(self, stack: Stack) -> None:
 
         functions = stack.deployment.functions
