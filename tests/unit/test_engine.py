@@ -288,6 +288,19 @@ def test_results_do_not_depend_on_threads_or_instruction_set() -> None:
     assert len(digests) == 1
 
 
+def test_threads_follow_the_containers_quota(tmp_path: Path) -> None:
+    allowed = len(os.sched_getaffinity(0))
+    for content, expected in (
+        ("max 100000", allowed),
+        ("50000 100000", 1),
+        ("100000 100000", 1),
+        ("", allowed),
+    ):
+        (tmp_path / "cpu.max").write_text(content)
+        assert build.processors(tmp_path / "cpu.max") == expected
+    assert build.processors(tmp_path / "none") == allowed
+
+
 def test_a_library_of_another_source_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "version", lambda: "0" * 16)
     with pytest.raises(ops.EngineError, match="another source"):

@@ -8,6 +8,7 @@ file.
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 import sys
@@ -46,6 +47,20 @@ def supported() -> list[str]:
     if flags is None:  # not Linux on x86: every 64-bit Mac has what the plainest variant needs
         return list(VARIANTS.get(architecture(), {}))[-1:]
     return [name for name in VARIANTS.get(architecture(), {}) if flags >= _NEEDED_FLAGS[name]]
+
+
+def processors(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Count the processors that this process has for itself.
+
+    Those that it may run on, or less where a container's quota is less: threads that meet at every operation
+    wait for one that is held back.
+    """
+    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        time, period = quota.read_text().split()
+        return max(1, min(allowed, int(time) // int(period)))
+    except (OSError, ValueError):  # no control group, or no quota ("max")
+        return allowed
 
 
 def version() -> str:

@@ -75,7 +75,7 @@ class _Engine:
         library.engine_open.argtypes = [ctypes.c_int]
         library.engine_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
         self._library = library
-        self.threads = int(os.environ.get("ENGINE_THREADS") or len(os.sched_getaffinity(0)))
+        self.threads = int(os.environ.get("ENGINE_THREADS") or build.processors())
         self._pool = library.engine_open(self.threads)
         if not self._pool:
             raise EngineError(f"no pool of {self.threads} threads")
@@ -98,7 +98,7 @@ def variant() -> str:
 
 
 def threads() -> int:
-    """Count the threads in use: ``ENGINE_THREADS``, or as many as the process may run on."""
+    """Count the threads in use: ``ENGINE_THREADS``, or as many as there are processors for the process."""
     return _engine().threads
 
 
