@@ -81,7 +81,9 @@ def analyse(
     embedder = profile.embedder
     listener = embedder.listen()
     rates = sorted({features.SAMPLE_RATE, *(() if listener else (embedder.sample_rate,))})
-    mono: dict[int, list[np.ndarray]] = {rate: [] for rate in rates}
+    # Room for the longest file: what is not written takes no memory.
+    mono = [np.empty(round((MAX_SECONDS + 1) * rate), np.float32) for rate in rates]
+    lengths = [0] * len(rates)
 
     def loud() -> Generator[np.ndarray, None, None]:
         """Blocks for the loudness; those in mono go aside, or to the listener."""
@@ -95,7 +97,9 @@ def analyse(
                 listener.hear(block[0])
                 continue
             if which:
-                mono[rates[which - 1]].append(block[0])
+                start = lengths[which - 1]
+                lengths[which - 1] += block.shape[1]
+                mono[which - 1][start : lengths[which - 1]] = block[0]
                 continue
             seconds += block.shape[1] / _LOUDNESS_RATE
             progress(min(0.4, 0.4 * seconds / MAX_SECONDS))
@@ -105,7 +109,7 @@ def analyse(
         loudness = streamed_loudness(blocks, _LOUDNESS_RATE)
     progress(0.4)
     # A few samples at one rate may be too few for any at another.
-    signals = {rate: np.concatenate([np.empty(0, np.float32), *mono.pop(rate)]) for rate in rates}
+    signals = {rate: signal[:length] for rate, signal, length in zip(rates, mono, lengths, strict=True)}
     if len(signals[features.SAMPLE_RATE]) < MIN_SECONDS * features.SAMPLE_RATE:
         raise AudioError("too_short", f"at least {MIN_SECONDS:g} seconds of audio are needed")
     measured = features.measure(signals[features.SAMPLE_RATE], loudness)

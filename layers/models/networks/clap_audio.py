@@ -217,22 +217,23 @@ class ClapAudio:
         patches = np.zeros((count * self._grid**2, len(self._patches) // self._grid**2), np.float32)
         spare = _Spare()
         with ops.recording() as program:
-            x = self._norm(self._linear(patches, "patches"), "patches.norm")
+            x = self._linear(patches, "patches")
+            x = self._norm(x, "patches.norm", out=x)
             for stage, depth in enumerate(self._depths):
                 grid = self._grid >> stage
                 order = _windows(grid, self._window, 0)
                 for block in range(depth):
                     wanted = _windows(grid, self._window, self._shift(stage, block))
                     if not np.array_equal(order, wanted):
-                        x = ops.gather(x, _batched(_places(order)[wanted], count))
+                        x = ops.gather(x, _batched(_places(order)[wanted], count), out=spare.other(x))
                         order = wanted
                     self._block(x, stage, block, spare)
                 if stage + 1 < len(self._depths):
                     merged = _quads(grid)[_windows(grid // 2, self._window, 0)]
-                    x = ops.gather(x, _batched(_places(order)[merged.ravel()], count))
+                    x = ops.gather(x, _batched(_places(order)[merged.ravel()], count), out=spare.other(x))
                     x = x.reshape(count * (grid // 2) ** 2, -1)
                     x = self._linear(self._norm(x, f"{stage}.merge.norm", out=x), f"{stage}.merge")
-            tokens = self._norm(x, "norm")
+            tokens = self._norm(x, "norm", out=x)
         return program, patches, tokens
 
     def _block(self, x: np.ndarray, stage: int, block: int, spare: _Spare) -> None:
@@ -278,6 +279,11 @@ class _Spare:
 
     def __call__(self, name: str, rows: int, width: int) -> np.ndarray:
         return self._buffers.setdefault((name, rows, width), np.empty((rows, width), np.float32))
+
+    def other(self, x: np.ndarray) -> np.ndarray:
+        """A buffer of the shape of `x` that is not `x`."""
+        one = self("one", *x.shape)
+        return self("another", *x.shape) if one is x else one
 
     def cache(self, sequences: int, heads: int, size: int, capacity: int) -> ops.Cache:
         key = (sequences, heads, size, capacity)

@@ -52,7 +52,7 @@ class ClapReference:
             for tag in category["tags"]
         ]
         vectors = np.stack([self.embed(text) for text in texts])
-        scale = float(self.model.logit_scale_a.exp())
+        scale = float(self.model.logit_scale_a.detach().exp())
         return Clap(
             self.audio,
             lambda vector: name_by(vector, vectors, scale, categories),
