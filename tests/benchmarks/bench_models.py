@@ -189,7 +189,7 @@ def child_clip(folder: str, length: str) -> dict[str, Any]:
         path.write_bytes(encode(source, 32000, "wav", {}))
         features = analyse(path, profile).features
     parameters = profiles.Parameters(seed=0, duration=float(length))
-    made = {}
+    made: dict[str, Any] = {}
     whole = seconds(
         lambda: made.update(all=list(generator.candidates(source, features, parameters, lambda done: None)))
     )
