@@ -576,6 +576,14 @@ def check_support(request: contract.GenerateRequest) -> None:
     if request.prompt is not None and not own.text:
         able = [name for name, declared in profiles.DECLARED.items() if declared.text]
         raise http.unsupported(settings.profile, "A prompt", able, field="prompt")
+    total = request.duration * request.candidates
+    for what, asked, limit, field in (
+        (f"A duration of {request.duration:g} s", request.duration, "max_duration", "duration"),
+        (f"{request.candidates} candidates of {request.duration:g} s", total, "max_total", "candidates"),
+    ):
+        if asked > getattr(own, limit):
+            able = [name for name, declared in profiles.DECLARED.items() if asked <= getattr(declared, limit)]
+            raise http.unsupported(settings.profile, what, able, field=field)
 
 
 def send(key: str, size: int, filename: str, content_type: str) -> Response:

@@ -32,7 +32,7 @@ from models.audio import AudioError, sniff
 from models.embedding import analyse
 
 settings = Settings.from_environment()
-profile = profiles.load(settings.profile)
+embedder = profiles.load_embedder(settings.profile)
 records = Records(table(settings.table_name), settings.retention_seconds)
 storage = Storage.from_settings(settings)
 vectors = Vectors.from_settings(settings)
@@ -93,7 +93,7 @@ class Embed(Worker[Audio]):
             progress(0.2)
             try:
                 found_type = sniff.content_type(path)
-                analysis = analyse(path, profile, lambda done: progress(0.2 + 0.7 * done))
+                analysis = analyse(path, embedder, lambda done: progress(0.2 + 0.7 * done))
             except AudioError as error:
                 raise PermanentError(error.code, error.detail) from error
         progress(0.9)

@@ -14,7 +14,7 @@ from models.audio import AudioError
 from models.audio.decode import MAX_CHANNELS, MAX_SECONDS, streams
 from models.audio.loudness import streamed_loudness
 from models.features import Features
-from models.profiles import Identity, Profile
+from models.profiles import Embedder, Identity
 
 MIN_SECONDS = 0.5
 
@@ -51,7 +51,7 @@ class Analysis:
 
 def analyse(
     path: str | Path,
-    profile: Profile,
+    embedder: Embedder,
     progress: Callable[[float], None] = lambda done: None,
 ) -> Analysis:
     """Decode a file, measure it and embed it.
@@ -64,8 +64,8 @@ def analyse(
     ----------
     path : str or Path
         A local file in any of the formats of `models.audio.decode`.
-    profile : Profile
-        Whose embedder to use.
+    embedder : Embedder
+        What makes the vector and names the tags.
     progress : callable
         Called with the share that is done; whatever it raises passes through.
 
@@ -78,7 +78,6 @@ def analyse(
     AudioError
         If the file cannot be used, for good: see `models.audio.AudioError.CODES`.
     """
-    embedder = profile.embedder
     listener = embedder.listen()
     rates = sorted({features.SAMPLE_RATE, *(() if listener else (embedder.sample_rate,))})
     # Room for the longest file: what is not written takes no memory.

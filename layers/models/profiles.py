@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
+    from models.engine.bundle import Bundle
     from models.features import Features
     from models.generators.resume import Kept
 
@@ -247,7 +249,9 @@ class Declaration:
     identity : Identity or None
         The embedder's; None where it is only known once weights have been fetched.
     license : str or None
-        Licence of the generator's weights (an SPDX identifier); None when there are none.
+        Licence of the generator's weights (an SPDX identifier); None when there are none, or untrained ones.
+    max_duration, max_total : float
+        Seconds of a piece, and of all candidates of one together: what a few invocations can make.
     """
 
     name: str
@@ -257,25 +261,48 @@ class Declaration:
     generator: str
     identity: Identity | None = None
     license: str | None = None
+    max_duration: float = 300.0
+    max_total: float = 2400.0
 
 
 MIR_512 = Identity(model="mir-512", revision="d82e85c7868c", pipeline="1", precision="float32")
 
 
-def _musicgen(name: str, modes: tuple[str, ...] = ("similar", "continue")) -> Declaration:
-    return Declaration(name, modes, True, "clap", f"musicgen-{name}", license="CC-BY-NC-4.0")
+_MODES = ("similar", "continue")
+_WITH_MELODY = (*_MODES, "melody")
+
+
+def _musicgen(
+    name: str, modes: tuple[str, ...], longest: float, license: str | None = "CC-BY-NC-4.0"
+) -> Declaration:
+    return Declaration(
+        name,
+        modes,
+        True,
+        "clap",
+        f"musicgen-{name}",
+        None,
+        license,
+        max_duration=longest,
+        max_total=2 * longest,
+    )
 
 
 DECLARED: dict[str, Declaration] = {
     declaration.name: declaration
     for declaration in (
         Declaration("builtin", ("similar",), False, "mir-512", "mosaic", identity=MIR_512),
-        _musicgen("small"),
-        _musicgen("medium"),
-        _musicgen("large"),
-        _musicgen("melody", ("similar", "continue", "melody")),
+        _musicgen("small", _MODES, 300.0),
+        _musicgen("medium", _MODES, 120.0),
+        _musicgen("large", _MODES, 60.0),
+        _musicgen("melody", _WITH_MELODY, 120.0),
+        _musicgen("stereo-small", _MODES, 300.0),
+        _musicgen("tiny", _MODES, 300.0, None),
+        _musicgen("tiny-melody", _WITH_MELODY, 300.0, None),
+        _musicgen("tiny-stereo", _MODES, 300.0, None),
     )
 }
+"""`tiny` and its kin are untrained: they make noise, and show all of the path without network."""
 
 
 @dataclass(frozen=True)
@@ -295,16 +322,6 @@ class Profile:
     def text(self) -> bool:
         """Whether prompts and text search are understood."""
         return DECLARED[self.name].text
-
-
-def _builtin() -> Profile:
-    from models.embedders.mir512 import Mir512
-    from models.generators.mosaic import Mosaic
-
-    return Profile("builtin", Mir512(), Mosaic())
-
-
-_LOADERS: dict[str, Callable[[], Profile]] = {"builtin": _builtin}
 
 
 def identity(name: str) -> Identity:
@@ -357,8 +374,36 @@ def load_text(name: str) -> TextEmbedder:
 
 
 @cache
+def load_embedder(name: str) -> Embedder:
+    """Load the embedder of a profile, once per process.
+
+    Raises
+    ------
+    ProfileError
+        As `load`.
+    """
+    _known(name)
+    if name == "builtin":
+        from models.embedders.mir512 import Mir512
+
+        return Mir512()
+    if _runtime() == "reference":
+        from models.reference.clap import ClapReference
+
+        return ClapReference(_checkpoint(name, "clap"), _unpinned(name, "clap")).embedder()
+    from models.embedders.clap import Clap
+
+    with _explained(name):
+        return Clap.open(_bundle(name, "clap_audio", "clap_tags"))
+
+
+@cache
 def load(name: str) -> Profile:
-    """Load a profile once per process.
+    """Load a profile, once per process.
+
+    The neural ones run on our own engine, from a bundle (see `bundle_folder`). With ``RUNTIME=reference``
+    they run on torch and transformers, from the checkpoints in the folder that ``CHECKPOINTS`` names: for
+    each profile ``musicgen`` and ``clap``, as the hub has them.
 
     Parameters
     ----------
@@ -372,10 +417,119 @@ def load(name: str) -> Profile:
     Raises
     ------
     ProfileError
-        If there is no such profile (the message names the known ones), or its models are not installed.
+        If there is no such profile (the message names the known ones), its bundle is missing, is of another
+        profile, version or processor, or needs more memory than there is; or it is `large` in float32.
     """
+    _known(name)
+    if name == "builtin":
+        from models.generators.mosaic import Mosaic
+
+        return Profile(name, load_embedder(name), Mosaic())
+    return Profile(
+        name, load_embedder(name), _reference(name) if _runtime() == "reference" else _engine(name)
+    )
+
+
+def _engine(name: str) -> Generator:
+    """MusicGen on our own engine."""
+    from tokenizers import Tokenizer
+
+    from models.engine import ops
+    from models.engine.bundle import available_memory
+    from models.generators.musicgen import PIPELINE, MusicGen
+    from models.networks import encodec, musicgen, t5
+
+    with _explained(name):
+        bundle = _bundle(name, "t5", "musicgen", "encodec")
+        if name == "large" and bundle.precision == "float32":
+            raise ProfileError(
+                f"{bundle.path}: profile 'large' runs at int8 only, this bundle is float32 (13 GB): "
+                "make models PROFILE=large PRECISION=int8"
+            )
+        component = bundle.component("musicgen")
+        language = musicgen.MusicGen(bundle.tensors("musicgen"))
+        one = language.state_bytes(2, 1504)  # is part of what the bundle says that it needs
+        return MusicGen(
+            DECLARED[name].generator,
+            language,
+            Tokenizer.from_file(str(bundle.tokenizer("t5"))),
+            t5.T5(bundle.tensors("t5")),
+            encodec.Encodec(bundle.tensors("encodec")),
+            identity=Identity(component["model"], component["revision"], PIPELINE, bundle.precision),
+            license=component["license"],
+            machine=f"engine {ops.variant()}, {ops.threads()} threads",
+            memory=available_memory() - bundle.memory() + one,
+        )
+
+
+def _reference(name: str) -> Generator:
+    """MusicGen on torch and transformers."""
+    import torch
+    from tokenizers import Tokenizer
+
+    from models.engine.bundle import available_memory
+    from models.generators.musicgen import MusicGen
+    from models.reference import encodec, musicgen
+
+    folder = _checkpoint(name, "musicgen")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = musicgen.load(folder, device)
+    return MusicGen(
+        DECLARED[name].generator,
+        musicgen.MusicGen(model),
+        Tokenizer.from_file(str(folder / "tokenizer.json")),
+        musicgen.T5(model),
+        encodec.Encodec(folder, device),
+        identity=_unpinned(name, "musicgen"),
+        license=DECLARED[name].license,
+        machine=f"torch {torch.__version__} {device}, {torch.get_num_threads()} threads",
+        memory=available_memory() // 2,
+    )
+
+
+def _known(name: str) -> None:
     if name not in DECLARED:
         raise ProfileError(f"unknown profile {name!r}; known profiles: {', '.join(DECLARED)}")
-    if name not in _LOADERS:
-        raise ProfileError(f"the models of profile {name!r} are not installed here")
-    return _LOADERS[name]()
+
+
+def _runtime() -> str:
+    """``RUNTIME``: what neural profiles run on."""
+    runtime = os.environ.get("RUNTIME", "engine")
+    if runtime not in {"engine", "reference"}:
+        raise ProfileError(f"unknown RUNTIME {runtime!r}; known: engine, reference")
+    return runtime
+
+
+def _bundle(name: str, *networks: str) -> Bundle:
+    from models.engine.bundle import open_bundle
+
+    bundle = open_bundle(bundle_folder(name), name, networks)
+    bundle.require_memory()
+    return bundle
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what can be wrong with a bundle into a `ProfileError`."""
+    from models.engine.bundle import BundleError
+    from models.engine.ops import EngineError
+    from models.engine.weights import WeightsError
+
+    try:
+        yield
+    except (BundleError, WeightsError, EngineError) as error:
+        raise ProfileError(f"profile {name!r}: {error}") from error
+
+
+def _checkpoint(name: str, part: str) -> Path:
+    folder = Path(os.environ.get("CHECKPOINTS", "build/checkpoints")) / name / part
+    if not (folder / "config.json").is_file():
+        raise ProfileError(
+            f"{folder}: no checkpoint there (no config.json); CHECKPOINTS names the folder of all"
+        )
+    return folder
+
+
+def _unpinned(name: str, part: str) -> Identity:
+    """Of a checkpoint that somebody put there: nobody has said which revision it is."""
+    return Identity(f"{name}/{part}", "local", "1", "float32")

@@ -169,7 +169,7 @@ def child_vector(folder: str, track: str) -> dict[str, Any]:
     from models.embedding import analyse
 
     os.environ["MODELS"] = folder
-    analyse(track, profiles.load("small"))
+    analyse(track, profiles.load_embedder("small"))
     return {"ready": time.time()}
 
 
@@ -187,7 +187,7 @@ def child_clip(folder: str, length: str) -> dict[str, Any]:
 
         path = Path(scratch) / "source.wav"
         path.write_bytes(encode(source, 32000, "wav", {}))
-        features = analyse(path, profile).features
+        features = analyse(path, profile.embedder).features
     parameters = profiles.Parameters(seed=0, duration=float(length))
     made: dict[str, Any] = {}
     whole = seconds(

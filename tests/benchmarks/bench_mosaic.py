@@ -72,7 +72,7 @@ def replayed(candidate: Candidate) -> float:
 
 def measure_track(track: corpus.Track, profile: Profile, seconds: float) -> dict[str, Any]:
     """Generate from one track; every number the bars need, and the two vectors."""
-    analysis = embedding.analyse(track.path, profile)
+    analysis = embedding.analyse(track.path, profile.embedder)
     source = decode(track.path, rate=RATE, channels=2)
     cpu = time.process_time()
     candidate = _one(source, analysis.features, duration=seconds)
@@ -202,7 +202,7 @@ def odd_sources(quick: bool) -> list[tuple[str, str, str, bool]]:
 
 def controls(track: corpus.Track, profile: Profile) -> list[tuple[str, str, str, bool]]:
     """Seeds, candidates and temperature on one track."""
-    measured = embedding.analyse(track.path, profile).features
+    measured = embedding.analyse(track.path, profile.embedder).features
     source = decode(track.path, rate=RATE, channels=2)
     first = _one(source, measured).audio.tobytes()
     rows = [

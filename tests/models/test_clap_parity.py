@@ -138,12 +138,11 @@ from pathlib import Path
 from models.embedders.clap import Clap
 from models.embedding import analyse
 from models.engine.weights import Tensors
-from models.generators.mosaic import Mosaic
 from models.networks.clap_audio import ClapAudio
-from models.profiles import Identity, Profile
+from models.profiles import Identity
 network = ClapAudio(Tensors(Path(sys.argv[1])))
 embedder = Clap(network, lambda vector: {}, Identity("clap", "1", "1", "float32"), network.dimension)
-print(analyse(sys.argv[2], Profile("builtin", embedder, Mosaic())).windows)
+print(analyse(sys.argv[2], embedder).windows)
 # Not getrusage: it begins with what the parent had.
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(status["VmHWM"].split()[0])

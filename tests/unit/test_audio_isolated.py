@@ -217,7 +217,7 @@ def test_cancelling_an_analysis_ends_its_decoding(
 
     decoder("yield from real(path, rates)\ntime.sleep(600)")
     with pytest.raises(Cancelled):
-        analyse(source, profiles.load("builtin"), progress)
+        analyse(source, profiles.load_embedder("builtin"), progress)
     assert [child.returncode for child in children] == [-9]
 
 

@@ -113,7 +113,7 @@ def test_a_file_is_heard_while_it_is_decoded(bundle: Bundle, tmp_path: Path) -> 
     embedder = Clap.open(bundle)
     profile = Profile("builtin", embedder, Mosaic())
     done: list[float] = []
-    analysis = analyse(tmp_path / "x", profile, done.append)
+    analysis = analyse(tmp_path / "x", profile.embedder, done.append)
     whole = embedder.embed(decode(tmp_path / "x", rate=48_000, channels=1)[0])
     assert (analysis.vector == whole).all()
     assert (analysis.windows, analysis.identity) == (2, embedder.identity)
@@ -131,7 +131,7 @@ def test_a_file_is_heard_while_it_is_decoded(bundle: Bundle, tmp_path: Path) -> 
 
 def test_nothing_is_heard_in_silence(bundle: Bundle, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x", np.zeros(48_000), 48_000, format="WAV")
-    analysis = analyse(tmp_path / "x", Profile("builtin", Clap.open(bundle), Mosaic()))
+    analysis = analyse(tmp_path / "x", Clap.open(bundle))
     assert (analysis.tags, analysis.tag_scores) == (["silent"], {})
     assert np.isfinite(analysis.vector).all()
 

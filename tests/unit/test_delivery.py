@@ -110,7 +110,7 @@ def unanswered(step: int | None) -> Iterator[None]:
 def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace what takes time. No two runs make the same bytes, so that a replaced object shows."""
     embed, generate = stack.app("embed"), stack.app("generate")
-    identity: Identity = embed.profile.embedder.identity
+    identity: Identity = embed.embedder.identity
     features = Features.from_dict(
         {
             "duration": 5.0,

@@ -92,14 +92,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     source: Path, progress: Callable[[float], None] = lambda done: None, **asked: object
 ) -> tuple[Analysis, Generated]:
-    analysis = analyse(source, PROFILE)
+    analysis = analyse(source, PROFILE.embedder)
     parameters = Parameters(**{"seed": 3000, "duration": 2.0, "candidates": 4, **asked})  # type: ignore[arg-type]
     return analysis, generate(source, PROFILE, parameters, analysis.vector, analysis.features, progress)
 
 
 def test_analysis(source: Path) -> None:
     done: list[float] = []
-    analysis = analyse(source, PROFILE, done.append)
+    analysis = analyse(source, PROFILE.embedder, done.append)
     assert analysis.vector.shape == (8,)
     assert analysis.vector.dtype == np.float32
     assert np.argmax(analysis.vector) == 3  # 250 to 500 Hz
@@ -118,12 +118,12 @@ def test_loudness_is_that_of_all_channels(tmp_path: Path) -> None:
     t = np.arange(3 * 44100) / 44100
     tone = 0.2 * np.sin(2 * np.pi * 1000 * t)
     soundfile.write(tmp_path / "x", np.stack([tone, -tone], axis=1), 44100, format="WAV")
-    assert analyse(tmp_path / "x", PROFILE).features.loudness == pytest.approx(-14.0, abs=0.1)
+    assert analyse(tmp_path / "x", PROFILE.embedder).features.loudness == pytest.approx(-14.0, abs=0.1)
 
 
 def test_silence_can_be_analysed(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x", np.zeros((44100, 2)), 44100, format="WAV")
-    analysis = analyse(tmp_path / "x", PROFILE)
+    analysis = analyse(tmp_path / "x", PROFILE.embedder)
     assert analysis.features.loudness is None
     json.dumps(analysis.features.to_dict(), allow_nan=False)
 
@@ -132,7 +132,7 @@ def test_silence_can_be_analysed(tmp_path: Path) -> None:
 def test_too_short_a_source_is_refused(samples: int, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x", np.zeros(samples), 48000, format="WAV")
     with pytest.raises(AudioError) as caught:
-        analyse(tmp_path / "x", PROFILE)
+        analyse(tmp_path / "x", PROFILE.embedder)
     assert caught.value.code == "too_short"
 
 
@@ -260,7 +260,7 @@ SOURCES = {
 def test_the_builtin_profile_takes_any_source(kind: str, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x", SOURCES[kind](), 44100, format="FLAC")
     profile = load("builtin")
-    analysis = analyse(tmp_path / "x", profile)
+    analysis = analyse(tmp_path / "x", profile.embedder)
     parameters = [Parameters(seed=seed, duration=3.0, candidates=2) for seed in (1, 1, 2)]
     same, again, other = (
         generate(tmp_path / "x", profile, asked, analysis.vector, analysis.features, lambda done: None)
@@ -336,7 +336,7 @@ def gated(
 ) -> tuple[Wanting, Generated]:
     generator = Wanting(wrong)
     profile = Profile("builtin", Bands(), generator)
-    analysis = analyse(source, PROFILE)
+    analysis = analyse(source, PROFILE.embedder)
     parameters = Parameters(seed=3000, duration=2.0, candidates=3)
     made = generate(source, profile, parameters, analysis.vector, analysis.features, progress, tags=["calm"])
     return generator, made
@@ -392,7 +392,7 @@ def test_when_nothing_was_made_it_fails_with_the_reason(source: Path) -> None:
 
 def test_the_builtin_generator_is_not_gated(source: Path) -> None:
     profile = load("builtin")
-    analysis = analyse(source, profile)
+    analysis = analyse(source, profile.embedder)
     parameters = Parameters(seed=1, duration=1.0)
     report = generate(
         source, profile, parameters, analysis.vector, analysis.features, lambda done: None
@@ -412,7 +412,7 @@ def test_replacements_go_on_from_the_same_checkpoints(source: Path) -> None:
 
     shelf: Checkpoints = Shelf()
     generator = Wanting({SEEDS[0]: "silent"})
-    analysis = analyse(source, PROFILE)
+    analysis = analyse(source, PROFILE.embedder)
     generate(
         source, Profile("builtin", Bands(), generator), Parameters(seed=3000, duration=2.0), analysis.vector,
         analysis.features, lambda done: None, checkpoints=shelf,

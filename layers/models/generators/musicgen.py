@@ -28,6 +28,9 @@ from models.generators.seeds import candidate_seeds
 from models.networks.interfaces import Codec, CodecDecoder, Condition, LanguageModel, TextEncoder
 from models.profiles import Candidate, GenerationError, Identity, Parameters
 
+PIPELINE = "1"
+"""Of the decode loop: raise it whenever the same weights, inputs and seed make other music."""
+
 WINDOW_SECONDS = 30.0
 STRIDE_SECONDS = 18.0
 """From the begin of one window to the begin of the next: the last 12 s of one are the prompt of the next."""
