@@ -62,12 +62,12 @@ def wait_for_engine(daemon: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def running(request: pytest.FixtureRequest) -> Iterator[StackProcess]:
-    """The local stack; with `API_GATEWAY=sam-local` its functions run in containers under SAM CLI."""
+    """The local stack with `PROFILE`; with `API_GATEWAY=sam-local` in containers under SAM CLI."""
     command = "serve"
     if os.environ.get("API_GATEWAY") == "sam-local":
         request.getfixturevalue("engine")
         command = "sam"
-    with StackProcess(command=command) as stack:
+    with StackProcess("--profile", os.environ.get("PROFILE", "builtin"), command=command) as stack:
         yield stack
 
 

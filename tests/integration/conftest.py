@@ -9,6 +9,13 @@ from tests.integration.client import Api
 
 
 @pytest.fixture(scope="session")
+def profile(api: Api) -> str:
+    """The profile of the deployment: some assertions are about what only one of them makes."""
+    name: str = api.get("/api/health").ok(200)["profile"]
+    return name
+
+
+@pytest.fixture(scope="session")
 def track() -> bytes:
     """The sample track, an mp3 file."""
     return sound.track()

@@ -78,7 +78,7 @@ def spread(codes: np.ndarray, first: int, last: int, frames: int, filler: int) -
     taken = codes[..., np.arange(codebooks), np.clip(frame, 0, frames - 1)]
     if (taken[..., inside] == UNKNOWN).any():
         raise ValueError(f"codes of positions {first} to {last - 1} are not known yet")
-    return np.where(inside, taken, filler)
+    return np.where(inside, taken, filler).astype(np.int64)
 
 
 def place(codes: np.ndarray, position: int, frames: int, tokens: np.ndarray) -> None:
