@@ -237,6 +237,12 @@ def _report(console: Console, embedding: dict[str, Any], generation: dict[str, A
         table.add_row(name.replace("_", " "), f"{len(value)}" if isinstance(value, list) else f"{value}")
     table.add_row("tags", ", ".join(embedding["tags"]))
     table.add_row("engine", f"{generation['engine']}, seed {generation['seed']}")
+    if generation["revision"].startswith("random-"):
+        table.add_row(
+            "", "its weights are untrained: what it makes is noise, and what it says of music is chance"
+        )
+    for fault in generation.get("faults", ()):
+        table.add_row("fault", fault)
     for name, value in generation["similarity"].items():
         table.add_row(f"similarity ({name})", f"{value:.3f}")
     loudness = generation["loudness"]

@@ -203,13 +203,13 @@ def test_what_is_not_audio_fails_with_a_reason(api: Api) -> None:
     submitted = api.generate(uploaded["audio_id"])
     assert post_form(uploaded["upload"], content).status in {200, 201, 204}
     record = api.finished(uploaded["links"]["self"])
-    assert (record["status"], record["error"]["code"]) == ("failed", "undecodable")
+    assert (record["status"], record["error"]["code"]) == ("failed", "not_audio")
     problem = api.get(uploaded["links"]["embedding"]).problem(409, "embedding_failed")
-    assert problem["reason"] == "undecodable"
+    assert problem["reason"] == "not_audio"
     waiting = api.finished(submitted["links"]["self"])
-    assert (waiting["status"], waiting["error"]["code"]) == ("failed", "undecodable")
+    assert (waiting["status"], waiting["error"]["code"]) == ("failed", "not_audio")
     download = api.get(submitted["links"]["download"])
-    download.problem(409, "undecodable")
+    download.problem(409, "not_audio")
     assert download.headers["Retry-After"] is None
     api.post(f"/api/generate/{uploaded['audio_id']}", {}).problem(409, "embedding_failed")
 
@@ -552,6 +552,10 @@ def test_the_service_describes_itself(api: Api) -> None:
     assert health["profile"]
     document = api.get("/api/openapi.json").ok(200)
     committed = json.loads(OPENAPI.read_text())
+    for paths in (document["paths"], committed["paths"]):
+        for operations in paths.values():
+            for operation in operations.values():
+                operation.pop("security", None)  # is said of a deployment that wants a key
     assert document["paths"] == committed["paths"]
     page = api.get("/")
     assert page.status == 200
