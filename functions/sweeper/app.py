@@ -9,7 +9,7 @@
     life over                       record, object, vector and generations expire together
     tombstone not yet purged        what it stood for is removed
 
-In the time that is left, another page of records, objects and vectors is reconciled (`backend.reconcile`).
+In the time that is left, some more records, objects and vectors are reconciled (`backend.reconcile`).
 Every move is conditional on what was read, so a sweep may overlap another one, a worker or a user's request.
 """
 

@@ -8,8 +8,9 @@
     audio ready, but its vector is gone        embedded again                       vector_missing
     generation succeeded, its object is gone   expired                              result_missing
 
-Each call looks at one page of each and notes how far it came, so that all of it is seen in turn, however much
-there is. Every record is written before its object and its vector, so what has no record is nobody's.
+A call looks at a few and notes how far it came, so that all of it is seen in turn, however much there is;
+then there is rest for some hours. Every record is written before its object and its vector:
+what has no record is nobody's.
 """
 
 from __future__ import annotations
@@ -25,10 +26,15 @@ from backend.records import Audio, Generation, RecordError, Records
 from backend.storage import ListedObject, Storage, parse_generated_key, parse_upload_key, upload_key
 from backend.vectors import Vectors, parse_vector_key
 
-PAGE = 100
-"""Records, objects and vectors that a call looks at: 144,000 a day of each, at one call a minute."""
+LIMIT = 250
+"""Looks of one call: 360,000 a day, at one call a minute."""
+REST_SECONDS = 6 * 3600
+"""Between one pass over all there is and the next: every look costs a request or two."""
 ORPHAN_SECONDS = 24 * 3600
 """An object is nobody's only after so long: whoever restores a table has a day for it."""
+
+WALKS = ("objects", "vectors", "records")
+Check = tuple[str, Callable[[], str | None]]
 
 
 @dataclass(frozen=True)
@@ -46,38 +52,51 @@ class Reconciliation:
     vectors: Vectors
     queues: Queues
 
-    def run(self, in_time: Callable[[], bool], limit: int = PAGE) -> Iterator[tuple[str, str]]:
-        """Look at the next page of each.
+    def run(self, in_time: Callable[[], bool], limit: int = LIMIT) -> Iterator[tuple[str, str]]:
+        """Go on where the last call ended; do nothing while there is rest.
 
         Parameters
         ----------
         in_time : callable
             Whether there is time for another look; when there is not, the next call begins at the same page.
         limit : int
-            How many of each.
+            How many looks.
 
         Yields
         ------
         (action, key)
             What was done, and about what; ``"errors"`` where it could not be.
         """
-        if not in_time():
+        at = self.records.reconciliation()
+        if float(at.get("rest_until", 0)) > self.records.clock():
             return
-        seen = self.records.cursors()
-        objects, after_object = self.storage.page(seen.get("objects"), limit)
-        keys, after_vector = self.vectors.page(seen.get("vectors"), limit)
-        records, after_record = self.records.page(seen.get("records"), limit)
-        checks = [
-            *((found.key, partial(self._object, found)) for found in objects),
-            *((key, partial(self._vector, key)) for key in keys),
-            *((f"{one.kind}#{one.tenant}/{one.id}", partial(self._record, one)) for one in records),
-        ]
-        for key, check in checks:
-            if not in_time():
-                return
-            if action := _checked(key, check):
-                yield action, key
-        self.records.set_cursors(objects=after_object, vectors=after_vector, records=after_record)
+        walks = iter(WALKS[WALKS.index(at.get("walk", WALKS[0])) :])
+        walk, after = next(walks), at.get("after")
+        while limit > 0:
+            checks, after = self._page(walk, after, limit)
+            for key, check in checks:
+                if not in_time():
+                    return
+                if action := _checked(key, check):
+                    yield action, key
+            limit -= max(len(checks), 1)
+            if after is None:
+                following = next(walks, None)
+                if following is None:
+                    self.records.note_reconciliation(rest_until=str(self.records.clock() + REST_SECONDS))
+                    return
+                walk = following
+            self.records.note_reconciliation(walk=walk, after=after)
+
+    def _page(self, walk: str, after: str | None, limit: int) -> tuple[list[Check], str | None]:
+        if walk == "objects":
+            objects, after = self.storage.page(after, limit)
+            return [(found.key, partial(self._object, found)) for found in objects], after
+        if walk == "vectors":
+            keys, after = self.vectors.page(after, limit)
+            return [(key, partial(self._vector, key)) for key in keys], after
+        records, after = self.records.page(after, limit)
+        return [(f"{one.kind}#{one.tenant}/{one.id}", partial(self._record, one)) for one in records], after
 
     def _object(self, found: ListedObject) -> str | None:
         record: Audio | Generation | None

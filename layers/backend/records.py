@@ -234,7 +234,7 @@ _TOMBSTONE_KEEPS = {
     *("tenant", "id", "status", "created_at", "updated_at", "correlation_id", "expires_at", "due_at"),
     *("audio_id", "result", "counted"),  # so that whoever purges knows what to remove
 }
-_CURSORS = {"pk": "sweeper", "sk": "reconciliation"}
+_RECONCILIATION = {"pk": "sweeper", "sk": "reconciliation"}
 _DEAD = {f":dead{i}": status for i, status in enumerate(TOMBSTONES)}
 _IS_DEAD = f"#status IN ({', '.join(_DEAD)})"
 _IS_ALIVE = f"attribute_exists(pk) AND NOT {_IS_DEAD}"
@@ -1201,14 +1201,14 @@ class Records:
         following = last and json.dumps({name: str(last[name]) for name in ("pk", "sk", "due_at")})
         return found, following or None
 
-    def cursors(self) -> dict[str, str]:
-        """How far reconciliation came, by what it walks through."""
-        item = self.table.get_item(Key=_CURSORS).get("Item") or {}
-        return {name: str(value) for name, value in item.items() if name not in _CURSORS}
+    def reconciliation(self) -> dict[str, str]:
+        """How far reconciliation came, as it noted."""
+        item = self.table.get_item(Key=_RECONCILIATION).get("Item") or {}
+        return {name: str(value) for name, value in item.items() if name not in _RECONCILIATION}
 
-    def set_cursors(self, **cursors: str | None) -> None:
-        """Note how far reconciliation came; None begins anew."""
-        self.table.put_item(Item={**_CURSORS, **{name: at for name, at in cursors.items() if at}})
+    def note_reconciliation(self, **at: str | None) -> None:
+        """Note how far reconciliation came."""
+        self.table.put_item(Item={**_RECONCILIATION, **{name: value for name, value in at.items() if value}})
 
     # -- underneath --------------------------------------------------------------------------------------
 

@@ -3,12 +3,13 @@
 Loaded by `hook/sitecustomize.py`, told by its environment:
 
     FAULTS_FOLDER   for the plan of the next invocation (`Plan`), and for what happened
-    FAULTS_CLOCKS   JSON: constants of `backend.records` and their values for this run
+    FAULTS_CLOCKS   JSON: by module, constants and their values for this run
     FAULTS_RATE     the share of AWS requests that meet a random fault; of the few to SQS, `OFTEN` times that
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -121,12 +122,11 @@ def note(path: Path, **what: Any) -> None:
 
 def install(environ: Mapping[str, str]) -> None:
     """Do what the environment says."""
-    if clocks := json.loads(environ.get("FAULTS_CLOCKS", "{}")):
-        from backend import records  # before anybody takes their values from there
-
-        for name, value in clocks.items():
-            getattr(records, name)
-            setattr(records, name, value)
+    for name, constants in json.loads(environ["FAULTS_CLOCKS"]).items():
+        module = importlib.import_module(name)  # before anybody takes their values from there
+        for constant, value in constants.items():
+            getattr(module, constant)
+            setattr(module, constant, value)
     folder = Path(environ["FAULTS_FOLDER"])
     boto3.setup_default_session()
     events = boto3.DEFAULT_SESSION.events  # type: ignore[union-attr]

@@ -30,7 +30,15 @@ from local.triggers import scheduled_event
 from tests.faults.process import Plan
 from tests.integration.client import Api, post_form
 
-CLOCKS = {"LEASE_SECONDS": 10, "RENEW_SECONDS": 2, "RESEND_SECONDS": 20, "RESEND_LIMIT_SECONDS": 30}
+CLOCKS = {
+    "backend.records": {
+        "LEASE_SECONDS": 10,
+        "RENEW_SECONDS": 2,
+        "RESEND_SECONDS": 20,
+        "RESEND_LIMIT_SECONDS": 30,
+    },
+    "backend.reconcile": {"REST_SECONDS": 0},
+}
 """The same delivery with shorter clocks: a lease of 60 s would make a suite of hours."""
 SWEEP_SECONDS = 1.0
 PATIENCE_SECONDS = 300.0

@@ -368,6 +368,7 @@ def test_whatever_happens_every_job_ends_with_one_result(
     fake_models(stack, monkeypatch)
     # The bucket's dates are not of this clock. Without the day of grace, too, nothing of anybody's may go.
     monkeypatch.setattr("backend.reconcile.ORPHAN_SECONDS", -float("inf"))
+    monkeypatch.setattr("backend.reconcile.REST_SECONDS", 0)
     machine: Callable[[], Delivery] = type("Delivery", (Delivery,), {"stack": stack})
     run_state_machine_as_test(
         machine,  # type: ignore[arg-type]
