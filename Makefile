@@ -21,7 +21,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models weights test test-faults test-faults-long test-hostile test-models lint audit bench bench-load bench-models sam test-sam test-deployed openapi lock clean
+.PHONY: help demo serve redrive models weights test test-faults test-faults-long test-tiny test-hostile test-models lint audit bench bench-load bench-models sam test-sam test-deployed openapi lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,10 @@ test-faults: .venv/dev ## Workers killed between any two side effects, faults at
 
 test-faults-long: .venv/dev ## The same with 200 kills at random, more faults, 200 histories of events (an hour)
 	FAULT_SUITE=long $(RUN) -m pytest -n 2 --dist loadfile -rP tests/faults tests/unit/test_delivery.py
+
+test-tiny: .venv/dev .venv/engine ## The end-to-end suite on the neural path, with untrained weights
+	$(RUN) -m models.checkpoints build tiny --source random
+	MODELS="$(CURDIR)/build/models" PROFILE=tiny $(RUN) -m pytest tests/integration/test_end_to_end.py
 
 test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uploads, thousands of requests (half an hour)
 	$(RUN) -m tests.benchmarks.bench_hostile --json docs/bench_hostile.json
