@@ -21,7 +21,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models weights test test-faults test-faults-long test-tiny test-hostile test-models lint audit bench bench-load bench-models sam test-sam test-deployed openapi lock clean
+.PHONY: help demo serve redrive models weights test test-faults test-faults-long test-tiny test-hostile test-long test-models lint audit bench bench-load bench-models sam test-sam test-deployed openapi lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,8 @@ test-tiny: .venv/dev .venv/engine ## The end-to-end suite on the neural path, wi
 test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uploads, thousands of requests (half an hour)
 	$(RUN) -m tests.benchmarks.bench_hostile --json docs/bench_hostile.json
 	CONTRACT_EXAMPLES=400 $(RUN) -m pytest tests/integration/test_contract.py
+
+test-long: test-faults-long test-hostile ## Both of the long suites (hours on two processors)
 
 lint: .venv/dev ## ruff and mypy
 	$(RUN) -m ruff check .
