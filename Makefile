@@ -79,7 +79,7 @@ bench-load: .venv/dev ## 1,000 uploads and 500 generations while workers are kil
 	$(RUN) -m tests.benchmarks.bench_load --json docs/bench_load.json
 
 test-models: .venv-models/ready .venv/engine ## Parity with torch and transformers on full-size random checkpoints (30 minutes)
-	PYTHONPATH=layers:. .venv-models/bin/python -m pytest --confcutdir tests/models tests/models  # others need the local stack
+	PARITY=docs/parity.json PYTHONPATH=layers:. .venv-models/bin/python -m pytest --confcutdir tests/models tests/models  # others need the local stack
 
 bench-models: .venv/dev .venv-models/ready .venv/engine ## The engine beside transformers [QUICK=1]
 	.venv-models/bin/python -m tests.benchmarks.bench_models $(if $(QUICK),--quick)

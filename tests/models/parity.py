@@ -1,11 +1,13 @@
 """What the parity tests found, printed at the end and kept in docs/parity.json.
 
-Only figures of full-size networks belong here: `make test-models` writes the file anew.
+Only figures of full-size networks belong here. `make test-models` has all of them, and names the file in
+``PARITY``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 from pathlib import Path
 
@@ -14,7 +16,6 @@ import transformers
 
 from models.engine import ops
 
-PATH = Path(__file__).parents[2] / "docs" / "parity.json"
 _rows: list[dict[str, object]] = []
 
 
@@ -25,13 +26,13 @@ def note(network: str, figure: str, value: float, bound: float | None) -> None:
 
 
 def table() -> str:
-    """All figures as a table of Markdown; writes them to `PATH`, too."""
+    """All figures as a table of Markdown; writes them to the file that ``PARITY`` names, too."""
     versions = {
         "torch": torch.__version__, "transformers": transformers.__version__,
         "python": platform.python_version(), "instruction_set": ops.variant(), "threads": ops.threads(),
     }  # fmt: skip
-    if _rows:
-        PATH.write_text(json.dumps({"versions": versions, "figures": _rows}, indent=1) + "\n")
+    if path := os.environ.get("PARITY"):
+        Path(path).write_text(json.dumps({"versions": versions, "figures": _rows}, indent=1) + "\n")
     lines = ["| network | figure | found | bound |", "|---|---|---|---|"]
     lines += [f"| {r['network']} | {r['figure']} | {r['value']} | {r['bound'] or ''} |" for r in _rows]
     return "\n".join([*lines, ", ".join(f"{name} {value}" for name, value in versions.items())])
