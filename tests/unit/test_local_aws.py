@@ -333,7 +333,20 @@ def vectors(stack: Stack, points: np.ndarray) -> Vectors:
 
 
 class TestVectors:
-    """`QueryVectors`, through the production code."""
+    """What moto leaves out of S3 Vectors, through the production code."""
+
+    def test_keys_are_listed_in_pages(self, vectors: Vectors) -> None:
+        seen: list[str] = []
+        after: str | None = None
+        while True:
+            page, after = vectors.page(after, 25)
+            assert len(page) <= 25
+            seen += page
+            if after is None:
+                break
+        assert len(seen) == len(set(seen)) == 60
+        assert vectors.has("me", "audio-0")
+        assert not vectors.has("you", "audio-0")
 
     def test_agrees_with_brute_force(self, vectors: Vectors, points: np.ndarray) -> None:
         found = vectors.query("me", points[2].tolist(), "a", 7, exclude="audio-2")
