@@ -51,8 +51,8 @@ LEASE_SECONDS = 60
 RENEW_SECONDS = 15
 RESEND_SECONDS = 120
 """A record that should have a message in a queue is sent again after this long without one being taken."""
-RESEND_LIMIT_SECONDS = 3600
-"""The interval doubles up to this, so that a long backlog is not flooded with copies of itself."""
+RESEND_LIMIT_SECONDS = 900
+"""The interval doubles up to this until a claim, lest a long backlog be flooded with copies of itself."""
 UPLOAD_GRACE_SECONDS = 3600
 """S3 checks the expiry when an upload starts: 200 MB on a slow line takes its time after that."""
 TOMBSTONE_SECONDS = 14 * 24 * 3600
@@ -1293,6 +1293,7 @@ class Records:
             "lease_expires_at": now + LEASE_SECONDS,
             "due_at": now + LEASE_SECONDS,
             "progress": 0.0,
+            "resends": 0,
         }
         sk = f"{kind.kind}#{record_id}"
         try:

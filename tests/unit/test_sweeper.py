@@ -119,6 +119,23 @@ def test_what_had_no_message_for_long_is_sent_again_ever_more_rarely(stack: Stac
     assert pauses[-1] == pytest.approx(RESEND_LIMIT_SECONDS, abs=120)
 
 
+def test_a_job_that_was_claimed_is_soon_sent_again_however_long_it_had_waited(
+    stack: Stack, audio: Audio
+) -> None:
+    uploaded(stack, audio)
+    for _ in range(30):  # in a long backlog
+        stack.clock.now += 120
+        stack.sweep()
+    stack.records.claim_audio("default", audio.id)
+    stack.clock.now += LEASE_SECONDS + 1  # its worker died
+    assert stack.sweep() == {"requeued": 1}
+    stack.drain("embed")  # and whoever took the next message died before the claim
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep() == {"sent_again": 1}
+    stack.clock.now += 2 * RESEND_SECONDS + 1
+    assert stack.sweep() == {"sent_again": 1}
+
+
 def test_a_queued_generation_is_sent_again(stack: Stack, audio: Audio) -> None:
     generation = stack.submit(ready(stack, audio))
     stack.clock.now += RESEND_SECONDS + 1
