@@ -43,6 +43,7 @@ typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
 #else
 #define ROWS 4
 #endif
+#define MOST_GROUP 64 /* inputs that share a scale, at most */
 #define AHEAD 2048 /* bytes that streams are fetched ahead: the processor alone starts anew at each page */
 #define PANEL 96 /* rows of an item of a tall product, a multiple of ROWS */
 
@@ -246,6 +247,23 @@ static size_t linear_scratch(const Op *op) {
     Quantised q = quantised(op, NULL);
     return (size_t)(q.scales + op->n[0] * q.groups);
 }
+/* Quantise to 16 bits; the scale, not a number where one of them is not. */
+INLINE float quantise(const float *x, int16_t *to, int64_t count) {
+    v16f most = splat(0.0f), check = splat(0.0f);
+    for (int64_t i = 0; i < count; i += LANES) {
+        v16f v = load_part(x + i, count - i);
+        most = max16(most, __builtin_elementwise_abs(v));
+        check += v * splat(0.0f);
+    }
+    float top = max_lanes(most);
+    v16f factor = splat(top > 0.0f ? 32767.0f / top : 0.0f);
+    for (int64_t i = 0; i < count; i += LANES) {
+        v16f rounded = __builtin_elementwise_roundeven(load_part(x + i, count - i) * factor);
+        v16h whole = __builtin_convertvector(__builtin_convertvector(rounded, v16i), v16h);
+        memcpy(to + i, &whole, (count - i < LANES ? count - i : LANES) * sizeof *to);
+    }
+    return top / 32767.0f + sum_lanes(check);
+}
 static void quantise_row(const Op *op, Quantised q, int64_t row) {
     const float *x = (const float *)op->p[0] + row * op->n[3];
     int64_t group = op->n[6], first = row / ROWS * ROWS;
@@ -253,23 +271,11 @@ static void quantise_row(const Op *op, Quantised q, int64_t row) {
     int32_t *to = (int32_t *)(q.x + first * q.width) + (row - first);
     for (int64_t g = 0; g < q.groups; g++) {
         int64_t from = g * group, count = op->n[1] - from < group ? op->n[1] - from : group;
-        v16f most = splat(0.0f);
-        for (int64_t i = 0; i < count; i += LANES)
-            most = max16(most, __builtin_elementwise_abs(load_part(x + from + i, count - i)));
-        float top = max_lanes(most);
-        v16f factor = splat(top > 0.0f ? 32767.0f / top : 0.0f);
-        /* Not a number: the row's result must say so, integers cannot. */
-        float scale = top / 32767.0f, check = 0.0f;
-        for (int64_t i = 0; i < group; i += LANES) {
-            v16f v = i < count ? load_part(x + from + i, count - i) : splat(0.0f);
-            check += sum_lanes(v * splat(0.0f));
-            v16f rounded = __builtin_elementwise_roundeven(v * factor);
-            int32_t pairs[LANES / 2];
-            v16h whole = __builtin_convertvector(__builtin_convertvector(rounded, v16i), v16h);
-            memcpy(pairs, &whole, sizeof pairs);
-            for (int j = 0; j < LANES / 2; j++) to[((from + i) / 2 + j) * height] = pairs[j];
-        }
-        q.scales[row * q.groups + g] = scale + check;
+        int16_t whole[MOST_GROUP] = {0};
+        int32_t pairs[MOST_GROUP / 2];
+        q.scales[row * q.groups + g] = quantise(x + from, whole, count);
+        memcpy(pairs, whole, sizeof pairs);
+        for (int64_t i = 0; i < group / 2; i++) to[(from / 2 + i) * height] = pairs[i];
     }
 }
 /* MR rows times NB blocks of outputs. */
@@ -431,23 +437,6 @@ typedef struct {
     int16_t *query;   /* [4][size] */
 } Scratch;
 INLINE size_t attend_scratch(const Op *op) { return 4 * (6 * (size_t)op->n[4] + 2 * (size_t)op->n[3]); }
-/* Quantise a row to 16 bits; the scale, not a number where one of them is not. */
-INLINE float quantise(const float *x, int16_t *to, int64_t count) {
-    v16f most = splat(0.0f), check = splat(0.0f);
-    for (int64_t i = 0; i < count; i += LANES) {
-        v16f v = load_part(x + i, count - i);
-        most = max16(most, __builtin_elementwise_abs(v));
-        check += v * splat(0.0f);
-    }
-    float top = max_lanes(most);
-    v16f factor = splat(top > 0.0f ? 32767.0f / top : 0.0f);
-    for (int64_t i = 0; i < count; i += LANES) {
-        v16f rounded = __builtin_elementwise_roundeven(load_part(x + i, count - i) * factor);
-        v16h whole = __builtin_convertvector(__builtin_convertvector(rounded, v16i), v16h);
-        memcpy(to + i, &whole, (count - i < LANES ? count - i : LANES) * sizeof *to);
-    }
-    return top / 32767.0f + sum_lanes(check);
-}
 static void append(const Op *op, int64_t sequence, int64_t head, int64_t old) {
     const int64_t size = op->n[3], padded = UP(size, LANES), capacity = op->n[4], many = op->n[11];
     const int64_t lane = sequence * op->n[2] + head;

@@ -25,7 +25,7 @@ from functools import cache
 import numpy as np
 
 from models.engine import build
-from models.engine.weights import LANES, Weight, pack
+from models.engine.weights import GROUPS, LANES, Weight, pack
 
 __all__ = ["Cache", "EngineError", "attend", "gather", "linear", "lstm", "norm", "pack", "recording", "unary"]
 
@@ -206,6 +206,10 @@ def linear(
         raise ValueError(f"{weight.precision} weights are not for a linear layer")
     if x.shape[1] != weight.inputs:
         raise ValueError(f"x has {x.shape[1]} inputs, the weights have {weight.inputs}")
+    if weight.group != GROUPS[weight.precision]:
+        raise ValueError(
+            f"{weight.precision} weights have groups of {GROUPS[weight.precision]}, not {weight.group}"
+        )
     _vector(bias, weight.outputs, "bias")
     if out is None:
         out = np.empty((len(x), weight.outputs), np.float32)
