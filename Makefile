@@ -10,6 +10,7 @@ PRECISION ?= int8
 # Where the weights of PROFILE come from; nobody publishes the tiny ones.
 SOURCE ?= $(if $(filter tiny%,$(PROFILE)),random,hub)
 DURATION ?= 30
+CONFIG_ENV ?= default
 # The reference backend's; its other packages are in tests/models/requirements.txt.
 TORCH := 2.13.0
 TEMPERATURE ?= 1.0
@@ -21,7 +22,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models weights test test-faults test-faults-long test-tiny test-hostile test-long test-models lint audit bench bench-load bench-models sam test-sam test-deployed openapi lock clean
+.PHONY: help demo serve redrive models weights test test-faults test-faults-long test-tiny test-hostile test-long test-models lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -91,6 +92,13 @@ sam: .venv/local .venv-sam/ready $(ENGINE) ## The same stack with the functions 
 test-sam: .venv/dev .venv/engine .venv-sam/ready ## The end-to-end suite and the sample events against containers
 	API_GATEWAY=sam-local $(RUN) -m pytest tests/integration/test_end_to_end.py tests/sam
 
+deploy: .venv-sam/ready ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod]
+	.venv-sam/bin/sam build --config-env $(CONFIG_ENV)
+	.venv-sam/bin/sam deploy --config-env $(CONFIG_ENV)
+
+test-deploy: .venv/dev .venv/engine .venv-sam/ready .venv-ministack/ready ## The same, as prod, to an emulator of AWS; the end-to-end suite there; all of it removed
+	API_GATEWAY=ministack $(RUN) -m pytest -rs tests/integration/test_end_to_end.py tests/deployed
+
 test-deployed: .venv/dev ## The end-to-end suite against API_URL= [API_TOKEN=]
 	@test -n "$(API_URL)" || { echo "API_URL= is needed: the ApiUrl that sam deploy printed"; exit 1; }
 	API_URL="$(API_URL)" $(RUN) -m pytest tests/integration/test_end_to_end.py
@@ -102,7 +110,7 @@ lock: .venv/dev ## Pin every set of dependencies anew, with hashes
 	sh local/lock.sh
 
 clean: ## Remove what the other targets made
-	rm -rf layers/models/engine/*.so build/models .venv .venv-sam .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
+	rm -rf layers/models/engine/*.so build/models .venv .venv-sam .venv-ministack .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 
 # The locks hold for Python 3.11 and later; a stamp per set, so that nothing is installed twice.
 .venv/bin/python:
@@ -138,4 +146,9 @@ clean: ## Remove what the other targets made
 .venv-models/ready: tests/models/requirements.txt | .venv-models/bin/python
 	.venv-models/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/models/requirements.txt
 	.venv-models/bin/pip install --quiet --disable-pip-version-check torch==$(TORCH)
+	@touch $@
+
+.venv-ministack/ready: tests/deployed/requirements.txt
+	$(PYTHON) -m venv .venv-ministack
+	.venv-ministack/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/deployed/requirements.txt
 	@touch $@

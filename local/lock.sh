@@ -29,6 +29,7 @@ lock tests/requirements.txt --extra backend --extra models --extra neural --extr
     pyproject.toml local/hub/requirements.in
 lock tests/models/requirements.txt --extra models --extra neural pyproject.toml tests/models/requirements.in
 lock tests/sam/requirements.txt tests/sam/requirements.in
+lock tests/deployed/requirements.txt tests/deployed/requirements.in
 lock local/base_image/requirements.txt local/base_image/requirements.in
 lock layers/models/engine/requirements.txt layers/models/engine/requirements.in
 lock layers/models/networks/requirements.txt --excludes local/hub/requirements.in --extra neural pyproject.toml

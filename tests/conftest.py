@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from local.logs import Log
+from local.sam import build, find_base_image
 from local.stack import StackProcess
+from tests.deployed.rehearsal import Rehearsal, rehearsing
 from tests.integration.client import Api
 
 ENGINE_SECONDS = 60
@@ -72,9 +75,23 @@ def running(request: pytest.FixtureRequest) -> Iterator[StackProcess]:
 
 
 @pytest.fixture(scope="session")
+def rehearsal(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """The template as `make deploy` deploys it, with the parameters of prod, on MiniStack instead of AWS."""
+    log = Log()
+    build(find_base_image(log), {}, log)
+    with rehearsing(tmp_path_factory.mktemp("rehearsal")) as rehearsal, pytest.MonkeyPatch.context() as patch:
+        for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE"):
+            patch.setenv(name, str(rehearsal.emulator.certificate.path))
+        yield rehearsal
+
+
+@pytest.fixture(scope="session")
 def api(request: pytest.FixtureRequest) -> Api:
     """The deployment under test: at `API_URL` (with `API_TOKEN`), else one of our own."""
     if url := os.environ.get("API_URL"):
         return Api(url, os.environ.get("API_TOKEN"))
+    if os.environ.get("API_GATEWAY") == "ministack":
+        rehearsal: Rehearsal = request.getfixturevalue("rehearsal")
+        return Api(rehearsal.api_url, rehearsal.key())
     stack: StackProcess = request.getfixturevalue("running")
     return Api(stack.api_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 import urllib.error
@@ -53,7 +54,10 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_OPENER = urllib.request.build_opener(_NoRedirects)
+@functools.cache
+def _opener() -> urllib.request.OpenerDirector:
+    """Made at the first request: with TLS it reads `SSL_CERT_FILE`."""
+    return urllib.request.build_opener(_NoRedirects)
 
 
 def send(
@@ -62,10 +66,14 @@ def send(
     """Send one request to any address."""
     # As every client but urllib says by itself; without it SAM CLI answers audio as base64 text.
     accepted = {"Accept": "*/*", **(headers or {})}
+    parts = urlsplit(url)
+    if str(parts.hostname).endswith(".localhost"):  # this machine (RFC 6761), which C libraries need not know
+        accepted["Host"] = parts.netloc
+        url = parts._replace(netloc=f"localhost:{parts.port}").geturl()
     request = urllib.request.Request(url, data=body, method=method, headers=accepted)
     response: Any  # an HTTPError is a response too
     try:
-        response = _OPENER.open(request, timeout=60)
+        response = _opener().open(request, timeout=60)
     except urllib.error.HTTPError as error:
         response = error
     with response:

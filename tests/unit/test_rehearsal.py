@@ -1,0 +1,72 @@
+"""The rehearsal of the deployment changes what it says it changes in the template, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from local import template
+from tests.deployed.rehearsal import RETAINED, adapted, production_parameters, without_permission
+
+TEMPLATE: dict[str, Any] = template.read()
+
+
+def differences(before: Any, after: Any, path: str = "") -> set[str]:
+    """Where two documents differ."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        names = before.keys() | after.keys()
+        return {d for n in names for d in differences(before.get(n), after.get(n), f"{path}/{n}")}
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return {
+            d
+            for i, (b, a) in enumerate(zip(before, after, strict=True))
+            for d in differences(b, a, f"{path}/{i}")
+        }
+    return set() if before == after else {path}
+
+
+def test_only_what_the_emulator_lacks_is_changed() -> None:
+    before = json.dumps(TEMPLATE, sort_keys=True)
+    parameters = production_parameters()
+    changed = differences(TEMPLATE, adapted(TEMPLATE, parameters))
+    assert json.dumps(TEMPLATE, sort_keys=True) == before
+    expected = {f"/Parameters/{name}/Default" for name in parameters}
+    expected |= {"/Resources/VectorBucket", "/Resources/VectorIndex"}
+    expected |= {"/Resources/Api/Properties/BinaryMediaTypes/0"}
+    for name in ("Embed", "Generate"):
+        queue = f"/Resources/{name}Function/Properties/Events/Queue/Properties"
+        expected |= {
+            f"{queue}/ScalingConfig/MaximumConcurrency",
+            f"{queue}/ScalingConfig/MaximumConcurrency/Ref",
+        }
+    policies = {path for path in changed if "/Policies/0/PolicyDocument/Statement/" in path}
+    assert changed - policies <= expected
+    assert {path.split("/")[2] for path in policies} == {
+        f"{name}Role" for name in ("Catalog", "Embed", "Search", "Sweeper")
+    }
+    assert all("/Resource" in path for path in policies)
+
+
+def test_production_is_what_is_rehearsed() -> None:
+    assert production_parameters() | {"Stage": "prod", "AuthMode": "keys"} == production_parameters()
+
+
+def test_what_outlives_its_stack_is_what_the_template_retains() -> None:
+    resources = TEMPLATE["Resources"].items()
+    assert {name for name, r in resources if r.get("DeletionPolicy", "Delete") != "Delete"} == RETAINED
+
+
+def test_a_permission_is_taken_from_one_role_only() -> None:
+    changed = differences(TEMPLATE, without_permission(TEMPLATE, "UploadRole", "s3:PutObject"))
+    assert changed
+    assert all(path.startswith("/Resources/UploadRole/") for path in changed)
+    assert "s3:PutObject" not in json.dumps(
+        without_permission(TEMPLATE, "UploadRole", "s3:PutObject")["Resources"]["UploadRole"]
+    )
+
+
+def test_a_permission_that_is_not_there_cannot_be_taken() -> None:
+    with pytest.raises(AssertionError):
+        without_permission(TEMPLATE, "UploadRole", "s3:DeleteBucket")
