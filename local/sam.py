@@ -11,12 +11,15 @@ cannot be pulled, a stand-in is built (`local/base_image`).
 from __future__ import annotations
 
 import argparse
+import fcntl
+import hashlib
 import ipaddress
 import json
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
@@ -160,17 +163,33 @@ def build(base_image: str, parameters: Mapping[str, str], log: Log) -> None:
     given = {**parameters, "BaseImage": base_image}
     log.line("local", f"sam build on {base_image}")
     overrides = [f"{name}={value}" for name, value in given.items()]
-    done = subprocess.run(
-        [SAM, "build", "--parameter-overrides", *overrides],
-        cwd=ROOT,
-        env=sam_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise SamError(f"sam build: {reason}")
+    # `sam build` gives the images of every checkout the same names, until they have our own.
+    with (Path(tempfile.gettempdir()) / "music-sam-build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            [SAM, "build", "--parameter-overrides", *overrides],
+            cwd=ROOT,
+            env=sam_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+            raise SamError(f"sam build: {reason}")
+        name_images(BUILT)
+
+
+def name_images(built: Path) -> None:
+    """Give a built template's images names of this checkout, such as ``embedfunction-1a2b3c4d:embed``."""
+    checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+    template: dict[str, Any] = yaml.safe_load(built.read_text())
+    for resource in template["Resources"].values():
+        if image := resource.get("Properties", {}).get("ImageUri"):
+            name, _, tag = image.partition(":")
+            resource["Properties"]["ImageUri"] = own = f"{name}-{checkout}:{tag}"
+            subprocess.run(["docker", "tag", image, own], check=True)
+    built.write_text(yaml.safe_dump(template, sort_keys=False))
 
 
 def with_environment(

@@ -83,7 +83,7 @@ def measure(runs: int) -> dict[str, Any]:
             rows.append(
                 {
                     "function": function.label,
-                    "image_mb": round(megabytes(image_of(name, function)), 1),
+                    "image_mb": round(megabytes(image_of(name)), 1),
                     "memory_mb": function.memory,
                     "cold_start_s": round(first - bare, 2),
                     "warm_ms": round(second * 1000, 1),

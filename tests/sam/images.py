@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+import yaml
+
 from local.aws.signature import ACCESS_KEY, SECRET_KEY
+from local.sam import BUILT
 from local.template import REGION, Function
 
 START_SECONDS = 60
@@ -32,9 +35,10 @@ def docker(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def image_of(name: str, function: Function) -> str:
-    """The image that `sam build` made of a function."""
-    return f"{name.lower()}:{function.label}"
+def image_of(name: str) -> str:
+    """The image that was built of a function, by its logical name."""
+    image: str = yaml.safe_load(BUILT.read_text())["Resources"][name]["Properties"]["ImageUri"]
+    return image
 
 
 class LambdaContainer:
@@ -67,7 +71,7 @@ class LambdaContainer:
         self.id = docker(
             *("run", "--detach", "--read-only", "--tmpfs", "/tmp:size=512m,mode=1777"),
             *("--user", "993", "--ipc", "none", "--memory", memory, "--memory-swap", memory),
-            *("--publish", "127.0.0.1::8080", *variables, image_of(name, function)),
+            *("--publish", "127.0.0.1::8080", *variables, image_of(name)),
         )
         self.url = f"http://{docker('port', self.id, '8080/tcp')}/{INVOCATIONS}"
 
