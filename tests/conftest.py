@@ -14,10 +14,18 @@ import pytest
 from local.logs import Log
 from local.sam import build, find_base_image
 from local.stack import StackProcess
-from tests.deployed.rehearsal import Rehearsal, rehearsing
+from tests.deployed.rehearsal import LACKING, Rehearsal, rehearsing
 from tests.integration.client import Api
 
 ENGINE_SECONDS = 60
+
+
+def pytest_report_header() -> list[str]:
+    """Say before all else what a rehearsal of the deployment leaves out."""
+    if os.environ.get("API_GATEWAY") != "ministack":
+        return []
+    lines = [f"  {lacking}: {instead}" for lacking, instead in LACKING.items()]
+    return ["deploying onto MiniStack, which lacks, and has instead:", *lines]
 
 
 @pytest.fixture(scope="session")

@@ -262,9 +262,6 @@ def rehearsing(folder: Path) -> Iterator[Rehearsal]:
     folder : Path
         Takes the certificate and, at the end, what the emulator printed.
     """
-    print(f"\n{BUILT.relative_to(ROOT)} goes onto MiniStack, which lacks, and has instead:")
-    for lacking, instead in LACKING.items():
-        print(f"  {lacking}: {instead}")
     certificate = Certificate(folder)
     vectors_port = free_port()
     variables = {"AWS_ENDPOINT_URL_S3VECTORS": f"https://{bridge_address()}:{vectors_port}"}
