@@ -38,7 +38,8 @@ LACKING = {
     "BinaryMediaTypes written with ~1": "written with /",
     "x-amazon-apigateway-gateway-responses of an API's Body": "each put by a call, after the deployment",
     "docker login to an ECR host": "the repository is at the emulator's address, named in advance",
-    "X-Ray": "nothing; RIE cannot either",
+    "limits of a request's size, at API Gateway and Lambda": "none; the test of the 413 is skipped",
+    "a function's read-only root, memory limit and X-Ray": "none; `make test-sam` has the first two",
 }
 """What MiniStack 1.5 does not do, and what the rehearsal does instead."""
 
