@@ -91,6 +91,8 @@ sam: .venv/local .venv-sam/ready $(ENGINE) ## The same stack with the functions 
 
 test-sam: .venv/dev .venv/engine .venv-sam/ready ## The end-to-end suite and the sample events against containers
 	API_GATEWAY=sam-local $(RUN) -m pytest tests/integration/test_end_to_end.py tests/sam
+	$(RUN) -m models.checkpoints build tiny --source random
+	MODELS="$(CURDIR)/build/models" PROFILE=tiny API_GATEWAY=sam-local $(RUN) -m pytest tests/integration/test_end_to_end.py
 
 deploy: .venv-sam/ready ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod]
 	.venv-sam/bin/sam build --config-env $(CONFIG_ENV)
