@@ -42,6 +42,7 @@ models: .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub .venv-mo
 	@$(RUN) -m models.checkpoints build $(PROFILE) --source "$(SOURCE)" --precision $(PRECISION)
 
 weights: .venv/local .venv/engine # are whole: images check theirs when they are built
+	@test -e "$(MODELS)/$(PROFILE)/manifest.json" || $(MAKE) --no-print-directory models
 	@$(RUN) -m models.engine.bundle "$(MODELS)/$(PROFILE)" $(PROFILE)
 
 test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS
