@@ -80,6 +80,20 @@ def test_a_row_does_not_depend_on_the_others(language: MusicGen, rows: int) -> N
         assert np.array_equal(alone.advance(given[row : row + 1, 39:])[0], together[row])
 
 
+def test_candidates_share_their_texts_cache_and_nothing_else(language: MusicGen) -> None:
+    """Rows of one text, given in turn with rows of none, as candidates under guidance are."""
+    given, prompt = codes(8, 40), text()
+    conditions = [Condition(prompt if row % 2 == 0 else None) for row in range(8)]
+    state = language.start(conditions, 40)
+    assert {cache.sequences for cache in state._cross} == {2}
+    state.advance(given[:, :39])
+    together = state.advance(given[:, 39:])
+    for row, condition in enumerate(conditions):
+        alone = language.start([condition], 40)
+        alone.advance(given[row : row + 1, :39])
+        assert np.array_equal(alone.advance(given[row : row + 1, 39:])[0], together[row])
+
+
 def test_no_text_is_not_an_empty_text(language: MusicGen) -> None:
     """The null condition of guidance against one end token."""
     given = codes(2, 1)

@@ -199,6 +199,10 @@ class MusicGenState:
     def __init__(self, model: MusicGen, conditions: Sequence[Condition], capacity: int) -> None:
         self._model = model
         self._rows = len(conditions)
+        # Inside, rows of one text stand together: they share its keys and values.
+        self._order, self._shared = by_text(conditions)
+        self._back = np.argsort(self._order)
+        conditions = [conditions[row] for row in self._order]
         prefix = self._prefix(conditions) if model.prefix else None
         self._before = 0 if prefix is None else prefix.shape[1]
         self._capacity = capacity
@@ -239,11 +243,12 @@ class MusicGenState:
             raise ValueError(f"a code is in [0, {model.vocabulary}]")
         if self.length + codes.shape[1] > self._capacity:
             raise ValueError(f"there is room for {self._capacity} positions")
+        codes = codes[self._order]
         for start in range(0, codes.shape[1], _CHUNK):
             x = model.embed(codes[:, start : start + _CHUNK], int(self._lengths[0]))
             logits = self._forward(x, last=start + _CHUNK >= codes.shape[1])
         assert logits is not None
-        return logits.reshape(self._rows, model.codebooks, model.vocabulary)
+        return logits.reshape(self._rows, model.codebooks, model.vocabulary)[self._back]
 
     def _forward(self, x: np.ndarray, last: bool = False) -> np.ndarray | None:
         """Compute new positions [rows, new, width]; return the logits of the last one if it is the last."""
@@ -291,21 +296,21 @@ class MusicGenState:
         return norm(x, self._model.tensors.array(name), self._model.tensors.array(f"{name}.bias"))
 
     def _texts(self, conditions: Sequence[Condition]) -> list[Cache]:
-        """Compute keys and values of each row's text, once. A null condition has none: zeros come of it."""
+        """Compute keys and values of each text, once. A null condition has none: zeros come of it."""
         model = self._model
         texts = [
             np.empty((0, model.width), np.float32) if c.text is None else model.project("text", c.text)
-            for c in conditions
+            for c in conditions[:: self._shared]
         ]
         lengths = np.array([len(text) for text in texts], np.int32)
         caches = []
         for index in range(model.layers):
-            cache = Cache(self._rows, model.heads, model.width // model.heads, max(1, lengths.max()))
+            cache = Cache(len(texts), model.heads, model.width // model.heads, max(1, lengths.max()))
             weight = model.tensors.weight(f"{index}.cross.kv")
-            for row, text in enumerate(texts):
+            for number, text in enumerate(texts):
                 if len(text):
                     kv = linear(text, weight)
-                    cache.put(row, kv[:, : model.width], kv[:, model.width :])
+                    cache.put(number, kv[:, : model.width], kv[:, model.width :])
             caches.append(cache)
         return caches
 
@@ -325,6 +330,25 @@ class MusicGenState:
             if condition.text is not None:
                 row[model.prefix : model.prefix + len(condition.text)] = model.project("text", condition.text)
         return rows
+
+
+def by_text(conditions: Sequence[Condition]) -> tuple[np.ndarray, int]:
+    """Order rows by their text, so that rows with the same one can share what is computed from it.
+
+    Returns
+    -------
+    order : np.ndarray [rows]
+        Which row comes where.
+    shared : int
+        Rows of each text; 1, and the given order, where texts do not have as many rows each.
+    """
+    rows: dict[int, list[int]] = {}
+    for row, condition in enumerate(conditions):
+        rows.setdefault(id(condition.text), []).append(row)
+    counts = {len(group) for group in rows.values()}
+    if len(counts) > 1:
+        return np.arange(len(conditions)), 1
+    return np.concatenate([np.array(group) for group in rows.values()]), counts.pop()
 
 
 def sinusoids(positions: int, width: int) -> np.ndarray:
