@@ -58,7 +58,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp(request.param)
     synthetic.write(request.param, folder, layers=LAYERS[request.param])
     packed = export(folder, "float32")  # before transformers takes as much memory again
-    yield Pair(request.param, folder, reference.load(folder / "musicgen"), *packed)
+    name = f"{request.param}, {layers} layers" if (layers := LAYERS[request.param]) else request.param
+    yield Pair(name, folder, reference.load(folder / "musicgen"), *packed)
     shutil.rmtree(folder)
 
 
