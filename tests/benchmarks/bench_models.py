@@ -33,6 +33,7 @@ from models.engine.bundle import open_bundle
 from models.generators.sampling import Sampling, draw, guide, stream
 from models.networks.interfaces import Condition
 from models.networks.musicgen import MusicGen
+from tests.benchmarks.machine import processor
 
 STEPS = 1500  # 30 s
 TOKENS = 20  # of a prompt
@@ -390,12 +391,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.json.write_text(json.dumps(rounded(result), indent=1) + "\n")
     print(table(result))
     print(", ".join(f"{name} {value}" for name, value in result["machine"].items()))
-
-
-def processor() -> str:
-    """Name the processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def rounded(value: Any) -> Any:

@@ -10,15 +10,18 @@ import numpy as np
 import scipy
 
 
+def processor() -> str:
+    """Name the processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def machine() -> dict[str, str]:
     """Where this was measured."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
     return {
-        "cpu": f"{os.cpu_count()} x {model}",
+        "cpu": f"{os.cpu_count()} x {processor()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
         "scipy": scipy.__version__,
