@@ -39,11 +39,11 @@ redrive: .venv/local ## Try again what workers gave up, at ENDPOINT= (as make se
 	@$(RUN) -m local redrive $(if $(STACK),--stack "$(STACK)",--endpoint-url "$(ENDPOINT)")
 
 models: .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub .venv-models/ready) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
-	@$(RUN) -m models.checkpoints build $(PROFILE) --source "$(SOURCE)" --precision $(PRECISION)
+	@$(RUN) -m weights build $(PROFILE) --source "$(SOURCE)" --precision $(PRECISION)
 
 weights: .venv/local .venv/engine # are whole: images check theirs when they are built
 	@test -e "$(MODELS)/$(PROFILE)/manifest.json" || $(MAKE) --no-print-directory models
-	@$(RUN) -m models.engine.bundle "$(MODELS)/$(PROFILE)" $(PROFILE)
+	@$(RUN) -m music.engine.bundle "$(MODELS)/$(PROFILE)" $(PROFILE)
 
 test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS
 	$(RUN) -m pytest -n 2 --dist loadgroup
@@ -55,7 +55,7 @@ test-faults-long: .venv/dev ## The same with 200 kills at random, more faults, 2
 	FAULT_SUITE=long $(RUN) -m pytest -n 2 --dist loadfile -rP tests/faults tests/unit/test_delivery.py
 
 test-tiny: .venv/dev .venv/engine ## The end-to-end suite on the neural path, with untrained weights
-	$(RUN) -m models.checkpoints build tiny --source random
+	$(RUN) -m weights build tiny --source random
 	MODELS="$(CURDIR)/build/models" PROFILE=tiny $(RUN) -m pytest tests/integration/test_end_to_end.py
 
 test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uploads, thousands of requests (half an hour)
@@ -92,7 +92,7 @@ sam: .venv/local .venv-sam/ready $(ENGINE) ## The same stack with the functions 
 
 test-sam: .venv/dev .venv/engine .venv-sam/ready ## The end-to-end suite and the sample events against containers
 	API_GATEWAY=sam-local $(RUN) -m pytest tests/integration/test_end_to_end.py tests/sam
-	$(RUN) -m models.checkpoints build tiny --source random
+	$(RUN) -m weights build tiny --source random
 	MODELS="$(CURDIR)/build/models" PROFILE=tiny API_GATEWAY=sam-local $(RUN) -m pytest tests/integration/test_end_to_end.py
 
 deploy: .venv-sam/ready ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod]
@@ -113,7 +113,7 @@ lock: .venv/dev ## Pin every set of dependencies anew, with hashes
 	sh local/lock.sh
 
 clean: ## Remove what the other targets made
-	rm -rf layers/models/engine/*.so build/models .venv .venv-sam .venv-ministack .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
+	rm -rf layers/music/engine/*.so build/models .venv .venv-sam .venv-ministack .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 
 # The locks hold for Python 3.11 and later; a stamp per set, so that nothing is installed twice.
 .venv/bin/python:
@@ -128,9 +128,9 @@ clean: ## Remove what the other targets made
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/requirements.txt
 	@touch $@
 
-.venv/engine: layers/models/engine/requirements.txt layers/models/engine/kernels.c layers/models/engine/build.py | .venv/bin/python
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r layers/models/engine/requirements.txt
-	$(RUN) -m models.engine.build
+.venv/engine: layers/music/engine/requirements.txt layers/music/engine/kernels.c layers/music/engine/build.py | .venv/bin/python
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r layers/music/engine/requirements.txt
+	$(RUN) -m music.engine.build
 	@touch $@
 
 .venv/hub: local/hub/requirements.txt | .venv/bin/python

@@ -214,7 +214,7 @@ def _draw(
     """Draw source and result side by side."""
     sys.path.insert(0, str(ROOT / "layers"))  # the shared code, as the images have it in /opt/python
     from local.picture import RATE, Panel, compare
-    from models.audio.decode import decode
+    from music.audio.decode import decode
 
     features = embedding["features"]
     measured = f"{features['duration']:.1f} s"

@@ -31,5 +31,5 @@ lock tests/models/requirements.txt --extra models --extra neural pyproject.toml 
 lock tests/sam/requirements.txt tests/sam/requirements.in
 lock tests/deployed/requirements.txt tests/deployed/requirements.in
 lock local/base_image/requirements.txt local/base_image/requirements.in
-lock layers/models/engine/requirements.txt layers/models/engine/requirements.in
-lock layers/models/networks/requirements.txt --excludes local/hub/requirements.in --extra neural pyproject.toml
+lock layers/music/engine/requirements.txt layers/music/engine/requirements.in
+lock layers/music/requirements.txt --excludes local/hub/requirements.in --extra neural pyproject.toml

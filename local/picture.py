@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
-from models import spectral
+from music.dsp import spectral
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

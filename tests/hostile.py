@@ -128,7 +128,7 @@ def cases(folder: Path) -> dict[str, tuple[Path, set[str]]]:
     Returns
     -------
     dict of str to (Path, set of str)
-        Each file with what may become of it: codes of `models.audio.AudioError`, or ``ready``.
+        Each file with what may become of it: codes of `music.audio.AudioError`, or ``ready``.
     """
     good = clips(folder)
     found: dict[str, tuple[Path, set[str]]] = {}

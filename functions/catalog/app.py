@@ -32,7 +32,7 @@ from backend.records import (
 from backend.settings import Settings, table
 from backend.storage import Storage, content_disposition, generated_key, upload_key
 from backend.vectors import Vectors, neighbours
-from models import profiles
+from music import interfaces, profiles
 
 settings = Settings.from_environment()
 records = Records(table(settings.table_name), settings.retention_seconds)
@@ -558,7 +558,7 @@ def current_vector(audio: Audio) -> tuple[tuple[float, ...], dict[str, Any]]:
 
 def identity_of(audio: Audio) -> str:
     """The identity of an audio's embedding, as the index keeps it."""
-    return profiles.Identity(**(audio.identity or {})).id
+    return interfaces.Identity(**(audio.identity or {})).id
 
 
 def failed(audio: Audio) -> Problem:

@@ -27,12 +27,12 @@ from backend.records import Audio, Conflict, Generation, Records
 from backend.settings import MAX_UPLOAD_BYTES, Settings, table
 from backend.storage import Storage, parse_upload_key, upload_key
 from backend.vectors import Vectors
-from models import profiles
-from models.audio import AudioError, sniff
-from models.embedding import analyse
+from music import loading
+from music.analysis import analyse
+from music.audio import AudioError, sniff
 
 settings = Settings.from_environment()
-embedder = profiles.load_embedder(settings.profile)
+embedder = loading.load_embedder(settings.profile)
 records = Records(table(settings.table_name), settings.retention_seconds)
 storage = Storage.from_settings(settings)
 vectors = Vectors.from_settings(settings)

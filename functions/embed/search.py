@@ -15,13 +15,13 @@ from backend.errors import Problem
 from backend.records import Records
 from backend.settings import Settings, table
 from backend.vectors import Vectors, neighbours
-from models import profiles
+from music import interfaces, loading, profiles
 
 settings = Settings.from_environment()
 records = Records(table(settings.table_name), settings.retention_seconds)
 vectors = Vectors.from_settings(settings)
 app = http.Api(settings)
-embedder = profiles.load_text(settings.profile) if profiles.DECLARED[settings.profile].text else None
+embedder = loading.load_text(settings.profile) if profiles.DECLARED[settings.profile].text else None
 
 
 @app.post(
@@ -39,7 +39,7 @@ def search(body: Annotated[contract.SearchRequest, Body()]) -> Response:
         raise http.unsupported(settings.profile, "Text search", able)
     try:
         vector = embedder.embed(body.text)
-    except profiles.TextTooLong as error:
+    except interfaces.TextTooLong as error:
         raise Problem(422, "text_too_long", f"text: {error}.", field="text") from error
     matches = vectors.query(app.tenant, vector.tolist(), embedder.identity.id, body.k)
     return http.reply(200, contract.similar_answer(app.prefix, neighbours(matches, app.tenant, records)))

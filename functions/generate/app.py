@@ -28,15 +28,15 @@ from backend.queues import Queues
 from backend.records import Audio, Generation, Records
 from backend.settings import Settings, table
 from backend.storage import ObjectMissing, Storage, checkpoint_key, generated_key
-from models import profiles
-from models.audio import AudioError
-from models.features import Features
-from models.generation import generate
-from models.generators.resume import Suspended
-from models.profiles import GenerationError, Identity, Parameters
+from music import loading, profiles
+from music.audio import AudioError
+from music.features import Features
+from music.interfaces import GenerationError, Identity, Parameters
+from music.production import generate
+from music.resume import Suspended
 
 settings = Settings.from_environment()
-profile = profiles.load(settings.profile)
+profile = loading.load(settings.profile)
 records = Records(table(settings.table_name), settings.retention_seconds)
 storage = Storage.from_settings(settings)
 queues = Queues.from_settings(settings)
@@ -116,7 +116,7 @@ class Generate(Worker[Generation]):
 
 
 class GenerationCheckpoints:
-    """The checkpoints of a claimed generation (see `models.generators.resume`), in the bucket.
+    """The checkpoints of a claimed generation (see `music.resume`), in the bucket.
 
     One is deleted when a later one is written, whichever attempt made it: at the same step of the same
     generation all of them hold the same.

@@ -42,7 +42,7 @@ class Settings:
     event_bus_name : str
         EventBridge bus that completion and failure events go to.
     profile : str
-        Name of the engine profile (see `models.profiles`).
+        Name of the engine profile (see `music.profiles`).
     allowed_origins : tuple of str
         Origins that browsers may call the API from.
     retention_days : int

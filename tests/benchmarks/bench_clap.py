@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from models.checkpoints import Checkpoint
-from models.embedders.clap import WINDOWS_AT_ONCE
-from models.engine import ops
-from models.engine.weights import Tensors, write
-from models.networks import clap_audio
-from models.networks.clap_mel import WINDOW, log_mel
+from music.clap import audio_encoder
+from music.clap.embedder import WINDOWS_AT_ONCE
+from music.clap.mel import WINDOW, log_mel
+from music.engine import ops
+from music.engine.packing import Tensors, write
+from weights import Checkpoint
 
 
 def measure(folder: Path, precision: str, threads: int, rounds: int) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def measure(folder: Path, precision: str, threads: int, rounds: int) -> dict[str
     folder : Path
         A CLAP checkpoint.
     precision : str
-        Of ours, see `models.networks.clap_audio.export`; transformers' is float32.
+        Of ours, see `music.clap.audio_encoder.export`; transformers' is float32.
     threads : int
         Of both.
     rounds : int
@@ -52,7 +52,7 @@ def measure(folder: Path, precision: str, threads: int, rounds: int) -> dict[str
     os.environ["ENGINE_THREADS"] = str(threads)  # read when the engine is first used
     import torch
 
-    from models.reference.clap import ClapReference
+    from music.torch.clap import ClapReference
 
     torch.set_num_threads(threads)
     reference = ClapReference(folder)
@@ -61,8 +61,8 @@ def measure(folder: Path, precision: str, threads: int, rounds: int) -> dict[str
     mels = np.stack([log_mel(window) for window in sound])
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "audio.safetensors"
-        write(path, *clap_audio.export(Checkpoint(folder), precision))
-        network = clap_audio.ClapAudio(Tensors(path))
+        write(path, *audio_encoder.export(Checkpoint(folder), precision))
+        network = audio_encoder.ClapAudio(Tensors(path))
         if ops.threads() != threads:
             raise RuntimeError(f"the engine already runs on {ops.threads()} threads")
         # Once to warm up, and to see that both do the same.

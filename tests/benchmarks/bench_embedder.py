@@ -27,14 +27,14 @@ from typing import Any
 
 import numpy as np
 
-from models import spectral
-from models.audio.decode import decode, resample
-from models.audio.encode import encode
-from models.embedders import mir512
+from music.audio.decode import decode, resample
+from music.audio.encode import encode
+from music.dsp import spectral
+from music.mir512 import embedder
 from tests.benchmarks import corpus
 from tests.benchmarks.machine import machine
 
-RATE = mir512.SAMPLE_RATE
+RATE = embedder.SAMPLE_RATE
 EXCERPT, APART = 20, 14  # seconds
 FILE_RATE = 44100
 LONGEST = 900.0  # what the embedder is given of a track at most, in seconds
@@ -102,7 +102,7 @@ def unrelated(vectors: np.ndarray) -> dict[str, float]:
 
 def measure(tracks: Sequence[corpus.Track], progress: Callable[[str], None]) -> dict[str, Any]:
     """All measures on some tracks, JSON-ready."""
-    embedder = mir512.Mir512()
+    mir512 = embedder.Mir512()
     vectors: dict[str, list[np.ndarray]] = {}
     baseline: dict[str, list[np.ndarray]] = {}
     stability: dict[str, list[float]] = {}
@@ -111,17 +111,17 @@ def measure(tracks: Sequence[corpus.Track], progress: Callable[[str], None]) -> 
         audio = decode(track.path, rate=FILE_RATE, channels=2, max_seconds=3600.0)
         mono = resample(audio.mean(axis=0), FILE_RATE, RATE)
         for name, where in excerpts(len(mono), RATE).items():
-            vectors.setdefault(name, []).append(embedder.embed(mono[where]))
+            vectors.setdefault(name, []).append(mir512.embed(mono[where]))
             baseline.setdefault(name, []).append(mfcc_statistics(mono[where]))
         middle, most = len(mono) // 2, int(LONGEST * RATE / 2)
         whole = mono[max(middle - most, 0) : middle + most]
         began = time.process_time()
-        vectors.setdefault("whole", []).append(embedder.embed(whole))
+        vectors.setdefault("whole", []).append(mir512.embed(whole))
         speed.append((time.process_time() - began) / (len(whole) / RATE / 60.0))
         altered = variants(np.ascontiguousarray(audio[:, excerpts(audio.shape[1], FILE_RATE)["before"]]))
-        reference = embedder.embed(altered.pop("as it is"))
+        reference = mir512.embed(altered.pop("as it is"))
         for name, heard in altered.items():
-            stability.setdefault(name, []).append(float(reference @ embedder.embed(heard)))
+            stability.setdefault(name, []).append(float(reference @ mir512.embed(heard)))
         progress(track.name)
     rows = {name: np.array(found, dtype=np.float64) for name, found in vectors.items()}
     plain = {name: np.array(found) for name, found in baseline.items()}
@@ -174,7 +174,7 @@ def describe_split(tracks: Sequence[corpus.Track]) -> dict[str, Any]:
     ValueError
         If they share a track or a package, or an artist is named in both.
     """
-    with np.load(mir512.CONSTANTS, allow_pickle=False) as stored:
+    with np.load(embedder.CONSTANTS, allow_pickle=False) as stored:
         fitted = [str(name) for name in stored["tracks"]]
         packages = [str(name) for name in stored["packages"]]
     judged = sorted({track.package for track in tracks})

@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from models.checkpoints import Checkpoint
-from models.engine import ops
-from models.engine.weights import Tensors, write
-from models.networks import encodec
-from models.networks.encodec import Encodec
+from music.engine import ops
+from music.engine.packing import Tensors, write
+from music.musicgen import encodec
+from music.musicgen.encodec import Encodec
+from weights import Checkpoint
 
 BAR = 1.7  # times the speed of transformers
 LATE = 50  # frames that a generator hands over at a time: a second
@@ -36,8 +36,8 @@ _LONG = """
 import re, sys
 from pathlib import Path
 import numpy as np
-from models.engine.weights import Tensors
-from models.networks.encodec import Encodec
+from music.engine.packing import Tensors
+from music.musicgen.encodec import Encodec
 codec = Encodec(Tensors(Path(sys.argv[1])))
 codes = np.random.default_rng(0).integers(0, codec.codebook_size, (codec.codebooks, int(sys.argv[2])))
 decoder, samples = codec.decoder(1), 0
@@ -71,7 +71,7 @@ def measure(folder: Path, precision: str, seconds: float, threads: int, rounds: 
     folder : Path
         A MusicGen checkpoint.
     precision : str
-        Of the bundle, see `models.networks.encodec.export`.
+        Of the bundle, see `music.musicgen.encodec.export`.
     seconds : float
         Of audio.
     threads : int
@@ -87,7 +87,7 @@ def measure(folder: Path, precision: str, seconds: float, threads: int, rounds: 
     os.environ["ENGINE_THREADS"] = str(threads)  # read when the engine is first used
     import torch
 
-    from models.reference.encodec import Encodec as Reference
+    from music.torch.encodec import Encodec as Reference
 
     torch.set_num_threads(threads)
     reference = Reference(folder)

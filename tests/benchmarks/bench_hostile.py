@@ -26,8 +26,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "layers"))
 
-from models.audio import AudioError
-from models.audio.decode import decode
+from music.audio import AudioError
+from music.audio.decode import decode
 from tests import hostile
 from tests.benchmarks.machine import machine
 from tests.unit.stack import deployed, s3_event

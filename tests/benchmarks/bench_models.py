@@ -27,13 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from models.checkpoints import bundles, synthetic
-from models.engine import ops
-from models.engine.bundle import open_bundle
-from models.generators.sampling import Sampling, draw, guide, stream
-from models.networks.interfaces import Condition
-from models.networks.musicgen import MusicGen
+from music.engine import ops
+from music.engine.bundle import open_bundle
+from music.musicgen.networks import Condition
+from music.musicgen.sampling import Sampling, draw, guide, stream
+from music.musicgen.transformer import MusicGen
 from tests.benchmarks.machine import processor
+from weights import pack, synthetic
 
 STEPS = 1500  # 30 s
 TOKENS = 20  # of a prompt
@@ -118,7 +118,7 @@ def transformers_steps(folder: Path, steps: int) -> float:
     """Seconds a step of `generate` as its documentation has it: sampling, guidance 3, the cache."""
     import torch
 
-    from models.reference import musicgen
+    from music.torch import musicgen
 
     model = musicgen.load(folder / "musicgen")
     ids = torch.arange(TOKENS)[None]
@@ -155,10 +155,10 @@ def child(*arguments: str, threads: int | None = None, cold: Sequence[Path] = ()
 
 def child_first_token(folder: str) -> dict[str, Any]:
     """What generate does up to its first token: load, encode the prompt, one step."""
-    from models import profiles
+    from music import loading
 
     os.environ["MODELS"] = folder
-    generator: Any = profiles.load("small").generator
+    generator: Any = loading.load("small").generator
     text = generator._text.encode(list(range(1, TOKENS + 1)))
     state = generator._language.start([Condition(text), Condition(None)], STEPS)
     state.advance(np.full((2, 1, 4), 2048))
@@ -167,30 +167,30 @@ def child_first_token(folder: str) -> dict[str, Any]:
 
 def child_vector(folder: str, track: str) -> dict[str, Any]:
     """What embed does: load, decode, measure, embed, tag."""
-    from models import profiles
-    from models.embedding import analyse
+    from music import loading
+    from music.analysis import analyse
 
     os.environ["MODELS"] = folder
-    analyse(track, profiles.load_embedder("small"))
+    analyse(track, loading.load_embedder("small"))
     return {"ready": time.time()}
 
 
 def child_clip(folder: str, length: str) -> dict[str, Any]:
     """A clip as generate makes it, EnCodec in between; then its tokens alone."""
-    from models import profiles
-    from models.embedding import analyse
+    from music import interfaces, loading
+    from music.analysis import analyse
 
     os.environ["MODELS"] = folder
-    profile = profiles.load("small")
+    profile = loading.load("small")
     generator: Any = profile.generator
     source = np.random.default_rng(0).standard_normal((1, 32000 * 5)).astype(np.float32) / 10
     with tempfile.TemporaryDirectory() as scratch:
-        from models.audio.encode import encode
+        from music.audio.encode import encode
 
         path = Path(scratch) / "source.wav"
         path.write_bytes(encode(source, 32000, "wav", {}))
         features = analyse(path, profile.embedder).features
-    parameters = profiles.Parameters(seed=0, duration=float(length))
+    parameters = interfaces.Parameters(seed=0, duration=float(length))
     made: dict[str, Any] = {}
     whole = seconds(
         lambda: made.update(all=list(generator.candidates(source, features, parameters, lambda done: None)))
@@ -236,7 +236,7 @@ def processes(folder: Path, quick: bool) -> dict[str, Any]:
     files = list((folder / "int8" / "small").iterdir())
     track = folder / "track.wav"
     noise = np.random.default_rng(0).standard_normal((2, 44100 * 30)).astype(np.float32) / 10
-    from models.audio.encode import encode
+    from music.audio.encode import encode
 
     track.write_bytes(encode(noise, 44100, "wav", {}))
     for name, arguments in (
@@ -293,10 +293,10 @@ def measure(folder: Path, quick: bool) -> dict[str, Any]:
     quick : bool
         Fewer steps and repeats.
     """
-    from models.reference import musicgen as reference
+    from music.torch import musicgen as reference
 
     paths = {
-        precision: bundles.build("small", source=str(folder), precision=precision, target=folder / precision)
+        precision: pack.build("small", source=str(folder), precision=precision, target=folder / precision)
         for precision in ("float32", "int8")
     }
     found: dict[str, Any] = {}

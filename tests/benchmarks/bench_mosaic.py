@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 import scipy
 
-from models import embedding, features, profiles
-from models.audio.decode import decode, resample
-from models.audio.loudness import integrated_loudness, true_peak
-from models.audio.master import master
-from models.features import Features
-from models.generators.mosaic import Mosaic
-from models.profiles import Candidate, Parameters, Profile
+from music import features, loading
+from music.analysis import analyse
+from music.audio.decode import decode, resample
+from music.audio.loudness import integrated_loudness, true_peak
+from music.audio.master import master
+from music.features import Features
+from music.interfaces import Candidate, Parameters
+from music.loading import Profile
+from music.mosaic.generator import Mosaic
 from tests.benchmarks import corpus
 from tests.benchmarks.verbatim import verbatim
 
@@ -72,15 +74,15 @@ def replayed(candidate: Candidate) -> float:
 
 def measure_track(track: corpus.Track, profile: Profile, seconds: float) -> dict[str, Any]:
     """Generate from one track; every number the bars need, and the two vectors."""
-    analysis = embedding.analyse(track.path, profile.embedder)
+    heard = analyse(track.path, profile.embedder)
     source = decode(track.path, rate=RATE, channels=2)
     cpu = time.process_time()
-    candidate = _one(source, analysis.features, duration=seconds)
+    candidate = _one(source, heard.features, duration=seconds)
     cpu = time.process_time() - cpu
-    audio, loudness, peak = _mastered(candidate, analysis.features, seconds)
+    audio, loudness, peak = _mastered(candidate, heard.features, seconds)
     mono = resample(audio.mean(axis=0, keepdims=True), RATE, profile.embedder.sample_rate)[0]
     longest, share = verbatim(candidate.audio, source, RATE)
-    target = analysis.features.loudness
+    target = heard.features.loudness
     return {
         "name": track.name,
         "package": track.package,
@@ -96,7 +98,7 @@ def measure_track(track: corpus.Track, profile: Profile, seconds: float) -> dict
         "share_audio": share,
         "replayed": replayed(candidate),
         "cpu_seconds": cpu,
-        "vectors": (analysis.vector, profile.embedder.embed(mono)),
+        "vectors": (heard.vector, profile.embedder.embed(mono)),
     }
 
 
@@ -202,7 +204,7 @@ def odd_sources(quick: bool) -> list[tuple[str, str, str, bool]]:
 
 def controls(track: corpus.Track, profile: Profile) -> list[tuple[str, str, str, bool]]:
     """Seeds, candidates and temperature on one track."""
-    measured = embedding.analyse(track.path, profile.embedder).features
+    measured = analyse(track.path, profile.embedder).features
     source = decode(track.path, rate=RATE, channels=2)
     first = _one(source, measured).audio.tobytes()
     rows = [
@@ -252,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="duration to generate")
     options = parser.parse_args(arguments)
 
-    profile = profiles.load("builtin")
+    profile = loading.load("builtin")
     tracks = [track for track in corpus.tracks(options.packages) if track.seconds <= LONGEST_TRACK]
     if options.quick:
         tracks = [

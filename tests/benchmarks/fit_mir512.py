@@ -29,9 +29,9 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import scipy.linalg  # noqa: E402
 
-from models.audio.decode import decode  # noqa: E402
-from models.audio.encode import encode  # noqa: E402
-from models.embedders import mir512  # noqa: E402
+from music.audio.decode import decode  # noqa: E402
+from music.audio.encode import encode  # noqa: E402
+from music.mir512 import embedder  # noqa: E402
 from tests.benchmarks import corpus  # noqa: E402
 
 SHRINK_WITHIN, SHRINK_BETWEEN, RIDGE, CODING = 0.02, 0.5, 0.02, 15.0
@@ -45,7 +45,7 @@ def coding_error(stereo: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]
         for content in (encode(stereo, rate, "wav"), corpus.mp3(stereo, rate)):
             path = Path(folder) / "excerpt"
             path.write_bytes(content)
-            described.append(mir512.describe(decode(path, rate=mir512.SAMPLE_RATE, channels=1)[0]))
+            described.append(embedder.describe(decode(path, rate=embedder.SAMPLE_RATE, channels=1)[0]))
     return described[0], described[1]
 
 
@@ -54,7 +54,7 @@ def fit(tracks: Sequence[corpus.Track]) -> dict[str, np.ndarray]:
     whole, pairs = [], []
     for track in tracks:
         began = time.process_time()
-        whole.append(mir512.describe(decode(track.path, rate=mir512.SAMPLE_RATE, channels=1)[0]))
+        whole.append(embedder.describe(decode(track.path, rate=embedder.SAMPLE_RATE, channels=1)[0]))
         stereo = decode(track.path, rate=44100, channels=2)
         middle, half = stereo.shape[1] // 2, EXCERPT * 44100 // 2
         pairs.append(coding_error(np.ascontiguousarray(stereo[:, middle - half : middle + half]), 44100))
@@ -63,20 +63,20 @@ def fit(tracks: Sequence[corpus.Track]) -> dict[str, np.ndarray]:
     mean = np.mean([rows.mean(axis=0) for rows in whole], axis=0)
     variance = np.mean([np.mean((rows - mean) ** 2, axis=0) for rows in whole], axis=0)
     mean, scale = mean.astype(np.float32), np.sqrt(variance + 1e-8).astype(np.float32)
-    scores = [mir512.standardise(rows, mean, scale) for rows in whole]
+    scores = [embedder.standardise(rows, mean, scale) for rows in whole]
     centres = np.array([rows.mean(axis=0) for rows in scores])
     between = np.cov(centres.T, bias=True)
     within = np.mean([np.cov(rows.T, bias=True) for rows in scores], axis=0)
     for clean, coded in pairs:
         n = min(len(clean), len(coded))
-        error = mir512.standardise(coded[:n], mean, scale) - mir512.standardise(clean[:n], mean, scale)
+        error = embedder.standardise(coded[:n], mean, scale) - embedder.standardise(clean[:n], mean, scale)
         within += CODING / len(pairs) * np.outer(error.mean(axis=0), error.mean(axis=0))
     count = len(mean)
     ridge = RIDGE * np.trace(within) / count * np.eye(count)
     within = (1 - SHRINK_WITHIN) * within + SHRINK_WITHIN * np.diag(np.diag(within)) + ridge
     between = (1 - SHRINK_BETWEEN) * between + SHRINK_BETWEEN * np.diag(np.diag(between))
     _, vectors = scipy.linalg.eigh(between, within)
-    projection = vectors[:, ::-1][:, : mir512.DIMENSION - 1]
+    projection = vectors[:, ::-1][:, : embedder.DIMENSION - 1]
     signs = np.sign(projection[np.argmax(np.abs(projection), axis=0), np.arange(projection.shape[1])])
     return {
         "mean": mean,
@@ -91,7 +91,7 @@ def fit(tracks: Sequence[corpus.Track]) -> dict[str, np.ndarray]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fit and write, or fit and compare."""
     parser = argparse.ArgumentParser(description="Fit the constants of mir-512.")
-    parser.add_argument("--out", type=Path, default=mir512.CONSTANTS)
+    parser.add_argument("--out", type=Path, default=embedder.CONSTANTS)
     parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from models.networks.interfaces import Condition, LanguageModel
+from music.musicgen.networks import Condition, LanguageModel
 
 FOLDER = Path(__file__).parent
 PROFILES = ("tiny", "tiny-stereo", "tiny-melody")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from models.checkpoints import synthetic
-from models.checkpoints.sources import sha256
-from models.reference import musicgen
-from models.reference.clap import ClapReference
-from models.reference.encodec import Encodec
+from music.torch import musicgen
+from music.torch.clap import ClapReference
+from music.torch.encodec import Encodec
 from tests.golden import FOLDER, PROFILES, answers
+from weights import synthetic
+from weights.sources import sha256
 
 
 class Reference:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from models.engine import ops
+from music.engine import ops
 
 _rows: list[dict[str, object]] = []
 

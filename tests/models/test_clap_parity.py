@@ -12,16 +12,16 @@ import pytest
 import torch
 from transformers import ClapFeatureExtractor
 
-from models.checkpoints import Checkpoint, synthetic
-from models.embedders.clap import Clap
-from models.engine.weights import Tensors, write
-from models.networks import clap_audio, clap_tags, clap_text
-from models.networks.clap_audio import ClapAudio
-from models.networks.clap_mel import WINDOW, log_mel
-from models.networks.clap_tags import ClapTags
-from models.networks.clap_text import ClapText
-from models.reference.clap import ClapReference
+from music.clap import audio_encoder, tags, text_encoder
+from music.clap.audio_encoder import ClapAudio
+from music.clap.embedder import Clap
+from music.clap.mel import WINDOW, log_mel
+from music.clap.tags import ClapTags
+from music.clap.text_encoder import ClapText
+from music.engine.packing import Tensors, write
+from music.torch.clap import ClapReference
 from tests.models import parity
+from weights import Checkpoint, synthetic
 
 DISTANCE = {"float32": 1e-6, "int8": 1e-3}
 """Most cosine distance from transformers in float32."""
@@ -48,14 +48,14 @@ def precision(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def audio(checkpoint: Path, precision: str, tmp_path_factory: pytest.TempPathFactory) -> ClapAudio:
     path = tmp_path_factory.mktemp("audio") / "audio.safetensors"
-    write(path, *clap_audio.export(Checkpoint(checkpoint), precision))
+    write(path, *audio_encoder.export(Checkpoint(checkpoint), precision))
     return ClapAudio(Tensors(path))
 
 
 @pytest.fixture(scope="module")
 def text(checkpoint: Path, precision: str, tmp_path_factory: pytest.TempPathFactory) -> ClapText:
     path = tmp_path_factory.mktemp("text") / "text.safetensors"
-    write(path, *clap_text.export(Checkpoint(checkpoint), precision))
+    write(path, *text_encoder.export(Checkpoint(checkpoint), precision))
     return ClapText(Tensors(path))
 
 
@@ -113,7 +113,7 @@ def test_a_track_and_its_tags(
     """From samples to tags, and against what transformers does with the same windows by itself."""
     if precision != "float32":
         pytest.skip("tags are float32")
-    write(tmp_path / "tags", *clap_tags.export(Checkpoint(checkpoint)))
+    write(tmp_path / "tags", *tags.export(Checkpoint(checkpoint)))
     theirs = reference.embedder()
     ours = Clap(audio, ClapTags(Tensors(tmp_path / "tags")), theirs.identity, audio.dimension)
     track = np.concatenate([*sounds().values(), np.ones(1000, np.float32)])
@@ -135,11 +135,11 @@ def test_a_track_and_its_tags(
 MEMORY = """
 import sys
 from pathlib import Path
-from models.embedders.clap import Clap
-from models.embedding import analyse
-from models.engine.weights import Tensors
-from models.networks.clap_audio import ClapAudio
-from models.profiles import Identity
+from music.clap.embedder import Clap
+from music.analysis import analyse
+from music.engine.packing import Tensors
+from music.clap.audio_encoder import ClapAudio
+from music.interfaces import Identity
 network = ClapAudio(Tensors(Path(sys.argv[1])))
 embedder = Clap(network, lambda vector: {}, Identity("clap", "1", "1", "float32"), network.dimension)
 print(analyse(sys.argv[2], embedder).windows)
@@ -156,7 +156,7 @@ def test_a_quarter_of_an_hour_stays_under_600_mb(audio: ClapAudio, precision: st
     with soundfile.SoundFile(tmp_path / "long", "w", 44_100, 2, "PCM_16", format="FLAC") as file:
         for _ in range(90):
             file.write(0.1 * draw.standard_normal((441_000, 2)))
-    environment = {**os.environ, "PYTHONPATH": str(Path(clap_audio.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(audio_encoder.__file__).parents[2])}
     run = subprocess.run(
         [sys.executable, "-c", MEMORY, str(audio._tensors.path), str(tmp_path / "long")],
         env=environment, capture_output=True, text=True, check=True,

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.checkpoints import Checkpoint, CheckpointError, bundles, hub, synthetic
-from models.checkpoints.convert import convert
-from models.checkpoints.sources import Model, sha256
 from tests.unit.hub import running
+from weights import Checkpoint, CheckpointError, fetch, pack, synthetic
+from weights.convert import convert
+from weights.sources import Model, sha256
 
 _INTEGERS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 
@@ -108,7 +108,7 @@ def test_a_repository_of_pickles_is_converted_and_locked_when_it_is_fetched(
     published = _pickled(made / "clap", tmp_path / "hub" / "laion" / "clap-htsat-unfused")
     with running(tmp_path / "hub") as server:
         for folder in (tmp_path / "one", tmp_path / "other"):
-            hub.fetch(model, folder, tmp_path / "lock.json", server.endpoint)
+            fetch.fetch(model, folder, tmp_path / "lock.json", server.endpoint)
             assert Checkpoint(folder).names() == Checkpoint(made / "clap").names()
     entry = json.loads((tmp_path / "lock.json").read_text())["laion/clap-htsat-unfused"]
     assert entry["files"]["pytorch_model.bin"] == sha256(published / "pytorch_model.bin")
@@ -118,7 +118,7 @@ def test_a_repository_of_pickles_is_converted_and_locked_when_it_is_fetched(
 def test_a_folder_of_pickles_is_not_written_to(made: Path, tmp_path: Path) -> None:
     folder = _pickled(made / "clap", tmp_path / "given")
     before = sorted(folder.iterdir())
-    whole = bundles.whole(folder, tmp_path / "converted")
+    whole = pack.whole(folder, tmp_path / "converted")
     assert whole == tmp_path / "converted"
     assert Checkpoint(whole).names() == Checkpoint(made / "clap").names()
     assert sorted(folder.iterdir()) == before

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoints import Checkpoint, synthetic
-from models.engine.weights import Tensors, Weight, write
-from models.networks import encodec
-from models.networks.encodec import Encodec
-from models.reference.encodec import Encodec as Reference
+from music.engine.packing import Tensors, Weight, write
+from music.musicgen import encodec
+from music.musicgen.encodec import Encodec
+from music.torch.encodec import Encodec as Reference
 from tests.models.parity import note
+from weights import Checkpoint, synthetic
 
 TOLERANCE = 1e-5
 """Of audio whose standard deviation is 0.16."""

@@ -11,10 +11,10 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 
-from models.checkpoints import Checkpoint, configs, synthetic
-from models.checkpoints.checkpoint import published
-from models.checkpoints.layouts import layout
-from models.checkpoints.sources import models_of, profiles
+from weights import Checkpoint, configs, synthetic
+from weights.checkpoint import published
+from weights.layouts import layout
+from weights.sources import models_of, profiles
 
 MODELS = sorted({model.name for profile in profiles() for model in models_of(profile).values()})
 TINY = [profile for profile in profiles() if profile.startswith("tiny")]

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.checkpoints import Checkpoint, synthetic
-from models.engine.weights import Tensors, write
-from models.networks import musicgen, t5
-from models.networks.interfaces import Condition
-from models.networks.musicgen import MusicGen
-from models.networks.t5 import T5
-from models.reference import musicgen as reference
+from music.engine.packing import Tensors, write
+from music.musicgen import t5, transformer
+from music.musicgen.networks import Condition
+from music.musicgen.t5 import T5
+from music.musicgen.transformer import MusicGen
+from music.torch import musicgen as reference
 from tests.models.parity import note
+from weights import Checkpoint, synthetic
 
 IDS = [5, 9, 33, 7, 88, 21, 1]
 STEPS = 100
@@ -43,7 +43,7 @@ class Pair:
 def export(folder: Path, precision: str) -> tuple[T5, MusicGen]:
     """Pack the networks of a checkpoint."""
     checkpoint, files = Checkpoint(folder / "musicgen"), []
-    for module in (t5, musicgen):
+    for module in (t5, transformer):
         files.append(folder / f"{module.__name__}.{precision}")
         write(files[-1], *module.export(checkpoint, precision))
     return T5(Tensors(files[0])), MusicGen(Tensors(files[1]))

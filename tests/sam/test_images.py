@@ -133,6 +133,6 @@ def test_the_surroundings_are_lambdas(containers: dict[str, LambdaContainer], la
 def test_nothing_is_compiled_at_a_cold_start(containers: dict[str, LambdaContainer], label: str) -> None:
     find = "import importlib.util as u; print([n for n in ('numba', 'llvmlite', 'torch') if u.find_spec(n)])"
     assert containers[label].run("python3", "-c", find).stdout.strip() == "[]"
-    stale = "find /opt/python/backend /opt/python/models /var/task -name '*.py' -size +0 | while read f; do "
+    stale = "find /opt/python/backend /opt/python/music /var/task -name '*.py' -size +0 | while read f; do "
     stale += 'ls "$(dirname $f)/__pycache__/$(basename $f .py)".*.pyc >/dev/null 2>&1 || echo $f; done'
     assert containers[label].run("sh", "-c", stale).stdout == ""

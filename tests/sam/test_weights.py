@@ -7,8 +7,8 @@ import pytest
 from local.logs import Log
 from local.sam import find_base_image
 from local.template import ROOT
-from models.checkpoints import bundles
 from tests.sam.images import docker
+from weights import pack
 
 NETWORKS = {
     "embed": ("clap_audio", "clap_tags", "clap_text"),
@@ -16,7 +16,7 @@ NETWORKS = {
 }
 OPEN = """
 import os, sys
-from models.engine.bundle import bundle_folder, open_bundle
+from music.engine.bundle import bundle_folder, open_bundle
 from tokenizers import Tokenizer
 bundle = open_bundle(bundle_folder("tiny"), "tiny", sys.argv[1:])
 bundle.verify()
@@ -40,7 +40,7 @@ def base_image() -> str:
 
 @pytest.fixture(params=list(NETWORKS))
 def function(request: pytest.FixtureRequest) -> str:
-    bundles.build("tiny", "random", target=ROOT / "build/models")
+    pack.build("tiny", "random", target=ROOT / "build/models")
     return str(request.param)
 
 

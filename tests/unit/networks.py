@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from models.networks.interfaces import Condition
+from music.musicgen.networks import Condition
 
 
 class FakeLanguage:

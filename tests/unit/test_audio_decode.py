@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from models.audio import AudioError
-from models.audio.decode import decode, resample, stream
+from music.audio import AudioError
+from music.audio.decode import decode, resample, stream
 
 RATE = 44100
 LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
@@ -459,7 +459,7 @@ def test_a_small_file_of_an_hour_is_refused_in_bounded_memory(tmp_path: Path) ->
         output.mux(track.encode(None))
     assert path.stat().st_size < 2_000_000
     script = (
-        "import resource, sys; from models.audio import AudioError; from models.audio.decode import stream\n"
+        "import resource, sys; from music.audio import AudioError; from music.audio.decode import stream\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n    for block in stream(sys.argv[1], rate=32000, channels=2): pass\n"
         "except AudioError as error: print(error.code)\n"

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from models.audio.decode import decode
-from models.audio.encode import CONTENT_TYPES, encode
-from models.audio.loudness import true_peak
+from music.audio.decode import decode
+from music.audio.encode import CONTENT_TYPES, encode
+from music.audio.loudness import true_peak
 
 RATE = 32000
 TAGS = {"title": "Müsic", "artist": "mosaic", "copyright": "CC-BY-NC-4.0", "comment": "seed 7"}

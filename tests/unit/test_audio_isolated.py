@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from models import profiles
-from models.audio import AudioError, isolated
-from models.audio.decode import decode, stream, streams
-from models.embedding import analyse
+from music import loading
+from music.analysis import analyse
+from music.audio import AudioError, isolated
+from music.audio.decode import decode, stream, streams
 from tests.unit.test_audio_decode import RATE, tones, write
 
 Decoder = Callable[[str], None]
@@ -39,7 +39,7 @@ def decoder(monkeypatch: pytest.MonkeyPatch) -> Decoder:
     def put(body: str) -> None:
         script = (
             "import ctypes, os, sys, time\n"
-            "from models.audio import AudioError, child, ffmpeg\n"
+            "from music.audio import AudioError, child, ffmpeg\n"
             "real = ffmpeg.read\n"
             "def read(path, rates):\n"
             f"{textwrap.indent(textwrap.dedent(body), '    ')}\n"
@@ -217,15 +217,15 @@ def test_cancelling_an_analysis_ends_its_decoding(
 
     decoder("yield from real(path, rates)\ntime.sleep(600)")
     with pytest.raises(Cancelled):
-        analyse(source, profiles.load_embedder("builtin"), progress)
+        analyse(source, loading.load_embedder("builtin"), progress)
     assert [child.returncode for child in children] == [-9]
 
 
 def test_the_child_ends_with_its_parent(source: Path) -> None:
     """Even with one that is killed while the decoder hangs."""
     script = (
-        "import subprocess, sys; from pathlib import Path; from models.audio import isolated\n"
-        "body = 'from models.audio import child, ffmpeg; import time\\n'\n"
+        "import subprocess, sys; from pathlib import Path; from music.audio import isolated\n"
+        "body = 'from music.audio import child, ffmpeg; import time\\n'\n"
         "body += 'ffmpeg.read = lambda path, rates: time.sleep(600)\\nchild.main()'\n"
         "isolated._COMMAND = [sys.executable, '-S', '-c', body]\n"
         "class Told(subprocess.Popen):\n"

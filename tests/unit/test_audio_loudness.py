@@ -10,7 +10,7 @@ import pyloudnorm
 import pytest
 from scipy import signal
 
-from models.audio.loudness import integrated_loudness, peak_envelope, streamed_loudness, true_peak
+from music.audio.loudness import integrated_loudness, peak_envelope, streamed_loudness, true_peak
 
 
 def sine(frequency: float, level: float, seconds: float, rate: int, channels: int = 2) -> np.ndarray:

@@ -7,8 +7,8 @@ import pyloudnorm
 import pytest
 from scipy import signal
 
-from models.audio.loudness import integrated_loudness
-from models.audio.master import Mastered, master
+from music.audio.loudness import integrated_loudness
+from music.audio.master import Mastered, master
 
 RATE = 32000
 

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from models.checkpoints import CheckpointError, bundles, sources, synthetic
-from models.checkpoints.__main__ import main
-from models.engine import bundle as bundle_module
-from models.engine.bundle import Bundle, BundleError, open_bundle
+from music.engine import bundle as bundle_module
+from music.engine.bundle import Bundle, BundleError, open_bundle
 from tests.unit.hub import running
+from weights import CheckpointError, pack, sources, synthetic
+from weights.__main__ import main
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundles.build("tiny", "random", "int8", tmp_path_factory.mktemp("models"))
+    return pack.build("tiny", "random", "int8", tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_the_tiny_bundle_can_be_committed(made: Path) -> None:
 
 def test_the_same_checkpoint_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
     synthetic.write("tiny", tmp_path / "given")
-    again = bundles.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
+    again = pack.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
     for file in made.iterdir():
         if file.name != "manifest.json":
             assert (again / file.name).read_bytes() == file.read_bytes(), file.name
@@ -73,7 +73,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(made: Path, tmp_path: Path) ->
 
 def test_other_weights_are_another_revision(made: Path, tmp_path: Path) -> None:
     synthetic.write("tiny", tmp_path / "given", seed=1)
-    other = open_bundle(bundles.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models"))
+    other = open_bundle(pack.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models"))
     assert other.component("clap")["revision"][-12:] != open_bundle(made).component("clap")["revision"][-12:]
 
 
@@ -85,14 +85,12 @@ def test_a_bundle_from_the_hub_has_id_revision_and_licence(
         "musicgen": sources.Model("musicgen-small", "facebook/musicgen-small", "CC-BY-NC-4.0"),
         "clap": sources.Model("clap-htsat-unfused", "laion/clap-htsat-unfused", "Apache-2.0"),
     }
-    monkeypatch.setattr(bundles, "models_of", lambda profile: models)
+    monkeypatch.setattr(pack, "models_of", lambda profile: models)
     for part, model in models.items():
         shutil.copytree(tmp_path / "made" / part, tmp_path / "hub" / str(model.repository))
     lock = tmp_path / "lock.json"
     with running(tmp_path / "hub") as hub:
-        path = bundles.build(
-            "small", "hub", "int8", tmp_path / "models", tmp_path / "cache", lock, hub.endpoint
-        )
+        path = pack.build("small", "hub", "int8", tmp_path / "models", tmp_path / "cache", lock, hub.endpoint)
         revisions = {model.repository: hub.revision(str(model.repository)) for model in models.values()}
     bundle = open_bundle(path, "small")
     for part, model in models.items():
@@ -101,9 +99,7 @@ def test_a_bundle_from_the_hub_has_id_revision_and_licence(
         assert component["revision"] == revisions[model.repository]
 
     # The same files, downloaded by somebody else, are that revision, too.
-    given = open_bundle(
-        bundles.build("small", str(tmp_path / "made"), "int8", tmp_path / "models", lock=lock)
-    )
+    given = open_bundle(pack.build("small", str(tmp_path / "made"), "int8", tmp_path / "models", lock=lock))
     assert given.component("clap")["revision"] == bundle.component("clap")["revision"]
     assert given.component("clap")["source"] == "folder"
 
@@ -115,7 +111,7 @@ def test_a_tokenizer_that_was_saved_cutting_cuts_no_more(tmp_path: Path) -> None
     whole.enable_truncation(4)
     whole.enable_padding(length=32)
     whole.save(str(file))
-    path = bundles.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
+    path = pack.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
     made = Tokenizer.from_file(str(open_bundle(path).tokenizer("t5")))
     whole.no_truncation()
     whole.no_padding()
@@ -123,16 +119,16 @@ def test_a_tokenizer_that_was_saved_cutting_cuts_no_more(tmp_path: Path) -> None
     assert made.encode(text).ids == whole.encode(text).ids
     file.write_text("[")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: not a tokenizer"):
-        bundles.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
+        pack.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
 
 
 def test_a_failed_build_leaves_the_old_bundle(tmp_path: Path) -> None:
     synthetic.write("tiny", tmp_path / "given")
-    path = bundles.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
+    path = pack.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
     before = (path / "manifest.json").read_bytes()
     (tmp_path / "given" / "clap" / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="clap"):
-        bundles.build("tiny", str(tmp_path / "given"), "float32", tmp_path / "models")
+        pack.build("tiny", str(tmp_path / "given"), "float32", tmp_path / "models")
     assert (path / "manifest.json").read_bytes() == before
     assert [entry.name for entry in (tmp_path / "models").iterdir()] == ["tiny"]
     open_bundle(path).verify()
@@ -241,7 +237,7 @@ def test_bundles_are_looked_for_where_models_says(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_image_checks_its_bundle_when_it_is_built(bundle: Path) -> None:
-    command = [sys.executable, "-m", "models.engine.bundle", str(bundle), "tiny"]
+    command = [sys.executable, "-m", "music.engine.bundle", str(bundle), "tiny"]
     environment = {"PYTHONPATH": "layers"}
     assert subprocess.run(command, env=environment, check=False).returncode == 0
     (bundle / "t5.tokenizer.json").write_bytes(b"x" * (bundle / "t5.tokenizer.json").stat().st_size)

@@ -28,7 +28,7 @@ from backend.settings import Settings
 from backend.storage import generated_key, upload_key
 from backend.vectors import Vectors
 from local.aws.vectors import query_vectors
-from models import profiles
+from music import interfaces, profiles
 from tests import hostile
 from tests.unit.api import Answer, call, event
 from tests.unit.stack import ACCOUNT, DIMENSION, ENVIRONMENT, Context, Stack, deployed
@@ -87,14 +87,14 @@ class World:
         self,
         vector: np.ndarray | None = None,
         revision: str | None = None,
-        identity: profiles.Identity | None = None,
+        identity: interfaces.Identity | None = None,
         **arguments: Any,
     ) -> Audio:
         """An audio with an embedding."""
         audio = self.claimed(**arguments)
         vector = unit(0) if vector is None else vector
         made_by = asdict(identity or profiles.MIR_512) | ({"revision": revision} if revision else {})
-        self.index.put(audio.tenant, audio.id, vector.tolist(), profiles.Identity(**made_by).id)
+        self.index.put(audio.tenant, audio.id, vector.tolist(), interfaces.Identity(**made_by).id)
         self.records.finish_audio(
             audio, vector=vector.astype("<f4").tobytes(), identity=made_by, features=FEATURES, tags=["minor"]
         )
@@ -133,7 +133,7 @@ def unit(seed: int) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def current_identity() -> profiles.Identity:
+def current_identity() -> interfaces.Identity:
     """The identity of the embeddings that the profile in force makes."""
     identity = profiles.DECLARED["builtin"].identity
     assert identity

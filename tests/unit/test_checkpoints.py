@@ -12,10 +12,10 @@ import pytest
 import safetensors.numpy
 from tokenizers import Tokenizer
 
-from models.checkpoints import Checkpoint, CheckpointError, configs, synthetic, tensorfile
-from models.checkpoints.__main__ import main
-from models.checkpoints.layouts import codebooks, layout
-from models.checkpoints.sources import profiles
+from weights import Checkpoint, CheckpointError, configs, synthetic, tensorfile
+from weights.__main__ import main
+from weights.layouts import codebooks, layout
+from weights.sources import profiles
 
 TINY = [profile for profile in profiles() if profile.startswith("tiny")]
 

@@ -9,23 +9,25 @@ import numpy as np
 import pytest
 import soundfile
 
-from models import profiles
-from models.audio.decode import decode
-from models.checkpoints import bundles
-from models.embedders.clap import Clap, ClapSearch
-from models.embedding import analyse
-from models.engine.bundle import Bundle, open_bundle
-from models.generators.mosaic import Mosaic
-from models.networks.clap_mel import WINDOW, log_mel
-from models.networks.clap_tags import VOCABULARY, ClapTags
-from models.profiles import Declaration, Identity, Profile, ProfileError, TextTooLong
+from music import loading, profiles
+from music.analysis import analyse
+from music.audio.decode import decode
+from music.clap.embedder import Clap, ClapSearch
+from music.clap.mel import WINDOW, log_mel
+from music.clap.tags import VOCABULARY, ClapTags
+from music.engine.bundle import Bundle, open_bundle
+from music.interfaces import Identity, TextTooLong
+from music.loading import Profile
+from music.mosaic.generator import Mosaic
+from music.profiles import Declaration, ProfileError
+from weights import pack
 
 IDENTITY = Identity("fake", "1", "1", "float32")
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return open_bundle(bundles.build("tiny", "random", "float32", tmp_path_factory.mktemp("models")))
+    return open_bundle(pack.build("tiny", "random", "float32", tmp_path_factory.mktemp("models")))
 
 
 class Network:
@@ -168,12 +170,12 @@ def test_profiles_tell_and_load_what_a_bundle_has(bundle: Bundle, monkeypatch: p
     identity = profiles.identity("tiny")
     assert identity == Clap.open(bundle).identity
     assert (identity.model, identity.precision) == ("tiny-clap", "float32")
-    assert profiles.load_text("tiny").identity == identity
+    assert loading.load_text("tiny").identity == identity
     monkeypatch.setenv("MODELS", str(bundle.path))
     with pytest.raises(ProfileError, match="small"):
         profiles.identity("small")
     with pytest.raises(ProfileError, match="small"):
-        profiles.load_text("small")
+        loading.load_text("small")
     with pytest.raises(ProfileError, match="no text"):
-        profiles.load_text("builtin")
+        loading.load_text("builtin")
     assert profiles.identity("builtin") is profiles.MIR_512

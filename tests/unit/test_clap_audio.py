@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.engine import ops
-from models.engine.weights import Tensors, WeightsError, write
-from models.networks import clap_audio, clap_mel
+from music.clap import audio_encoder, mel
+from music.engine import ops
+from music.engine.packing import Tensors, WeightsError, write
 
 WINDOW, WIDTH, DEPTHS, HEADS, BINS, PICTURE = 4, 8, [2, 2, 1], [2, 2, 4], 16, 64
 
@@ -20,7 +20,7 @@ class Checkpoint:
     """What `export` asks of a checkpoint, random."""
 
     def __init__(self, **changes: Any) -> None:
-        self.preprocessor: dict[str, Any] = dict(clap_mel.SETTINGS)
+        self.preprocessor: dict[str, Any] = dict(mel.SETTINGS)
         self.config = {
             "projection_dim": 12,
             "audio_config": {
@@ -148,9 +148,9 @@ def plain(checkpoint: Checkpoint, mel: np.ndarray) -> np.ndarray:
     return linear(np.maximum(0, linear(pooled, "audio_projection.linear1")), "audio_projection.linear2")
 
 
-def opened(folder: Path, precision: str = "float32") -> clap_audio.ClapAudio:
-    write(folder / "audio.safetensors", *clap_audio.export(Checkpoint(), precision))  # type: ignore[arg-type]
-    return clap_audio.ClapAudio(Tensors(folder / "audio.safetensors"))
+def opened(folder: Path, precision: str = "float32") -> audio_encoder.ClapAudio:
+    write(folder / "audio.safetensors", *audio_encoder.export(Checkpoint(), precision))  # type: ignore[arg-type]
+    return audio_encoder.ClapAudio(Tensors(folder / "audio.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_a_vector_does_not_depend_on_its_batch(
     assert (network(mels) == alone).all()
     assert (network(mels[1:4]) == alone[1:4]).all()
     for rows in (1, 100, 10**6):  # pieces of less than a window, of some, of all
-        monkeypatch.setattr(clap_audio, "_ROWS_AT_ONCE", rows)
+        monkeypatch.setattr(audio_encoder, "_ROWS_AT_ONCE", rows)
         assert (opened(tmp_path)(mels) == alone).all()
 
 
@@ -209,14 +209,14 @@ def test_fewer_frames_are_stretched_to_the_picture(tmp_path: Path) -> None:
 )
 def test_another_network_is_refused_by_name(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(WeightsError, match=named):
-        clap_audio.export(Checkpoint(**changes))  # type: ignore[arg-type]
+        audio_encoder.export(Checkpoint(**changes))  # type: ignore[arg-type]
 
 
 def test_other_spectrograms_are_refused_by_name() -> None:
     checkpoint = Checkpoint()
     checkpoint.preprocessor["truncation"] = "fusion"
     with pytest.raises(WeightsError, match="truncation is 'fusion'"):
-        clap_audio.export(checkpoint)  # type: ignore[arg-type]
+        audio_encoder.export(checkpoint)  # type: ignore[arg-type]
 
 
 def test_gather_takes_rows_and_refuses_what_is_not_there() -> None:

@@ -6,7 +6,7 @@ import librosa
 import numpy as np
 import pytest
 
-from models.networks import clap_mel
+from music.clap import mel
 
 
 def theirs(sound: np.ndarray) -> np.ndarray:
@@ -19,15 +19,15 @@ def theirs(sound: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["noise", "tone", "clicks", "offset"])
 def test_it_equals_librosas(kind: str) -> None:
-    t = np.arange(clap_mel.WINDOW) / clap_mel.SAMPLE_RATE
+    t = np.arange(mel.WINDOW) / mel.SAMPLE_RATE
     sound = {
-        "noise": np.random.default_rng(1).standard_normal(clap_mel.WINDOW) * 0.1,
+        "noise": np.random.default_rng(1).standard_normal(mel.WINDOW) * 0.1,
         "tone": np.sin(2 * np.pi * 60 * t) + 1e-3 * np.sin(2 * np.pi * 13_900 * t),
-        "clicks": np.where(np.arange(clap_mel.WINDOW) % 24_000 == 100, 1.0, 0.0),
-        "offset": np.full(clap_mel.WINDOW, 0.5),
+        "clicks": np.where(np.arange(mel.WINDOW) % 24_000 == 100, 1.0, 0.0),
+        "offset": np.full(mel.WINDOW, 0.5),
     }[kind].astype(np.float32)
-    found = clap_mel.log_mel(sound)
-    assert found.shape == (clap_mel.FRAMES, clap_mel.BINS)
+    found = mel.log_mel(sound)
+    assert found.shape == (mel.FRAMES, mel.BINS)
     assert found.dtype == np.float32
     # Spectra are rounded to float32 on the way: what is 120 dB below the loudest bin is rounding.
     loud = theirs(sound) > theirs(sound).max(axis=1, keepdims=True) - 100
@@ -35,10 +35,10 @@ def test_it_equals_librosas(kind: str) -> None:
 
 
 def test_silence_is_the_floor() -> None:
-    assert (clap_mel.log_mel(np.zeros(clap_mel.WINDOW, np.float32)) == -100).all()
+    assert (mel.log_mel(np.zeros(mel.WINDOW, np.float32)) == -100).all()
 
 
 def test_a_window_has_one_length() -> None:
     for length in (479_999, 480_001):
         with pytest.raises(ValueError, match="480000"):
-            clap_mel.log_mel(np.zeros(length, np.float32))
+            mel.log_mel(np.zeros(length, np.float32))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.embedders import mir512
+from music.mir512 import embedder
 from tests.benchmarks import bench_embedder, corpus
 
 
@@ -36,10 +36,10 @@ def test_what_was_fitted_is_not_judged() -> None:
 
 @pytest.mark.parametrize("seconds", [54, 55, 180])
 def test_excerpts_of_the_middle_are_disjoint_and_inside(seconds: int) -> None:
-    where = bench_embedder.excerpts(seconds * mir512.SAMPLE_RATE, mir512.SAMPLE_RATE)
+    where = bench_embedder.excerpts(seconds * embedder.SAMPLE_RATE, embedder.SAMPLE_RATE)
     before, after = where["before"], where["after"]
-    assert 0 <= before.start < before.stop < after.start < after.stop <= seconds * mir512.SAMPLE_RATE
-    assert all(part.stop - part.start == 20 * mir512.SAMPLE_RATE for part in where.values())
+    assert 0 <= before.start < before.stop < after.start < after.stop <= seconds * embedder.SAMPLE_RATE
+    assert all(part.stop - part.start == 20 * embedder.SAMPLE_RATE for part in where.values())
 
 
 def test_recall_counts_own_neighbours() -> None:

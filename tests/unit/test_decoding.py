@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from models.generators import delay
-from models.generators.decoding import Decoding, Take, Window, blank, plan
-from models.generators.sampling import Sampling, draw, guide, stream
-from models.networks.interfaces import Condition
+from music.musicgen import delay
+from music.musicgen.decoding import Decoding, Take, Window, blank, plan
+from music.musicgen.networks import Condition
+from music.musicgen.sampling import Sampling, draw, guide, stream
 from tests.unit.networks import FakeLanguage, text
 
 SAMPLING = Sampling(top_k=20)

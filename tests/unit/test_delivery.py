@@ -36,9 +36,9 @@ from moto.core.botocore_stubber import BotocoreStubber
 from backend.purge import purge
 from backend.records import Conflict, Limits, NotFound
 from backend.storage import upload_key
-from models.embedding import Analysis
-from models.features import Features
-from models.profiles import Identity
+from music.analysis import Analysis
+from music.features import Features
+from music.interfaces import Identity
 from tests.unit.stack import Stack, s3_event
 
 TERMINAL = {"ready", "failed", "succeeded", "cancelled", "deleted", "expired"}

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.engine.weights import Tensors, Weight, WeightsError, write
-from models.networks import encodec
-from models.networks.encodec import Encodec
+from music.engine.packing import Tensors, Weight, WeightsError, write
+from music.musicgen import encodec
+from music.musicgen.encodec import Encodec
 
 FILTERS, RATIOS, HIDDEN, ENTRIES, BOOKS, KERNEL, LAST, WIDE = 4, [3, 2], 8, 16, 3, 7, 5, 3
 UNITS, HOP = FILTERS * 4, 6

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from models.engine import build, ops
-from models.engine.weights import PRECISIONS, Tensors, Weight, WeightsError, pack, write
+from music.engine import build, ops
+from music.engine.packing import PRECISIONS, Tensors, Weight, WeightsError, pack, write
 
 SHAPES = [(1, 70, 33), (2, 256, 64), (7, 100, 64), (8, 64, 1), (9, 130, 17), (300, 448, 40)]
 
@@ -248,8 +248,8 @@ def test_shapes_are_checked_before_memory_is_touched(wrong: str) -> None:
 
 SCRIPT = """
 import hashlib, numpy as np
-from models.engine import ops
-from models.engine.weights import pack
+from music.engine import ops
+from music.engine.packing import pack
 draw = np.random.default_rng(0)
 digest = hashlib.sha256()
 for precision in ("float32", "int8", "int4"):

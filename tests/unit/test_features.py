@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models import spectral
-from models.features import SAMPLE_RATE, Features, measure, tags
+from music.dsp import spectral
+from music.features import SAMPLE_RATE, Features, measure, tags
 
 
 def song(bpm: float, tonic: int, mode: str, seconds: float = 24.0) -> np.ndarray:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoints import Checkpoint, CheckpointError, hub, sources, synthetic
-from models.checkpoints.sources import Model
 from tests.unit.hub import Hub, running
+from weights import Checkpoint, CheckpointError, fetch, sources, synthetic
+from weights.sources import Model
 
 MODEL = Model("musicgen-small", "facebook/musicgen-small", "CC-BY-NC-4.0")
 
@@ -39,7 +39,7 @@ def published(fake: Hub) -> Path:
 
 
 def _fetch(fake: Hub, folder: Path) -> str:
-    return hub.fetch(MODEL, folder, folder.parent / "lock.json", fake.endpoint)
+    return fetch.fetch(MODEL, folder, folder.parent / "lock.json", fake.endpoint)
 
 
 def test_the_first_fetch_writes_revision_and_hashes_and_later_ones_change_nothing(
@@ -151,7 +151,7 @@ def test_a_conversion_is_locked_and_not_repeated(
         shutil.copy(source / "pytorch_model.bin", target / "model.safetensors")
         return [target / "model.safetensors"]
 
-    monkeypatch.setattr(hub, "convert", convert)
+    monkeypatch.setattr(fetch, "convert", convert)
     _fetch(fake, tmp_path / "got")
     entry = json.loads((tmp_path / "lock.json").read_text())["facebook/musicgen-small"]
     assert entry["converted"] == {"model.safetensors": sources.sha256(published / "pytorch_model.bin")}
@@ -168,26 +168,26 @@ def test_a_conversion_is_locked_and_not_repeated(
 
 def test_a_hub_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"^facebook/musicgen-small: the hub does not answer"):
-        hub.fetch(MODEL, tmp_path / "got", tmp_path / "lock.json", "http://127.0.0.1:9")
+        fetch.fetch(MODEL, tmp_path / "got", tmp_path / "lock.json", "http://127.0.0.1:9")
 
 
 def test_a_repository_that_is_not_there_is_refused_by_name(fake: Hub, tmp_path: Path) -> None:
     model = Model("x", "nobody/nothing")
     with pytest.raises(CheckpointError, match=r"^nobody/nothing: .*404") as caught:
-        hub.fetch(model, tmp_path / "got", tmp_path / "lock.json", fake.endpoint)
+        fetch.fetch(model, tmp_path / "got", tmp_path / "lock.json", fake.endpoint)
     assert "\n" not in str(caught.value)
 
 
 def test_what_nobody_publishes_is_not_asked_for(fake: Hub, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="tiny is not published anywhere: use SOURCE=random"):
-        hub.fetch(sources.models_of("tiny")["musicgen"], tmp_path / "got", tmp_path / "lock", fake.endpoint)
+        fetch.fetch(sources.models_of("tiny")["musicgen"], tmp_path / "got", tmp_path / "lock", fake.endpoint)
     assert fake.requests == []
 
 
 def test_without_the_hubs_client_the_error_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(CheckpointError, match="huggingface_hub"):
-        hub.fetch(MODEL, tmp_path / "got", tmp_path / "lock.json")
+        fetch.fetch(MODEL, tmp_path / "got", tmp_path / "lock.json")
 
 
 def test_a_damaged_lock_is_an_error_not_a_first_fetch(fake: Hub, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_damaged_lock_is_an_error_not_a_first_fetch(fake: Hub, tmp_path: Path)
 
 
 def test_every_profile_with_weights_names_its_models() -> None:
-    from models.profiles import DECLARED
+    from music.profiles import DECLARED
 
     assert set(DECLARED) - {"builtin"} <= set(sources.profiles())
     for profile in sources.profiles():

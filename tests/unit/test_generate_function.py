@@ -10,8 +10,9 @@ import pytest
 from backend.jobs import MAX_ATTEMPTS
 from backend.records import LEASE_SECONDS, Audio, Generation
 from backend.storage import generated_key
-from models.audio import AudioError
-from models.profiles import Parameters, ProfileError
+from music.audio import AudioError
+from music.interfaces import Parameters
+from music.profiles import ProfileError
 from tests.unit.stack import Stack
 from tests.unit.test_delivery import fake_models
 from tests.unit.workers import deployment as deployment

@@ -12,10 +12,11 @@ import soundfile
 
 from backend.records import LEASE_SECONDS, Audio, Generation
 from backend.storage import generated_key, parse_generated_key
-from models.generators import resume
-from models.generators.musicgen import MusicGen
-from models.networks.interfaces import Condition
-from models.profiles import Identity, Profile, load
+from music import resume
+from music.interfaces import Identity
+from music.loading import Profile, load
+from music.musicgen.generator import MusicGen
+from music.musicgen.networks import Condition
 from tests.unit.networks import FakeCodec, FakeLanguage, FakeState, FakeText, FakeTokenizer
 from tests.unit.stack import Context, Stack, sqs_event
 from tests.unit.test_delivery import fake_models

@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from models.audio import AudioError
-from models.audio.encode import CONTENT_TYPES
-from models.audio.loudness import integrated_loudness, true_peak
-from models.embedding import Analysis, analyse
-from models.features import Features
-from models.generation import MAX_REPLACEMENTS, Generated, generate
-from models.generators.resume import Checkpoints, Kept
-from models.generators.seeds import candidate_seeds
-from models.profiles import Candidate, GenerationError, Identity, Parameters, Profile, ProfileError, load
+from music.analysis import Analysis, analyse
+from music.audio import AudioError
+from music.audio.encode import CONTENT_TYPES
+from music.audio.loudness import integrated_loudness, true_peak
+from music.features import Features
+from music.interfaces import Candidate, GenerationError, Identity, Parameters
+from music.loading import Profile, load
+from music.production import MAX_REPLACEMENTS, Generated, generate
+from music.profiles import ProfileError
+from music.resume import Checkpoints, Kept
+from music.seeds import candidate_seeds
 
 
 class Bands:

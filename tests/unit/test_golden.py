@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.checkpoints import bundles, synthetic
-from models.checkpoints.sources import sha256
-from models.engine.bundle import open_bundle
-from models.networks.clap_audio import ClapAudio
-from models.networks.clap_text import ClapText
-from models.networks.encodec import Encodec
-from models.networks.musicgen import MusicGen
-from models.networks.t5 import T5
+from music.clap.audio_encoder import ClapAudio
+from music.clap.text_encoder import ClapText
+from music.engine.bundle import open_bundle
+from music.musicgen.encodec import Encodec
+from music.musicgen.t5 import T5
+from music.musicgen.transformer import MusicGen
 from tests.golden import FOLDER, PROFILES, answers
+from weights import pack, synthetic
+from weights.sources import sha256
 
 # Of the RMS error, relative to the answer's deviation.
 TOLERANCE = {"float32": 1e-4, "int8": 0.05}
@@ -41,7 +41,7 @@ def test_every_network_answers_as_transformers_does(profile: str, precision: str
     synthetic.write(profile, tmp_path)
     weights = [sha256(tmp_path / part / "model.safetensors") for part in ("musicgen", "clap")]
     assert weights == list(expected.pop("weights")), "other checkpoints: record the golden answers anew"
-    bundle = bundles.build(profile, str(tmp_path), precision, target=tmp_path / "bundles")
+    bundle = pack.build(profile, str(tmp_path), precision, target=tmp_path / "bundles")
     found = answers(Engine(bundle), text=expected["t5"])
     assert found.keys() == expected.keys()
     codes, right = found.pop("codes"), expected.pop("codes")

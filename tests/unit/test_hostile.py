@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.audio import AudioError, sniff
-from models.audio.decode import decode
+from music.audio import AudioError, sniff
+from music.audio.decode import decode
 from tests import hostile
 from tests.unit.stack import Stack, s3_event
 from tests.unit.workers import deployment as deployment

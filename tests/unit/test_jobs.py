@@ -11,7 +11,7 @@ from backend import jobs
 from backend.errors import TransientError
 from backend.jobs import MAX_ATTEMPTS, Lease, backoff
 from backend.records import Audio, Fenced
-from models.audio import AudioError
+from music.audio import AudioError
 from tests.unit.stack import Context, Stack, sqs_event
 from tests.unit.test_delivery import fake_models
 from tests.unit.workers import deployment as deployment

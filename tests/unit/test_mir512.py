@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from models import profiles
-from models.embedders import mir512
-from models.embedders.mir512 import Mir512
+from music import profiles
+from music.mir512 import embedder
+from music.mir512.embedder import Mir512
 
-RATE = mir512.SAMPLE_RATE
+RATE = embedder.SAMPLE_RATE
 
 
 def piece(seed: int, seconds: float = 20.0) -> np.ndarray:
@@ -56,13 +56,13 @@ def test_it_is_what_the_profile_declares() -> None:
 
 def test_other_constants_need_another_revision() -> None:
     """Vectors of different constants must not meet: the revision is the beginning of their hash."""
-    digest = hashlib.sha256(mir512.CONSTANTS.read_bytes()).hexdigest()
+    digest = hashlib.sha256(embedder.CONSTANTS.read_bytes()).hexdigest()
     assert profiles.MIR_512.revision == digest[:12]
-    assert mir512.CONSTANTS.stat().st_size < 1_500_000
+    assert embedder.CONSTANTS.stat().st_size < 1_500_000
 
 
 def test_the_constants_say_what_they_were_fitted_on() -> None:
-    with np.load(mir512.CONSTANTS, allow_pickle=False) as stored:
+    with np.load(embedder.CONSTANTS, allow_pickle=False) as stored:
         assert {name.split("/")[0] for name in stored["tracks"]} == {"supertux-data"}
         assert stored["projection"].shape == (697, 511)
         assert all(np.isfinite(stored[name]).all() for name in ("mean", "scale", "centre", "projection"))
@@ -156,8 +156,8 @@ def test_what_is_not_sound_is_refused(bad: float) -> None:
 
 _PROGRAM = """
 import hashlib, numpy as np
-from models.embedders.mir512 import Mir512
-from models.features import measure
+from music.mir512.embedder import Mir512
+from music.features import measure
 y = np.random.default_rng(3).standard_normal(30 * 22050).astype(np.float32)
 y *= (np.arange(len(y)) % 11025 < 3000)
 print(hashlib.sha256(Mir512().embed(y).tobytes()).hexdigest(), measure(y, -20.0))
@@ -180,7 +180,7 @@ def test_the_bytes_do_not_depend_on_threads_or_runs() -> None:
 
 
 def test_nothing_slow_is_imported() -> None:
-    program = "import sys, models.embedders.mir512, models.features; print(*sys.modules)"
+    program = "import sys, music.mir512.embedder, music.features; print(*sys.modules)"
     environment = os.environ | {"PYTHONPATH": "layers"}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import features
-from models.features import Features
-from models.generators import mosaic, path, synthesis, units
-from models.generators.mosaic import Mosaic
-from models.generators.seeds import candidate_seeds
-from models.profiles import Candidate, Parameters
+from music import features
+from music.features import Features
+from music.interfaces import Candidate, Parameters
+from music.mosaic import generator, path, synthesis, units
+from music.mosaic.generator import Mosaic
+from music.seeds import candidate_seeds
 from tests.benchmarks.bench_mosaic import worst_join
 from tests.benchmarks.verbatim import verbatim
 
@@ -113,8 +113,8 @@ def test_source_is_analysed_once_and_candidates_come_one_at_a_time(monkeypatch: 
 
         return call
 
-    monkeypatch.setattr(mosaic, "cut", counted("cut", mosaic.cut))
-    monkeypatch.setattr(mosaic, "render", counted("render", mosaic.render))
+    monkeypatch.setattr(generator, "cut", counted("cut", generator.cut))
+    monkeypatch.setattr(generator, "render", counted("render", generator.render))
     source, measured = _song()
     made = Mosaic().candidates(source, measured, Parameters(seed=1, duration=4.0, candidates=3), _nothing)
     next(made)
@@ -349,9 +349,7 @@ def test_measured_beats_serve_as_they_come() -> None:
 
 
 def test_nothing_that_compiles_is_imported() -> None:
-    code = (
-        "import sys, models.generators.mosaic; print([m for m in ('librosa', 'numba') if m in sys.modules])"
-    )
+    code = "import sys, music.mosaic.generator; print([m for m in ('librosa', 'numba') if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd="layers", capture_output=True, text=True, check=True
     )

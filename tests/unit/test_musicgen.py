@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.features import Features
-from models.generators import melody, resume
-from models.generators.musicgen import MusicGen, describe, joined
-from models.generators.resume import Kept, Suspended
-from models.generators.seeds import candidate_seeds
-from models.profiles import Candidate, GenerationError, Identity, Parameters
+from music import resume
+from music.features import Features
+from music.interfaces import Candidate, GenerationError, Identity, Parameters
+from music.musicgen import melody
+from music.musicgen.generator import MusicGen, describe, joined
+from music.resume import Kept, Suspended
+from music.seeds import candidate_seeds
 from tests.unit.networks import FakeCodec, FakeLanguage, FakeText, FakeTokenizer
 
 IDENTITY = Identity("fake/musicgen", "abc", "1", "float32")
@@ -348,8 +349,8 @@ def test_a_generation_killed_anywhere_ends_with_the_same_bytes(
 
 
 def test_windows_are_resumed_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.generators.musicgen.WINDOW_SECONDS", 0.6)
-    monkeypatch.setattr("models.generators.musicgen.STRIDE_SECONDS", 0.36)
+    monkeypatch.setattr("music.musicgen.generator.WINDOW_SECONDS", 0.6)
+    monkeypatch.setattr("music.musicgen.generator.STRIDE_SECONDS", 0.36)
     monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
     parameters = replace(PARAMETERS, duration=2.0)
     (whole,) = run(generator()[0], parameters)
@@ -471,7 +472,7 @@ def test_another_machine_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_checkpoints_are_small() -> None:
     """Five minutes of one candidate, eight codebooks of noise: under a quarter of a megabyte."""
-    from models.generators.decoding import Take
+    from music.musicgen.decoding import Take
 
     codes = np.random.default_rng(0).integers(0, 2048, (8, 15000)).astype(np.int16)
     data = resume.pack({"inputs": "x", "resumed": 0, "machines": []}, [Take(1, codes, 15003)])

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.checkpoints import Checkpoint, synthetic
-from models.engine.weights import Tensors, WeightsError, write
-from models.networks import musicgen, t5
-from models.networks.interfaces import Condition
-from models.networks.musicgen import MusicGen
-from models.networks.t5 import T5
+from music.engine.packing import Tensors, WeightsError, write
+from music.musicgen import t5, transformer
+from music.musicgen.networks import Condition
+from music.musicgen.t5 import T5
+from music.musicgen.transformer import MusicGen
+from weights import Checkpoint, synthetic
 
 PAD = 256  # the vocabulary of the tiny checkpoints
 WIDTH = 48  # of their text encoder
@@ -29,14 +29,14 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=["float32", "int8", "int4"])
 def language(request: pytest.FixtureRequest, checkpoints: Path) -> MusicGen:
     path = checkpoints / f"{request.param}.safetensors"
-    write(path, *musicgen.export(Checkpoint(checkpoints / "tiny" / "musicgen"), request.param))
+    write(path, *transformer.export(Checkpoint(checkpoints / "tiny" / "musicgen"), request.param))
     return MusicGen(Tensors(path))
 
 
 @pytest.fixture(scope="module")
 def melody(checkpoints: Path) -> MusicGen:
     path = checkpoints / "melody.safetensors"
-    write(path, *musicgen.export(Checkpoint(checkpoints / "tiny-melody" / "musicgen"), "int8"))
+    write(path, *transformer.export(Checkpoint(checkpoints / "tiny-melody" / "musicgen"), "int8"))
     return MusicGen(Tensors(path))
 
 
@@ -180,7 +180,7 @@ def test_other_architectures_are_refused_by_name(
     checkpoint = Checkpoint(checkpoints / "tiny" / "musicgen")
     checkpoint.config[part] |= change
     with pytest.raises(WeightsError, match=message):
-        (musicgen if part == "decoder" else t5).export(checkpoint, "float32")
+        (transformer if part == "decoder" else t5).export(checkpoint, "float32")
 
 
 def test_prompts_are_checked(checkpoints: Path) -> None:

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from local import sample
-from models import profiles
-from models.audio.decode import decode
-from models.checkpoints import bundles
-from models.embedding import analyse
-from models.features import Features
-from models.generation import generate
-from models.generators import resume
-from models.generators.resume import Kept
-from models.generators.seeds import candidate_seeds
-from models.profiles import Candidate, Parameters, ProfileError
+from music import loading, profiles, resume
+from music.analysis import analyse
+from music.audio.decode import decode
+from music.features import Features
+from music.interfaces import Candidate, Parameters
+from music.production import generate
+from music.profiles import ProfileError
+from music.resume import Kept
+from music.seeds import candidate_seeds
 from tests.unit.test_musicgen import FEATURES, Killed, Shelf
+from weights import pack
 
 PARAMETERS = Parameters(seed=7, duration=1.0)
 
@@ -32,7 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of bundles."""
     folder = tmp_path_factory.mktemp("models")
     for name in ("tiny", "tiny-melody", "tiny-stereo"):
-        bundles.build(name, "random", "int8", folder)
+        pack.build(name, "random", "int8", folder)
     return folder
 
 
@@ -42,7 +42,7 @@ def environment(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.delenv("RUNTIME", raising=False)
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", raising=False)
     yield
-    for load in (profiles.load, profiles.load_embedder, profiles.load_text):
+    for load in (loading.load, loading.load_embedder, loading.load_text):
         load.cache_clear()
 
 
@@ -55,7 +55,7 @@ def run(
     progress: Callable[[float], None] = lambda done: None,
     source: np.ndarray | None = None,
 ) -> list[Candidate]:
-    generator = profiles.load(name).generator
+    generator = loading.load(name).generator
     track = decode(sample.PATH, rate=32000, channels=generator.channels) if source is None else source
     return list(generator.candidates(track, features, parameters, progress, kept=kept))
 
@@ -65,7 +65,7 @@ def run(
     [("tiny", "similar"), ("tiny", "continue"), ("tiny-melody", "melody"), ("tiny-stereo", "similar")],
 )
 def test_a_track_goes_in_and_new_audio_comes_out(name: str, mode: str) -> None:
-    profile = profiles.load(name)
+    profile = loading.load(name)
     analysis = analyse(sample.PATH, profile.embedder)
     made = generate(
         sample.PATH, profile, Parameters(seed=5, duration=1.5, mode=mode), analysis.vector, analysis.features,
@@ -118,8 +118,8 @@ def test_a_generation_killed_anywhere_ends_with_the_same_bytes(
 
 
 def test_windows_are_resumed_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.generators.musicgen.WINDOW_SECONDS", 0.6)
-    monkeypatch.setattr("models.generators.musicgen.STRIDE_SECONDS", 0.36)
+    monkeypatch.setattr("music.musicgen.generator.WINDOW_SECONDS", 0.6)
+    monkeypatch.setattr("music.musicgen.generator.STRIDE_SECONDS", 0.36)
     monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
     (whole,) = run("tiny")
     assert whole.audio.shape[1] == 32000
@@ -149,9 +149,9 @@ def test_texts_melodies_and_sources_are_heard() -> None:
 
 def test_no_text_is_not_an_empty_one() -> None:
     nothing = replace(FEATURES, tempo=0.0, key=None, mode=None)
-    generator: Any = profiles.load("tiny").generator
+    generator: Any = loading.load("tiny").generator
     empty = generator._text.encode(generator._tokenizer.encode("").ids)
-    from models.networks.interfaces import Condition
+    from music.musicgen.networks import Condition
 
     logits = [
         generator._language.start([condition], 4).advance(np.full((1, 1, 4), generator._language.vocabulary))
@@ -167,7 +167,7 @@ def test_no_text_is_not_an_empty_one() -> None:
 
 def test_a_missing_bundle_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELS", str(tmp_path))
-    for load in (profiles.load, profiles.load_embedder):
+    for load in (loading.load, loading.load_embedder):
         with pytest.raises(ProfileError, match=r"small.*no bundle there.*make models PROFILE=small"):
             load("small")
 
@@ -178,7 +178,7 @@ def test_a_bundle_of_another_profile_is_refused(
     (tmp_path / "small").symlink_to(models / "tiny")
     monkeypatch.setenv("MODELS", str(tmp_path))
     with pytest.raises(ProfileError, match="a bundle of tiny, not of small"):
-        profiles.load("small")
+        loading.load("small")
 
 
 def test_a_bundle_with_a_missing_file_is_refused_by_name(
@@ -190,8 +190,8 @@ def test_a_bundle_with_a_missing_file_is_refused_by_name(
             (tmp_path / "tiny" / file.name).symlink_to(file)
     monkeypatch.setenv("MODELS", str(tmp_path))
     with pytest.raises(ProfileError, match=r"encodec\.safetensors: missing"):
-        profiles.load("tiny")
-    profiles.load_embedder("tiny")  # which does not need it
+        loading.load("tiny")
+    loading.load_embedder("tiny")  # which does not need it
 
 
 def test_large_is_refused_in_float32_by_name(
@@ -206,19 +206,19 @@ def test_large_is_refused_in_float32_by_name(
             (tmp_path / "large" / file.name).symlink_to(file)
     monkeypatch.setenv("MODELS", str(tmp_path))
     with pytest.raises(ProfileError, match=r"'large' runs at int8 only.*float32"):
-        profiles.load("large")
+        loading.load("large")
 
 
 def test_too_little_memory_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
     with pytest.raises(ProfileError, match="MB of memory"):
-        profiles.load("tiny")
+        loading.load("tiny")
 
 
 def test_an_unknown_runtime_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RUNTIME", "quantum")
     with pytest.raises(ProfileError, match=r"'quantum'.*engine, reference"):
-        profiles.load("tiny")
+        loading.load("tiny")
 
 
 def test_declarations_have_limits() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from local import picture
 from local.picture import RATE, Panel, compare
-from models import spectral
+from music.dsp import spectral
 
 
 def _tone(hertz: float, seconds: float) -> np.ndarray:

@@ -10,9 +10,9 @@ import pytest
 from scipy.signal import butter, resample_poly, sosfilt
 
 from local import sample
-from models import features, quality
-from models.audio.decode import decode
-from models.audio.encode import encode
+from music import features, quality
+from music.audio.decode import decode
+from music.audio.encode import encode
 
 RATE = 32000
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from models.checkpoints import bundles
-from models.embedders.clap import ClapSearch
-from models.engine.bundle import open_bundle
+from music.clap.embedder import ClapSearch
+from music.engine.bundle import open_bundle
 from tests.unit.api import Answer, call
 from tests.unit.stack import Stack, deployed
 from tests.unit.test_catalog_function import World
+from weights import pack
 
 pytestmark = pytest.mark.xdist_group("catalog")
 
@@ -28,7 +28,7 @@ def deployment() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def embedder(tmp_path_factory: pytest.TempPathFactory) -> ClapSearch:
-    folder: Path = bundles.build("tiny", "random", "float32", tmp_path_factory.mktemp("models"))
+    folder: Path = pack.build("tiny", "random", "float32", tmp_path_factory.mktemp("models"))
     return ClapSearch(open_bundle(folder))
 
 

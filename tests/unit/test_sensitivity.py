@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoints import bundles, sensitivity, synthetic
+from weights import pack, sensitivity, synthetic
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_matrix_and_the_cache_are_measured(folder: Path) -> None:
-    bundle = bundles.build("tiny", str(folder), "float32", target=folder / "float32")
+    bundle = pack.build("tiny", str(folder), "float32", target=folder / "float32")
     rows = list(sensitivity.measure(bundle / "musicgen.safetensors", steps=8))
     errors = {(row["name"], row["precision"]): row["error"] for row in rows}
     names = {name for name, _ in errors} - {"cache"}
@@ -32,7 +32,7 @@ def test_every_matrix_and_the_cache_are_measured(folder: Path) -> None:
 
 
 def test_integers_cannot_be_compared_with_integers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = bundles.build("tiny", str(folder), "int8", target=folder / "int8")
+    bundle = pack.build("tiny", str(folder), "int8", target=folder / "int8")
     monkeypatch.setattr(sys, "argv", ["sensitivity", str(bundle)])
     with pytest.raises(SystemExit):
         sensitivity.main()

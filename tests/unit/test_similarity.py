@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import similarity
+from music import similarity
 
 
 def test_embedding_is_the_cosine_without_its_negative_half() -> None:

@@ -6,7 +6,7 @@ import librosa
 import numpy as np
 import pytest
 
-from models import spectral
+from music.dsp import spectral
 
 RATE = 22050
 

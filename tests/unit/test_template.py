@@ -17,7 +17,7 @@ import pytest
 from backend import http, records, settings
 from local import template
 from local.template import ROOT, Deployment, load
-from models import profiles
+from music import profiles
 
 TEMPLATE: dict[str, Any] = template.read()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
@@ -125,7 +125,7 @@ class TestEnvironment:
         assert default.name == "builtin"
 
     def test_index_is_as_wide_as_the_vectors(self, deployment: Deployment) -> None:
-        from models.embedders.mir512 import Mir512
+        from music.mir512.embedder import Mir512
 
         assert deployment.vector_indexes[0].definition["dimension"] == Mir512.dimension
 

@@ -1,0 +1,68 @@
+"""The process that decodes: ``python -m music.audio.child REQUEST``, started by `music.audio.isolated`.
+
+It writes messages to its standard output: the length of a JSON head in four bytes, the head, and the samples
+that the head announces. The last head has an ``error`` or is ``end``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import struct
+import sys
+import threading
+from typing import Any
+
+from music.audio import AudioError
+
+# What an FFmpeg filter graph starts one thread per processor for is address space, not memory.
+_STACK_BYTES = 8 << 20
+
+
+def main() -> None:
+    """Decode what the first argument asks for."""
+    request: dict[str, Any] = json.loads(sys.argv[1])
+    limit(request["memory"] + _STACK_BYTES * (os.cpu_count() or 1) * len(request["rates"]), request["cpu"])
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # What a library prints must not get between the messages.
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def send(head: dict[str, Any], samples: memoryview | bytes = b"") -> None:
+        text = json.dumps(head).encode()
+        output.write(struct.pack("<I", len(text)) + text)
+        output.write(samples)
+        output.flush()
+
+    from music.audio import ffmpeg  # only now: its import is limited too
+
+    try:
+        for frame, positions in ffmpeg.read(request["path"], request["rates"]):
+            if frame.samples:
+                samples = memoryview(frame.planes[0])[: 4 * frame.samples * len(positions)]
+                send({"rate": frame.sample_rate, "positions": positions, "n": frame.samples}, samples)
+        send({"end": True})
+    except AudioError as error:
+        send({"error": [error.code, error.detail]})
+    except MemoryError:
+        send({"error": ["too_complex", "decoding the file takes more memory than we give it"]})
+
+
+def limit(memory: int, cpu: int) -> None:
+    """Limit this process: bytes of address space, seconds of processor time, and no files worth the name."""
+    if sys.platform == "linux":  # macOS knows no limit of address space that a process could live with
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _end_with_parent() -> None:
+    """End when the other end of standard input is closed, which happens however the parent ends."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

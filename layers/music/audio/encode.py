@@ -1,0 +1,110 @@
+"""Arrays to files, through PyAV; the same audio and tags always give the same bytes.
+
+====  ====================  ====================  =====================================================
+Name  Codec                 Decoded duration      Notes
+====  ====================  ====================  =====================================================
+wav   16-bit PCM            exact
+flac  16-bit FLAC           exact                 the same samples as wav
+mp3   LAME, 112 kbit/s per  at most 48 samples    a header tells delay and padding; players that ignore
+      channel               more                  it add about 50 ms
+ogg   Opus, 96 kbit/s per   exact to a sample     48 kHz, as Opus always is (PyAV's wheel has no
+      channel                                     good Vorbis encoder)
+====  ====================  ====================  =====================================================
+
+Samples are rounded to 16 bits without dither: rounding is deterministic, and its error lies below -98 dBFS,
+under the noise of the sources that come here. The lossy encoders take the float samples as they are.
+
+A true-peak ceiling holds for wav and flac. Lossy decoders may rise over it: on loud music mastered to -1 dBTP
+by up to 0.1 dB in mp3 and 0.8 dB in ogg, still below full scale. LAME also takes 0.2 dB off the level.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+from music.audio.decode import resample
+
+
+@dataclass(frozen=True)
+class _Format:
+    codec: str
+    sample_format: str
+    bit_rate: int | None = None  # per channel
+    rate: int | None = None  # the one rate it is used at
+
+
+_FORMATS = {
+    "wav": _Format("pcm_s16le", "s16"),
+    "flac": _Format("flac", "s16"),
+    "mp3": _Format("libmp3lame", "fltp", bit_rate=112_000),
+    "ogg": _Format("libopus", "flt", bit_rate=96_000, rate=48_000),
+}
+
+CONTENT_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
+
+_BLOCK = 1 << 14
+
+
+def encode(
+    audio: np.ndarray,
+    rate: int,
+    format: str,
+    tags: Mapping[str, str] | None = None,
+) -> bytes:
+    """Encode audio into a file.
+
+    Parameters
+    ----------
+    audio : np.ndarray [shape=(channels, n)]
+        float32, one or two channels, at least one sample. wav and flac clip what is beyond full scale.
+    rate : int
+        Hz; mp3 knows 8, 11.025, 12, 16, 22.05, 24, 32, 44.1 and 48 kHz only.
+    format : {"wav", "flac", "mp3", "ogg"}
+        A key of `CONTENT_TYPES`.
+    tags : mapping of str to str, optional
+        Such as title, artist, copyright and comment, under FFmpeg's generic names.
+
+    Returns
+    -------
+    bytes
+        The file. The same arguments give the same bytes.
+
+    Examples
+    --------
+    >>> tone = np.sin(np.arange(32000) * 0.1).astype(np.float32)[None]
+    >>> encode(tone, 32000, "wav", {"title": "A tone"})[:4]
+    b'RIFF'
+    """
+    kind = _FORMATS[format]
+    if kind.rate is not None:
+        audio, rate = resample(audio, rate, kind.rate), kind.rate
+    samples = np.asarray(audio, dtype=np.float32)
+    if kind.sample_format == "s16":
+        # 32768, not 32767: what decoders divide by, so that decoding gives back the rounded samples.
+        samples = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    layout = ("mono", "stereo")[len(samples) - 1]
+
+    # FFmpeg's "bitexact" leaves out its version and makes ogg's stream serial a constant.
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=format, container_options={"fflags": "+bitexact"}) as container:
+        container.metadata.update(tags or {})
+        stream = container.add_stream(kind.codec, rate=rate, options={"flags": "+bitexact"}, layout=layout)
+        assert isinstance(stream, av.AudioStream)
+        stream.format = kind.sample_format
+        if kind.bit_rate is not None:
+            stream.bit_rate = kind.bit_rate * len(samples)
+        for start in range(0, samples.shape[1], _BLOCK):
+            block = samples[:, start : start + _BLOCK]
+            if not kind.sample_format.endswith("p"):
+                block = block.T.reshape(1, -1)  # interleaved
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), kind.sample_format, layout)
+            frame.sample_rate = rate
+            frame.pts = start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()

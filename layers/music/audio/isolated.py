@@ -1,0 +1,139 @@
+"""Decoding in a process of its own, so that a file can do no more harm than to fail.
+
+FFmpeg's decoders are a million lines of C that strangers' files are fed to. A decoder that crashes, hangs, or
+asks for all memory ends a child process with limits; what comes of it is an `AudioError` like any other. The
+child gets none of our environment, so no credentials; but it is no sandbox: it has the rights of its parent.
+
+Pipes and `subprocess` only: AWS Lambda has no shared memory, which `multiprocessing` needs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from music.audio import AudioError
+
+_COMMAND = [sys.executable, "-P", "-S", "-m", "music.audio.child"]
+_MEMORY_BYTES = 768 << 20
+"""Address space; 200 MB are FFmpeg itself."""
+_CPU_SECONDS = 120
+_STALL_SECONDS = 25.0
+"""Longest wait for the next block. How fast they are consumed does not count."""
+_PIPE_BYTES = 1 << 20
+
+_logger = logging.getLogger(__name__)
+
+
+def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, ...], np.ndarray]]:
+    """Decode a file in a child process.
+
+    The child lives as long as this generator: close it, drop it or let an exception pass, and it is killed.
+
+    Parameters
+    ----------
+    path : Path
+        A local file.
+    rates : sequence of int
+        Sample rates of the result, in Hz.
+
+    Yields
+    ------
+    rate : int
+        One of ``rates``: they take turns.
+    positions : tuple of str
+        The loudspeaker of each channel.
+    samples : np.ndarray [shape=(channels, n)]
+        float32.
+
+    Raises
+    ------
+    AudioError
+        What `music.audio.ffmpeg.read` raises; ``undecodable`` if the decoder crashes; ``too_complex`` if it
+        exceeds its memory or its time.
+    RuntimeError
+        If the child fails for a reason of its own.
+    """
+    request = {
+        "path": str(path.absolute()),
+        "rates": list(rates),
+        "memory": _MEMORY_BYTES,
+        "cpu": _CPU_SECONDS,
+    }
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            [*_COMMAND, json.dumps(request)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            bufsize=0,
+            pipesize=_PIPE_BYTES,
+            env=_environment(),
+        ) as child,
+    ):
+        assert child.stdout
+        try:
+            while True:
+                (length,) = struct.unpack("<I", _read(child.stdout, 4))
+                head: dict[str, Any] = json.loads(_read(child.stdout, length))
+                if "error" in head:
+                    raise AudioError(*head["error"])
+                if "end" in head:
+                    return
+                packed = np.frombuffer(_read(child.stdout, 4 * head["n"] * len(head["positions"])), "<f4")
+                samples = np.ascontiguousarray(packed.reshape(head["n"], -1).T)
+                yield head["rate"], tuple(head["positions"]), samples
+        except EOFError:
+            raise _ended(child, errors) from None
+        finally:
+            child.kill()
+
+
+def _environment() -> dict[str, str]:
+    """What Python needs to find what we have found, and nothing else."""
+    inherited = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH") if name in os.environ}
+    return {**inherited, "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
+
+
+def _read(pipe: IO[bytes], size: int) -> bytearray:
+    """Exactly ``size`` bytes."""
+    buffer = bytearray(size)
+    missing = memoryview(buffer)
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    while missing:
+        if not poll.poll(1000 * _STALL_SECONDS):
+            raise AudioError("too_complex", "decoding the file takes too long")
+        if not (count := os.readv(pipe.fileno(), [missing])):
+            raise EOFError
+        missing = missing[count:]
+    return buffer
+
+
+def _ended(child: subprocess.Popen[bytes], errors: IO[bytes]) -> Exception:
+    """Why a child ended without a word."""
+    try:
+        status = child.wait(_STALL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return AudioError("too_complex", "decoding the file takes too long")
+    errors.seek(0)
+    said = errors.read(4000).decode(errors="replace").strip()
+    _logger.warning("the decoding process ended with status %d: %s", status, said)
+    if status in (-signal.SIGXCPU, -signal.SIGKILL):  # the kernel's, for its time or for the machine's memory
+        return AudioError("too_complex", "decoding the file takes more time or memory than we give it")
+    if status < 0:
+        return AudioError("undecodable", "the file is damaged such that its decoder crashes")
+    return RuntimeError(f"the decoding process ended with status {status}")

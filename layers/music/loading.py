@@ -1,0 +1,227 @@
+"""From the name of a profile to its models. Each is imported when it is asked for, and made once per process.
+
+Examples
+--------
+>>> profile = load("builtin")
+>>> profile.embedder.identity.model
+'mir-512'
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from music.interfaces import Embedder, Generator, Identity, TextEmbedder
+from music.profiles import DECLARED, ProfileError, bundle_folder
+
+if TYPE_CHECKING:
+    from music.engine.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An embedder and a generator that belong together, loaded."""
+
+    name: str
+    embedder: Embedder
+    generator: Generator
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The generation modes that `generator` supports."""
+        return DECLARED[self.name].modes
+
+    @property
+    def text(self) -> bool:
+        """Whether prompts and text search are understood."""
+        return DECLARED[self.name].text
+
+
+@cache
+def load_text(name: str) -> TextEmbedder:
+    """Load the text half of a profile's embedder, once per process.
+
+    Raises
+    ------
+    ProfileError
+        If it has none, or its bundle is not here or cannot be used.
+    """
+    if not DECLARED[name].text:
+        raise ProfileError(f"profile {name!r} understands no text")
+    from music.clap.embedder import ClapSearch
+    from music.engine.bundle import BundleError, open_bundle
+
+    try:
+        bundle = open_bundle(bundle_folder(name), name, ["clap_text"])
+        bundle.require_memory()
+    except BundleError as error:
+        raise ProfileError(str(error)) from error
+    return ClapSearch(bundle)
+
+
+@cache
+def load_embedder(name: str) -> Embedder:
+    """Load the embedder of a profile, once per process.
+
+    Raises
+    ------
+    ProfileError
+        As `load`.
+    """
+    _known(name)
+    if name == "builtin":
+        from music.mir512.embedder import Mir512
+
+        return Mir512()
+    if _runtime() == "reference":
+        from music.torch.clap import ClapReference
+
+        return ClapReference(_checkpoint(name, "clap"), _unpinned(name, "clap")).embedder()
+    from music.clap.embedder import Clap
+
+    with _explained(name):
+        return Clap.open(_bundle(name, "clap_audio", "clap_tags"))
+
+
+@cache
+def load(name: str) -> Profile:
+    """Load a profile, once per process.
+
+    The neural ones run on our own engine, from a bundle (see `bundle_folder`). With ``RUNTIME=reference``
+    they run on torch and transformers, from the checkpoints in the folder that ``CHECKPOINTS`` names: for
+    each profile ``musicgen`` and ``clap``, as the hub has them.
+
+    Parameters
+    ----------
+    name : str
+        A key of `DECLARED`.
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    ProfileError
+        If there is no such profile (the message names the known ones), its bundle is missing, is of another
+        profile, version or processor, or needs more memory than there is; or it is `large` in float32.
+    """
+    _known(name)
+    if name == "builtin":
+        from music.mosaic.generator import Mosaic
+
+        return Profile(name, load_embedder(name), Mosaic())
+    return Profile(
+        name, load_embedder(name), _reference(name) if _runtime() == "reference" else _engine(name)
+    )
+
+
+def _engine(name: str) -> Generator:
+    """MusicGen on our own engine."""
+    from tokenizers import Tokenizer
+
+    from music.engine import ops
+    from music.engine.bundle import available_memory
+    from music.musicgen import encodec, t5, transformer
+    from music.musicgen.generator import PIPELINE, MusicGen
+
+    with _explained(name):
+        bundle = _bundle(name, "t5", "musicgen", "encodec")
+        if name == "large" and bundle.precision == "float32":
+            raise ProfileError(
+                f"{bundle.path}: profile 'large' runs at int8 only, this bundle is float32 (13 GB): "
+                "make models PROFILE=large PRECISION=int8"
+            )
+        component = bundle.component("musicgen")
+        language = transformer.MusicGen(bundle.tensors("musicgen"))
+        one = language.state_bytes(2, 1504)  # is part of what the bundle says that it needs
+        return MusicGen(
+            DECLARED[name].generator,
+            language,
+            Tokenizer.from_file(str(bundle.tokenizer("t5"))),
+            t5.T5(bundle.tensors("t5")),
+            encodec.Encodec(bundle.tensors("encodec")),
+            identity=Identity(component["model"], component["revision"], PIPELINE, bundle.precision),
+            license=component["license"],
+            machine=f"engine {ops.variant()}, {ops.threads()} threads",
+            memory=available_memory() - bundle.memory() + one,
+        )
+
+
+def _reference(name: str) -> Generator:
+    """MusicGen on torch and transformers."""
+    import torch
+    from tokenizers import Tokenizer
+
+    from music.engine.bundle import available_memory
+    from music.musicgen.generator import MusicGen
+    from music.torch import encodec, musicgen
+
+    folder = _checkpoint(name, "musicgen")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = musicgen.load(folder, device)
+    return MusicGen(
+        DECLARED[name].generator,
+        musicgen.MusicGen(model),
+        Tokenizer.from_file(str(folder / "tokenizer.json")),
+        musicgen.T5(model),
+        encodec.Encodec(folder, device),
+        identity=_unpinned(name, "musicgen"),
+        license=DECLARED[name].license,
+        machine=f"torch {torch.__version__} {device}, {torch.get_num_threads()} threads",
+        memory=available_memory() // 2,
+    )
+
+
+def _known(name: str) -> None:
+    if name not in DECLARED:
+        raise ProfileError(f"unknown profile {name!r}; known profiles: {', '.join(DECLARED)}")
+
+
+def _runtime() -> str:
+    """``RUNTIME``: what neural profiles run on."""
+    runtime = os.environ.get("RUNTIME", "engine")
+    if runtime not in {"engine", "reference"}:
+        raise ProfileError(f"unknown RUNTIME {runtime!r}; known: engine, reference")
+    return runtime
+
+
+def _bundle(name: str, *networks: str) -> Bundle:
+    from music.engine.bundle import open_bundle
+
+    bundle = open_bundle(bundle_folder(name), name, networks)
+    bundle.require_memory()
+    return bundle
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what can be wrong with a bundle into a `ProfileError`."""
+    from music.engine.bundle import BundleError
+    from music.engine.ops import EngineError
+    from music.engine.packing import WeightsError
+
+    try:
+        yield
+    except (BundleError, WeightsError, EngineError) as error:
+        raise ProfileError(f"profile {name!r}: {error}") from error
+
+
+def _checkpoint(name: str, part: str) -> Path:
+    folder = Path(os.environ.get("CHECKPOINTS", "build/checkpoints")) / name / part
+    if not (folder / "config.json").is_file():
+        raise ProfileError(
+            f"{folder}: no checkpoint there (no config.json); CHECKPOINTS names the folder of all"
+        )
+    return folder
+
+
+def _unpinned(name: str, part: str) -> Identity:
+    """Of a checkpoint that somebody put there: nobody has said which revision it is."""
+    return Identity(f"{name}/{part}", "local", "1", "float32")

@@ -1,0 +1,140 @@
+"""Mosaic: new music from a track's own beats (audio mosaicing, beat-synchronous concatenative synthesis).
+
+The source is cut into beats (`units`), a new path is drawn through them (`path`), and its runs are joined
+without clicks (`synthesis`). No weights: all it knows is the source.
+
+References
+----------
+.. [1] Schwarz, "Data-Driven Concatenative Sound Synthesis", PhD thesis, Université Paris 6, 2004.
+.. [2] Jehan, "Creating Music by Listening", PhD thesis, MIT, 2005.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from music.features import Features
+from music.interfaces import Candidate, Identity, Parameters
+from music.mosaic.path import Outlook, Path, Transitions, walk
+from music.mosaic.synthesis import Join, render, usual_step
+from music.mosaic.units import Units, cut
+from music.resume import Kept
+from music.seeds import candidate_seeds
+
+_ANALYSIS = 0.3  # of the progress, shared by all candidates
+_SILENCE = 1e-5  # peak below which a source is silence: -100 dBFS
+
+
+class Mosaic:
+    """The built-in generator.
+
+    What the parameters do here: `temperature` is how far a step may be from the most natural continuation;
+    `top_k` and `top_p` bound how many continuations each step draws from; `guidance_scale` is how closely the
+    output follows the source's own form, from its beginning to its end.
+
+    A silent source has no music to continue: the candidates are silence of the wanted duration, and their
+    details say ``"silent": True``.
+    """
+
+    name = "mosaic"
+    identity = Identity(model="mosaic", revision="1", pipeline="1", precision="float32")
+    sample_rate = 32000
+    channels = 2
+    license: str | None = None
+    checks: Sequence[str] = ()
+    """It copies its source by nature, and is as silent and as loud as that."""
+
+    def candidates(
+        self,
+        source: np.ndarray,
+        features: Features,
+        parameters: Parameters,
+        progress: Callable[[float], None],
+        *,
+        tags: Sequence[str] = (),
+        kept: Kept | None = None,
+    ) -> Iterator[Candidate]:
+        """Yield candidates one at a time; the source is analysed once for all of them.
+
+        Parameters
+        ----------
+        source : np.ndarray [shape=(channels, n), float32]
+            1 or 2 channels at 32 kHz, at least 0.25 s.
+        features : Features
+            Its `beats` and `loudness` are used.
+        parameters : Parameters
+            See the class.
+        progress : callable
+            Called with the share of the whole job done; whatever it raises passes through.
+        tags, kept
+            Of no use here: beats say more, and half a minute is soon made again.
+
+        Yields
+        ------
+        Candidate
+            ``audio`` has the source's channels and exactly ``round(duration * 32000)`` samples.
+
+        Raises
+        ------
+        ValueError
+            If the source is shorter than 0.25 s or has other than 1 or 2 channels.
+        """
+        if source.ndim != 2 or not 1 <= source.shape[0] <= 2 or source.shape[1] < self.sample_rate // 4:
+            raise ValueError(f"a source of 1 or 2 channels and at least 0.25 s is needed, not {source.shape}")
+        samples = round(parameters.duration * self.sample_rate)
+        seeds = candidate_seeds(parameters.seed, parameters.candidates)
+        progress(0.0)
+        if features.loudness is None or max(float(source.max()), -float(source.min())) < _SILENCE:
+            for index, seed in enumerate(seeds):
+                progress((index + 1) / len(seeds))
+                yield Candidate(
+                    np.zeros((source.shape[0], samples), dtype=np.float32), seed, {"silent": True}
+                )
+            return
+        units = cut(source, self.sample_rate, features.beats, _part(progress, 0.0, 0.8 * _ANALYSIS))
+        transitions = Transitions(units)
+        outlook = Outlook(transitions, parameters.temperature)
+        step = usual_step(source)
+        progress(_ANALYSIS)
+        share = (1.0 - _ANALYSIS) / len(seeds)
+        for index, seed in enumerate(seeds):
+            begin = _ANALYSIS + share * index
+            rng = np.random.default_rng(seed % 2**64)
+            path = walk(transitions, outlook, parameters, rng, _part(progress, begin, 0.3 * share))
+            rest = _part(progress, begin + 0.3 * share, 0.7 * share)
+            audio, joins = render(source, units, path, samples, step, rest)
+            peak = float(np.abs(audio).max())
+            if peak > 1.0:
+                audio /= peak
+            yield Candidate(audio, seed, _details(units, path, joins, step))
+
+
+def _part(progress: Callable[[float], None], begin: float, share: float) -> Callable[[float], None]:
+    """Progress of a part of the job that begins at `begin` and is `share` of the whole."""
+    return lambda done: progress(begin + share * done)
+
+
+def _details(units: Units, path: Path, joins: list[Join], step: float) -> dict[str, Any]:
+    """What a candidate is made of, JSON-ready."""
+    return {
+        "silent": False,
+        "units": len(units),
+        "unit_kind": "beat" if units.pulsed else "slice",
+        "units_per_bar": units.meter,
+        "runs": [
+            {
+                "start": round(run.start, 4),
+                "source_start": round(float(units.bounds[run.first]) / units.rate, 4),
+                "source_end": round(float(units.bounds[run.last]) / units.rate, 4),
+                "semitones": run.semitones,
+                "stretch": round(run.stretch, 4),
+            }
+            for run in path.runs
+        ],
+        "joins": [{name: round(number, 5) for name, number in asdict(join).items()} for join in joins],
+        "usual_step": round(step, 5),
+        "longest_verbatim": round(path.longest_verbatim, 2),
+        "long_verbatim_share": round(path.long_share, 3),
+    }

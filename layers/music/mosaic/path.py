@@ -1,0 +1,584 @@
+"""Walking a new path through the units of a source.
+
+The walk is a draw from ``p(path) ~ exp(-cost(path) / temperature)``. Going on to the unit that follows in the
+source is free; a jump costs the musical distance between what would have come and what comes instead, each
+seen with its neighbours. Messages passed backwards (`Outlook`) tell every step what its choices lead to, so a
+path leaves a passage where a good exit is, not where a limit strikes. Costs that depend on what has been
+played (repetition, the form, verbatim limits) are added step by step.
+
+A unit played after the same unit as in the source, or after a recording identical to it (`Units.label`),
+continues a verbatim run; loops therefore count however often the source itself repeats them.
+
+References
+----------
+.. [1] Schwarz, "Data-Driven Concatenative Sound Synthesis", PhD thesis, Université Paris 6, 2004.
+.. [2] Schödl et al., "Video Textures", SIGGRAPH 2000 (future cost of a transition, on pictures).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from music.interfaces import Parameters
+from music.mosaic.units import Units
+
+LONGEST_RUN = 7.4  # seconds: with its crossfades a verbatim run stays below 8 s
+LONG_RUN = 3.7  # seconds: runs longer than this (4 s with crossfades) share a budget,
+LONG_SHARE = 0.31  # of the output; no more than 0.40 may lie in them
+
+_NOISE = 0.3  # of the draw at temperature 1, where a good jump of the source costs 1
+_JUMP = 0.7  # cost of jumping at all
+_EARLY = 2.0  # more for a jump within the first bar of a run
+_LATE = 0.5  # per unit beyond two bars, at temperature 1: makes runs end
+_FORM = 0.6  # weight of being in another part of the track than the form asks for,
+_ROOM = 0.4  # unless it differs less than this from that part
+_REPEAT = 1.5  # weight of hearing a unit again soon
+_AGAIN = 0.8  # cost of each earlier use of the same jump
+_MEMORY = 30.0  # seconds in which half of the past is forgotten
+_EXITS = 64  # jumps out of a unit that the outlook weighs
+_REGIONS = 16
+_HORIZON = 12  # units the outlook sees ahead in each part of the output
+_ALIGNED = 0.015  # seconds: a join can move a run by less than that
+_SEMITONES = (0, -1, 1, -2, 2)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stretch of the source played without a break.
+
+    Attributes
+    ----------
+    first, last : int
+        The units played, `last` excluded.
+    start : float
+        Where it begins in the output, in seconds.
+    stretch : float
+        Played duration over source duration.
+    semitones : int
+        Transposition.
+    gain : float
+        dB at its beginning, gone by its end: evens out the step in loudness at the join.
+    """
+
+    first: int
+    last: int
+    start: float
+    stretch: float
+    semitones: int
+    gain: float
+
+
+@dataclass(frozen=True)
+class Path:
+    """A walk.
+
+    Attributes
+    ----------
+    runs : tuple of Run
+        In playing order.
+    fade_start : float
+        When the music begins to fade out, in seconds.
+    longest_verbatim : float
+        Seconds of the longest stretch of the source that the output repeats.
+    long_share : float
+        Share of the output inside such stretches of over 4 s.
+    """
+
+    runs: tuple[Run, ...]
+    fade_start: float
+    longest_verbatim: float
+    long_share: float
+
+
+class Transitions:
+    """How well each unit of a source follows each other one, made once per source.
+
+    Attributes
+    ----------
+    cost : np.ndarray [shape=(N, N), float32]
+        ``cost[i, j]`` of playing `j` after `i`; a good jump of this source costs about 1. Infinite where `j`
+        is not playable.
+    scale : float
+        Distance in descriptors that makes a cost of 1.
+    """
+
+    def __init__(self, units: Units) -> None:
+        self.units = units
+        count = len(units)
+        level = np.clip(units.loudness, units.loudness.max() - 50.0, None)
+        self._plain = np.concatenate(
+            [
+                units.timbre.reshape(count, -1) * (0.5 / np.sqrt(24.0)),
+                level[:, None] / 9.0,
+                np.clip(units.rhythm, 0.0, 4.0) * 0.12,
+            ],
+            axis=1,
+        ).astype(np.float32)
+        distance = _pairwise(self._plain)
+        distance += _harmony(units.chroma, units.chroma)
+        cost = _in_context(distance)
+        del distance
+        self._places = _places(units)
+        following = np.minimum(np.arange(count) + 1, count - 1)
+        best = []
+        for i in range(count):
+            fits = np.flatnonzero((self._places[i] < 1.0) & units.playable)
+            fits = fits[np.abs(fits - following[i]) > 1]
+            if len(fits):
+                near = min(6, len(fits))
+                best.append(np.partition(cost[i, fits], near - 1)[:near].mean())
+        self.scale = max(float(np.median(best)), 0.15) if best else 1.0
+        cost /= self.scale
+        cost += self._places
+        cost[:, ~units.playable] = np.inf
+        self.cost = cost
+
+    def row(self, i: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cost of each unit after `i` as played `shift` semitones up, each in the transposition that suits.
+
+        Returns
+        -------
+        tuple of (np.ndarray [shape=(N,), float64], np.ndarray [shape=(N,), int64])
+            The costs, and the semitones that each unit would be played at.
+        """
+        count = len(self.units)
+        cost, chosen = self.cost[i].astype(np.float64), np.zeros(count, dtype=np.int64)
+        if not self.units.pulsed:
+            return cost, chosen
+        at = np.clip([i, i + 1, i + 2], 0, count - 1)
+        there = _harmony(self.units.chroma[at], self.units.chroma)
+        options = np.empty((len(_SEMITONES), count))
+        for k, semitones in enumerate(_SEMITONES):
+            turned = np.roll(self.units.chroma[at], shift - semitones, axis=2)
+            harmony = _harmony(turned, self.units.chroma)
+            change = _row_in_context(harmony - there) / self.scale
+            options[k] = change + (0.8 + 0.3 * abs(semitones) + 1.5 * (shift != 0)) * (semitones != 0)
+        best = options.argmin(axis=0)
+        return cost + options[best, np.arange(count)], np.asarray(_SEMITONES)[best]
+
+
+def _pairwise(points: np.ndarray) -> np.ndarray:
+    """Euclidean distances between rows [shape=(N, d)] -> (N, N), float32, summed in a fixed order."""
+    norms = np.einsum("ik,ik->i", points, points)
+    squares = np.einsum("ik,jk->ij", points, points)
+    squares *= -2.0
+    squares += norms[:, None]
+    squares += norms[None]
+    return np.sqrt(np.maximum(squares, 0.0, out=squares), out=squares)
+
+
+def _harmony(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Distance in harmony, 0 to 2, between units [shape=(N, 2, 12)] and (M, 2, 12) -> (N, M)."""
+    return 2.0 - np.einsum("ihk,jhk->ij", a, b)
+
+
+def _in_context(distance: np.ndarray) -> np.ndarray:
+    """Cost [i, j] of jumping from `i` to `j`: what is replaced (i+1 by j), what came (i, j-1), what comes."""
+    count = len(distance)
+    rows = np.arange(count)
+    one, two = np.minimum(rows + 1, count - 1), np.minimum(rows + 2, count - 1)
+    before = np.maximum(rows - 1, 0)
+    cost = 0.5 * distance[one]
+    cost += 0.25 * distance[:, before]
+    cost += 0.25 * distance[two][:, one]
+    return cost
+
+
+def _row_in_context(rows: np.ndarray) -> np.ndarray:
+    """As `_in_context`, from the distances of units i, i+1, i+2 [shape=(3, N)] to all."""
+    count = rows.shape[1]
+    columns = np.arange(count)
+    return (
+        0.5 * rows[1]
+        + 0.25 * rows[0, np.maximum(columns - 1, 0)]
+        + 0.25 * rows[2, np.minimum(columns + 1, count - 1)]
+    )
+
+
+def _places(units: Units) -> np.ndarray:
+    """Cost of breaking the bar [shape=(N, N), float32]: landing elsewhere in it, and leaving it inside."""
+    count = len(units)
+    if units.meter == 1:
+        return np.zeros((count, count), dtype=np.float32)
+    by_miss, by_place = np.full(units.meter, 4.0), np.full(units.meter, 1.2)
+    if units.meter % 2 == 0:
+        by_miss[units.meter // 2], by_place[units.meter // 2] = 2.0, 0.5
+    by_miss[0] = by_place[0] = 0.0
+    expected = (units.phase + 1) % units.meter
+    table = by_miss[(np.arange(units.meter)[None] - np.arange(units.meter)[:, None]) % units.meter]
+    table += by_place[:, None]
+    return table.astype(np.float32)[expected][:, units.phase]
+
+
+class Outlook:
+    """What lies ahead of each unit at a temperature: the future's share of every decision; once per source.
+
+    Jumps to the `_EXITS` nearest units are weighed, and to the nearest in each of `_REGIONS` parts of the
+    source, so that a passage unlike all others still has its ways out.
+    """
+
+    def __init__(self, transitions: Transitions, temperature: float) -> None:
+        units = transitions.units
+        count = len(units)
+        self._noise = _NOISE * temperature
+        period = float(np.median(np.diff(units.bounds))) / units.rate
+        self._fresh = max(int(LONG_RUN / period), 1)
+        self.most = max(min(int(LONGEST_RUN / period), 64), self._fresh)
+        cost = transitions.cost.copy()
+        # What sounds the same as going on is no way out of a verbatim run.
+        for i in range(count - 1):
+            cost[i, _same(units, i + 1)] = np.inf
+        exits = min(_EXITS, count)
+        near = np.argpartition(cost, exits - 1, axis=1)[:, :exits]
+        near_cost = np.take_along_axis(cost, near, axis=1)
+        regions = np.array_split(np.arange(count), min(_REGIONS, count))
+        far = np.stack([part[0] + cost[:, part].argmin(axis=1) for part in regions], axis=1)
+        far_cost = np.take_along_axis(cost, far, axis=1)
+        far_cost[far_cost <= near_cost.max(axis=1, keepdims=True)] = np.inf  # those are near ones again
+        self._where = np.concatenate([near, far], axis=1)
+        self._weight = (
+            -(np.concatenate([near_cost, far_cost], axis=1).astype(np.float64) + _JUMP) / self._noise
+        )
+        left = np.arange(self.most + 1)
+        self._early = -_EARLY * _shortness(np.maximum(self._fresh - left, 1), units) / self._noise
+        self._late = -_lateness(np.maximum(self._fresh - left, 0), units, temperature) / self._noise
+        self._goes_on = units.playable[1:, None]
+
+    def values(self, attraction: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
+        """Log of what lies ahead, from each part of the output on: passed backwards from the last.
+
+        Parameters
+        ----------
+        attraction : np.ndarray [shape=(parts, N)]
+            Cost of playing each unit in each part.
+        progress : callable
+            Called with the share done, in [0, 1]; whatever it raises passes through.
+
+        Returns
+        -------
+        np.ndarray [shape=(parts, N, most + 1), float32]
+            By unit and by units left before a forced jump. Differences matter; the greatest is 0.
+        """
+        parts, count = attraction.shape
+        values = np.empty((parts, count, self.most + 1), dtype=np.float32)
+        value = np.zeros((count, self.most + 1))
+        for part in range(parts - 1, -1, -1):
+            pull = attraction[part] / self._noise
+            for _ in range(_HORIZON):
+                leave = _logsumexp(self._weight + (value[:, self._fresh] - pull)[self._where])
+                stay = np.full_like(value, -np.inf)
+                onward = value[1:, :-1] + self._late[1:] - pull[1:, None]
+                stay[:-1, 1:] = np.where(self._goes_on, onward, -np.inf)
+                value = np.logaddexp(stay, leave[:, None] + self._early)
+                value = np.maximum(value - value.max(), -1e6)
+            values[part] = value
+            progress((parts - part) / parts)
+        return values
+
+
+def _same(units: Units, unit: int) -> np.ndarray:
+    """Units that sound the same as `unit` in its place [shape=(N,), bool]."""
+    return (units.label == units.label[unit]) & (np.abs(units.shift - units.shift[unit]) < _ALIGNED)
+
+
+def _shortness(played: np.ndarray, units: Units) -> np.ndarray:
+    """1 for a run of nothing, 0 for one of at least a bar (or 1.6 s), from units played."""
+    period = float(np.median(np.diff(units.bounds))) / units.rate
+    bar = float(units.meter) if units.meter > 1 else max(1.6 / period, 1.0)
+    return np.clip(1.0 - played / bar, 0.0, 1.0)
+
+
+def _lateness(played: np.ndarray, units: Units, temperature: float) -> np.ndarray:
+    """Cost of one more unit in a run, from units played: low temperatures let runs go on longer."""
+    period = float(np.median(np.diff(units.bounds))) / units.rate
+    bars = 2.0 * units.meter if units.meter > 1 else max(3.0 / period, 1.0)
+    wanted = min(bars, max(LONG_RUN / period, 1.0)) * temperature**-0.5
+    return _LATE * temperature * np.maximum(played / wanted - 0.75, 0.0)
+
+
+def _logsumexp(values: np.ndarray) -> np.ndarray:
+    """Over the last axis; rows without a finite value give -inf."""
+    top = values.max(axis=-1)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return safe + np.log(np.exp(values - safe[..., None]).sum(axis=-1))
+
+
+class _Verbatim:
+    """How long a stretch of the source the output's end repeats, wherever in the source that stretch lies.
+
+    A match is a unit that is the same recording as the last one played. It goes on from the match before it
+    if the recordings also follow each other at the same distance, as far as joins can tell (`_ALIGNED`).
+    """
+
+    def __init__(self, units: Units) -> None:
+        self._units = units
+        self._begin = units.bounds[:-1] / units.rate
+        self.seconds = np.diff(units.bounds) / units.rate
+        order = np.argsort(units.label, kind="stable")
+        self._members = np.split(order, np.flatnonzero(np.diff(units.label[order])) + 1)
+        self._matches = np.zeros(0, dtype=np.int64)
+        self._lengths = np.zeros(0)
+        self._ends = np.zeros(0)  # where in the source each match ends, in seconds
+        self.longest = 0.0
+        self.now = 0.0  # seconds of source played
+        self.covered = 0.0  # end of the last run of over LONG_RUN
+        self.long = 0.0  # seconds inside such runs
+
+    def after(self) -> np.ndarray:
+        """Seconds of the run that each next unit would make or continue [shape=(N,)]."""
+        longest = np.zeros(len(self.seconds))
+        units = self._units
+        for match, length, end in zip(self._matches, self._lengths, self._ends, strict=True):
+            following = match + 1
+            if following < len(longest):
+                like = self._members[units.label[following]]
+                begin = self._begin[following] + units.shift[following] - units.shift[like]
+                goes_on = like[np.abs(begin - end) < _ALIGNED]
+                longest[goes_on] = np.maximum(longest[goes_on], length)
+        return longest + self.seconds
+
+    def long_after(self, length: np.ndarray) -> np.ndarray:
+        """What `long` would be after each next unit, from `after`."""
+        end = self.now + self.seconds
+        return self.long + np.where(length > LONG_RUN, end - np.maximum(end - length, self.covered), 0.0)
+
+    def push(self, unit: int) -> None:
+        """Play a unit."""
+        units = self._units
+        matches = self._members[units.label[unit]]
+        begins = self._begin[matches] + units.shift[matches] - units.shift[unit]
+        lengths = np.full(len(matches), self.seconds[unit])
+        where = np.searchsorted(self._matches, matches - 1)
+        known = np.flatnonzero(where < len(self._matches))
+        known = known[self._matches[where[known]] == matches[known] - 1]
+        known = known[np.abs(self._ends[where[known]] - begins[known]) < _ALIGNED]
+        lengths[known] += self._lengths[where[known]]
+        self._matches, self._lengths, self._ends = matches, lengths, begins + self.seconds[unit]
+        length = float(lengths.max())
+        self.now += float(self.seconds[unit])
+        self.longest = max(self.longest, length)
+        if length > LONG_RUN:
+            self.long += self.now - max(self.now - length, self.covered)
+            self.covered = self.now
+
+
+@dataclass(frozen=True)
+class _Step:
+    unit: int
+    start: float
+    semitones: int
+    stretch: float
+    gain: float
+    jumped: bool
+
+
+def walk(
+    transitions: Transitions,
+    outlook: Outlook,
+    parameters: Parameters,
+    rng: np.random.Generator,
+    progress: Callable[[float], None],
+) -> Path:
+    """Draw a path.
+
+    Parameters
+    ----------
+    transitions : Transitions
+    outlook : Outlook
+        At the same temperature.
+    parameters : Parameters
+        `duration`, `temperature`, `top_k`, `top_p` and `guidance_scale` count.
+    rng : np.random.Generator
+    progress : callable
+        Called with the share done, in [0, 1], every few units; whatever it raises passes through.
+
+    Returns
+    -------
+    Path
+    """
+    units = transitions.units
+    duration, noise = parameters.duration, _NOISE * parameters.temperature
+    seconds = np.diff(units.bounds) / units.rate
+    period = float(np.median(seconds))
+    local = _local_period(seconds)
+    form = _form(units, duration, rng)
+    attraction = np.maximum(form - _ROOM, 0.0) * (_FORM * parameters.guidance_scale / 3.0)
+    values = outlook.values(attraction, lambda done: progress(0.5 * done))
+    usual = np.bincount(units.label) / len(units) * (_MEMORY / np.log(2.0) / period)
+    heard = np.zeros(len(usual))
+    used: dict[int, dict[int, int]] = {}
+    verbatim = _Verbatim(units)
+
+    steps: list[_Step] = []
+    unit = _begin(units, form[0], duration, noise, rng)
+    now, semitones, stretch, played = 0.0, 0, 1.0, 1
+    steps.append(_Step(unit, now, semitones, stretch, 0.0, True))
+    while True:
+        now += float(seconds[unit]) * stretch
+        verbatim.push(unit)
+        heard *= 0.5 ** (float(seconds[unit]) / _MEMORY)
+        heard[units.label[unit]] += 1.0
+        if now >= duration + 0.1:
+            break
+        if len(steps) % 8 == 0:
+            progress(0.5 + 0.5 * min(now / duration, 1.0))
+
+        cost, shifts = transitions.row(unit, semitones)
+        onward = unit + 1 if unit + 1 < len(units) else -1
+        same = _same(units, onward) if onward >= 0 else np.zeros(len(units), dtype=bool)
+        early = _EARLY * float(_shortness(np.array(played), units))
+        cost += np.where(same, 0.3 * _JUMP, _JUMP + early)
+        tempo = np.ones(len(units))
+        if units.pulsed:
+            tempo = local[unit] * stretch / local
+            cost += 6.0 * np.abs(np.log2(tempo))
+        for target, times in used.get(int(units.label[unit]), {}).items():
+            cost[units.label == target] += _AGAIN * times
+        if onward >= 0 and units.playable[onward]:
+            cost[onward] = float(_lateness(np.array(played), units, parameters.temperature))
+            shifts[onward] = semitones
+        section = min(int(now / duration * len(attraction)), len(attraction) - 1)
+        cost += attraction[section]
+        cost += (_REPEAT * np.maximum(heard - usual, 0.0) / (1.0 + usual))[units.label]
+
+        length = verbatim.after()
+        room = LONG_SHARE * duration - verbatim.long_after(length)
+        ceiling = np.where(
+            length > LONG_RUN, np.minimum(LONGEST_RUN, length + room), np.clip(room, LONG_RUN, LONGEST_RUN)
+        )
+        left = np.clip(((ceiling - length) / period).astype(np.int64), 0, outlook.most)
+        score = -cost / noise + values[section, np.arange(len(units)), left]
+        score[length > ceiling] = -np.inf
+        if not np.isfinite(score).any():  # everything here is too long a repetition: take the shortest
+            score = np.where(np.isfinite(cost), -length * 1e3, -np.inf)
+        chosen = _draw(score, parameters.top_k, parameters.top_p, rng)
+
+        jumped = chosen != onward
+        if jumped:
+            places = used.setdefault(int(units.label[unit]), {})
+            places[int(units.label[chosen])] = places.get(int(units.label[chosen]), 0) + 1
+            expected = float(units.loudness[onward if onward >= 0 else unit])
+            gain = float(np.clip(0.6 * (expected - units.loudness[chosen]), -2.5, 2.5))
+            # Half of the difference in tempo is evened out at each join, so the track's own tempo returns.
+            ratio = float(np.clip(tempo[chosen], 0.81, 1.23)) ** 0.5
+            stretch = ratio if abs(ratio - 1.0) > 0.015 else 1.0
+            semitones, played = int(shifts[chosen]), 0
+        played += 1
+        unit = chosen
+        steps.append(_Step(unit, now, semitones, stretch, gain if jumped else 0.0, jumped))
+    return _finish(transitions, steps, parameters)
+
+
+def _draw(score: np.ndarray, top_k: int, top_p: float, rng: np.random.Generator) -> int:
+    """One index, with probability ~ exp(score): of the `top_k` best (0: all), those that make up `top_p`."""
+    order = np.argsort(-score, kind="stable")
+    if top_k:
+        order = order[:top_k]
+    weight = np.exp(score[order] - score[order[0]])
+    if top_p > 0.0:
+        inside = np.cumsum(weight) - weight < top_p * weight.sum()
+        order, weight = order[inside], weight[inside]
+    edges = np.cumsum(weight)
+    return int(
+        order[min(int(np.searchsorted(edges, rng.random() * edges[-1], side="right")), len(order) - 1)]
+    )
+
+
+def _local_period(seconds: np.ndarray) -> np.ndarray:
+    """Unit length around each unit: the median of nine."""
+    padded = np.pad(seconds, 4, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1)
+
+
+def _form(units: Units, duration: float, rng: np.random.Generator) -> np.ndarray:
+    """Distance of each unit from the part of the track that each stretch of the output is to come from.
+
+    The output tells the source's own story in its own time: about 8 s from each of some places spread over
+    the source, in order.
+
+    Returns
+    -------
+    np.ndarray [shape=(parts, N)]
+    """
+    inside = np.flatnonzero(units.playable)
+    parts = max(round(duration / 8.0), 1)
+    drawn = (np.arange(parts) + rng.uniform(0.1, 0.9, parts)) / parts
+    places = inside[np.minimum((drawn * len(inside)).astype(np.int64), len(inside) - 1)]
+    return np.sqrt(((units.section[places][:, None] - units.section[None]) ** 2).sum(axis=2))
+
+
+def _begin(units: Units, apart: np.ndarray, duration: float, noise: float, rng: np.random.Generator) -> int:
+    """A unit to begin with: a first beat with an attack, where the track or a part of it begins."""
+    change = np.zeros(len(units))
+    change[1:] = np.sqrt((np.diff(units.section, axis=0) ** 2).sum(axis=1))
+    attack = units.rhythm[:, 0] + 0.5 * change / max(float(change.max()), 1e-6)
+    cost = 2.0 * apart + 4.0 * (units.phase != 0) - 0.4 * np.clip(attack, 0.0, 3.0)
+    cost -= cost[units.playable].min()
+    if duration >= 12.0:
+        # The track's own beginning, unless it is a prelude to something else.
+        first = int(np.argmax(units.playable))
+        cost[first] = 3.0 * max(float(apart[first]) - 1.0, 0.0) - 0.5
+    return _draw(np.where(units.playable, -cost / max(noise, 0.1), -np.inf), 0, 0.0, rng)
+
+
+def _finish(transitions: Transitions, steps: list[_Step], parameters: Parameters) -> Path:
+    """Give a walk an end: the source's own if that dies away, else a last bar from its first beat on."""
+    units, duration = transitions.units, parameters.duration
+    seconds = np.diff(units.bounds) / units.rate
+    period = float(np.median(seconds))
+    bar = min(units.meter * period, 2.5) if units.pulsed else 2.0
+    fade_start = max(duration - min(0.25 * duration, 2.0), 0.0)
+    options: list[tuple[float, int, int, float]] = []  # cost, steps kept, unit to end with, fade start
+    if duration >= 6.0:
+        last = int(np.flatnonzero(units.playable)[-1])
+        usual = float(np.median(units.loudness[units.playable]))
+        dies_away = float(units.loudness[last]) < usual - 9.0
+        rest = (units.bounds[last + 1] - units.bounds[:-1]) / units.rate
+        for kept in range(1, len(steps)):
+            before, remaining = steps[kept - 1].unit, duration - steps[kept].start
+            if dies_away and remaining < LONGEST_RUN:
+                slack = remaining - rest
+                ends = np.flatnonzero((slack > -0.4) & (slack < 0.6) & units.playable)
+                costs = transitions.cost[before, ends] + 2.0 * np.abs(slack[ends])
+                options.extend(
+                    (float(cost), kept, int(unit), duration - 0.5)
+                    for cost, unit in zip(costs, ends, strict=True)
+                )
+            if 0.8 < remaining <= bar + 0.8:
+                ends = np.flatnonzero((units.phase == 0) & units.playable)
+                costs = transitions.cost[before, ends] + 1.5
+                options.extend(
+                    (float(cost), kept, int(unit), steps[kept].start)
+                    for cost, unit in zip(costs, ends, strict=True)
+                )
+                if units.phase[steps[kept].unit] == 0:
+                    options.append((1.0, kept, steps[kept].unit, steps[kept].start))
+    for _, kept, unit, fade in sorted(options)[:50]:
+        tail = (
+            [steps[kept]] if steps[kept].unit == unit else [_Step(unit, steps[kept].start, 0, 1.0, 0.0, True)]
+        )
+        while tail[-1].unit + 1 < len(units):
+            end = tail[-1].start + float(seconds[tail[-1].unit]) * tail[-1].stretch
+            if end >= duration + 0.1:
+                break
+            tail.append(_Step(tail[-1].unit + 1, end, tail[0].semitones, tail[0].stretch, 0.0, False))
+        path = _path(units, steps[:kept] + tail, fade, duration)
+        if path.longest_verbatim <= LONGEST_RUN + 0.1 and path.long_share <= LONG_SHARE + 0.02:
+            return path
+    return _path(units, steps, fade_start, duration)
+
+
+def _path(units: Units, steps: list[_Step], fade_start: float, duration: float) -> Path:
+    """Gather steps into runs, and measure what they repeat of the source."""
+    verbatim = _Verbatim(units)
+    runs: list[Run] = []
+    for step in steps:
+        verbatim.push(step.unit)
+        if not step.jumped and runs:
+            old = runs[-1]
+            runs[-1] = Run(old.first, step.unit + 1, old.start, old.stretch, old.semitones, old.gain)
+        else:
+            runs.append(Run(step.unit, step.unit + 1, step.start, step.stretch, step.semitones, step.gain))
+    return Path(tuple(runs), fade_start, verbatim.longest, verbatim.long / duration)

@@ -1,0 +1,276 @@
+"""Turning a path into sound: runs cut from the source, transposed, stretched, and joined without clicks.
+
+References
+----------
+.. [1] Verhelst and Roelands, "An overlap-add technique based on waveform similarity (WSOLA)", ICASSP 1993.
+.. [2] Fink, Holters and Zölzer, "Signal-matched power-complementary cross-fading", DAFx 2016.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from scipy.signal import resample_poly
+
+from music.mosaic.path import Path, Run
+from music.mosaic.units import Units
+
+_REACH = 0.36  # seconds of source kept on either side of a run, for joins to lie in
+_CLEAR = 16  # samples on either side of a crossfade that must be as smooth as it is
+_LAG = 0.012  # seconds a run may move so that waves meet in phase
+
+
+@dataclass(frozen=True)
+class Join:
+    """Where two runs meet.
+
+    Attributes
+    ----------
+    time : float
+        Middle of the crossfade in the output, in seconds.
+    length : float
+        Of the crossfade, in seconds.
+    step : float
+        Greatest difference between neighbouring samples inside it.
+    """
+
+    time: float
+    length: float
+    step: float
+
+
+def usual_step(source: np.ndarray) -> float:
+    """The 99.9th percentile of differences between neighbouring samples, from every fourth pair."""
+    counts = np.zeros(20001, dtype=np.int64)
+    for begin in range(0, source.shape[1] - 1, 1 << 20):
+        piece = source[:, begin : begin + (1 << 20) + 1]
+        steps = np.abs(piece[:, 1::4] - piece[:, : piece.shape[1] - 1 : 4])
+        counts += np.bincount((np.minimum(steps, 2.0) * 1e4).astype(np.int64).ravel(), minlength=len(counts))
+    return float(np.searchsorted(np.cumsum(counts), 0.999 * counts.sum()) + 1) / 1e4
+
+
+def render(
+    source: np.ndarray, units: Units, path: Path, samples: int, step: float, progress: Callable[[float], None]
+) -> tuple[np.ndarray, list[Join]]:
+    """Play a path.
+
+    Parameters
+    ----------
+    source : np.ndarray [shape=(channels, n), float32]
+    units : Units
+        The source's.
+    path : Path
+    samples : int
+        Wanted length.
+    step : float
+        Difference between neighbouring samples that joins should stay below (`usual_step`).
+    progress : callable
+        Called with the share done, in [0, 1], after each run; whatever it raises passes through.
+
+    Returns
+    -------
+    tuple of (np.ndarray [shape=(channels, samples), float32], list of Join)
+    """
+    rate = units.rate
+    reach = round(_REACH * rate)
+    out = np.zeros((source.shape[0], samples + 2 * reach), dtype=np.float32)
+    joins: list[Join] = []
+    end = 0  # of what is written, in samples of `out`
+    for index, run in enumerate(path.runs):
+        piece = _piece(source, units, run, reach, last=index == len(path.runs) - 1)
+        at = reach + round(run.start * rate)  # where the run's first unit begins in `out`
+        if at - reach >= samples:
+            break
+        if index == 0:
+            lag, begin = 0, at
+            fresh = piece[:, reach:]
+        else:
+            old = out[:, at - reach : min(at + reach, end)]
+            widths, spread = _widths(units, run.first)
+            lag, middle, length, ratio = _meet(old, piece, reach, rate, step, widths, spread)
+            begin = at - reach + middle - length // 2
+            fresh = piece[:, begin - (at - reach) + lag :]
+            down, up = _gains(length, ratio)
+            fresh = fresh.copy()
+            fresh[:, :length] = fresh[:, :length] * up + out[:, begin : begin + length] * down
+            around = np.abs(
+                np.diff(np.concatenate([out[:, begin - 1 : begin], fresh[:, : length + 1]], axis=1))
+            )
+            joins.append(Join((begin + length / 2 - reach) / rate, length / rate, float(around.max())))
+        room = out.shape[1] - begin
+        fresh = fresh[:, :room]
+        out[:, begin : begin + fresh.shape[1]] = fresh
+        end = begin + fresh.shape[1]
+        out[:, end:] = 0.0
+        progress((index + 1) / len(path.runs))
+    out = out[:, reach : reach + samples]
+    begin = min(round(path.fade_start * rate), samples)
+    fade = np.arange(samples - begin) / max(samples - begin, 1)
+    out[:, begin:] *= np.cos(0.5 * np.pi * fade).astype(np.float32) ** 2
+    return np.ascontiguousarray(out), [join for join in joins if join.time < samples / rate]
+
+
+def _piece(source: np.ndarray, units: Units, run: Run, reach: int, last: bool) -> np.ndarray:
+    """A run with `reach` samples before it and after it, transposed, stretched and levelled.
+
+    Beyond the source's ends its mirror image stands in, for crossfades to meet sound; after the `last` run
+    nothing does.
+    """
+    first, stop = int(units.bounds[run.first]), int(units.bounds[run.last])
+    pitch = 2.0 ** (run.semitones / 12.0)
+    margin = int(np.ceil(reach / run.stretch)) + (2048 if run.stretch != 1.0 or run.semitones else 0)
+    missing = max(margin - first, 0), max(stop + margin - source.shape[1], 0)
+    piece = source[:, max(first - margin, 0) : min(stop + margin, source.shape[1])]
+    if any(missing):
+        piece = np.pad(piece, ((0, 0), missing), mode="reflect")
+        if last and missing[1]:
+            piece[:, -missing[1] :] *= np.exp(-np.arange(missing[1]) / (0.005 * units.rate)).astype(
+                np.float32
+            )
+    if run.semitones:
+        ratio = Fraction(1.0 / pitch).limit_denominator(100)
+        piece = resample_poly(piece, ratio.numerator, ratio.denominator, axis=1).astype(np.float32)
+        piece = stretched(piece, run.stretch * ratio.denominator / ratio.numerator, units.rate)
+    elif run.stretch != 1.0:
+        piece = stretched(piece, run.stretch, units.rate)
+    length = round((stop - first) * run.stretch)
+    front = round(margin * run.stretch) - reach
+    piece = piece[:, front : front + length + 2 * reach]
+    if run.gain:
+        ramp = np.interp(np.arange(piece.shape[1]), [reach, reach + length], [run.gain, 0.0])
+        piece = piece * (10.0 ** (ramp / 20.0)).astype(np.float32)
+    return piece
+
+
+def _widths(units: Units, unit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Crossfades to try before a unit: lengths, the most fitting last, and middles about its border, in
+    seconds.
+
+    Short and early before an attack, longer without one, slow where nothing pulses; never longer than the
+    unit.
+    """
+    longest = 0.8 * float(units.bounds[unit + 1] - units.bounds[unit]) / units.rate
+    lengths: tuple[float, ...]
+    if not units.pulsed:
+        lengths, spread = (0.012, 0.05, 0.15, 0.3), np.arange(-0.15, 0.151, 0.015)
+    elif units.rhythm[unit, 0] > 1.2:
+        lengths, spread = (0.048, 0.024, 0.012), np.arange(-0.045, 0.0151, 0.0015)
+    else:
+        lengths, spread = (0.012, 0.16, 0.08), np.arange(-0.06, 0.0301, 0.005)
+    return np.minimum(lengths, longest), spread
+
+
+def _meet(
+    old: np.ndarray,
+    new: np.ndarray,
+    reach: int,
+    rate: int,
+    step: float,
+    widths: np.ndarray,
+    spread: np.ndarray,
+) -> tuple[int, int, int, float]:
+    """Find how two pieces meet: lag of the new one, middle and length of the crossfade, correlation in it.
+
+    `old` and `new` [shape=(channels, >= about 2 * reach)] are aligned so that index `reach` is the musical
+    boundary. The lag puts waves in phase; the crossfade lies before the boundary, where the old sound has
+    decayed and the new attack is yet to come, at the place with the smallest steps and the best match.
+    """
+    limit = min(old.shape[1], new.shape[1], 2 * reach)
+    most = round(_LAG * rate)
+    span = np.arange(max(reach - round(0.05 * rate), most), min(reach + round(0.02 * rate), limit - most))
+    a, b = old.mean(axis=0, dtype=np.float64), new.mean(axis=0, dtype=np.float64)
+    lags = np.arange(-most, most + 1)
+    here = a[span]
+    there = np.correlate(b[span[0] - most : span[-1] + 1 + most], here, mode="valid")
+    energy = np.cumsum(np.concatenate([[0.0], b[span[0] - most : span[-1] + 1 + most] ** 2]))
+    energy = energy[len(here) :] - energy[: -len(here)]
+    match = there / np.sqrt(np.maximum(energy * (here**2).sum(), 1e-12))
+    lag = int(lags[int(np.argmax(match - 0.15 * (lags / most) ** 2))])
+
+    middles = reach + np.round(spread * rate).astype(np.int64)
+    home = reach + round((spread[0] + 3.0 * spread[-1]) / 4.0 * rate)
+    usual = np.sqrt((a**2).mean() + (b**2).mean()) + 1e-9
+    best = (np.inf, reach, 2, 0.0)
+    for rank, length in enumerate(np.round(widths * rate).astype(np.int64).tolist()):
+        for middle in middles:
+            begin = int(middle) - length // 2
+            stop = begin + length
+            if min(begin, begin + lag) < _CLEAR or max(stop, stop + lag) + _CLEAR > limit:
+                continue
+            x, y = a[begin:stop], b[begin + lag : stop + lag]
+            power = float((x**2).sum() * (y**2).sum())
+            ratio = float((x * y).sum()) / power**0.5 if power > 1e-12 else 0.0
+            down, up = _gains(length, ratio)
+            mixed = old[:, begin:stop] * down + new[:, begin + lag : stop + lag] * up
+            around = (old[:, begin - _CLEAR : begin], mixed, new[:, stop + lag : stop + lag + _CLEAR])
+            largest = float(np.abs(np.diff(np.concatenate(around, axis=1), axis=1)).max())
+            cost = (
+                8.0 * max(largest / max(step, 1e-6) - 0.9, 0.0)
+                + (1.0 - ratio)
+                + 0.4 * float(np.sqrt((mixed**2).mean())) / usual
+                + 0.3 * abs(int(middle) - home) / (spread[-1] - spread[0]) / rate
+                + 0.1 * (len(widths) - 1 - rank)
+            )
+            if cost < best[0]:
+                best = (cost, int(middle), length, ratio)
+    return lag, best[1], best[2], best[3]
+
+
+def _gains(length: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """Crossfade gains that keep the power of two signals whose correlation is `ratio` [2]_.
+
+    In phase (1) they add up to one, unrelated (0) their squares do.
+    """
+    angle = 0.5 * np.pi * (np.arange(length) + 0.5) / length
+    down, up = np.cos(angle) ** 2, np.sin(angle) ** 2
+    level = np.sqrt(down**2 + up**2 + 2.0 * max(ratio, 0.0) * down * up)
+    return (down / level).astype(np.float32), (up / level).astype(np.float32)
+
+
+def stretched(audio: np.ndarray, factor: float, rate: int) -> np.ndarray:
+    """Change duration and keep pitch, by WSOLA [1]_.
+
+    Parameters
+    ----------
+    audio : np.ndarray [shape=(channels, n), float32]
+    factor : float
+        New duration over old, about 0.7 to 1.5.
+    rate : int
+        Sample rate in Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(channels, round(n * factor)), float32]
+    """
+    hop = round(0.02 * rate)
+    frame, search = 2 * hop, round(0.01 * rate)
+    samples = round(audio.shape[1] * factor)
+    frames = samples // hop + 2
+    padded = np.pad(audio, ((0, 0), (frame + search, 2 * frame + 2 * search + hop)))
+    middle = padded.mean(axis=0)
+    window = np.sin(np.pi * (np.arange(frame) + 0.5) / frame).astype(np.float32) ** 2
+    out = np.zeros((audio.shape[0], frames * hop + frame), dtype=np.float32)
+    previous = -1
+    for k in range(frames):
+        # Frame k is centred on output sample k * hop, so it should come from around input sample k * hop /
+        # factor.
+        wanted = min(round(k * hop / factor), audio.shape[1]) - hop + frame + search
+        position = wanted
+        if previous >= 0:
+            target = middle[previous + hop : previous + hop + frame : 4]
+            field = middle[wanted - search : wanted + search + frame]
+            coarse = np.correlate(field[::4], target, mode="valid")
+            position = wanted - search + 4 * int(np.argmax(coarse))
+            fine = middle[position - 4 : position + 4 + frame]
+            position += (
+                int(
+                    np.argmax(
+                        np.correlate(fine, middle[previous + hop : previous + hop + frame], mode="valid")
+                    )
+                )
+                - 4
+            )
+        out[:, k * hop : k * hop + frame] += padded[:, position : position + frame] * window
+        previous = position
+    return out[:, hop : hop + samples]

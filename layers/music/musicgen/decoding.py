@@ -1,0 +1,253 @@
+"""The decode loop: codes from a language model, step by step, window by window, candidates side by side.
+
+What a step makes depends on the seed, the conditions and the codes before it, and on nothing else: not on the
+candidates beside it, nor on where the loop was interrupted. So codes and a count of steps are all that has to
+be kept to go on later.
+
+References
+----------
+.. [1] Copet et al., "Simple and Controllable Music Generation", NeurIPS 2023.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+
+from music.musicgen import delay
+from music.musicgen.delay import UNKNOWN
+from music.musicgen.networks import Condition, LanguageModel, State
+from music.musicgen.sampling import Sampling, draw, guide, stream
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of frames that the language model sees at once.
+
+    Attributes
+    ----------
+    start, length : int
+        In frames of the whole piece.
+    known : int
+        How many of them are there before it begins: the prompt, or what overlaps with the window before.
+    """
+
+    start: int
+    length: int
+    known: int
+
+    @property
+    def end(self) -> int:
+        """The frame behind its last."""
+        return self.start + self.length
+
+    def steps(self, codebooks: int) -> int:
+        """Tokens that are drawn for each codebook, those of open places included."""
+        return delay.positions(self.length, codebooks) - 1 - self.known
+
+
+def plan(frames: int, known: int, longest: int, stride: int) -> list[Window]:
+    """Divide a piece into windows.
+
+    Parameters
+    ----------
+    frames : int
+        Of the whole piece, a prompt included.
+    known : int
+        Of the prompt.
+    longest : int
+        Frames of a window at most.
+    stride : int
+        Frames from the start of one window to that of the next; what lies between it and `longest` is the
+        prompt of the next window.
+
+    Returns
+    -------
+    list of Window
+
+    Raises
+    ------
+    ValueError
+        If the prompt leaves nothing to be made in the first window, or windows would not overlap.
+
+    Examples
+    --------
+    >>> plan(40, 0, longest=30, stride=18)
+    [Window(start=0, length=30, known=0), Window(start=18, length=22, known=12)]
+    """
+    if not 0 <= known < min(frames, longest) or not 0 < stride < longest:
+        raise ValueError(f"{known} of {frames} frames known, windows of {longest} every {stride}")
+    windows = [Window(0, min(frames, longest), known)]
+    while (end := windows[-1].end) < frames:
+        start = windows[-1].start + stride
+        windows.append(Window(start, min(frames - start, longest), end - start))
+    return windows
+
+
+@dataclass(eq=False)
+class Take:
+    """The codes of one candidate, as far as they are made.
+
+    Attributes
+    ----------
+    seed : int
+        Of its random stream.
+    codes : np.ndarray [codebooks, frames], int16
+        Of the whole piece, the prompt included; `UNKNOWN` where there are none yet.
+    step : int
+        Steps that are made, over all windows.
+    failed : int or None
+        The step at which its logits were not finite: it has no more codes from there on.
+    """
+
+    seed: int
+    codes: np.ndarray
+    step: int = 0
+    failed: int | None = None
+
+
+def blank(seed: int, codebooks: int, frames: int, prompt: np.ndarray | None = None) -> Take:
+    """Begin a candidate: no codes but those of the prompt [codebooks, fewer frames]."""
+    codes = np.full((codebooks, frames), UNKNOWN, np.int16)
+    if prompt is not None:
+        codes[:, : prompt.shape[1]] = prompt
+    return Take(seed, codes)
+
+
+class Decoding:
+    """Makes the codes of some candidates, one step at a time.
+
+    Parameters
+    ----------
+    language : LanguageModel
+        What makes the logits.
+    windows : sequence of Window
+        See `plan`.
+    conditions : callable
+        From a window to its condition.
+    sampling : Sampling
+        How tokens are drawn.
+    takes : sequence of Take
+        All as long as the windows, and all at the same step: the first, or any other.
+
+    Attributes
+    ----------
+    step, steps : int
+        Made, and in all.
+
+    Examples
+    --------
+    >>> decoding = Decoding(language, windows, conditions, Sampling(), takes)   # doctest: +SKIP
+    >>> while decoding.step < decoding.steps:                                   # doctest: +SKIP
+    ...     decoding.advance()
+    """
+
+    def __init__(
+        self,
+        language: LanguageModel,
+        windows: Sequence[Window],
+        conditions: Callable[[Window], Condition],
+        sampling: Sampling,
+        takes: Sequence[Take],
+    ) -> None:
+        if {take.step for take in takes} != {takes[0].step}:
+            raise ValueError("takes that are decoded together must have made the same steps")
+        self._language, self._windows, self._conditions = language, windows, conditions
+        self._sampling, self._takes = sampling, takes
+        self.step = takes[0].step
+        self._latest = int(delay.delays(language.codebooks)[-1])
+        ends = accumulate(window.steps(language.codebooks) for window in windows)
+        self._ends = list(ends)
+        self.steps = self._ends[-1]
+        self._streams = [stream(take.seed, self.step * language.codebooks) for take in takes]
+        self._state: State | None = None
+        self._number = -1
+
+    @property
+    def complete(self) -> int:
+        """Frames, from the beginning, of which all codes are known."""
+        if self.step == self.steps:
+            return self._windows[-1].end
+        window, position = self._here()
+        return window.start + max(window.known, position - 1 - self._latest)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no candidate left that goes on."""
+        return all(take.failed is not None for take in self._takes)
+
+    @property
+    def behind(self) -> int:
+        """Positions, but for one, that the language model has to be given before it makes the next step."""
+        _, position = self._here()
+        return position - 1 - (self._state.length if self._state else 0)
+
+    def catch_up(self, positions: int) -> None:
+        """Give the language model some of those that `behind` counts: `advance` gives it the rest at once."""
+        window, _ = self._here()
+        if self._state is None:
+            self._state = self._start(window)
+        first = self._state.length
+        self._state.advance(self._inputs(window, first, first + min(positions, self.behind)))
+
+    def advance(self) -> None:
+        """Make one step: a token for each codebook of every candidate.
+
+        Notes
+        -----
+        A candidate whose logits are not finite stops there (`Take.failed`); the others go on.
+        """
+        window, position = self._here()
+        if self._state is None:
+            self._state = self._start(window)
+        logits = self._logits(self._state.advance(self._inputs(window, self._state.length, position)))
+        for take, chosen, rng in zip(self._takes, logits, self._streams, strict=True):
+            if take.failed is not None:
+                continue
+            if not np.isfinite(chosen).all():
+                take.failed = self.step
+                continue
+            tokens = draw(chosen, self._sampling, rng)
+            delay.place(take.codes[:, window.start :], position, window.length, tokens)
+            take.step = self.step + 1
+        self.step += 1
+        if self.step == self._ends[self._number]:
+            self._state = None
+
+    def _here(self) -> tuple[Window, int]:
+        """The window of the next step, and the position that it makes."""
+        self._number = bisect_right(self._ends, self.step)
+        window = self._windows[self._number]
+        begin = self._ends[self._number - 1] if self._number else 0
+        return window, window.known + 1 + self.step - begin
+
+    def _start(self, window: Window) -> State:
+        condition = self._conditions(window)
+        rows = [condition, Condition(None)] if self._guided else [condition]
+        capacity = delay.positions(window.length, self._language.codebooks) - 1
+        return self._language.start(rows * len(self._takes), capacity)
+
+    @property
+    def _guided(self) -> bool:
+        return self._sampling.guidance_scale != 1.0
+
+    def _inputs(self, window: Window, first: int, last: int) -> np.ndarray:
+        """What positions [first, last) of every row hold [rows, last - first, codebooks]."""
+        filler = self._language.vocabulary
+        rows = [
+            np.full((last - first, self._language.codebooks), filler)  # nobody looks at what comes of it
+            if take.failed is not None
+            else delay.spread(take.codes[:, window.start :], first, last, window.length, filler)
+            for take in self._takes
+        ]
+        return np.repeat(np.stack(rows), 2 if self._guided else 1, axis=0)
+
+    def _logits(self, logits: np.ndarray) -> np.ndarray:
+        """From the logits of the rows to those of the candidates [candidates, codebooks, vocabulary]."""
+        if not self._guided:
+            return logits
+        return guide(logits[0::2], logits[1::2], self._sampling.guidance_scale)

@@ -1,0 +1,745 @@
+"""EnCodec (Défossez et al. 2022, arXiv:2210.13438): audio to codes and back, without torch.
+
+The 32 kHz codec that MusicGen writes codes for: not causal, weight normed, one channel. An encoder turns 640
+samples into a frame of 128 numbers, for which four codes stand, each the nearest entry of its codebook to
+what the codes before it left over; a decoder mirrors the encoder.
+
+Both are a chain of streaming layers. A layer keeps what the next outputs need of its input and computes a
+block at a time, so that memory does not grow with the length of the audio; and as a row of `ops.linear` does
+not depend on the rows beside it, the audio does not depend on how the codes were cut, not in a bit.
+
+Signals are [sequences][time][channels]: a convolution is a linear layer over overlapping windows of them. The
+sequences are the channels of stereo, which MusicGen codes apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log2, prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from music.engine import ops
+from music.engine.packing import Tensors, Weight, WeightsError, pack
+
+if TYPE_CHECKING:
+    from weights import Checkpoint
+
+_BLOCK = 1 << 18
+"""Numbers that a layer computes at a time: 1 MiB stays in a cache near the core."""
+_FRAMES = 96
+"""Frames that the LSTM takes at a time: the matrices of its input are read once for all of them."""
+_TOGETHER = 16
+"""Samples that the last convolution computes at once: alone, one would use one of a vector's 16 lanes."""
+
+_EXPECTED = {
+    "model_type": "encodec",
+    "audio_channels": 1,
+    "norm_type": "weight_norm",
+    "use_causal_conv": False,
+    "pad_mode": "reflect",
+    "normalize": False,
+    "chunk_length_s": None,
+    "num_residual_layers": 1,
+    "use_conv_shortcut": False,
+}
+"""What the config must say: the rest of EnCodec's family is not built here."""
+
+
+class _Shape(NamedTuple):
+    """A layer: its kind, its name in the checkpoint, the channels that it reads, the extent of its kernel."""
+
+    kind: str
+    name: str
+    channels: int = 0
+    kernel: int = 1
+    stride: int = 1
+
+
+def _encoder(codec: dict[str, Any]) -> list[_Shape]:
+    """List the encoder's layers; the numbers in their names count the ELUs between them, too."""
+    size, at = codec["filters"], 1
+    shapes = [_Shape("conv", "encoder.layers.0", 1, codec["kernel"])]
+    for ratio in reversed(codec["ratios"]):
+        shapes.append(_Shape("residual", f"encoder.layers.{at}", size, codec["residual_kernel"]))
+        shapes.append(_Shape("conv", f"encoder.layers.{at + 2}", size, 2 * ratio, ratio))
+        size, at = 2 * size, at + 3
+    shapes.append(_Shape("lstm", f"encoder.layers.{at}", size))
+    shapes.append(_Shape("conv", f"encoder.layers.{at + 2}", size, codec["last_kernel"]))
+    return shapes
+
+
+def _decoder(codec: dict[str, Any]) -> list[_Shape]:
+    """List the decoder's layers."""
+    size, at = codec["filters"] * 2 ** len(codec["ratios"]), 3
+    shapes = [_Shape("conv", "decoder.layers.0", codec["hidden"], codec["kernel"])]
+    shapes.append(_Shape("lstm", "decoder.layers.1", size))
+    for ratio in codec["ratios"]:
+        shapes.append(_Shape("transposed", f"decoder.layers.{at}", size, 2 * ratio, ratio))
+        shapes.append(_Shape("residual", f"decoder.layers.{at + 1}", size // 2, codec["residual_kernel"]))
+        size, at = size // 2, at + 3
+    shapes.append(_Shape("last", f"decoder.layers.{at}", size, codec["last_kernel"]))
+    return shapes
+
+
+# ---- Export ------------------------------------------------------------------------------------------------
+
+
+def export(
+    checkpoint: Checkpoint, precision: str = "float32"
+) -> tuple[dict[str, np.ndarray | Weight], dict[str, Any]]:
+    """Turn the codec of a MusicGen checkpoint into what `Encodec` reads.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    precision : str
+        Of the bundle. What a codec loses is heard, so it is float32 in every one; but for float32 itself, the
+        LSTM's recurrent matrices, whose reading takes a third of the time, are int16: the audio differs by
+        2.6e-6 of its level, as much as between two orders of summation.
+
+    Returns
+    -------
+    tensors : dict of str to np.ndarray or Weight
+        Named as in the checkpoint; weight norm (Salimans and Kingma 2016, arXiv:1602.07868) is folded.
+    metadata : dict
+        What `Encodec` has to know of the config.
+
+    Raises
+    ------
+    WeightsError
+        If the config describes a codec that is not supported, or a tensor holds values that are not finite.
+    """
+    codec = _supported(checkpoint.config["audio_encoder"])
+    tensors: dict[str, np.ndarray | Weight] = {}
+
+    def read(name: str) -> np.ndarray:
+        tensor = checkpoint.tensor(f"audio_encoder.{name}")
+        if not np.isfinite(tensor).all():
+            raise WeightsError(f"tensor audio_encoder.{name} holds values that are not finite")
+        return tensor
+
+    def kernel(name: str) -> np.ndarray:
+        """Read a kernel [taps, second axis, first axis], its weight norm folded."""
+        gain, direction = read(f"{name}.conv.weight_g"), read(f"{name}.conv.weight_v")
+        lengths = np.sqrt(np.square(direction, dtype=np.float64).sum(axis=(1, 2), keepdims=True))
+        return (gain * direction / lengths).astype(np.float32).transpose(2, 1, 0)
+
+    def convolution(name: str) -> None:
+        taps = kernel(name)
+        tensors[f"{name}.weight"] = pack(taps.reshape(-1, taps.shape[2]).T)
+        tensors[f"{name}.bias"] = read(f"{name}.conv.bias")
+
+    for kind, name, channels, _, stride in _encoder(codec) + _decoder(codec):
+        if kind == "conv":
+            convolution(name)
+        elif kind == "residual":
+            convolution(f"{name}.block.1")
+            convolution(f"{name}.block.3")
+        elif kind == "last":
+            # Row i computes the i-th of some neighbouring samples: the same taps, i samples later.
+            taps = kernel(name).reshape(-1)
+            matrix = np.zeros((_TOGETHER, len(taps) + (_TOGETHER - 1) * channels), np.float32)
+            for i, row in enumerate(matrix):
+                row[i * channels : i * channels + len(taps)] = taps
+            tensors[f"{name}.weight"] = pack(matrix)
+            tensors[f"{name}.bias"] = np.repeat(read(f"{name}.conv.bias"), _TOGETHER)
+        elif kind == "transposed":
+            # The later half of the kernel meets the frame before, the earlier half the frame itself.
+            taps = kernel(name)
+            matrix = np.concatenate([taps[stride:], taps[:stride]], axis=2)
+            tensors[f"{name}.weight"] = pack(matrix.reshape(-1, 2 * channels))
+            tensors[f"{name}.bias"] = np.tile(read(f"{name}.conv.bias"), stride)
+        else:
+            for layer in range(codec["lstm_layers"]):
+                for part, origin in (("input", "weight_ih"), ("recurrent", "weight_hh")):
+                    rows = ops.interleave_gates(read(f"{name}.lstm.{origin}_l{layer}"))
+                    kept = "int16" if part == "recurrent" and precision != "float32" else "float32"
+                    tensors[f"{name}.{layer}.{part}"] = pack(rows, kept)
+                both = read(f"{name}.lstm.bias_ih_l{layer}") + read(f"{name}.lstm.bias_hh_l{layer}")
+                tensors[f"{name}.{layer}.bias"] = ops.interleave_gates(both)
+    for name in _codebooks(codec):
+        book = read(f"{name}.embed")
+        tensors[f"{name}.embed"] = book
+        # The entry e nearest to x has the greatest x e - |e|^2 / 2.
+        tensors[f"{name}.weight"] = pack(book)
+        tensors[f"{name}.bias"] = (-np.square(book, dtype=np.float64).sum(axis=1) / 2).astype(np.float32)
+    return tensors, codec
+
+
+def _supported(config: dict[str, Any]) -> dict[str, Any]:
+    """Check the config of a codec; what follows of it for `Encodec`."""
+    for key, expected in _EXPECTED.items():
+        if config.get(key) != expected:
+            raise WeightsError(f"no such codec is supported: {key} is {config.get(key)!r}, not {expected!r}")
+    size = config["num_filters"] * 2 ** len(config["upsampling_ratios"])
+    if size % 16:
+        raise WeightsError(f"no such codec is supported: {size} units in the LSTM, not a multiple of 16")
+    if config["codebook_dim"] != config["hidden_size"]:
+        raise WeightsError("no such codec is supported: codebook_dim is not hidden_size")
+    rate = -(-config["sampling_rate"] // prod(config["upsampling_ratios"]))
+    bits = int(log2(config["codebook_size"]))
+    return {
+        "sample_rate": config["sampling_rate"],
+        "codebooks": int(1000 * config["target_bandwidths"][-1] // (rate * bits)),
+        "codebook_size": config["codebook_size"],
+        "hidden": config["hidden_size"],
+        "filters": config["num_filters"],
+        "ratios": list(config["upsampling_ratios"]),
+        "kernel": config["kernel_size"],
+        "last_kernel": config["last_kernel_size"],
+        "residual_kernel": config["residual_kernel_size"],
+        "lstm_layers": config["num_lstm_layers"],
+    }
+
+
+def _codebooks(codec: dict[str, Any]) -> list[str]:
+    return [f"quantizer.layers.{index}.codebook" for index in range(codec["codebooks"])]
+
+
+# ---- Streaming layers --------------------------------------------------------------------------------------
+
+
+class _Signal:
+    """The stretch of a signal that its reader still needs: [sequences][time][channels], oldest first."""
+
+    def __init__(self, sequences: int, channels: int) -> None:
+        self._samples = np.empty((sequences, 0, channels), np.float32)
+        self._start = self._stop = 0
+        self.total = 0
+        """Samples so far, the forgotten ones too."""
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    @property
+    def samples(self) -> np.ndarray:
+        return self._samples[:, self._start : self._stop]
+
+    def extend(self, count: int) -> np.ndarray:
+        """Make room for new samples, which the caller must fill in."""
+        if self._stop + count > self._samples.shape[1]:
+            kept, old = len(self), self.samples
+            if 2 * (kept + count) > self._samples.shape[1]:
+                shape = (len(old), 2 * (kept + count), old.shape[2])
+                self._samples = np.empty(shape, np.float32)
+            self._samples[:, :kept] = old
+            self._start, self._stop = 0, kept
+        self._stop += count
+        self.total += count
+        return self._samples[:, self._stop - count : self._stop]
+
+    def drop(self, count: int) -> None:
+        """Forget the oldest samples."""
+        self._start += count
+
+    def cut(self, count: int) -> None:
+        """Take the newest samples back."""
+        self._stop -= count
+        self.total -= count
+
+    def pad(self, before: np.ndarray | None = None, after: np.ndarray | None = None) -> None:
+        """Put samples that are no part of the signal around it."""
+        total, middle = self.total, self.samples.copy()
+        parts = [part for part in (before, middle, after) if part is not None]
+        self.drop(len(self))
+        np.concatenate(parts, axis=1, out=self.extend(sum(part.shape[1] for part in parts)))
+        self.total = total
+
+
+class _Layer:
+    """A layer of a chain: it reads `input` and writes into the input of the next one."""
+
+    input: _Signal
+
+    def step(self, sink: _Signal, last: bool) -> bool:
+        """Compute a block of outputs.
+
+        Parameters
+        ----------
+        sink : _Signal
+            Where they go.
+        last : bool
+            `input` will not grow any more.
+
+        Returns
+        -------
+        bool
+            Whether there is more to compute.
+        """
+        raise NotImplementedError
+
+
+class _Convolution(_Layer):
+    """A convolution with one output for each `stride` inputs: the ends are padded by reflection.
+
+    Parameters
+    ----------
+    input : _Signal
+    weight : Weight [shape=(together * outputs, (kernel + (together - 1) * stride) * channels)]
+    bias : np.ndarray [shape=(together * outputs,)]
+    kernel, stride : int
+    activation : str, optional
+    together : int
+        Neighbouring outputs that one product gives.
+    """
+
+    def __init__(
+        self,
+        input: _Signal,
+        weight: Weight,
+        bias: np.ndarray,
+        kernel: int,
+        stride: int = 1,
+        activation: str | None = None,
+        together: int = 1,
+    ) -> None:
+        self.input = input
+        self._weight, self._bias, self._activation = weight, bias, activation
+        self._stride, self._together = stride, together
+        self._left, self._right = (kernel - stride + 1) // 2, (kernel - stride) // 2
+        self._at = 0  # of the next window in what is kept of the input
+        self._begun = self._ended = False
+
+    def step(self, sink: _Signal, last: bool) -> bool:
+        signal = self.input
+        if not signal.total or (len(signal) <= self._left and not last):
+            return False
+        if not self._begun or (last and not self._ended):
+            self._pad(last)
+        channels, hop = signal.samples.shape[2], self._together * self._stride
+        span = self._weight.inputs // channels
+        ready = max((len(signal) - self._at - span) // hop + 1, 0)
+        count = min(ready, max(_BLOCK // self._weight.outputs, 1))
+        if count:
+            out = sink.extend(count * self._together)
+            for samples, results in zip(signal.samples, out, strict=True):
+                linear = _windows(samples[self._at :], count, span, hop), self._weight
+                ops.linear(
+                    *linear, bias=self._bias, activation=self._activation, out=results.reshape(count, -1)
+                )
+            self._at += count * hop
+            # What the padding of the end may mirror stays.
+            spent = max(min(self._at, len(signal) - self._right - self._stride), 0)
+            signal.drop(spent)
+            self._at -= spent
+        if last and count == ready:
+            sink.cut(-self._outputs % self._together)
+        return count < ready
+
+    def _pad(self, last: bool) -> None:
+        """Reflect the signal at its begin, and at its end if that is here."""
+        signal, right = self.input, self._right
+        zeros = 0
+        if last:
+            # An incomplete last window is completed; a signal shorter than its padding is followed by zeros.
+            right += -signal.total % self._stride
+            zeros = max(max(self._left, right) + 1 - signal.total, 0)
+        longer = _followed(signal.samples, zeros)
+        before = longer[:, 1 : self._left + 1][:, ::-1] if not self._begun else None
+        self._begun = True
+        if not last:
+            signal.pad(before)
+            return
+        end = longer.shape[1] - 1
+        after = np.concatenate([longer[:, end + 1 - zeros :], longer[:, end - right : end][:, ::-1]], axis=1)
+        self._outputs = -(-signal.total // self._stride)
+        unused = -self._outputs % self._together * self._stride
+        signal.pad(before, _followed(after[:, :right], unused))
+        self._ended = True
+
+
+class _Transposed(_Layer):
+    """A transposed convolution of kernel 2 * stride, trimmed to `stride` outputs for each input.
+
+    Parameters
+    ----------
+    input : _Signal
+    weight : Weight [shape=(stride * outputs, 2 * channels)]
+    bias : np.ndarray [shape=(stride * outputs,)]
+    stride : int
+    """
+
+    def __init__(self, input: _Signal, weight: Weight, bias: np.ndarray, stride: int) -> None:
+        self.input = input
+        self._weight, self._bias, self._stride = weight, bias, stride
+        self._trim = (stride + 1) // 2  # of the first outputs
+        self._ended = False
+        input.pad(np.zeros_like(input.extend(1)))
+        input.cut(1)
+
+    def step(self, sink: _Signal, last: bool) -> bool:
+        signal = self.input
+        if not signal.total:
+            return False
+        if last and not self._ended:
+            signal.pad(after=np.zeros_like(signal.samples[:, :1]))
+            self._ended = True
+        ready = len(signal) - 1
+        count = min(ready, max(_BLOCK // self._weight.outputs, 1))
+        if count:
+            out = sink.extend(count * self._stride)
+            for samples, results in zip(signal.samples, out, strict=True):
+                windows = _windows(samples, count, 2, 1)
+                ops.linear(windows, self._weight, bias=self._bias, out=results.reshape(count, -1))
+            signal.drop(count)
+            if self._trim:
+                out[:, : -self._trim] = out[:, self._trim :].copy()
+                sink.cut(self._trim)
+                self._trim = 0
+        if last and count == ready:
+            sink.cut(self._stride // 2)
+        return count < ready
+
+
+class _Residual(_Layer):
+    """``elu(x + narrow(elu(wide(elu(x)))))`` with two convolutions; all that follows wants the outer elu.
+
+    Parameters
+    ----------
+    input : _Signal
+    wide, narrow : (Weight, np.ndarray)
+        Weights and biases: of the convolution over `kernel` samples, and of that over one.
+    kernel : int
+    """
+
+    def __init__(
+        self, input: _Signal, wide: tuple[Weight, np.ndarray], narrow: tuple[Weight, np.ndarray], kernel: int
+    ) -> None:
+        self.input = input
+        sequences, _, channels = input.samples.shape
+        self._wide = _Convolution(_Signal(sequences, channels), *wide, kernel, activation="elu")
+        self._hidden = _Signal(sequences, wide[0].outputs)
+        self._weight, self._bias = narrow
+
+    def step(self, sink: _Signal, last: bool) -> bool:
+        signal, active = self.input, self._wide.input
+        fresh = signal.total - active.total
+        if fresh:
+            news = signal.samples[:, len(signal) - fresh :]
+            for samples, results in zip(news, active.extend(fresh), strict=True):
+                ops.unary(samples, "elu", out=results)
+        more = self._wide.step(self._hidden, last)
+        count = len(self._hidden)
+        if not count:
+            return more
+        out = sink.extend(count)
+        for hidden, samples, results in zip(self._hidden.samples, signal.samples, out, strict=True):
+            ops.linear(
+                hidden,
+                self._weight,
+                bias=self._bias,
+                residual=samples[:count],
+                activation="elu",
+                activate_sum=True,
+                out=results,
+            )
+        self._hidden.drop(count)
+        signal.drop(count)
+        return more
+
+
+class _Lstm(_Layer):
+    """``elu(x + lstm(x))``.
+
+    Parameters
+    ----------
+    input : _Signal
+    layers : sequence of (Weight, Weight, np.ndarray)
+        Weights of the input, those of the state, and biases, as `ops.lstm` wants them.
+    """
+
+    def __init__(self, input: _Signal, layers: Sequence[tuple[Weight, Weight, np.ndarray]]) -> None:
+        self.input = input
+        self._layers = layers
+        sequences, _, units = input.samples.shape
+        self._states = np.zeros((len(layers), 2, sequences, units), np.float32)
+
+    def step(self, sink: _Signal, last: bool) -> bool:
+        signal = self.input
+        count = min(len(signal), _FRAMES)
+        if not count:
+            return False
+        # Steps first: all sequences take a step at once, and the recurrent matrices are read once for them.
+        x = np.ascontiguousarray(signal.samples[:, :count].swapaxes(0, 1))
+        y = x
+        for (weight, recurrent, bias), (hidden, cell) in zip(self._layers, self._states, strict=True):
+            gates = ops.linear(y.reshape(-1, y.shape[2]), weight, bias=bias)
+            y = ops.lstm(gates.reshape(*y.shape[:2], -1), recurrent, hidden, cell)
+        sink.extend(count)[:] = ops.unary(x + y, "elu").swapaxes(0, 1)
+        signal.drop(count)
+        return len(signal) > 0
+
+
+def _windows(samples: np.ndarray, count: int, span: int, hop: int) -> np.ndarray:
+    """View overlapping stretches of a signal [time][channels] as rows."""
+    channels = samples.shape[1]
+    return as_strided(samples, (count, span * channels), (4 * hop * channels, 4))
+
+
+def _followed(samples: np.ndarray, zeros: int) -> np.ndarray:
+    """Put zeros behind a signal."""
+    return np.pad(samples, ((0, 0), (0, zeros), (0, 0)))
+
+
+def _flow(layers: Sequence[_Layer], end: _Signal, last: bool) -> None:
+    """Compute what can be computed, block by block, each carried through to the end before the next one."""
+    if not layers:
+        return
+    first, *rest = layers
+    sink = rest[0].input if rest else end
+    more = True
+    while more:
+        more = first.step(sink, last)
+        _flow(rest, end, last and not more)
+
+
+# ---- Codec -------------------------------------------------------------------------------------------------
+
+
+class Encodec:
+    """The codec: weights, shared by as many encoders and decoders as run.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        What `export` made, written to a file.
+
+    Attributes
+    ----------
+    sample_rate : int
+        32000.
+    hop : int
+        Samples of a frame, 640.
+    codebooks : int
+        Codes of a frame and channel, 4.
+    codebook_size : int
+        Codes are 0 to this, 2048, less one.
+
+    Raises
+    ------
+    WeightsError
+        If the file is another network's, or lacks a tensor.
+    """
+
+    def __init__(self, tensors: Tensors) -> None:
+        codec = tensors.metadata
+        try:
+            self.sample_rate: int = codec["sample_rate"]
+            self.codebooks: int = codec["codebooks"]
+            self.codebook_size: int = codec["codebook_size"]
+            self.hop: int = prod(codec["ratios"])
+            self._hidden: int = codec["hidden"]
+            self._encoder, self._decoder = _encoder(codec), _decoder(codec)
+            names = _codebooks(codec)
+            self._lstm_layers = range(codec["lstm_layers"])
+        except KeyError as error:
+            raise WeightsError(f"{tensors.path.name} is not EnCodec: its metadata lack {error}") from None
+        self._tensors = tensors
+        self._books = [tensors.array(f"{name}.embed") for name in names]
+        self._nearest = [(tensors.weight(f"{name}.weight"), tensors.array(f"{name}.bias")) for name in names]
+        for shapes in (self._encoder, self._decoder):
+            self._build(shapes, 1)  # a tensor that is missing is missed now
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """Find the codes of audio.
+
+        Parameters
+        ----------
+        audio : np.ndarray [shape=(channels, n)]
+            At 32 kHz; one channel, or two that are coded apart.
+
+        Returns
+        -------
+        np.ndarray [shape=(channels * codebooks, ceil(n / 640)), dtype=int64]
+            Those of stereo in turn, as MusicGen has them: first of left, first of right, second of left...
+
+        Raises
+        ------
+        ValueError
+            If the audio has another number of channels, or holds values that are not finite.
+        """
+        if audio.ndim != 2 or len(audio) not in (1, 2):
+            raise ValueError(f"audio must be [1 or 2 channels, samples], not {audio.shape}")
+        if not np.isfinite(audio).all():
+            raise ValueError("audio holds values that are not finite")
+        channels, samples = audio.shape
+        layers = self._build(self._encoder, channels)
+        end = _Signal(channels, self._hidden)
+        codes = np.empty((self.codebooks, channels, -(-samples // self.hop)), np.int64)
+        at = 0
+        for start in range(0, samples, self.sample_rate):
+            piece = audio[:, start : start + self.sample_rate]
+            layers[0].input.extend(piece.shape[1])[:] = piece[:, :, None]
+            _flow(layers, end, start + piece.shape[1] == samples)
+            for channel, frames in enumerate(end.samples):
+                codes[:, channel, at : at + len(end)] = self._quantise(frames)
+            at += len(end)
+            end.drop(len(end))
+        return codes.reshape(self.codebooks * channels, codes.shape[2])
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Turn codes into audio.
+
+        Parameters
+        ----------
+        codes : np.ndarray [shape=(channels * codebooks, frames), integers]
+            Of one channel, or of two as `encode` gives them.
+
+        Returns
+        -------
+        np.ndarray [shape=(channels, frames * 640), dtype=float32]
+
+        Raises
+        ------
+        ValueError
+            If the codes have another shape or are out of range.
+        FloatingPointError
+            If the audio is not finite: the weights are bad.
+        """
+        decoder = self.decoder(2 if len(codes) == 2 * self.codebooks else 1)
+        decoder.check(codes)
+        audio = np.empty((decoder.channels, codes.shape[-1] * self.hop), np.float32)
+        at = 0
+        for start in range(0, codes.shape[-1], _FRAMES):
+            piece = decoder.push(codes[:, start : start + _FRAMES])
+            audio[:, at : at + piece.shape[1]] = piece
+            at += piece.shape[1]
+        audio[:, at:] = decoder.finish()
+        return audio
+
+    def decoder(self, channels: int = 1) -> Decoder:
+        """Start to decode codes that come by and by.
+
+        Parameters
+        ----------
+        channels : int
+            1 or 2.
+        """
+        return Decoder(self, channels)
+
+    def _quantise(self, frames: np.ndarray) -> np.ndarray:
+        """Code frames [time, hidden] as [codebooks, time]."""
+        left = frames.copy()
+        codes = np.empty((self.codebooks, len(frames)), np.int64)
+        for row, book, (weight, bias) in zip(codes, self._books, self._nearest, strict=True):
+            closeness = ops.linear(left, weight, bias=bias)
+            if not np.isfinite(closeness).all():
+                raise FloatingPointError("the encoder's output is not finite")
+            np.argmax(closeness, axis=1, out=row)
+            left -= book[row]
+        return codes
+
+    def _build(self, shapes: Sequence[_Shape], sequences: int) -> list[_Layer]:
+        """Build the layers of a chain, each with an empty input."""
+        layers: list[_Layer] = []
+        for kind, name, channels, kernel, stride in shapes:
+            signal = _Signal(sequences, channels)
+            if kind == "conv":
+                layers.append(_Convolution(signal, *self._linear(name), kernel, stride))
+            elif kind == "last":
+                layers.append(_Convolution(signal, *self._linear(name), kernel, together=_TOGETHER))
+            elif kind == "transposed":
+                layers.append(_Transposed(signal, *self._linear(name), stride))
+            elif kind == "residual":
+                wide, narrow = self._linear(f"{name}.block.1"), self._linear(f"{name}.block.3")
+                layers.append(_Residual(signal, wide, narrow, kernel))
+            else:
+                parts = [f"{name}.{index}" for index in self._lstm_layers]
+                weight, array = self._tensors.weight, self._tensors.array
+                matrices = [
+                    (weight(f"{p}.input"), weight(f"{p}.recurrent"), array(f"{p}.bias")) for p in parts
+                ]
+                layers.append(_Lstm(signal, matrices))
+        return layers
+
+    def _linear(self, name: str) -> tuple[Weight, np.ndarray]:
+        return self._tensors.weight(f"{name}.weight"), self._tensors.array(f"{name}.bias")
+
+
+class Decoder:
+    """Turns codes into audio as they come; what it returns, put together, is what `Encodec.decode` returns.
+
+    Parameters
+    ----------
+    codec : Encodec
+    channels : int
+        1 or 2.
+
+    Examples
+    --------
+    >>> decoder = codec.decoder()
+    >>> parts = [decoder.push(codes[:, :50]), decoder.push(codes[:, 50:]), decoder.finish()]
+    >>> np.array_equal(np.concatenate(parts, axis=1), codec.decode(codes))
+    True
+    """
+
+    def __init__(self, codec: Encodec, channels: int = 1) -> None:
+        if channels not in (1, 2):
+            raise ValueError(f"audio has 1 or 2 channels, not {channels}")
+        self.channels = channels
+        self._codec = codec
+        self._layers = codec._build(codec._decoder, channels)
+        self._audio = _Signal(channels, 1)
+        self._finished = False
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        """Decode the next frames.
+
+        Parameters
+        ----------
+        codes : np.ndarray [shape=(channels * codebooks, frames), integers]
+            Any number of frames.
+
+        Returns
+        -------
+        np.ndarray [shape=(channels, n), dtype=float32]
+            What they and the frames before them settle: the audio of the last few waits for what follows.
+
+        Raises
+        ------
+        ValueError
+            If the codes have another shape or are out of range; nothing was decoded then.
+        FloatingPointError
+            If the audio is not finite: the weights are bad.
+        """
+        codec = self._codec
+        if self._finished:
+            raise ValueError("this decoder has finished")
+        self.check(codes)
+        for start in range(0, codes.shape[1], _FRAMES):
+            piece = codes[:, start : start + _FRAMES].reshape(codec.codebooks, self.channels, -1)
+            self._layers[0].input.extend(piece.shape[2])[:] = sum(
+                book[rows] for book, rows in zip(codec._books, piece, strict=True)
+            )
+            _flow(self._layers, self._audio, False)
+        return self._taken()
+
+    def check(self, codes: np.ndarray) -> None:
+        """Raise ValueError if `push` would refuse the codes."""
+        codec = self._codec
+        if codes.ndim != 2 or len(codes) != self.channels * codec.codebooks:
+            raise ValueError(
+                f"codes must be [{self.channels * codec.codebooks}, frames] for {self.channels} channels, "
+                f"not {codes.shape}"
+            )
+        if codes.dtype.kind not in "iu":
+            raise ValueError(f"codes must be integers, not {codes.dtype}")
+        if codes.size and not 0 <= codes.min() <= codes.max() < codec.codebook_size:
+            raise ValueError(f"codes must be 0 to {codec.codebook_size - 1}")
+
+    def finish(self) -> np.ndarray:
+        """Return what is left of the audio [shape=(channels, n)]; the decoder is at its end then."""
+        if not self._finished:
+            self._finished = True
+            _flow(self._layers, self._audio, True)
+        return self._taken()
+
+    def _taken(self) -> np.ndarray:
+        audio = self._audio.samples[:, :, 0].copy()
+        self._audio.drop(len(self._audio))
+        if not np.isfinite(audio).all():
+            raise FloatingPointError("the decoded audio is not finite")
+        return audio

@@ -1,0 +1,379 @@
+"""MusicGen: music from a text, a melody or the end of a track, by a language model over a codec's codes.
+
+The networks come from elsewhere (`music.networks`); here is what makes music with them. Pieces of over 30 s
+are made in windows that overlap by 12 s, and decoded as one stream.
+
+References
+----------
+.. [1] Copet et al., "Simple and Controllable Music Generation", NeurIPS 2023.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from music import quality
+from music.features import Features
+from music.interfaces import Candidate, GenerationError, Identity, Parameters
+from music.musicgen import delay, melody
+from music.musicgen.decoding import Decoding, Take, Window, blank, plan
+from music.musicgen.networks import Codec, CodecDecoder, Condition, LanguageModel, TextEncoder
+from music.musicgen.sampling import Sampling
+from music.resume import Forgetful, Kept
+from music.seeds import candidate_seeds
+
+PIPELINE = "1"
+"""Of the decode loop: raise it whenever the same weights, inputs and seed make other music."""
+
+WINDOW_SECONDS = 30.0
+STRIDE_SECONDS = 18.0
+"""From the begin of one window to the begin of the next: the last 12 s of one are the prompt of the next."""
+PROMPT_SECONDS = 12.0
+"""How much of a track's end is continued."""
+MAX_PROMPT_TOKENS = 256
+MAX_TEXT_TOKENS = 304
+"""Of the prompt and what is said of the source together: the melody model has positions for no more."""
+
+_FADE_SECONDS = 0.02  # where a continuation was cut from its source
+_CHUNK_SECONDS = 1.0  # of codes that are decoded at once while others are made
+_PREFILL = 64  # positions that are caught up with at once
+_FINISH_SECONDS = 10.0  # what follows the last step, and for each second of music:
+_FINISH_SHARE = 0.25
+
+
+class Tokenizer(Protocol):
+    """Texts into the text encoder's tokens, as the `tokenizers` library does it."""
+
+    def encode(self, text: str) -> Any:
+        """Return an object whose `ids` are the tokens, the end token included."""
+        ...
+
+
+class MusicGen:
+    """The generator of the neural profiles.
+
+    Parameters
+    ----------
+    name : str
+        Of the engine, such as ``musicgen-small``.
+    language : LanguageModel
+        The transformer.
+    tokenizer, text : Tokenizer, TextEncoder
+        Prompts into conditions.
+    codec : Codec
+        EnCodec.
+    identity : Identity
+        Of the weights.
+    license : str or None
+        Of the weights.
+    machine : str
+        What results are the same bytes on: the runtime, its instruction set and threads.
+    memory : int
+        Bytes for what candidates need while they are made. More candidates than fit take their turns; one is
+        always made.
+
+    Notes
+    -----
+    ``similar``: the text is what the user asks for and what was measured (see `describe`).
+
+    ``continue``: the last `PROMPT_SECONDS` of the track, silence at its end left out, are the begin of the
+    first window; they are cut from the result. ``melody``: each window is given the pitch classes of the
+    track, from the window's own place in it on; a track that is too short begins again. In these two modes
+    the user's prompt is all of the text; without one, it is as in ``similar``.
+    """
+
+    checks: Sequence[str] = quality.FAULTS
+
+    def __init__(
+        self,
+        name: str,
+        language: LanguageModel,
+        tokenizer: Tokenizer,
+        text: TextEncoder,
+        codec: Codec,
+        *,
+        identity: Identity,
+        license: str | None,
+        machine: str = "",
+        memory: int = 2**30,
+    ) -> None:
+        self.name, self.identity, self.license = name, identity, license
+        self.sample_rate = codec.sample_rate
+        self.channels = language.codebooks // codec.codebooks
+        self._language, self._tokenizer, self._text, self._codec = language, tokenizer, text, codec
+        self._machine, self._memory = machine, memory
+        self._frame_rate = codec.sample_rate / codec.hop
+        if delay.positions(self._frames(WINDOW_SECONDS), language.codebooks) - 1 > language.max_positions:
+            raise ValueError(f"{WINDOW_SECONDS:g} s do not fit {language.max_positions} positions")
+
+    def candidates(
+        self,
+        source: np.ndarray,
+        features: Features,
+        parameters: Parameters,
+        progress: Callable[[float], None],
+        *,
+        tags: Sequence[str] = (),
+        kept: Kept | None = None,
+    ) -> Iterator[Candidate]:
+        """Yield candidates, each as soon as those that are made together with it are done.
+
+        Parameters
+        ----------
+        source : np.ndarray [channels, n], float32
+            At `sample_rate`.
+        features : Features
+            Its `tempo`, `key` and `mode` are used.
+        parameters : Parameters
+            What the user asked for.
+        progress : callable
+            Called before every step with the share of the whole job done; what it raises passes through.
+        tags : sequence of str
+            What the source is like, most telling first.
+        kept : Kept, optional
+            What was made before, and where to keep what is made now.
+
+        Yields
+        ------
+        Candidate
+            At least `duration` long; or without audio and with a `fault`, where the logits were not finite.
+
+        Raises
+        ------
+        GenerationError
+            ``prompt_too_long``; ``silent_source`` where there is nothing to continue or to take up.
+        Suspended
+            There is not enough time: all that was made is kept.
+        """
+        progress(0.0)
+        kept = kept or Kept(Forgetful())
+        text, description = self._describe(parameters, features, tags)
+        prompt = self._prompt(source) if parameters.mode == "continue" else None
+        mono = _sounding(source).mean(axis=0) if parameters.mode == "melody" else None
+        known = 0 if prompt is None else prompt.shape[1]
+        frames = known + self._frames(parameters.duration)
+        windows = plan(frames, known, self._frames(WINDOW_SECONDS), self._frames(STRIDE_SECONDS))
+        sampling = Sampling(
+            parameters.temperature, parameters.top_k, parameters.top_p, parameters.guidance_scale
+        )
+        kept.open(self._inputs(text, prompt, mono, sampling, frames), self._machine)
+
+        def condition(window: Window) -> Condition:
+            if mono is None:
+                return Condition(text)
+            return Condition(text, melody.chroma(melody.stretch(mono, window.start / self._frame_rate)))
+
+        seeds = candidate_seeds(parameters.seed, parameters.candidates)
+        takes = [
+            kept.takes.setdefault(seed, blank(seed, self._language.codebooks, frames, prompt))
+            for seed in seeds
+        ]
+        steps = sum(window.steps(self._language.codebooks) for window in windows)
+        finish = _FINISH_SECONDS + _FINISH_SHARE * parameters.duration * len(seeds)
+        waiting = list(takes)
+        while waiting:
+            together = self._together(waiting, sampling, frames)
+            waiting = [take for take in waiting if take not in together]
+            others = sum(take.step for take in takes if take not in together)
+
+            decoding = Decoding(self._language, windows, condition, sampling, together)
+
+            def report(
+                decoding: Decoding = decoding, others: int = others, count: int = len(together)
+            ) -> None:
+                progress((others + count * decoding.step) / (steps * len(takes)))
+
+            sound = _Sound(self._codec, self.channels, together, self._frames(_CHUNK_SECONDS))
+            rest = 0.0 if waiting else finish
+            speed = self._run(decoding, sound, kept, rest, report)
+            kept.make_room(rest)
+            for take, audio in zip(together, sound.finish(decoding, report), strict=True):
+                details = {
+                    "steps": take.step,
+                    "steps_per_second": round(speed, 2),
+                    "resumed": kept.resumed,
+                    "machine": " then ".join(kept.machines),
+                    "description": description,
+                }
+                if isinstance(audio, str):
+                    yield Candidate(np.zeros((self.channels, 0), np.float32), take.seed, details, fault=audio)
+                    continue
+                audio = audio[:, known * self._codec.hop :]
+                if known:
+                    _fade_in(audio, round(_FADE_SECONDS * self.sample_rate))
+                yield Candidate(audio, take.seed, details)
+
+    def _run(
+        self, decoding: Decoding, sound: _Sound, kept: Kept, rest: float, report: Callable[[], None]
+    ) -> float:
+        """Make all steps, before what else takes `rest` seconds; return how many a second."""
+        began, spent = decoding.step, 0.0
+        while decoding.step < decoding.steps and not decoding.failed:
+            report()
+            kept.make_room(0.0)
+            started = time.perf_counter()
+            while decoding.behind >= _PREFILL:
+                decoding.catch_up(_PREFILL)
+                report()
+            decoding.advance()
+            spent += time.perf_counter() - started
+            kept.worked()
+            left = (decoding.steps - decoding.step) * spent / (decoding.step - began)
+            if sound.ready(decoding) and kept.fits(left + rest):
+                sound.decode(decoding, report)
+        return (decoding.step - began) / spent if spent else 0.0
+
+    def _together(self, waiting: Sequence[Take], sampling: Sampling, frames: int) -> list[Take]:
+        """The next candidates to be made side by side: at one step, as many as there is memory for."""
+        rows = 1 if sampling.guidance_scale == 1.0 else 2
+        window = min(frames, self._frames(WINDOW_SECONDS))
+        positions = delay.positions(window, self._language.codebooks)
+        audio = 4 * self.channels * self._codec.hop * frames
+        most = self._memory // (self._language.state_bytes(rows, positions) + audio)
+        alike = [take for take in waiting if take.step == waiting[0].step]
+        return alike[: max(1, most)]
+
+    def _describe(
+        self, parameters: Parameters, features: Features, tags: Sequence[str]
+    ) -> tuple[np.ndarray | None, str]:
+        """The encoded text, None where there is nothing to say; and what is said of the source."""
+        prompt = (parameters.prompt or "").strip()
+        tokens = len(self._tokenizer.encode(prompt).ids)
+        if tokens > MAX_PROMPT_TOKENS:
+            raise GenerationError(
+                "prompt_too_long",
+                f"The prompt has {tokens} tokens; at most {MAX_PROMPT_TOKENS} are understood.",
+            )
+        description = ""
+        if parameters.mode == "similar" or not prompt:
+            for count in range(len(tags), -1, -1):
+                description = describe(features, tags[:count])
+                if len(self._tokenizer.encode(joined(prompt, description)).ids) <= MAX_TEXT_TOKENS:
+                    break
+        text = joined(prompt, description)
+        return (self._text.encode(self._tokenizer.encode(text).ids) if text else None), description
+
+    def _prompt(self, source: np.ndarray) -> np.ndarray:
+        """Codes of the end of a track [codebooks, frames]."""
+        end = _sounding(source)[:, -round(PROMPT_SECONDS * self.sample_rate) :]
+        return self._codec.encode(end)
+
+    def _inputs(
+        self,
+        text: np.ndarray | None,
+        prompt: np.ndarray | None,
+        mono: np.ndarray | None,
+        sampling: Sampling,
+        frames: int,
+    ) -> str:
+        """A name for all that codes depend on besides their seeds."""
+        digest = hashlib.sha256(repr((self.name, self.identity.id, sampling, frames)).encode())
+        for part in (text, prompt, mono):
+            digest.update(b"none" if part is None else np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
+
+    def _frames(self, seconds: float) -> int:
+        return math.ceil(round(seconds * self._frame_rate, 6))
+
+
+class _Sound:
+    """The audio of candidates that are made together, decoded while their codes come."""
+
+    def __init__(self, codec: Codec, channels: int, takes: Sequence[Take], chunk: int) -> None:
+        self._takes, self._chunk = takes, chunk
+        self._decoders: list[CodecDecoder] = [codec.decoder(channels) for _ in takes]
+        self._parts: list[list[np.ndarray]] = [[] for _ in takes]
+        self._broken = [False for _ in takes]
+        self._decoded = 0
+
+    def ready(self, decoding: Decoding) -> bool:
+        """Whether there is a chunk to decode."""
+        return decoding.complete - self._decoded >= self._chunk
+
+    def decode(self, decoding: Decoding, between: Callable[[], None]) -> None:
+        """Decode all whole chunks; the last one when there are no more steps."""
+        while self.ready(decoding) or (decoding.step == decoding.steps and self._decoded < decoding.complete):
+            end = min(self._decoded + self._chunk, decoding.complete)
+            for index, take in enumerate(self._takes):
+                if take.failed is None and not self._broken[index]:
+                    try:
+                        self._parts[index].append(
+                            self._decoders[index].push(take.codes[:, self._decoded : end])
+                        )
+                    except FloatingPointError:
+                        self._broken[index] = True
+            self._decoded = end
+            between()
+
+    def finish(self, decoding: Decoding, between: Callable[[], None]) -> Iterator[np.ndarray | str]:
+        """Yield each candidate's audio [channels, n], or what is wrong with it."""
+        if not decoding.failed:
+            self.decode(decoding, between)
+        for index, take in enumerate(self._takes):
+            if take.failed is not None:
+                yield f"logits not finite at step {take.failed}"
+                continue
+            if not self._broken[index]:
+                try:
+                    self._parts[index].append(self._decoders[index].finish())
+                except FloatingPointError:
+                    self._broken[index] = True
+            parts, self._parts[index] = self._parts[index], []
+            yield "audio not finite" if self._broken[index] else np.concatenate(parts, axis=1)
+
+
+def describe(features: Features, tags: Sequence[str]) -> str:
+    """Say in words what a track is like, as the descriptions did that MusicGen was trained with.
+
+    These had metadata behind the text now and then, "name: value" joined by full stops [1]_. So have ours:
+    the tags as keywords, the measured tempo in whole beats per minute where there is a pulse, and the key
+    where there is one.
+
+    References
+    ----------
+    .. [1] Copet et al., "Simple and Controllable Music Generation", NeurIPS 2023, section 3.1 and appendix.
+
+    Examples
+    --------
+    >>> describe(features, ["calm", "piano"])   # doctest: +SKIP
+    'keywords: calm, piano. bpm: 82. key: D minor'
+    """
+    parts = []
+    if tags:
+        parts.append(f"keywords: {', '.join(tags)}")
+    if features.tempo > 0.0:
+        parts.append(f"bpm: {features.tempo:.0f}")
+    if features.key:
+        parts.append(f"key: {features.key} {features.mode}")
+    return ". ".join(parts)
+
+
+def joined(prompt: str, description: str) -> str:
+    """The prompt first, as it is but for its last full stop; then the description."""
+    return ". ".join(part for part in (prompt.rstrip("."), description) if part) if description else prompt
+
+
+def _sounding(source: np.ndarray) -> np.ndarray:
+    """A track without the silence at its end (60 dB below its peak).
+
+    Raises
+    ------
+    GenerationError
+        If there is nothing else.
+    """
+    size = np.abs(source).max(axis=0, initial=0.0)
+    peak = float(size.max(initial=0.0))
+    if peak < 1e-5:
+        raise GenerationError("silent_source", "The source is silent: there is no music to go on from.")
+    return source[:, : int(np.flatnonzero(size > 1e-3 * peak)[-1]) + 1]
+
+
+def _fade_in(audio: np.ndarray, samples: int) -> None:
+    samples = min(samples, audio.shape[1])
+    audio[:, :samples] *= (0.5 - 0.5 * np.cos(np.pi * np.arange(samples) / samples)).astype(np.float32)

@@ -1,0 +1,153 @@
+"""T5's encoder (Raffel et al. 2020), which turns a prompt into what MusicGen is conditioned on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from music.engine.ops import Cache, attend, linear, norm
+from music.engine.packing import Tensors, Weight, WeightsError, pack
+from music.source import Source
+
+
+def export(checkpoint: Source, precision: str) -> tuple[dict[str, np.ndarray | Weight], dict[str, Any]]:
+    """Pack the text encoder of a MusicGen checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : Source
+        Tensors are taken from under ``text_encoder.``.
+    precision : str
+        Of the matrices (see `music.engine.packing.PRECISIONS`). The embedding is float32, or float16 beside
+        integers.
+
+    Returns
+    -------
+    tensors, metadata
+        For `music.engine.packing.write`.
+
+    Raises
+    ------
+    WeightsError
+        If it is an encoder of another kind; the message says which property.
+    """
+    config = checkpoint.config["text_encoder"]
+    if config.get("feed_forward_proj", "relu") != "relu":
+        raise WeightsError(f"feed_forward_proj {config['feed_forward_proj']!r} is not supported, only 'relu'")
+
+    def tensor(name: str) -> np.ndarray:
+        return checkpoint.tensor(f"text_encoder.{name}")
+
+    def matrix(name: str) -> Weight:
+        return pack(tensor(name), precision)
+
+    table = np.float32 if precision == "float32" else np.float16
+    tensors: dict[str, np.ndarray | Weight] = {
+        "embedding": tensor("shared.weight").astype(table),
+        "position": tensor("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"),
+        "norm": tensor("encoder.final_layer_norm.weight"),
+    }
+    for index in range(config["num_layers"]):
+        attention, feed = (f"encoder.block.{index}.layer.{part}" for part in (0, 1))
+        names = [f"{attention}.SelfAttention.{part}.weight" for part in "qkv"]
+        tensors |= {
+            f"{index}.attention.norm": tensor(f"{attention}.layer_norm.weight"),
+            f"{index}.attention.qkv": pack(np.concatenate([tensor(name) for name in names]), precision),
+            f"{index}.attention.out": matrix(f"{attention}.SelfAttention.o.weight"),
+            f"{index}.feed.norm": tensor(f"{feed}.layer_norm.weight"),
+            f"{index}.feed.in": matrix(f"{feed}.DenseReluDense.wi.weight"),
+            f"{index}.feed.out": matrix(f"{feed}.DenseReluDense.wo.weight"),
+        }
+    return tensors, {
+        "layers": config["num_layers"],
+        "heads": config["num_heads"],
+        "head_size": config["d_kv"],
+        "epsilon": config.get("layer_norm_epsilon", 1e-6),
+        "furthest": config.get("relative_attention_max_distance", 128),
+    }
+
+
+class T5:
+    """The encoder.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        What `export` made.
+    """
+
+    def __init__(self, tensors: Tensors) -> None:
+        self._tensors = tensors
+        self._config = tensors.metadata
+        self._embedding = tensors.array("embedding")
+
+    @property
+    def width(self) -> int:
+        """Size of the hidden states."""
+        return self._embedding.shape[1]
+
+    def encode(self, ids: Sequence[int]) -> np.ndarray:
+        """Encode one prompt.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            Its tokens, the end token included.
+
+        Returns
+        -------
+        np.ndarray [shape=(tokens, width), float32]
+            Hidden states after the last layer.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or one is not in the vocabulary.
+        """
+        tokens = np.asarray(ids, dtype=np.int64)
+        if not len(tokens) or tokens.min() < 0 or tokens.max() >= len(self._embedding):
+            raise ValueError(f"a prompt has at least one token, each in [0, {len(self._embedding)})")
+        w, heads, size = self._tensors, self._config["heads"], self._config["head_size"]
+        width = heads * size
+        bias = self._bias(len(tokens))
+        x = self._embedding[tokens].astype(np.float32)
+        for index in range(self._config["layers"]):
+            h = self._norm(x, f"{index}.attention.norm")
+            qkv = linear(h, w.weight(f"{index}.attention.qkv"))
+            q, k, v = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
+            # T5 does not scale its scores.
+            h = attend(q, Cache(1, heads, size, len(tokens)), k, v, scale=1.0, bias=bias)
+            x = linear(h, w.weight(f"{index}.attention.out"), residual=x)
+            h = self._norm(x, f"{index}.feed.norm")
+            h = linear(h, w.weight(f"{index}.feed.in"), activation="relu")
+            x = linear(h, w.weight(f"{index}.feed.out"), residual=x)
+        return self._norm(x, "norm")
+
+    def _norm(self, x: np.ndarray, name: str) -> np.ndarray:
+        return norm(x, self._tensors.array(name), epsilon=self._config["epsilon"], root_mean_square=True)
+
+    def _bias(self, tokens: int) -> np.ndarray:
+        """Bias of the scores by distance [1, heads, tokens, tokens]."""
+        table = self._tensors.array("position")
+        distance = np.arange(tokens)[None, :] - np.arange(tokens)[:, None]
+        buckets = buckets_of(distance, len(table), self._config["furthest"])
+        return np.ascontiguousarray(table[buckets].transpose(2, 0, 1)[None])
+
+
+def buckets_of(distance: np.ndarray, buckets: int, furthest: int) -> np.ndarray:
+    """Number the buckets of distances from a query to a key (Raffel et al. 2020, section 2.1).
+
+    Half of the buckets are for keys behind the query. Of each half, the first half holds one distance each,
+    and the rest grow logarithmically up to `furthest`.
+    """
+    half = buckets // 2
+    exact = half // 2
+    far = np.abs(distance)
+    # In float32, as the published code computes it: it decides at the borders.
+    ratio = np.log(np.maximum(far, 1).astype(np.float32) / np.float32(exact)) / np.float32(
+        np.log(furthest / exact)
+    )
+    grown = np.minimum(exact + (ratio * np.float32(half - exact)).astype(np.int64), half - 1)
+    return np.where(far < exact, far, grown) + half * (distance > 0)

@@ -1,0 +1,278 @@
+"""From a source and parameters to a finished file: candidates, mastering, scoring, encoding."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from music import features as measuring
+from music import quality, similarity
+from music.audio.decode import decode, resample
+from music.audio.encode import CONTENT_TYPES, encode
+from music.audio.master import Mastered, master
+from music.dsp import spectral
+from music.features import Features
+from music.interfaces import Candidate, GenerationError, Parameters
+from music.loading import Profile
+from music.profiles import ProfileError
+from music.resume import Checkpoints, Forgetful, Kept
+from music.seeds import candidate_seeds
+
+TITLE = "Generated music"
+
+MAX_REPLACEMENTS = 4
+"""Candidates that are made in place of those that fail the quality gate, at most."""
+
+# Shares of the progress: reading the source, making candidates (mastering and scoring included), encoding.
+_READ, _MADE = 0.05, 0.95
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A finished piece.
+
+    Attributes
+    ----------
+    audio : bytes
+        The file.
+    content_type : str
+        Its media type.
+    report : dict
+        What the record tells about it; JSON-ready, no NaN or infinity (silence has a loudness of None), and a
+        few hundred bytes long.
+    """
+
+    audio: bytes
+    content_type: str
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    candidate: Candidate
+    mastered: Mastered
+    similarity: dict[str, float]
+    faults: list[str]
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What is good comes before what is not, whatever it is like."""
+        return not self.faults, self.similarity["embedding"]
+
+
+def generate(
+    path: str | Path,
+    profile: Profile,
+    parameters: Parameters,
+    vector: np.ndarray,
+    features: Features,
+    progress: Callable[[float], None],
+    *,
+    tags: Sequence[str] = (),
+    checkpoints: Checkpoints | None = None,
+) -> Generated:
+    """Make candidates, keep the one most like the source, and encode it.
+
+    The same source, parameters and models give the same bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+        The source, a local file.
+    profile : Profile
+        Whose generator to use; its embedder scores the candidates.
+    parameters : Parameters
+        What the user asked for.
+    vector : np.ndarray [shape=(dimension,)]
+        The source's embedding, made by the embedder of ``profile``.
+    features : Features
+        The source's features.
+    progress : callable
+        Called with the share that is done, rising from 0 to 1. It may raise to cancel: the exception passes
+        through and nothing is kept.
+
+    Returns
+    -------
+    Generated
+
+    Raises
+    ------
+    AudioError
+        If the source cannot be decoded.
+    ProfileError
+        If the profile does not support what is asked.
+
+    Notes
+    -----
+    The highest embedding score alone chooses (the earliest candidate where scores are equal); chroma and
+    tempo are reported as measures that had no say. The report's `seed` is the chosen candidate's: with it and
+    one candidate, the same piece is made again. Only one candidate beside the best is held at a time.
+
+    Where the generator wants its candidates checked, one with a fault (see `music.quality`) is replaced by
+    one with the next seed, up to `MAX_REPLACEMENTS` times. The report's `candidates` has all of them, with
+    their faults. If nothing better was made, the likest of the faulty ones is given, and `faults` says so.
+    """
+    if parameters.mode not in profile.modes or (parameters.prompt and not profile.text):
+        raise ProfileError(f"profile {profile.name!r} does not support this mode or prompt")
+    generator = profile.generator
+    rate = generator.sample_rate
+    timings: dict[str, float] = {}
+    progress(0.0)
+    with _timed(timings, "decode"):
+        source = decode(path, rate=rate, channels=generator.channels)
+    with _timed(timings, "score"):
+        chroma = _mean_chroma(_mono(source, rate, measuring.SAMPLE_RATE))
+    progress(_READ)
+
+    fingerprint = None
+    if "copy" in generator.checks:
+        with _timed(timings, "check"):
+            fingerprint = quality.Fingerprint(_mono(source, rate, measuring.SAMPLE_RATE))
+    kept = Kept(checkpoints or Forgetful())
+
+    best: _Scored | None = None
+    tried: list[dict[str, Any]] = []
+    faulty, replaced = 0, 0
+    spare = candidate_seeds(parameters.seed, parameters.candidates + MAX_REPLACEMENTS)[
+        parameters.candidates :
+    ]
+    made = 0.0
+
+    def report(done: float) -> None:
+        # Replacements are more of the job than was known before: meanwhile it stands still.
+        nonlocal made
+        made = max(made, done)
+        progress(_READ + (_MADE - _READ) * made)
+
+    candidates = generator.candidates(source, features, parameters, report, tags=tags, kept=kept)
+    while True:
+        with _timed(timings, "generate"):
+            candidate = next(candidates, None)
+        if candidate is None:
+            if replaced == min(faulty, MAX_REPLACEMENTS):
+                break
+            again = replace(parameters, seed=spare[replaced], candidates=1)
+            candidates = generator.candidates(source, features, again, report, tags=tags, kept=kept)
+            replaced += 1
+            continue
+        faults = [candidate.fault] if candidate.fault else []
+        if generator.checks and not faults:
+            with _timed(timings, "check"):
+                faults = quality.faults(candidate.audio, rate, fingerprint, generator.checks)
+        faulty += bool(faults)
+        outcome: dict[str, Any] = {"seed": candidate.seed}
+        if faults:
+            outcome["faults"] = faults
+        tried.append(outcome)
+        if candidate.fault:
+            continue
+        with _timed(timings, "master"):
+            mastered = master(
+                candidate.audio, rate, duration=parameters.duration, target_loudness=features.loudness
+            )
+        with _timed(timings, "score"):
+            scores = _score(mastered, rate, profile, vector, chroma, features.tempo)
+        outcome["similarity"] = scores
+        scored = _Scored(candidate, mastered, scores, faults)
+        if best is None or scored.rank > best.rank:
+            best = scored
+    if best is None:
+        if tried:
+            raise GenerationError("nothing_made", f"No candidate came to anything: {tried[0]['faults'][0]}.")
+        raise RuntimeError(f"generator {generator.name!r} made no candidates")
+
+    progress(_MADE)
+    with _timed(timings, "encode"):
+        audio = encode(best.mastered.audio, rate, parameters.format, _tags(profile, best.candidate.seed))
+    progress(1.0)
+    identity = generator.identity
+    summary: dict[str, Any] = {
+        "engine": generator.name,
+        "model": identity.model,
+        "revision": identity.revision,
+        "precision": identity.precision,
+        "license": generator.license,
+        "seed": best.candidate.seed,
+        "parameters": asdict(parameters),
+        "similarity": best.similarity,
+        "candidates": tried,
+        "loudness": _loudness(best.mastered, features.loudness),
+        "duration": best.mastered.audio.shape[1] / rate,
+        "sample_rate": rate,
+        "channels": len(best.mastered.audio),
+        "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
+        "details": _plain(best.candidate.details),
+    }
+    if generator.checks:
+        summary["faults"] = best.faults
+    return Generated(audio, CONTENT_TYPES[parameters.format], summary)
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start
+
+
+def _mono(audio: np.ndarray, rate: int, to: int) -> np.ndarray:
+    return resample(audio.mean(axis=0), rate, to)
+
+
+def _mean_chroma(mono: np.ndarray) -> np.ndarray:
+    return spectral.chroma(mono, measuring.SAMPLE_RATE).mean(axis=1)
+
+
+def _score(
+    mastered: Mastered, rate: int, profile: Profile, vector: np.ndarray, chroma: np.ndarray, tempo: float
+) -> dict[str, float]:
+    """The three similarities of a candidate with its source, rounded as they are reported."""
+    mono = _mono(mastered.audio, rate, measuring.SAMPLE_RATE)
+    embedder = profile.embedder
+    scores = {
+        "chroma": similarity.chroma(chroma, _mean_chroma(mono)),
+        "tempo": similarity.tempo(tempo, measuring.measure(mono, mastered.loudness).tempo),
+    }
+    if embedder.sample_rate != measuring.SAMPLE_RATE:
+        mono = _mono(mastered.audio, rate, embedder.sample_rate)
+    scores = {"embedding": similarity.embedding(vector, embedder.embed(mono)), **scores}
+    return {name: round(score, 6) for name, score in scores.items()}
+
+
+def _loudness(mastered: Mastered, target: float | None) -> dict[str, Any]:
+    def finite(value: float) -> float | None:
+        return round(value, 2) if np.isfinite(value) else None
+
+    return {
+        "integrated": finite(mastered.loudness),
+        "true_peak": finite(mastered.true_peak),
+        "target": target,
+        "limited": mastered.limited,
+        "on_target": mastered.on_target,
+    }
+
+
+def _tags(profile: Profile, seed: int) -> dict[str, str]:
+    """Tags of the file. No date: the same music is the same bytes."""
+    identity = profile.generator.identity
+    tags = {
+        "title": TITLE,
+        "artist": profile.generator.name,
+        "comment": f"Made by {identity.model} {identity.revision}, seed {seed}",
+    }
+    if profile.generator.license:
+        tags["copyright"] = f"Weights: {profile.generator.license}"
+    return tags
+
+
+def _plain(details: dict[str, Any]) -> dict[str, Any]:
+    """The single values among a candidate's details: a record has no room for lists of hundreds of units."""
+    return {name: value for name, value in details.items() if isinstance(value, str | int | float | bool)}

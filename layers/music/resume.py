@@ -1,0 +1,192 @@
+"""What a generation has made so far, kept so that another invocation can go on with it.
+
+A checkpoint holds the codes of every candidate and how many steps they took. That is all the state there is:
+the caches of the networks are computed again from the codes, and a random stream follows from its seed and
+the count. So a generation that is interrupted anywhere ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+
+from music.musicgen.decoding import Take
+
+VERSION = 1
+SAVE_SECONDS = 30.0
+"""How often a checkpoint is made."""
+RESERVE_SECONDS = 20.0
+"""What is left of an invocation's time when it stops making steps: for a last checkpoint, and the record."""
+
+
+class Suspended(Exception):
+    """There was not enough time. All that was made is kept: ask again to go on from there."""
+
+
+class Checkpoints(Protocol):
+    """Where checkpoints are kept, and how much time there is."""
+
+    def load(self) -> Iterable[bytes]:
+        """Return the checkpoints that there are, the latest first."""
+        ...
+
+    def save(self, data: bytes, step: int) -> None:
+        """Keep a checkpoint; `step` rises from one to the next."""
+        ...
+
+    def remaining(self) -> float:
+        """Seconds that this invocation may still work."""
+        ...
+
+
+class Forgetful:
+    """Keeps nothing, and has all the time in the world."""
+
+    def load(self) -> Iterable[bytes]:
+        """Nothing is kept."""
+        return ()
+
+    def save(self, data: bytes, step: int) -> None:
+        """Do not keep it."""
+
+    def remaining(self) -> float:
+        """For ever."""
+        return float("inf")
+
+
+class Kept:
+    """The candidates of one generation, over all of its invocations.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+        Where they are kept.
+    clock : callable
+        Seconds.
+
+    Attributes
+    ----------
+    takes : dict of int to Take
+        By seed.
+    resumed : int
+        How often the generation was gone on with.
+    machines : list of str
+        What it was made on, each once: the same bytes are promised where there is one.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, clock: Callable[[], float] = time.monotonic) -> None:
+        self.takes: dict[int, Take] = {}
+        self.resumed = 0
+        self.machines: list[str] = []
+        self._checkpoints, self._clock = checkpoints, clock
+        self._inputs: str | None = None
+        self._saved_at = clock()
+        self._worked = False
+
+    def open(self, inputs: str, machine: str) -> None:
+        """Load what there is, unless that is done.
+
+        Parameters
+        ----------
+        inputs : str
+            Stands for everything that the codes depend on besides their seeds. A checkpoint made of other
+            inputs (by another version of the model, say) is of no use, and left alone.
+        machine : str
+            What this one is, for `machines`.
+        """
+        if self._inputs == inputs:
+            return
+        self._inputs, self.takes, self.resumed, self.machines = inputs, {}, 0, []
+        for data in self._checkpoints.load():
+            try:
+                header, takes = unpack(data)
+            except ValueError:
+                continue  # cut short or of another version: there may be one before it
+            if header["inputs"] == inputs:
+                self.takes = {take.seed: take for take in takes}
+                self.resumed, self.machines = header["resumed"] + 1, header["machines"]
+                break
+        if machine not in self.machines:
+            self.machines.append(machine)
+
+    def worked(self) -> None:
+        """Note that a step was made; make a checkpoint from time to time."""
+        self._worked = True
+        if self._clock() - self._saved_at >= SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Make a checkpoint."""
+        assert self._inputs is not None
+        header = {"inputs": self._inputs, "resumed": self.resumed, "machines": self.machines}
+        takes = list(self.takes.values())
+        self._checkpoints.save(pack(header, takes), sum(take.step for take in takes))
+        self._saved_at = self._clock()
+
+    def fits(self, seconds: float) -> bool:
+        """Whether there is so much time before the reserve."""
+        return self._checkpoints.remaining() - RESERVE_SECONDS >= seconds
+
+    def make_room(self, seconds: float) -> None:
+        """Suspend the generation unless there is so much time.
+
+        Only an invocation that has made something does: one that never gets anywhere must fail in the end.
+
+        Raises
+        ------
+        Suspended
+        """
+        if self._worked and not self.fits(seconds):
+            self.suspend()
+
+    def suspend(self) -> NoReturn:
+        """Make a checkpoint, and stop.
+
+        Raises
+        ------
+        Suspended
+        """
+        self.save()
+        raise Suspended
+
+
+def pack(header: dict[str, Any], takes: Iterable[Take]) -> bytes:
+    """Write a checkpoint: a few kilobytes for each minute of music."""
+    takes = list(takes)
+    described = [
+        {"seed": take.seed, "step": take.step, "failed": take.failed, "shape": take.codes.shape}
+        for take in takes
+    ]
+    head = json.dumps({"version": VERSION, **header, "takes": described}).encode()
+    codes = b"".join(take.codes.astype("<i2").tobytes() for take in takes)
+    return zlib.compress(len(head).to_bytes(4, "little") + head + codes)
+
+
+def unpack(data: bytes) -> tuple[dict[str, Any], list[Take]]:
+    """Read what `pack` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, or of another version.
+    """
+    try:
+        plain = zlib.decompress(data)
+        size = 4 + int.from_bytes(plain[:4], "little")
+        header = json.loads(plain[4:size])
+        if header["version"] != VERSION:
+            raise ValueError(f"a checkpoint of version {header['version']}")
+        takes, at = [], size
+        for described in header["takes"]:
+            shape = tuple(described["shape"])
+            codes = np.frombuffer(plain, "<i2", int(np.prod(shape)), at).reshape(shape).astype(np.int16)
+            takes.append(Take(described["seed"], codes, described["step"], described["failed"]))
+            at += 2 * codes.size
+    except (zlib.error, KeyError, TypeError) as error:
+        raise ValueError("not a checkpoint") from error
+    return header, takes

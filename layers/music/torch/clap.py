@@ -1,0 +1,85 @@
+"""CLAP as transformers has it, with the interface of `music.clap.embedder`."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer, ClapModel
+
+from music.clap.embedder import PIPELINE, Clap
+from music.clap.tags import VOCABULARY, name_by
+from music.interfaces import Identity, TextTooLong
+
+
+class ClapReference:
+    """Both towers of a checkpoint.
+
+    Parameters
+    ----------
+    folder : Path
+        As published on the Hugging Face hub, with safetensors.
+    identity : Identity, optional
+        Of its vectors; by default the folder's name is the model, and nobody has said which revision.
+    device : str
+        Of torch.
+
+    Examples
+    --------
+    >>> reference = ClapReference(Path("checkpoints/small/clap"))  # doctest: +SKIP
+    >>> reference.embedder().embed(mono)                           # doctest: +SKIP
+    """
+
+    def __init__(self, folder: Path, identity: Identity | None = None, device: str = "cpu") -> None:
+        self.model = ClapModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+        self.model = self.model.to(device).eval()
+        self.identity = identity or Identity(folder.name, "local", PIPELINE, "float32")
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._most_tokens: int = self.model.config.text_config.max_position_embeddings - 2
+
+    def embedder(self) -> Clap:
+        """Make the embedder of tracks; it names them by the same vocabulary as a bundle does."""
+        vocabulary = tomllib.loads(VOCABULARY.read_text("utf-8"))
+        prompt = vocabulary.pop("prompt")
+        categories = [{"name": name, **category} for name, category in vocabulary.items()]
+        texts = [
+            prompt.format(category["phrase"].format(tag))
+            for category in categories
+            for tag in category["tags"]
+        ]
+        vectors = np.stack([self.embed(text) for text in texts])
+        scale = float(self.model.logit_scale_a.detach().exp())
+        return Clap(
+            self.audio,
+            lambda vector: name_by(vector, vectors, scale, categories),
+            self.identity,
+            self.model.config.projection_dim,
+        )
+
+    @torch.inference_mode()
+    def audio(self, mels: np.ndarray) -> np.ndarray:
+        """Embed spectrograms [shape=(windows, 1001, 64)]: raw vectors [shape=(windows, dimension)]."""
+        given = torch.tensor(mels, device=self.model.device)[:, None]
+        pooled = self.model.audio_model(input_features=given).pooler_output
+        vectors: np.ndarray = self.model.audio_projection(pooled).cpu().numpy()
+        return vectors
+
+    @torch.inference_mode()
+    def text(self, ids: list[int]) -> np.ndarray:
+        """Embed the tokens of a text: a raw vector [shape=(dimension,)]."""
+        given = torch.tensor([ids], device=self.model.device)
+        pooled = self.model.text_model(input_ids=given).pooler_output
+        vector: np.ndarray = self.model.text_projection(pooled)[0].cpu().numpy()
+        return vector
+
+    def embed(self, text: str) -> np.ndarray:
+        """Embed a text as a unit vector; see `music.clap.embedder.ClapSearch`."""
+        ids = self._tokenizer(text)["input_ids"]
+        if len(ids) > self._most_tokens:
+            raise TextTooLong(f"the text has {len(ids) - 2} tokens; {self._most_tokens - 2} are allowed")
+        vector = self.text(ids).astype(np.float64)
+        return (vector / np.sqrt(np.sum(vector**2))).astype(np.float32)

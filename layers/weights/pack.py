@@ -1,0 +1,198 @@
+"""From checkpoints to the bundle that the engine loads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from music.clap.embedder import PIPELINE
+from music.engine import bundle, packing
+from music.engine.build import VARIANTS
+from music.interfaces import Identity
+from weights import Checkpoint, CheckpointError, fetch, synthetic
+from weights.convert import convert
+from weights.sources import LOCK, Model, locked, models_of, sha256
+
+_MODULES = {
+    "t5": "music.musicgen.t5",
+    "musicgen": "music.musicgen.transformer",
+    "encodec": "music.musicgen.encodec",
+    "clap_audio": "music.clap.audio_encoder",
+    "clap_text": "music.clap.text_encoder",
+    "clap_tags": "music.clap.tags",
+}
+CACHE = Path("build/checkpoints")
+TARGET = Path("build/models")
+
+# Positions of a clip of 30 s, and rows of one candidate: with and without its condition.
+_POSITIONS, _ROWS = 1504, 2
+
+
+def build(
+    profile: str,
+    source: str = "hub",
+    precision: str = "int8",
+    target: Path = TARGET,
+    cache: Path = CACHE,
+    lock: Path = LOCK,
+    endpoint: str | None = None,
+) -> Path:
+    """Make the bundle of a profile; the same checkpoints give the same bytes.
+
+    The manifest lists format and exporter version, profile, precision, and the processors that it is for;
+    ``components``: for ``musicgen`` and ``clap`` the model, its Hugging Face id (None for random weights),
+    revision, licence, source and configs; ``files``: bytes and sha256 of each; ``memory``: bytes that running
+    each network takes; ``embedder``: the identity of the vectors that its CLAP makes.
+
+    Parameters
+    ----------
+    profile : str
+        One of `sources.profiles`.
+    source : str
+        ``hub``; ``random``; or a folder that has the checkpoints in folders ``musicgen`` and ``clap``.
+    precision : str
+        One of `packing.PRECISIONS`. Where a network has no ``int4``, it gets ``int8``.
+    target : Path
+        Gets a folder named like the profile; it is replaced as a whole, or left as it was.
+    cache : Path
+        Where fetched checkpoints are kept.
+    lock : Path
+    endpoint : str, optional
+        Of the hub.
+
+    Returns
+    -------
+    Path
+        The bundle.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such profile, or a checkpoint is not what it should be.
+    """
+    models = models_of(profile)
+    if precision not in packing.PRECISIONS:
+        raise CheckpointError(f"unknown precision {precision!r}; known: {', '.join(packing.PRECISIONS)}")
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".") as scratch:
+        work = Path(scratch)
+        components = {}
+        checkpoints = {}
+        if source == "random":
+            synthetic.write(profile, work / "random")
+        for part, model in models.items():
+            if source == "hub":
+                folder = cache / str(model.repository).replace("/", "--")
+                revision = fetch.fetch(model, folder, lock, endpoint)
+            else:
+                folder = whole((work / "random" if source == "random" else Path(source)) / part, work / part)
+                revision = _identify(folder, model, source, lock)
+            checkpoints[part] = Checkpoint(folder)
+            components[part] = _component(checkpoints[part], model, source, revision)
+        made = work / "bundle"
+        made.mkdir()
+        made.chmod(0o755)
+        memory = {
+            network: _export(network, checkpoints[bundle.PARTS[network]], precision, made)
+            for network in bundle.NETWORKS
+        }
+        manifest = {
+            "format": bundle.FORMAT,
+            "exporter": bundle.EXPORTER,
+            "architectures": sorted(VARIANTS),
+            "profile": profile,
+            "precision": precision,
+            "components": components,
+            "memory": memory,
+            "embedder": asdict(_embedder(components["clap"], made)),
+            "files": {
+                file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
+                for file in sorted(made.iterdir())
+            },
+        }
+        (made / bundle.MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", "utf-8")
+        for file in made.iterdir():
+            file.chmod(0o644)  # images run as another user
+        bundle.open_bundle(made, profile)
+        if (target / profile).exists():
+            (target / profile).rename(work / "old")
+        made.rename(target / profile)
+    return target / profile
+
+
+def whole(folder: Path, converted: Path) -> Path:
+    """Give a folder with safetensors: the given one or, if it has pickles only, a converted copy of it."""
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder")
+    if any(folder.glob("model*.safetensors")) or not any(folder.glob("pytorch_model*.bin")):
+        return folder
+    converted.mkdir()
+    convert(folder, converted)
+    for file in folder.glob("*.json"):
+        if not file.name.startswith("pytorch_model"):
+            shutil.copy(file, converted)
+    return converted
+
+
+def _identify(folder: Path, model: Model, source: str, lock: Path) -> str:
+    """Name what did not come from the hub: by the locked revision if the files are those, else by digest."""
+    hashes = {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
+    known = locked(model.repository, lock) if model.repository else None
+    if known and (known.files | known.converted).items() <= hashes.items():
+        return known.revision
+    weighty = {name: digest for name, digest in hashes.items() if name.endswith((".json", ".safetensors"))}
+    digest = hashlib.sha256(json.dumps(weighty, sort_keys=True).encode()).hexdigest()
+    return f"{'random' if source == 'random' else 'local'}-{digest[:12]}"
+
+
+def _component(checkpoint: Checkpoint, model: Model, source: str, revision: str) -> dict[str, Any]:
+    untrained = source == "random"
+    return {
+        "model": model.name,
+        "id": None if untrained else model.repository,
+        "revision": revision,
+        "license": None if untrained else model.license,
+        "source": source if source in ("hub", "random") else "folder",
+        "config": checkpoint.config,
+        "preprocessor": checkpoint.preprocessor,
+    }
+
+
+def _embedder(made_of: dict[str, Any], folder: Path) -> Identity:
+    """What the vectors of the bundle's CLAP may be compared by."""
+    precision = packing.Tensors(folder / bundle.weights_file("clap_audio")).metadata["precision"]
+    return Identity(made_of["model"], made_of["revision"], PIPELINE, precision)
+
+
+def _export(network: str, checkpoint: Checkpoint, precision: str, target: Path) -> int:
+    """Write a network's files; gives the bytes of memory that running it takes."""
+    module = import_module(_MODULES[network])
+    if precision == "int4" and network != "musicgen":
+        precision = "int8"
+    file = target / bundle.weights_file(network)
+    try:
+        tensors, metadata = module.export(checkpoint, precision)
+        packing.write(file, tensors, metadata)
+    except packing.WeightsError as error:
+        raise CheckpointError(f"{checkpoint.folder}: {network}: {error}") from error
+    if network in bundle.TOKENIZED:
+        _tokenizer(checkpoint.tokenizer, target / bundle.tokenizer_file(network))
+    caches = 0
+    if network == "musicgen":
+        caches = module.MusicGen(packing.Tensors(file)).state_bytes(_ROWS, _POSITIONS)
+    return file.stat().st_size + int(caches)
+
+
+def _tokenizer(source: Path, target: Path) -> None:
+    """Copy a tokenizer, but for settings of whoever saved it: a text must never be cut or padded unasked."""
+    try:
+        content = json.loads(source.read_text("utf-8")) | {"truncation": None, "padding": None}
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{source}: not a tokenizer: {error}") from error
+    target.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n", "utf-8")

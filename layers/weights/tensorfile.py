@@ -1,0 +1,169 @@
+"""Safetensors files: read as views of the mapped file, written one tensor at a time.
+
+The `safetensors` package copies what it reads, knows no bfloat16 in numpy and wants a whole file in memory to
+write one. A 13 GB checkpoint needs neither: this maps and streams the same format [1]_ (eight bytes of header
+length, a JSON header, the tensors without gaps).
+
+References
+----------
+.. [1] https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weights import CheckpointError
+
+# What the format calls a type, and how numpy reads it; bfloat16 is read as its 16 bits.
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+_ALIGNMENT = 64  # bytes: where the first tensor starts, so that vector loads from a mapped file are aligned
+_MAX_HEADER = 100_000_000  # bytes, the format's own limit
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a tensor lies.
+
+    Attributes
+    ----------
+    dtype : str
+        A key of `DTYPES`.
+    shape : tuple of int
+    data : memoryview
+        Its bytes, a view of the mapped file.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: memoryview
+
+    def raw(self) -> np.ndarray:
+        """The tensor as stored, a read-only view (bfloat16 as uint16)."""
+        return np.frombuffer(self.data, dtype=DTYPES[self.dtype]).reshape(self.shape)
+
+    def float32(self) -> np.ndarray:
+        """The tensor as float32: a read-only view if it is stored so, else converted (exactly, but for F64).
+
+        Raises
+        ------
+        TypeError
+            If it holds integers.
+        """
+        if self.dtype == "BF16":
+            return (self.raw().astype(np.uint32) << 16).view(np.float32)
+        if not self.dtype.startswith("F"):
+            raise TypeError(f"{self.dtype} is not a floating type")
+        return self.raw().astype(np.float32, copy=False)
+
+
+def read(path: Path) -> dict[str, Entry]:
+    """Map a file.
+
+    Parameters
+    ----------
+    path : Path
+        A safetensors file; it must not change while the entries are in use.
+
+    Returns
+    -------
+    dict of str to Entry
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, truncated, or not in the format.
+    """
+    try:
+        with path.open("rb") as file:
+            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:  # mapping an empty file is a ValueError
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    length = int.from_bytes(view[:8], "little")
+    if len(view) < 8 or length > min(_MAX_HEADER, len(view) - 8):
+        raise CheckpointError(f"{path}: not a safetensors file, or cut short")
+    try:
+        header = json.loads(bytes(view[8 : 8 + length]))
+        header.pop("__metadata__", None)
+        entries = {name: _entry(view[8 + length :], **value) for name, value in header.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged header or cut short: {error}") from error
+    return entries
+
+
+def _entry(data: memoryview, dtype: str, shape: list[int], data_offsets: list[int]) -> Entry:
+    start, end = data_offsets
+    wanted = math.prod(shape) * DTYPES[dtype].itemsize
+    if min(shape, default=0) < 0 or not 0 <= start <= end <= len(data) or end - start != wanted:
+        raise ValueError(f"{dtype} of shape {shape} at bytes {start} to {end} of {len(data)}")
+    return Entry(dtype, tuple(shape), data[start:end])
+
+
+def write(
+    path: Path,
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]],
+    values: Callable[[str], np.ndarray | Iterable[np.ndarray]],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a file; the same arguments give the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+        It appears under this name only when it is complete.
+    tensors : mapping of str to (str, tuple of int)
+        Type (a key of `DTYPES`) and shape of each tensor. Widest types come first in the file, then by name.
+    values : callable
+        Gives a tensor by name: an array of that type and size, or its consecutive pieces.
+    metadata : mapping of str to str, optional
+        Goes into the header.
+
+    Raises
+    ------
+    ValueError
+        If `values` gives another type or another number of elements than declared.
+    """
+    order = sorted(tensors, key=lambda name: (-DTYPES[tensors[name][0]].itemsize, name))
+    header: dict[str, object] = {"__metadata__": dict(sorted((metadata or {}).items()))}
+    end = 0
+    for name in order:
+        dtype, shape = tensors[name]
+        start, end = end, end + math.prod(shape) * DTYPES[dtype].itemsize
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for name in order:
+            dtype, shape = tensors[name]
+            value = values(name)
+            written = 0
+            for piece in [value] if isinstance(value, np.ndarray) else value:
+                if piece.dtype != DTYPES[dtype]:
+                    raise ValueError(f"{name}: {piece.dtype} given where {dtype} is declared")
+                file.write(np.ascontiguousarray(piece).data)
+                written += piece.size
+            if written != math.prod(shape):
+                raise ValueError(f"{name}: {written} elements given where {shape} is declared")
+    partial.replace(path)
