@@ -52,7 +52,7 @@ test-faults: .venv/dev ## Workers killed between any two side effects, faults at
 	$(RUN) -m pytest -n 2 --dist loadfile tests/faults
 
 test-faults-long: .venv/dev ## The same with 200 kills at random, more faults, 200 histories of events (an hour)
-	FAULT_SUITE=long $(RUN) -m pytest -n 2 --dist loadfile -rP tests/faults tests/unit/test_delivery.py
+	FAULT_SUITE=long $(RUN) -m pytest -n 2 --dist loadfile -rP tests/faults tests/unit/backend/test_delivery.py
 
 test-tiny: .venv/dev .venv/engine ## The end-to-end suite on the neural path, with untrained weights
 	$(RUN) -m weights build tiny --source random

@@ -15,7 +15,7 @@ from local.logs import Log
 from local.sam import build, find_base_image
 from local.stack import StackProcess
 from tests.deployed.rehearsal import LACKING, Rehearsal, rehearsing
-from tests.integration.client import Api
+from tests.support.client import Api
 
 ENGINE_SECONDS = 60
 

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.bench_hostile [--files 10000] [--uploads 1000] [--seed 0] [--json FILE]
 
 Prints what became of them, by format; fails if one ends otherwise than as sound or with a code, or takes
-30 s, or if memory reaches 1.5 GB. Every file is `tests.hostile.mutate(clip, seed)`, so each can be made
-again.
+30 s, or if memory reaches 1.5 GB. Every file is `tests.support.hostile.mutate(clip, seed)`, so each can be
+made again.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "layers"))
 
 from music.audio import AudioError
 from music.audio.decode import decode
-from tests import hostile
 from tests.benchmarks.machine import machine
-from tests.unit.stack import deployed, s3_event
+from tests.support import hostile
+from tests.support.stack import deployed, s3_event
 
 SECONDS = 30.0
 MEGABYTES = 1500

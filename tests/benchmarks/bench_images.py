@@ -3,8 +3,8 @@
     python -m tests.benchmarks.bench_images [--json FILE] [--runs N] [--quick]
 
 Each image is started from nothing as Lambda starts it (read-only root, unprivileged user, the template's
-memory, no /dev/shm; see `tests.sam.images`), and gets one event: a request of the API, or a message about a
-record that does not exist. Cold start is the time from `docker run` to the answer, less that of a container
+memory, no /dev/shm; see `tests.support.images`), and gets one event: a request of the API, or a message about
+a record that does not exist. Cold start is the time from `docker run` to the answer, less that of a container
 of the same base image that imports nothing: import plus first invocation. Needs a Docker engine.
 """
 
@@ -25,7 +25,7 @@ from local.logs import Log
 from local.sam import SamError, bridge_address, build, find_base_image
 from local.stack import Stack
 from local.template import ROOT, Function
-from tests.sam.images import LambdaContainer, docker, image_of
+from tests.support.images import LambdaContainer, docker, image_of
 
 EVENTS = {
     "authorizer": "authorizer-token",

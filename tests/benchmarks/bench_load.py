@@ -33,8 +33,8 @@ from local.aws.provision import client
 from local.stack import StackProcess
 from local.template import load
 from tests.benchmarks.machine import machine
-from tests.integration import sound
-from tests.integration.client import Answer, Api, form
+from tests.support import sound
+from tests.support.client import Answer, Api, form
 
 SOURCE_SECONDS, RESULT_SECONDS = 10.0, 5.0
 RATE = 22050

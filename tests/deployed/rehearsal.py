@@ -26,7 +26,7 @@ from local.sam import BUILT, CONFIG, SAM, bridge_address, free_port
 from local.template import ACCOUNT, REGION, ROOT
 from tests.deployed.ministack import Certificate, MiniStack
 from tests.deployed.vectors import VectorsFront, served
-from tests.sam.images import docker
+from tests.support.images import docker
 
 SAM_STACK = "aws-sam-cli-managed-default"
 LOG_SECONDS = 120

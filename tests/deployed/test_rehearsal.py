@@ -12,9 +12,9 @@ import yaml
 
 from local.sam import BUILT
 from tests.deployed.rehearsal import RETAINED, Rehearsal, inventory, remove_images, without_permission
-from tests.integration import sound
-from tests.integration.client import Api, form, post_form
-from tests.sam.images import docker
+from tests.support import sound
+from tests.support.client import Api, form, post_form
+from tests.support.images import docker
 
 MISSING = {
     "CatalogRole": "dynamodb:Query",

@@ -22,7 +22,7 @@ from local.aws.provision import client
 from local.serving import HttpServer
 from local.template import ACCOUNT, REGION
 from tests.deployed.ministack import Certificate
-from tests.sam.images import docker
+from tests.support.images import docker
 
 
 class VectorsFront:

@@ -28,7 +28,7 @@ from local.stack import Stack
 from local.template import ACCOUNT, REGION, ROOT, ScheduleTrigger
 from local.triggers import scheduled_event
 from tests.faults.process import Plan
-from tests.integration.client import Api, post_form
+from tests.support.client import Api, post_form
 
 CLOCKS = {
     "backend.records": {

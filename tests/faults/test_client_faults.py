@@ -18,11 +18,11 @@ from backend.records import Audio, Generation
 from backend.settings import client
 from backend.storage import generated_key, upload_key
 from tests.faults.injection import BrokenBody, Fault, meet
-from tests.unit.api import Answer, call, form
-from tests.unit.stack import Stack
-from tests.unit.test_delivery import fake_models
-from tests.unit.workers import deployment as deployment
-from tests.unit.workers import stack as stack
+from tests.support.requests import Answer, call, form
+from tests.support.stack import Stack
+from tests.support.workers import deployment as deployment
+from tests.support.workers import stack as stack
+from tests.unit.backend.test_delivery import fake_models
 
 ATTEMPTS = 4
 """What `backend.settings.CONFIG` allows for one call."""

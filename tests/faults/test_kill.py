@@ -17,7 +17,7 @@ import pytest
 from local.pool import Process
 from tests.faults.process import Plan
 from tests.faults.stage import Job, Stage, kill, staged
-from tests.integration import sound
+from tests.support import sound
 
 LONG = os.environ.get("FAULT_SUITE") == "long"
 RANDOM_KILLS = 200 if LONG else 20

@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.faults.injection import Fault
 from tests.faults.stage import staged
-from tests.integration import sound
-from tests.integration.client import Answer, Api, form, post_form
+from tests.support import sound
+from tests.support.client import Answer, Api, form, post_form
 
 LONG = os.environ.get("FAULT_SUITE") == "long"
 JOBS = 60 if LONG else 10

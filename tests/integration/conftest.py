@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration import sound
-from tests.integration.client import Api
+from tests.support import sound
+from tests.support.client import Api
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, Phase, settings
 
 from local.stack import StackProcess
 from local.template import ROOT
-from tests.integration.client import Api
 from tests.integration.test_tenants import keys
+from tests.support.client import Api
 
 pytestmark = pytest.mark.xdist_group("contract")
 

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from tests.integration import sound
-from tests.integration.client import Api, form, post_form, send
+from tests.support import sound
+from tests.support.client import Api, form, post_form, send
 
 pytestmark = pytest.mark.xdist_group("end-to-end")
 

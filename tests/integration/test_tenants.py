@@ -19,8 +19,8 @@ import pytest
 
 from local.stack import StackProcess
 from local.template import ROOT
-from tests.integration import sound
-from tests.integration.client import Answer, Api, form, post_form, send
+from tests.support import sound
+from tests.support.client import Answer, Api, form, post_form, send
 
 pytestmark = pytest.mark.xdist_group("tenants")
 

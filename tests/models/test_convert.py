@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.unit.hub import running
+from tests.support.hub import running
 from weights import Checkpoint, CheckpointError, fetch, pack, synthetic
 from weights.convert import convert
 from weights.sources import Model, sha256

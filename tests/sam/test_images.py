@@ -15,9 +15,9 @@ import pytest
 from local.sam import BUILT, CONFIG, SAM, bridge_address, sam_environment
 from local.stack import Stack, StackProcess
 from local.template import ROOT
-from tests.integration import sound
-from tests.integration.client import form
-from tests.sam.images import LambdaContainer
+from tests.support import sound
+from tests.support.client import form
+from tests.support.images import LambdaContainer
 
 EVENTS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "events").glob("*.json"))}
 FUNCTIONS = ("authorizer", "upload", "catalog", "embed", "search", "generate", "sweeper")

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from local.stack import StackProcess
-from tests.integration import sound
-from tests.integration.client import Api
 from tests.integration.test_tenants import keys
+from tests.support import sound
+from tests.support.client import Api
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from local.logs import Log
 from local.sam import find_base_image
 from local.template import ROOT
-from tests.sam.images import docker
+from tests.support.images import docker
 from weights import pack
 
 NETWORKS = {

@@ -1,3 +1,3 @@
 """Fixtures that several modules use."""
 
-from tests.unit.stack import stack as stack
+from tests.support.stack import stack as stack

@@ -1,0 +1,1 @@
+"""What several suites build on: deployments, clients, networks, sounds. No test stands here."""

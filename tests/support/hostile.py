@@ -1,0 +1,318 @@
+"""Files that nobody should send: made by hand to a purpose, and by seeded damage to good ones."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+
+from tests.unit.music.test_audio_decode import movie, picture, tones, write, write_wav
+
+CLIPS = {
+    "wav-s16": ("wav", "pcm_s16le", "s16", None),
+    "wav-f32": ("wav", "pcm_f32le", "flt", None),
+    "wav-adpcm": ("wav", "adpcm_ms", "s16", None),
+    "aiff-s16": ("aiff", "pcm_s16be", "s16", None),
+    "flac": ("flac", "flac", "s16", None),
+    "ogg-flac": ("ogg", "flac", "s16", None),
+    "ogg-opus": ("ogg", "libopus", "flt", 64_000),
+    "mp3": ("mp3", "libmp3lame", "fltp", 64_000),
+    "m4a-aac": ("ipod", "aac", "fltp", 64_000),
+    "m4a-alac": ("ipod", "alac", "s16p", None),
+    "adts-aac": ("adts", "aac", "fltp", 64_000),
+}
+
+RATE = 48000
+
+NAMES = {
+    "path traversal": "../../etc/passwd",
+    "path traversal of another system": "..\\..\\windows\\win.ini",
+    "absolute path": "/var/task/app.py",
+    "right to left": "song\u202egpj.mp3",
+    "script": "<script>alert(1)</script>.mp3",
+    "null bytes": "song\0.mp3\0.exe",
+    "header": 'x"\r\nSet-Cookie: a=b\r\n\r\n<html>.mp3',
+    "shell": "$(reboot) `reboot`; reboot #.mp3",
+    "key of another tenant": "uploads/other/01JDC4Q2T3M5N7P9R1S3T5V7W9",
+    "one kilobyte": "x" * 1020 + ".mp3",
+    "one kilobyte of emoji": "\U0001f3b5" * 1024,
+    "combining marks": "o" + "\u0308" * 500 + ".mp3",
+    "dots": "..",
+    "space": " ",
+}
+"""File names that nobody should send; as data, each is as good as any other."""
+
+# Numbers that code counting bytes, samples or channels may not expect.
+_EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
+
+
+def clips(folder: Path) -> dict[str, bytes]:
+    """A good file of 0.6 s in every format."""
+    audio = tones(2, RATE, 0.6) + 0.05 * np.random.default_rng(1).standard_normal((2, round(0.6 * RATE)))
+    made = {}
+    for name, (container, codec, sample_format, bit_rate) in CLIPS.items():
+        path = write(
+            folder / name, audio, RATE, codec=codec, sample_format=sample_format, container=container,
+            bit_rate=bit_rate,
+        )  # fmt: skip
+        made[name] = path.read_bytes()
+    soundfile.write(folder / "vorbis", audio.T, RATE, format="OGG", subtype="VORBIS")
+    return made | {"ogg-vorbis": (folder / "vorbis").read_bytes()}
+
+
+def mutate(content: bytes, seed: int) -> bytes:
+    """Damage a file in one to six ways, half of the time near its beginning, where headers are."""
+    rng = np.random.default_rng(seed)
+    data = bytearray(content)
+    for _ in range(rng.integers(1, 7)):
+        near = 256 if rng.random() < 0.5 else len(data)
+        at = int(rng.integers(0, max(1, min(len(data), near))))
+        size = int(2 ** rng.uniform(0, 10))
+        match rng.integers(0, 8):
+            case 0 | 1:  # another byte
+                data[at : at + 1] = rng.bytes(1)
+            case 2:  # another bit
+                data[at : at + 1] = bytes([data[at] ^ 1 << int(rng.integers(0, 8))] if data else [])
+            case 3:  # an extreme number, of either byte order
+                width = int(rng.choice([1, 2, 4, 8]))
+                number = int(_EXTREMES[rng.integers(0, len(_EXTREMES))]) % 256**width
+                data[at : at + width] = number.to_bytes(width, "big" if rng.random() < 0.5 else "little")
+            case 4:
+                data[at : at + size] = bytes(len(data[at : at + size]))
+            case 5:
+                data[at : at + size] = rng.bytes(len(data[at : at + size]))
+            case 6:  # something left out, or there twice
+                data[at : at + size] = b"" if rng.random() < 0.5 else data[at : at + size] * 2
+            case 7:
+                if rng.random() < 0.3:  # cut off
+                    del data[at:]
+    return mended(bytes(data)) if rng.random() < 0.7 else bytes(data)
+
+
+def mended(data: bytes) -> bytes:
+    """Make the checksums of ogg pages right, so that damage gets past them to the decoders."""
+    pages = data.split(b"OggS")
+    for index, page in enumerate(pages[1:], 1):
+        if len(page) > 22:
+            page = page[:18] + bytes(4) + page[22:]
+            checksum = 0
+            for byte in b"OggS" + page:
+                checksum = (checksum << 8 & 0xFFFFFFFF) ^ _OGG_TABLE[checksum >> 24 ^ byte]
+            pages[index] = page[:18] + struct.pack("<I", checksum) + page[22:]
+    return b"OggS".join(pages)
+
+
+def _ogg_table() -> list[int]:
+    """The checksum of every byte: CRC-32 of polynomial 0x04C11DB7, most significant bit first."""
+    table = []
+    for byte in range(256):
+        value = byte << 24
+        for _ in range(8):
+            value = (value << 1 & 0xFFFFFFFF) ^ (0x04C11DB7 if value >> 31 else 0)
+        table.append(value)
+    return table
+
+
+_OGG_TABLE = _ogg_table()
+
+
+def cases(folder: Path) -> dict[str, tuple[Path, set[str]]]:
+    """Files made to a purpose.
+
+    Returns
+    -------
+    dict of str to (Path, set of str)
+        Each file with what may become of it: codes of `music.audio.AudioError`, or ``ready``.
+    """
+    good = clips(folder)
+    found: dict[str, tuple[Path, set[str]]] = {}
+
+    def add(name: str, content: bytes, *outcomes: str) -> None:
+        path = folder / f"case {len(found)} {name}"
+        path.write_bytes(content)
+        found[name] = path, set(outcomes)
+
+    def made(path: Path) -> bytes:
+        return path.read_bytes()
+
+    scratch = folder / "scratch"
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("hello.txt", "hello " * 1000)
+    image = made(picture(folder / "picture.jpg"))
+
+    add("nothing", b"", "empty_audio")
+    add("one byte", b"R", "undecodable")
+    add("archive.mp3", zipped.getvalue(), "not_audio")
+    add("picture.wav", image, "not_audio")
+    add("text.flac", b"la la la\n" * 10_000, "undecodable")
+    add("elf.ogg", b"\x7fELF" + bytes(5000), "not_audio")
+    add("film.mkv, named mp3", made(movie(scratch, tones(2, 44100, 1.0), "matroska")), "not_audio")
+    add("film.avi, named mp3", made(movie(scratch, tones(2, 44100, 1.0), "avi")), "not_audio")
+    for name, content in good.items():
+        add(f"{name} as it should be, wrongly named.txt", content, "ready")
+        for kept in (len(content) // 3, len(content) - 1):
+            add(f"{name} cut off after {kept} bytes", content[:kept], "ready", "undecodable")
+        for kept in (4, 12, 44):
+            add(
+                f"{name} cut off after {kept} bytes", content[:kept], "undecodable", "empty_audio", "no_audio"
+            )
+        flipped = bytearray(content)
+        for at in range(len(content) // 4, len(content), 997):
+            flipped[at] ^= 1 << at % 8
+        add(f"{name} with bits flipped", bytes(flipped), "ready", "undecodable", "invalid_samples")
+
+    silence = np.zeros((2, 24000), "<i2")
+    wav = made(write_wav(scratch, silence, RATE))
+
+    def patched(offset: int, layout: str, *values: int) -> bytes:
+        head = bytearray(wav)
+        struct.pack_into(layout, head, offset, *values)
+        return bytes(head)
+
+    refused = {"undecodable", "unsupported_rate", "too_many_channels", "empty_audio"}
+    add("no channels", patched(22, "<H", 0), *refused)
+    add("255 channels", made(write_wav(scratch, np.zeros((255, 1000), "<i2"), RATE)), "too_many_channels")
+    add("65535 channels", patched(22, "<H", 65535), *refused)
+    for rate in (0, 1, 999, 768_001, 0x7FFFFFFF, 0xFFFFFFFF):
+        add(f"{rate} Hz", patched(24, "<I", rate), "unsupported_rate", "undecodable")
+    for bits in (0, 1, 17, 255, 65535):
+        add(f"{bits} bits", patched(34, "<H", bits), "ready", *refused)
+    for align in (0, 1, 65535):
+        add(f"frames of {align} bytes", patched(32, "<H", align), "ready", *refused)
+    for size in (0, 1, 0x7FFFFFFF, 0xFFFFFFFF):
+        add(f"claims {size} bytes", patched(40, "<I", size), "ready", "empty_audio")
+        add(f"claims {size} bytes in all", patched(4, "<I", size), "ready")
+    for value in (np.nan, np.inf, -np.inf, 3e38):
+        samples = np.full((1, 5000), value, "<f4")
+        add(f"samples of {value}", made(write_wav(scratch, samples, RATE, kind=3)), "invalid_samples")
+        wide = made(write_wav(scratch, samples.astype("<f8"), RATE, kind=3))
+        add(f"wide samples of {value}", wide, "invalid_samples")
+    add(
+        "flac that claims a year",
+        lying(good["flac"], b"fLaC", 17, b"\xff" * 5),
+        "ready",
+        "undecodable",
+    )
+    add(
+        "aiff that claims 4 G frames",
+        lying(good["aiff-s16"], b"COMM", 6, b"\xff" * 4),
+        "ready",
+        "undecodable",
+    )
+    for table in (b"stsz", b"stts", b"stco", b"stsc"):
+        lie = lying(good["m4a-aac"], table, 8 if table == b"stsz" else 4, b"\xff" * 4)
+        add(f"m4a of 4 G entries in {table.decode()}", lie, "ready", "too_complex", *refused)
+    add(
+        "ogg that ends in a million years",
+        lying(good["ogg-opus"], b"OggS", 2, b"\xff" * 7 + b"\x7f"),
+        "ready",
+        "undecodable",
+    )
+
+    add("a day of silence", day_of_silence(scratch), "too_long")
+    add("hours of opus in 400 kB", hours_of_opus(good["ogg-opus"]), "too_long")
+    add("m4a with a header of 1 GB packed", packed_header(1 << 30), "undecodable", "too_complex", "no_audio")
+    add("tag of 1 GB packed", packed_tag(1 << 30) + good["mp3"], "ready", "too_complex")
+    add("boxes in boxes", nested_boxes(100_000), "undecodable", "no_audio")
+    long = np.zeros((1, 1_000_000), "u1")
+    add("a quarter of an hour and more at 1 kHz", made(write_wav(scratch, long, 1000)), "too_long")
+    add("cover art alone", id3(image), "undecodable", "no_audio", "empty_audio")
+    add("cover art of 30 MB", id3(image + bytes(30 << 20)) + good["mp3"], "ready", "too_complex")
+    add("film", made(movie(scratch, None)), "no_audio")
+    add("film with sound", made(movie(scratch, tones(2, 44100, 1.0))), "ready")
+    add("wav and archive in one", good["wav-s16"] + zipped.getvalue(), "ready")
+    add("archive before mp3", zipped.getvalue() + good["mp3"], "not_audio")
+    add("picture before mp3", image + good["mp3"], "not_audio")
+    add("script and mp3 in one", b"#!/bin/sh\nreboot\n" + good["mp3"], "not_audio")
+    add("tag before flac", id3(b"") + good["flac"], "ready")
+    add("page before wav", b"<html><script>alert(1)</script>" + good["wav-s16"], "not_audio")
+    add("document before mp3", b"%PDF-1.4\n" + good["mp3"], "not_audio")
+    add("ogg of two codecs", good["ogg-opus"] + good["ogg-vorbis"], "ready", "undecodable")
+    return found
+
+
+def id3(image: bytes) -> bytes:
+    """An ID3v2.3 tag with a picture."""
+    body = b"\0image/jpeg\0\x03\0" + image
+    frame = b"APIC" + struct.pack(">I", len(body)) + b"\0\0" + body
+    return b"ID3\x03\0\0" + bytes((len(frame) >> shift) & 0x7F for shift in (21, 14, 7, 0)) + frame
+
+
+def lying(content: bytes, after: bytes, offset: int, value: bytes) -> bytes:
+    """Other bytes at an offset from the first occurrence of a mark's end; ogg checksums are made right."""
+    at = content.index(after) + len(after) + offset
+    return mended(content[:at] + value + content[at + len(value) :])
+
+
+def box(kind: bytes, *content: bytes) -> bytes:
+    """A box of an mp4 file."""
+    body = b"".join(content)
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def packed_header(size: int) -> bytes:
+    """An m4a whose movie header is compressed and unpacks to so many zeros."""
+    packed = box(b"cmvd", struct.pack(">I", size), packed_zeros(size))
+    return box(b"ftyp", b"M4A \0\0\0\0M4A ") + box(b"moov", box(b"cmov", box(b"dcom", b"zlib"), packed))
+
+
+def packed_tag(size: int) -> bytes:
+    """An ID3v2.4 tag whose one frame is compressed and unpacks to so many zeros."""
+
+    def synchsafe(number: int) -> bytes:
+        return bytes((number >> shift) & 0x7F for shift in (21, 14, 7, 0))
+
+    # The length fits into 28 bits only: it lies, too.
+    body = synchsafe(min(size, (1 << 28) - 1)) + packed_zeros(size, b"\0image/jpeg\0\3\0")
+    frame = b"APIC" + synchsafe(len(body)) + b"\0\x09" + body
+    return b"ID3\4\0\0" + synchsafe(len(frame)) + frame
+
+
+def packed_zeros(size: int, before: bytes = b"") -> bytes:
+    """What unpacks to so many zeros, a multiple of 1 MiB, after some other bytes."""
+    packer, piece = zlib.compressobj(), bytes(1 << 20)
+    packed = [packer.compress(before)] + [packer.compress(piece) for _ in range(size // len(piece))]
+    return b"".join(packed) + packer.flush()
+
+
+def nested_boxes(depth: int) -> bytes:
+    """An m4a of boxes that each hold the next."""
+    total = 8 * depth
+    boxes = b"".join(struct.pack(">I", total - 8 * level) + b"moov" for level in range(depth))
+    return box(b"ftyp", b"M4A \0\0\0\0M4A ") + boxes
+
+
+def hours_of_opus(content: bytes) -> bytes:
+    """Opus whose packets are one byte long and stand for 60 ms of silence each."""
+    second = content.index(b"OggS", content.index(b"OggS") + 4)  # the comments' page, after the header's
+    head = content[: content.index(b"OggS", second + 4)]
+    serial = content[14:18]
+    pages, packets = [], 255
+    for number in range(2, 802):
+        position = struct.pack("<q", 48 * 60 * packets * (number - 1))
+        last = 4 if number == 801 else 0
+        header = b"OggS\0" + bytes([last]) + position + serial + struct.pack("<I", number) + bytes(4)
+        pages.append(header + bytes([packets]) + bytes([1] * packets) + b"\x18" * packets)
+    return mended(head + b"".join(pages))
+
+
+def day_of_silence(path: Path) -> bytes:
+    """24 hours in 13 MB: one flac frame, again and again."""
+    with av.open(str(path), "w", format="flac") as output:
+        track = output.add_stream("flac", rate=8000, layout="mono")
+        assert isinstance(track, av.AudioStream)
+        track.format = "s16"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 65535), np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        packet = track.encode(frame)[0]
+        assert packet.duration
+        frames = bytes(packet) * (24 * 3600 * 8000 // packet.duration)
+        output.mux(packet)
+    return path.read_bytes() + frames

@@ -1,0 +1,54 @@
+"""Settings: every variable is read, and what is missing or wrong is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from backend.settings import Settings, SettingsError
+from tests.support.stack import ENVIRONMENT
+
+
+def test_reads_every_variable() -> None:
+    settings = Settings.from_environment(
+        ENVIRONMENT | {"ALLOWED_ORIGINS": "https://a.example, https://b.example", "LOG_LEVEL": "debug"}
+    )
+    assert settings.table_name == "records"
+    assert settings.allowed_origins == ("https://a.example", "https://b.example")
+    assert settings.retention_seconds == 30 * 86400
+    assert settings.log_level == "DEBUG"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TABLE_NAME",
+        "BUCKET_NAME",
+        "VECTOR_BUCKET_NAME",
+        "VECTOR_INDEX_NAME",
+        "EMBED_QUEUE_URL",
+        "GENERATE_QUEUE_URL",
+        "EMBED_DEAD_LETTERS_URL",
+        "GENERATE_DEAD_LETTERS_URL",
+        "EVENT_BUS_NAME",
+        "PROFILE",
+        "ALLOWED_ORIGINS",
+        "RETENTION_DAYS",
+        "AUTH_MODE",
+        "MAX_UNFINISHED",
+        "MAX_SECONDS_PER_DAY",
+        "MAX_STORED_BYTES",
+    ],
+)
+def test_names_the_missing_variable(name: str) -> None:
+    for environment in (ENVIRONMENT | {name: " "}, {k: v for k, v in ENVIRONMENT.items() if k != name}):
+        with pytest.raises(SettingsError, match=f"{name} is not set"):
+            Settings.from_environment(environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("RETENTION_DAYS", "0"), ("RETENTION_DAYS", "a week"), ("LOG_LEVEL", "loud"), ("AUTH_MODE", "off")],
+)
+def test_names_the_invalid_variable(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_environment(ENVIRONMENT | {name: value})

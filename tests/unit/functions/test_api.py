@@ -1,0 +1,861 @@
+"""Every route but the upload."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from typing import Any, cast
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from aws_lambda_powertools.event_handler import Response
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
+
+from backend.contract import INLINE_BYTES
+from backend.http import Api
+from backend.records import Audio, Generation, Limits
+from backend.settings import Settings
+from backend.storage import generated_key, upload_key
+from backend.vectors import Vectors
+from local.aws.vectors import query_vectors
+from music import interfaces, profiles
+from tests.support import hostile
+from tests.support.requests import Answer, call, event
+from tests.support.stack import ACCOUNT, DIMENSION, ENVIRONMENT, Context, Stack, deployed
+
+pytestmark = pytest.mark.xdist_group("catalog")
+
+NOBODY = "01JDC4Q2T3M5N7P9R1S3T5V7W9"
+FEATURES = {"duration": 3.0, "tempo": 120.0, "key": "A", "mode": "minor"}
+
+
+class Index:
+    """The vector index: moto's, with queries."""
+
+    def __init__(self, s3vectors: Any) -> None:
+        self._s3vectors = s3vectors
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3vectors, name)
+
+    def query_vectors(self, **request: Any) -> dict[str, Any]:
+        return query_vectors(request, account=ACCOUNT)
+
+
+class World:
+    """The deployment, seen by one tenant of its own."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack, self.records, self.clock = stack, stack.records, stack.clock
+        self.app = stack.app("catalog")
+        self.tenant = f"t{uuid4().hex}"
+        self.index = Vectors("music-vectors", "embeddings", cast(Any, Index(stack.s3vectors)))
+
+    def call(self, method: str, resource: str, **arguments: Any) -> Answer:
+        """Send a request as this tenant."""
+        return call(self.app, method, resource, **{"tenant": self.tenant, **arguments})
+
+    def audio(self, filename: str = "my söng.wav") -> Audio:
+        """An audio that awaits its upload."""
+        return self.records.create_audio(
+            self.tenant,
+            filename=filename,
+            content_type="audio/wav",
+            size=None,
+            upload_expires_at=self.clock() + 900,
+            correlation_id="c",
+        )
+
+    def claimed(self, body: bytes = b"sound", **arguments: Any) -> Audio:
+        """An audio that is being embedded."""
+        audio = self.audio(**arguments)
+        self.stack.upload(audio, body)
+        self.records.mark_uploaded(audio.tenant, audio.id, etag='"1"', size=len(body))
+        return self.records.claim_audio(audio.tenant, audio.id)
+
+    def ready(
+        self,
+        vector: np.ndarray | None = None,
+        revision: str | None = None,
+        identity: interfaces.Identity | None = None,
+        **arguments: Any,
+    ) -> Audio:
+        """An audio with an embedding."""
+        audio = self.claimed(**arguments)
+        vector = unit(0) if vector is None else vector
+        made_by = asdict(identity or profiles.MIR_512) | ({"revision": revision} if revision else {})
+        self.index.put(audio.tenant, audio.id, vector.tolist(), interfaces.Identity(**made_by).id)
+        self.records.finish_audio(
+            audio, vector=vector.astype("<f4").tobytes(), identity=made_by, features=FEATURES, tags=["minor"]
+        )
+        return self.stack.get_audio(audio)
+
+    def failed(self) -> Audio:
+        """An audio that could not be embedded."""
+        audio = self.claimed()
+        self.records.fail_audio(audio, "undecodable", "This is not audio.")
+        return self.stack.get_audio(audio)
+
+    def generation(self, audio: Audio | None = None, **parameters: Any) -> Generation:
+        """A generation, queued or waiting."""
+        audio = audio or self.ready()
+        return self.stack.submit(audio, **{"format": "wav", **parameters})
+
+    def finished(
+        self, body: bytes = b"RIFF music", audio: Audio | None = None, **parameters: Any
+    ) -> Generation:
+        """A generation that has succeeded."""
+        generation = self.generation(audio, **parameters)
+        claimed = self.records.claim_generation(self.tenant, generation.id)
+        key = generated_key(self.tenant, generation.id, (generation.parameters or {})["format"])
+        self.stack.s3.put_object(Bucket="music", Key=key, Body=body, ContentType="audio/wav")
+        result = {"engine": "mosaic", "similarity": {"embedding": 0.9}, "bytes": len(body)}
+        return self.records.finish_generation(claimed, result)
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """This tenant's messages in a queue, which is empty afterwards."""
+        return [body for body in self.stack.drain(queue) if body["tenant"] == self.tenant]
+
+
+def unit(seed: int) -> np.ndarray:
+    """A random unit vector."""
+    vector = np.random.default_rng(seed).standard_normal(DIMENSION)
+    return vector / np.linalg.norm(vector)
+
+
+def current_identity() -> interfaces.Identity:
+    """The identity of the embeddings that the profile in force makes."""
+    identity = profiles.DECLARED["builtin"].identity
+    assert identity
+    return identity
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Stack]:
+    with pytest.MonkeyPatch.context() as monkeypatch, deployed(monkeypatch) as stack:
+        yield stack
+
+
+@pytest.fixture
+def world(deployment: Stack, monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World(deployment)
+    monkeypatch.setattr(world.app, "vectors", lambda: world.index)
+    return world
+
+
+AUDIO_ROUTES = [
+    ("GET", "/api/audio/{audio_id}"),
+    ("DELETE", "/api/audio/{audio_id}"),
+    ("GET", "/api/audio/{audio_id}/content"),
+    ("POST", "/api/audio/{audio_id}/embed"),
+    ("GET", "/api/embedding/{audio_id}"),
+    ("GET", "/api/similar/{audio_id}"),
+    ("POST", "/api/generate/{audio_id}"),
+]
+GENERATION_ROUTES = [
+    ("GET", "/api/generation/{generation_id}"),
+    ("DELETE", "/api/generation/{generation_id}"),
+    ("GET", "/api/download/{generation_id}"),
+]
+
+
+class TestWhatIsNotThere:
+    """404, 410, and other people's things."""
+
+    @pytest.mark.parametrize(("method", "resource"), AUDIO_ROUTES)
+    @pytest.mark.parametrize("audio_id", [NOBODY, "x", "..", "01jdc4q2t3m5n7p9r1s3t5v7w9", "é", "0" * 300])
+    def test_no_such_audio(self, world: World, method: str, resource: str, audio_id: str) -> None:
+        world.call(method, resource, audio_id=audio_id).problem(404, "not_found")
+
+    @pytest.mark.parametrize(("method", "resource"), GENERATION_ROUTES)
+    @pytest.mark.parametrize("generation_id", [NOBODY, "x"])
+    def test_no_such_generation(self, world: World, method: str, resource: str, generation_id: str) -> None:
+        world.call(method, resource, generation_id=generation_id).problem(404, "not_found")
+
+    @pytest.mark.parametrize(("method", "resource"), AUDIO_ROUTES)
+    def test_somebody_elses_audio(self, world: World, method: str, resource: str) -> None:
+        audio = world.ready()
+        world.call(method, resource, audio_id=audio.id, tenant="other").problem(404, "not_found")
+        world.call(method, resource, audio_id=audio.id, tenant=None).problem(404, "not_found")
+        assert world.stack.get_audio(audio).status == "ready"
+
+    @pytest.mark.parametrize(("method", "resource"), GENERATION_ROUTES)
+    def test_somebody_elses_generation(self, world: World, method: str, resource: str) -> None:
+        generation = world.finished()
+        world.call(method, resource, generation_id=generation.id, tenant="other").problem(404, "not_found")
+        assert world.stack.get_generation(generation).status == "succeeded"
+
+    @pytest.mark.parametrize(
+        ("tombstone", "status", "code"), [("deleted", 404, "not_found"), ("expired", 410, "expired")]
+    )
+    def test_tombstones(self, world: World, tombstone: Any, status: int, code: str) -> None:
+        generation = world.finished()
+        audio = world.records.get_audio(world.tenant, generation.audio_id)
+        assert audio
+        world.records.bury(audio, tombstone)
+        world.records.bury(generation, tombstone)
+        for method, resource in AUDIO_ROUTES:
+            world.call(method, resource, audio_id=audio.id).problem(status, code)
+        for method, resource in GENERATION_ROUTES:
+            world.call(method, resource, generation_id=generation.id).problem(status, code)
+
+    def test_lists_show_neither(self, world: World) -> None:
+        world.records.bury(world.audio())
+        assert world.call("GET", "/api/audio").json == {"items": [], "cursor": None}
+        assert world.call("GET", "/api/generation").json == {"items": [], "cursor": None}
+
+
+class TestAudio:
+    """Records, lists, content, deletion."""
+
+    def test_record(self, world: World) -> None:
+        audio = world.ready()
+        document = world.call("GET", "/api/audio/{audio_id}", audio_id=audio.id).json
+        assert document["audio_id"] == audio.id
+        assert (document["status"], document["progress"]) == ("ready", 1.0)
+        assert (document["filename"], document["bytes"]) == ("my söng.wav", 5)
+        assert (document["model"], document["features"], document["tags"]) == ("mir-512", FEATURES, ["minor"])
+        assert document["links"]["content"] == f"/dev/api/audio/{audio.id}/content"
+        assert document["created_at"].endswith("Z")
+
+    def test_record_of_a_failure_says_why(self, world: World) -> None:
+        document = world.call("GET", "/api/audio/{audio_id}", audio_id=world.failed().id).json
+        assert document["status"] == "failed"
+        assert document["error"] == {"code": "undecodable", "detail": "This is not audio."}
+
+    def test_list_is_in_pages_newest_first(self, world: World) -> None:
+        made = []
+        for _ in range(5):
+            time.sleep(0.002)  # identifiers of one millisecond are in no order
+            made.append(world.audio().id)
+        found, cursor, pages = [], None, 0
+        while pages == 0 or cursor:
+            query = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+            page = world.call("GET", "/api/audio", query=query).json
+            found += [item["audio_id"] for item in page["items"]]
+            cursor, pages = page["cursor"], pages + 1
+        assert found == made[::-1]
+        assert pages == 3
+
+    @pytest.mark.parametrize(
+        ("query", "field"),
+        [
+            ({"limit": 0}, "limit"),
+            ({"limit": 101}, "limit"),
+            ({"limit": "many"}, "limit"),
+            ({"cursor": "forged"}, "cursor"),
+            ({"cursor": "x" * 201}, "cursor"),
+        ],
+    )
+    @pytest.mark.parametrize("resource", ["/api/audio", "/api/generation"])
+    def test_list_names_the_wrong_parameter(
+        self, world: World, resource: str, query: Any, field: str
+    ) -> None:
+        problem = world.call("GET", resource, query=query).problem(422, "invalid_parameter")
+        assert problem["field"] == field
+
+    def test_content_comes_back(self, world: World) -> None:
+        audio = world.claimed(b"RIFF\x00\xff sound")
+        answer = world.call("GET", "/api/audio/{audio_id}/content", audio_id=audio.id)
+        assert (answer.status, answer.body) == (200, b"RIFF\x00\xff sound")
+        assert answer.headers["content-type"] == "audio/wav"
+        assert "filename*=UTF-8''my%20s%C3%B6ng.wav" in answer.headers["content-disposition"]
+
+    @pytest.mark.parametrize("name", hostile.NAMES.values(), ids=hostile.NAMES.keys())
+    def test_content_under_a_name_that_nobody_should_send(self, world: World, name: str) -> None:
+        audio = world.ready(filename=name)
+        world.stack.s3.put_object(Bucket="music", Key=upload_key(audio.tenant, audio.id), Body=b"song")
+        answer = world.call("GET", "/api/audio/{audio_id}/content", audio_id=audio.id)
+        assert answer.status == 200
+        disposition = answer.headers["content-disposition"]
+        assert disposition.isascii()
+        assert disposition.isprintable()
+        assert disposition.startswith('attachment; filename="')
+        assert len(disposition) < 8000
+        for named in re.findall(r'filename="([^"]*)"', disposition):
+            assert not re.search(r"[/\\]|^[.]+$", named)
+        assert world.call("GET", "/api/audio/{audio_id}", audio_id=audio.id).json["filename"] == name
+
+    def test_content_before_the_upload(self, world: World) -> None:
+        answer = world.call("GET", "/api/audio/{audio_id}/content", audio_id=world.audio().id)
+        answer.problem(409, "awaiting_upload")
+        assert int(answer.headers["retry-after"]) > 0
+
+    def test_large_content_is_somewhere_else(self, world: World) -> None:
+        audio = world.claimed(b"x" * (INLINE_BYTES + 1))
+        answer = world.call("GET", "/api/audio/{audio_id}/content", audio_id=audio.id)
+        assert (answer.status, answer.body) == (302, b"")
+        assert upload_key(world.tenant, audio.id) in answer.headers["location"]
+        assert "X-Amz-Signature" in answer.headers["location"]
+
+    def test_delete_removes_everything(self, world: World) -> None:
+        audio = world.ready()
+        done, queued = world.finished(audio=audio), world.generation(audio)
+        answer = world.call("DELETE", "/api/audio/{audio_id}", audio_id=audio.id)
+        assert (answer.status, answer.body) == (204, b"")
+        world.call("DELETE", "/api/audio/{audio_id}", audio_id=audio.id).problem(404, "not_found")
+        for generation in (done, queued):
+            resource = "/api/generation/{generation_id}"
+            world.call("GET", resource, generation_id=generation.id).problem(404, "not_found")
+        assert not [key for key in world.stack.objects() if f"/{world.tenant}/" in key]
+        assert not [key for key in world.stack.vectors() if key.startswith(f"{world.tenant}/")]
+
+
+class TestEmbedding:
+    """Embeddings, and waiting for them."""
+
+    def get(self, world: World, audio: Audio, **arguments: Any) -> Answer:
+        return world.call("GET", "/api/embedding/{audio_id}", audio_id=audio.id, **arguments)
+
+    def test_every_number_is_exact(self, world: World) -> None:
+        audio = world.ready(unit(1))
+        document = self.get(world, audio).json
+        assert struct.pack(f"<{DIMENSION}f", *document["embedding"]) == audio.vector
+        assert (document["status"], document["model"], document["dimension"]) == (
+            "ready",
+            "mir-512",
+            DIMENSION,
+        )
+        assert document["revision"] == current_identity().revision
+        assert (document["features"], document["tags"]) == (FEATURES, ["minor"])
+
+    @pytest.mark.parametrize(
+        ("make", "status"),
+        [(lambda world: world.audio(), "awaiting_upload"), (lambda world: world.claimed(), "embedding")],
+    )
+    def test_pending(self, world: World, make: Callable[[World], Audio], status: str) -> None:
+        audio = make(world)
+        answer = self.get(world, audio, query={"wait": 0})
+        assert answer.status == 202
+        assert (answer.json["status"], answer.json["audio_id"]) == (status, audio.id)
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.headers["location"] == f"/dev/api/embedding/{audio.id}"
+
+    def test_failed(self, world: World) -> None:
+        answer = self.get(world, world.failed())
+        problem = answer.problem(409, "embedding_failed")
+        assert (problem["reason"], problem["detail"]) == ("undecodable", "This is not audio.")
+        assert "retry-after" not in answer.headers
+
+    def test_stale(self, world: World) -> None:
+        audio = world.ready(revision="of yore")
+        problem = self.get(world, audio).problem(409, "stale_embedding")
+        assert "of yore" in problem["detail"]
+        assert problem["links"]["embed"] == f"/dev/api/audio/{audio.id}/embed"
+
+    @pytest.mark.parametrize("wait", [-1, 25.1, "long", "nan", "inf"])
+    def test_wait_is_never_clamped(self, world: World, wait: Any) -> None:
+        answer = self.get(world, world.audio(), query={"wait": wait})
+        assert answer.problem(422, "invalid_parameter")["field"] == "wait"
+
+    @pytest.fixture
+    def sleeps(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """Lets time pass at once; the list holds how much."""
+        slept: list[float] = []
+        monkeypatch.setattr("backend.http.time.sleep", slept.append)
+        monkeypatch.setattr("backend.http.time.monotonic", lambda: sum(slept))
+        return slept
+
+    def test_waits_for_twenty_seconds(self, world: World, sleeps: list[float]) -> None:
+        assert self.get(world, world.audio()).status == 202
+        assert sum(sleeps) == pytest.approx(20)
+
+    def test_never_waits_past_the_end_of_the_function(self, world: World, sleeps: list[float]) -> None:
+        assert self.get(world, world.audio(), left=7.0).status == 202
+        assert 4 < sum(sleeps) <= 6
+        assert self.get(world, world.audio(), left=0.5).status == 202
+
+    def test_answers_as_soon_as_it_is_ready(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        audio, slept = world.claimed(), []
+
+        def finish(seconds: float) -> None:
+            slept.append(seconds)
+            vector = unit(2).astype("<f4").tobytes()
+            world.records.finish_audio(
+                audio, vector=vector, identity=asdict(current_identity()), features=FEATURES, tags=[]
+            )
+
+        monkeypatch.setattr("backend.http.time.sleep", finish)
+        assert self.get(world, audio).status == 200
+        assert len(slept) == 1
+
+    def test_again(self, world: World) -> None:
+        audio = world.ready(revision="of yore")
+        world.messages("embed")
+        answer = world.call("POST", "/api/audio/{audio_id}/embed", audio_id=audio.id)
+        assert (answer.status, answer.json["status"]) == (202, "uploaded")
+        (message,) = world.messages("embed")
+        assert message["audio_id"] == audio.id
+        assert message["correlation_id"] == answer.headers["x-correlation-id"]
+        # Asked twice, sent once.
+        assert world.call("POST", "/api/audio/{audio_id}/embed", audio_id=audio.id).status == 202
+        assert world.messages("embed") == []
+
+    def test_again_without_a_source(self, world: World) -> None:
+        resource = "/api/audio/{audio_id}/embed"
+        world.call("POST", resource, audio_id=world.audio().id).problem(409, "awaiting_upload")
+        world.call("POST", resource, audio_id=world.failed().id).problem(409, "embedding_failed")
+
+
+class TestSimilar:
+    """Neighbours."""
+
+    def get(self, world: World, audio: Audio, **query: Any) -> Answer:
+        return world.call("GET", "/api/similar/{audio_id}", audio_id=audio.id, query=query)
+
+    def test_best_first_and_never_itself(self, world: World) -> None:
+        own = unit(3)
+        others = [own * np.sqrt(1 - d) + unit(10 + i) * np.sqrt(d) for i, d in enumerate((0.5, 0.1, 0.3))]
+        audio = world.ready(own)
+        made = [
+            world.ready(vector / np.linalg.norm(vector), filename=f"{i}.wav")
+            for i, vector in enumerate(others)
+        ]
+        results = self.get(world, audio).json["results"]
+        assert [found["audio_id"] for found in results] == [made[1].id, made[2].id, made[0].id]
+        expected = [float(own @ other / np.linalg.norm(other)) for other in others]
+        assert [found["score"] for found in results] == pytest.approx(
+            [expected[1], expected[2], expected[0]], abs=2e-6
+        )
+        assert results[0]["filename"] == "1.wav"
+        assert len(self.get(world, audio, k=1).json["results"]) == 1
+
+    def test_only_ones_own_and_comparable(self, world: World, deployment: Stack) -> None:
+        other = World(deployment)
+        other.ready(unit(4))
+        audio = world.ready(unit(4))
+        world.ready(unit(4), revision="of yore")
+        gone = world.ready(unit(4))
+        world.records.bury(gone)
+        assert self.get(world, audio).json == {"results": []}
+
+    @pytest.mark.parametrize("k", [0, 101, "all"])
+    def test_k(self, world: World, k: Any) -> None:
+        assert self.get(world, world.ready(), k=k).problem(422, "invalid_parameter")["field"] == "k"
+
+    def test_not_yet_or_never(self, world: World) -> None:
+        self.get(world, world.audio()).problem(409, "awaiting_upload")
+        self.get(world, world.claimed()).problem(409, "not_finished")
+        self.get(world, world.failed()).problem(409, "embedding_failed")
+        self.get(world, world.ready(revision="of yore")).problem(409, "stale_embedding")
+
+
+class TestGenerate:
+    """Requests for music."""
+
+    def post(self, world: World, audio: Audio, body: Any = None, **arguments: Any) -> Answer:
+        return world.call("POST", "/api/generate/{audio_id}", audio_id=audio.id, body=body, **arguments)
+
+    def test_of_a_ready_audio_is_queued(self, world: World) -> None:
+        answer = self.post(world, world.ready(), {"duration": 30, "temperature": 0.8})
+        assert (answer.status, answer.json["status"]) == (202, "queued")
+        generation_id = answer.json["generation_id"]
+        assert answer.headers["location"] == f"/dev/api/generation/{generation_id}"
+        (message,) = world.messages("generate")
+        assert message["generation_id"] == generation_id
+        assert message["correlation_id"] == answer.headers["x-correlation-id"]
+
+    @pytest.mark.parametrize("make", [lambda world: world.audio(), lambda world: world.claimed()])
+    def test_of_a_pending_audio_waits(self, world: World, make: Callable[[World], Audio]) -> None:
+        answer = self.post(world, make(world), {})
+        assert (answer.status, answer.json["status"]) == (202, "waiting")
+        assert world.messages("generate") == []
+
+    def test_defaults(self, world: World) -> None:
+        parameters = self.post(world, world.ready()).json["parameters"]
+        seed = parameters.pop("seed")
+        assert isinstance(seed, int)
+        assert parameters == {
+            "duration": 30,
+            "temperature": 1.0,
+            "top_k": 250,
+            "top_p": 0,
+            "guidance_scale": 3.0,
+            "prompt": None,
+            "mode": "similar",
+            "candidates": 1,
+            "format": "wav",
+        }
+
+    def test_a_seed_is_kept_and_none_is_drawn(self, world: World) -> None:
+        audio = world.ready()
+        assert self.post(world, audio, {"seed": 7}).json["parameters"]["seed"] == 7
+        drawn = {self.post(world, audio, {"seed": None}).json["parameters"]["seed"] for _ in range(4)}
+        assert len(drawn) == 4
+
+    @pytest.mark.parametrize(
+        ("name", "good", "bad"),
+        [
+            ("duration", [1, 300, 1.5], [0.99, 300.1, "30", None, True]),
+            ("temperature", [0.05, 2.0, 1], [0.04, 2.01, "hot"]),
+            ("top_k", [0, 2048], [-1, 2049, 1.5]),
+            ("top_p", [0, 1, 0.5], [-0.1, 1.1]),
+            ("guidance_scale", [1, 10], [0.9, 10.1]),
+            ("seed", [0, 2**53 - 1], [-1, 2**53, 0.5, "1"]),
+            ("candidates", [1, 8], [0, 9]),
+            ("format", ["wav", "flac", "mp3", "ogg"], ["aac", "WAV", None]),
+            ("mode", ["similar"], ["remix", None]),
+            ("prompt", [None], ["", 5, "x" * 1001]),
+            ("volume", [], [1]),
+        ],
+    )
+    def test_ranges(self, world: World, name: str, good: list[Any], bad: list[Any]) -> None:
+        audio = world.ready()
+        for value in good:
+            answer = self.post(world, audio, {name: value})
+            assert answer.status == 202, answer.body
+            assert answer.json["parameters"][name] == value or (name == "seed" and value is None)
+        for value in bad:
+            problem = self.post(world, audio, {name: value}).problem(422, "invalid_parameter")
+            assert problem["field"] == name
+            assert name in problem["detail"]
+
+    @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+    def test_what_is_no_number_is_no_json(self, world: World, value: str) -> None:
+        answer = self.post(world, world.ready(), f'{{"duration": {value}}}')
+        answer.problem(400, "invalid_body")
+
+    def test_a_whole_number_may_have_a_point(self, world: World) -> None:
+        answer = self.post(world, world.ready(), '{"duration": 2.0, "top_k": 40.0, "candidates": 1.0}')
+        assert answer.status == 202, answer.body
+        assert answer.json["parameters"]["top_k"] == 40
+
+    @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x", "text/plain"])
+    def test_a_body_is_json_whatever_it_is_called(self, world: World, kind: str) -> None:
+        audio, headers = world.ready(), {"Content-Type": kind}
+        assert self.post(world, audio, '{"duration": 2}', headers=headers).status == 202
+        self.post(world, audio, "--x\r\n", headers=headers).problem(400, "invalid_body")
+
+    @pytest.mark.parametrize("body", ["nonsense", "[]", "7", '"text"', "null"])
+    def test_no_object(self, world: World, body: str) -> None:
+        self.post(world, world.ready(), body).problem(400, "invalid_body")
+
+    @pytest.mark.parametrize(
+        ("body", "field", "able"),
+        [({"mode": "melody"}, "mode", "melody"), ({"prompt": "calm"}, "prompt", "small")],
+    )
+    def test_what_the_profile_cannot(self, world: World, body: Any, field: str, able: str) -> None:
+        problem = self.post(world, world.ready(), body).problem(409, "unsupported_by_profile")
+        assert problem["field"] == field
+        assert able in problem["profiles"]
+
+    def test_of_a_failed_or_stale_audio(self, world: World) -> None:
+        self.post(world, world.failed(), {}).problem(409, "embedding_failed")
+        self.post(world, world.ready(revision="of yore"), {}).problem(409, "stale_embedding")
+        assert world.messages("generate") == []
+
+    def test_a_key_makes_it_safe_to_repeat(self, world: World) -> None:
+        audio, headers = world.ready(), {"Idempotency-Key": "k1"}
+        first = self.post(world, audio, {"duration": 5}, headers=headers)
+        world.clock.now += 60
+        again = self.post(world, audio, {"duration": 5}, headers=headers)
+        assert again.json["generation_id"] == first.json["generation_id"]
+        assert again.json["parameters"] == first.json["parameters"]
+        assert again.headers["idempotent-replayed"] == "true"
+        assert "idempotent-replayed" not in first.headers
+        assert len(world.messages("generate")) == 1
+        # The same key for something else is a mistake; for somebody else it is another key.
+        problem = self.post(world, audio, {"duration": 6}, headers=headers).problem(
+            422, "idempotency_mismatch"
+        )
+        assert problem["field"] == "Idempotency-Key"
+        assert self.post(world, audio, {"duration": 5}, headers={"Idempotency-Key": "k2"}).status == 202
+
+    def test_a_key_repeats_the_first_answer_whatever_became_of_the_audio(self, world: World) -> None:
+        audio, headers = world.ready(), {"Idempotency-Key": "k1"}
+        first = self.post(world, audio, {"duration": 5}, headers=headers)
+        # The audio's embedding becomes stale, and then it fails altogether: new requests are refused.
+        world.records.embed_again(audio.tenant, audio.id)
+        claimed = world.records.claim_audio(audio.tenant, audio.id)
+        world.records.finish_audio(
+            claimed,
+            vector=audio.vector or b"",
+            identity={**(audio.identity or {}), "revision": "of yore"},
+            features=FEATURES,
+            tags=[],
+        )
+        self.post(world, audio, {"duration": 5}).problem(409, "stale_embedding")
+        again = self.post(world, audio, {"duration": 5}, headers=headers)
+        assert (again.status, again.json["generation_id"]) == (202, first.json["generation_id"])
+        world.records.embed_again(audio.tenant, audio.id)
+        claimed = world.records.claim_audio(audio.tenant, audio.id)
+        world.records.fail_audio(claimed, "undecodable", "This is not audio.")
+        self.post(world, audio, {"duration": 5}).problem(409, "embedding_failed")
+        again = self.post(world, audio, {"duration": 5}, headers=headers)
+        assert (again.status, again.json["generation_id"]) == (202, first.json["generation_id"])
+        assert again.headers["idempotent-replayed"] == "true"
+        self.post(world, audio, {"duration": 6}, headers=headers).problem(422, "idempotency_mismatch")
+
+    def test_a_key_has_to_be_sensible(self, world: World) -> None:
+        answer = self.post(world, world.ready(), {}, headers={"Idempotency-Key": "x" * 256})
+        assert answer.problem(422, "invalid_parameter")["field"].lower() == "idempotency-key"
+
+    def test_not_too_many_may_wait(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("backend.records.MAX_WAITING", 3)
+        audio = world.audio()
+        for _ in range(3):
+            assert self.post(world, audio, {}).status == 202
+        answer = self.post(world, audio, {})
+        answer.problem(429, "too_many_waiting")
+        assert int(answer.headers["retry-after"]) > 0
+
+    def test_a_tenant_has_limits(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(world.app, "limits", Limits(2, 100, 10**9))
+        audio = world.ready()
+        made = [self.post(world, audio, {"duration": 10}).json["generation_id"] for _ in range(2)]
+        refused = self.post(world, audio, {"duration": 10})
+        refused.problem(429, "too_many_unfinished")
+        assert int(refused.headers["retry-after"]) > 0
+        world.records.cancel_generation(world.tenant, made[0])
+        assert self.post(world, audio, {"duration": 40, "candidates": 2}).status == 202
+        refused = self.post(world, audio, {"duration": 1})
+        refused.problem(429, "daily_limit")
+        assert 0 < int(refused.headers["retry-after"]) <= 86400
+
+
+class TestGeneration:
+    """Records, lists, cancelling."""
+
+    def test_record_of_a_success_has_the_report(self, world: World) -> None:
+        generation = world.finished()
+        answer = world.call("GET", "/api/generation/{generation_id}", generation_id=generation.id)
+        assert answer.status == 200
+        assert answer.json["engine"] == "mosaic"
+        assert answer.json["similarity"] == {"embedding": 0.9}
+        assert answer.json["links"]["download"] == f"/dev/api/download/{generation.id}"
+        assert "retry-after" not in answer.headers
+
+    def test_record_of_what_is_to_come(self, world: World) -> None:
+        generation = world.generation()
+        answer = world.call("GET", "/api/generation/{generation_id}", generation_id=generation.id)
+        assert (answer.status, answer.json["status"]) == (200, "queued")
+        assert int(answer.headers["retry-after"]) > 0
+
+    def test_list_of_one_audio(self, world: World) -> None:
+        audio = world.ready()
+        mine, other = world.generation(audio), world.generation()
+        everything = world.call("GET", "/api/generation").json["items"]
+        assert {item["generation_id"] for item in everything} == {mine.id, other.id}
+        listed = world.call("GET", "/api/generation", query={"audio_id": audio.id}).json["items"]
+        assert [item["generation_id"] for item in listed] == [mine.id]
+        assert world.call("GET", "/api/generation", query={"audio_id": NOBODY}).json["items"] == []
+
+    def test_delete_cancels_and_then_removes(self, world: World) -> None:
+        generation = world.generation()
+        resource, parameters = "/api/generation/{generation_id}", {"generation_id": generation.id}
+        answer = world.call("DELETE", resource, **parameters)
+        assert (answer.status, answer.json["status"]) == (202, "cancelled")
+        assert world.call("DELETE", resource, **parameters).status == 204
+        world.call("GET", resource, **parameters).problem(404, "not_found")
+
+    def test_delete_removes_what_is_finished(self, world: World) -> None:
+        generation = world.finished()
+        answer = world.call("DELETE", "/api/generation/{generation_id}", generation_id=generation.id)
+        assert answer.status == 204
+        assert generated_key(world.tenant, generation.id, "wav") not in world.stack.objects()
+
+
+class TestDownload:
+    """The audio itself."""
+
+    def get(self, world: World, generation: Generation, **query: Any) -> Answer:
+        resource = "/api/download/{generation_id}"
+        return world.call("GET", resource, generation_id=generation.id, query={"wait": 0, **query})
+
+    @pytest.mark.parametrize(
+        ("extension", "content_type"),
+        [("wav", "audio/wav"), ("flac", "audio/flac"), ("mp3", "audio/mpeg"), ("ogg", "audio/ogg")],
+    )
+    def test_inline(self, world: World, extension: str, content_type: str) -> None:
+        generation = world.finished(bytes(range(256)), format=extension)
+        answer = self.get(world, generation)
+        assert (answer.status, answer.body) == (200, bytes(range(256)))
+        assert answer.headers["content-type"] == content_type
+        disposition = answer.headers["content-disposition"]
+        assert f"my%20s%C3%B6ng-{generation.id[-7:]}.{extension}" in disposition
+
+    def test_thirty_seconds_of_stereo_are_inline(self, world: World) -> None:
+        answer = self.get(world, world.finished(b"x" * (44 + 30 * 32000 * 4)))
+        assert answer.status == 200
+        answer = self.get(world, world.finished(b"x" * INLINE_BYTES))
+        assert (answer.status, len(answer.body)) == (200, INLINE_BYTES)
+
+    def test_larger_is_somewhere_else(self, world: World) -> None:
+        generation = world.finished(b"x" * (INLINE_BYTES + 1))
+        answer = self.get(world, generation)
+        assert (answer.status, answer.body) == (302, b"")
+        assert generated_key(world.tenant, generation.id, "wav") in answer.headers["location"]
+        assert "response-content-disposition" in answer.headers["location"]
+
+    def test_unfinished(self, world: World) -> None:
+        answer = self.get(world, world.generation())
+        problem = answer.problem(409, "not_finished")
+        assert problem["progress"] == 0.0
+        assert int(answer.headers["retry-after"]) > 0
+
+    def test_failed_or_cancelled(self, world: World) -> None:
+        failed = world.generation()
+        claimed = world.records.claim_generation(world.tenant, failed.id)
+        world.records.fail_generation(claimed, "timed_out", "It took too long.")
+        answer = self.get(world, failed)
+        assert answer.problem(409, "timed_out")["detail"] == "It took too long."
+        assert "retry-after" not in answer.headers
+        cancelled = world.generation()
+        world.records.cancel_generation(world.tenant, cancelled.id)
+        answer = self.get(world, cancelled)
+        answer.problem(409, "cancelled")
+        assert "retry-after" not in answer.headers
+
+    def test_object_lost(self, world: World) -> None:
+        generation = world.finished()
+        world.stack.s3.delete_object(Bucket="music", Key=generated_key(world.tenant, generation.id, "wav"))
+        self.get(world, generation).problem(410, "expired")
+
+
+class TestService:
+    """Health, contract, page, browsers, and everything that is no route."""
+
+    def test_health(self, world: World) -> None:
+        document = world.call("GET", "/api/health").json
+        assert (document["status"], document["profile"]) == ("ok", "builtin")
+
+    def test_health_without_a_table(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        from botocore.exceptions import EndpointConnectionError
+
+        def unreachable(*_: Any) -> None:
+            raise EndpointConnectionError(endpoint_url="x")
+
+        monkeypatch.setattr(world.app.records, "get_audio", unreachable)
+        answer = world.call("GET", "/api/health")
+        answer.problem(503, "unavailable")
+        assert "retry-after" in answer.headers
+
+    def test_contract_says_where_it_is(self, world: World) -> None:
+        document = world.call("GET", "/api/openapi.json").json
+        assert document["servers"] == [{"url": "/dev"}]
+        assert world.call("GET", "/api/openapi.json", stage="").json["servers"] == [{"url": "/"}]
+
+    @pytest.mark.parametrize("mode", ["keys", "none"])
+    def test_contract_asks_for_keys_where_the_deployment_does(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, mode: str
+    ) -> None:
+        monkeypatch.setattr(world.app, "settings", replace(world.app.settings, auth_mode=mode))
+        document = world.call("GET", "/api/openapi.json").json
+        asks = [
+            ("security" in operation) for path in document["paths"].values() for operation in path.values()
+        ]
+        assert any(asks) == (mode == "keys")
+
+    def test_page(self, world: World) -> None:
+        answer = world.call("GET", "/")
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "/dev/api/openapi.json" in answer.body.decode()
+
+    def test_browsers(self, world: World) -> None:
+        headers = {"Origin": "https://page.example"}
+        answer = world.call("GET", "/api/health", headers=headers)
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert "Retry-After" in answer.headers["access-control-expose-headers"]
+        problem = world.call("GET", "/api/audio/{audio_id}", audio_id=NOBODY, headers=headers)
+        assert problem.headers["access-control-allow-origin"] == "*"
+        asked = headers | {"Access-Control-Request-Method": "POST"}
+        preflight = world.call("OPTIONS", "/api/generate/{audio_id}", audio_id=NOBODY, headers=asked)
+        assert preflight.status == 204
+        assert "Idempotency-Key" in preflight.headers["access-control-allow-headers"]
+
+    def test_every_answer_can_be_traced_and_is_safe_in_a_browser(self, world: World) -> None:
+        audio = world.ready()
+        for answer in (
+            world.call("GET", "/"),
+            world.call("GET", "/api/health"),
+            world.call("GET", "/api/audio", query={"limit": 0}),
+            world.call("GET", "/api/audio/{audio_id}/content", audio_id=audio.id),
+            world.call("GET", "/api/nothing"),
+        ):
+            assert answer.headers["x-correlation-id"] == "11111111-2222-3333-4444-555555555555"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["x-frame-options"] == "DENY"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["strict-transport-security"].startswith("max-age=63072000")
+            policy = answer.headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'; ")
+            assert "frame-ancestors 'none'" in policy
+            assert re.match("no-store|private", answer.headers["cache-control"])
+            assert answer.headers["vary"] == "Origin"
+
+    def test_only_pages_of_the_parameters_origins_are_let_in(self) -> None:
+        ours = ("https://one.example", "https://two.example")
+        environment = ENVIRONMENT | {"ALLOWED_ORIGINS": ",".join(ours)}
+        api = Api(Settings.from_environment(environment))
+        api.get("/api/health")(lambda: Response(200))
+        for origin in (*ours, "https://evil.example", "https://one.example.evil.example", "null"):
+            sent = event("GET", "/api/health", headers={"Origin": origin})
+            headers = api.resolve(sent, Context())["multiValueHeaders"]  # type: ignore[arg-type]
+            expected = [origin] if origin in ours else None
+            assert headers.get("Access-Control-Allow-Origin") == expected
+
+    def test_no_route(self, world: World) -> None:
+        world.call("GET", "/api/nothing").problem(404, "not_found")
+        answer = world.call("PUT", "/api/audio")
+        answer.problem(405, "method_not_allowed")
+        assert "GET" in answer.headers["allow"]
+
+    def test_failures_of_ours_say_nothing_of_us(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*_: Any) -> None:
+            raise RuntimeError("secret")
+
+        monkeypatch.setattr(world.app.records, "get_audio", broken)
+        answer = world.call("GET", "/api/audio/{audio_id}", audio_id=NOBODY)
+        answer.problem(500, "internal_error")
+        assert "secret" not in json.dumps(answer.json)
+
+
+class TestTrouble:
+    """What a user hears when AWS does not do its part."""
+
+    def refused(self, code: str, status: int) -> ClientError:
+        answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        return ClientError(answer, "GetItem")
+
+    @pytest.mark.parametrize(
+        ("code", "status"), [("ThrottlingException", 400), ("InternalServerError", 500), ("TooMany", 429)]
+    )
+    def test_what_passes_is_worth_another_try(
+        self, world: World, code: str, status: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*arguments: Any) -> None:
+            raise self.refused(code, status)
+
+        monkeypatch.setattr(world.app.records, "get_audio", broken)
+        answer = world.call("GET", "/api/audio/{audio_id}", audio_id=NOBODY)
+        answer.problem(503, "unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+
+    @pytest.mark.parametrize("kind", [EndpointConnectionError, ReadTimeoutError, ConnectionClosedError])
+    def test_nor_does_a_connection_fail_for_ever(
+        self, world: World, kind: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*arguments: Any) -> None:
+            raise kind(endpoint_url="https://dynamodb")
+
+        monkeypatch.setattr(world.app.records, "get_audio", broken)
+        world.call("GET", "/api/audio/{audio_id}", audio_id=NOBODY).problem(503, "unavailable")
+
+    def test_what_does_not_pass_is_ours(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*arguments: Any) -> None:
+            raise self.refused("AccessDeniedException", 400)
+
+        monkeypatch.setattr(world.app.records, "get_audio", broken)
+        answer = world.call("GET", "/api/audio/{audio_id}", audio_id=NOBODY)
+        answer.problem(500, "internal_error")
+        assert "retry-after" not in answer.headers

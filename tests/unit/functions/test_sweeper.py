@@ -1,0 +1,327 @@
+"""Every row of what the sweeper does, and that it does it once."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from backend.records import (
+    LEASE_SECONDS,
+    RESEND_LIMIT_SECONDS,
+    RESEND_SECONDS,
+    UPLOAD_GRACE_SECONDS,
+    Audio,
+    Limits,
+)
+from tests.support.stack import Context, Stack
+from tests.support.workers import deployment as deployment
+from tests.support.workers import stack as stack
+from tests.unit.backend.test_delivery import fake_models
+
+RETENTION = 30 * 86400
+
+
+@pytest.fixture(autouse=True)
+def _models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_models(stack, monkeypatch)
+
+
+@pytest.fixture
+def audio(stack: Stack) -> Audio:
+    """An audio whose file is there, and of which nobody was told."""
+    made = stack.audio()
+    stack.upload(made)
+    return made
+
+
+def uploaded(stack: Stack, audio: Audio) -> Audio:
+    return stack.records.mark_uploaded("default", audio.id, etag='"e"', size=5)
+
+
+def ready(stack: Stack, audio: Audio) -> Audio:
+    assert stack.deliver(stack.app("embed"), {"tenant": "default", "audio_id": audio.id}) == []
+    stack.drain("generate")
+    return stack.get_audio(audio)
+
+
+def test_nothing_is_due_at_first(stack: Stack, audio: Audio) -> None:
+    assert stack.sweep() == {}
+    stack.submit(uploaded(stack, audio))
+    assert stack.sweep() == {}
+    assert stack.drain("embed") == []
+
+
+def test_an_upload_whose_event_was_lost_is_taken_in(stack: Stack, audio: Audio) -> None:
+    stack.clock.now += 901 + UPLOAD_GRACE_SECONDS
+    assert stack.sweep() == {"event_missed": 1}
+    current = stack.get_audio(audio)
+    assert (current.status, current.size) == ("uploaded", 5)
+    sent = stack.drain("embed")
+    assert sent == [{"tenant": "default", "audio_id": audio.id, "correlation_id": "corr-audio"}]
+
+
+def test_an_upload_is_found_within_minutes_where_its_event_was_lost(stack: Stack) -> None:
+    audio = stack.audio()
+    for _ in range(5):
+        stack.clock.now += 60
+        stack.sweep()
+    assert stack.get_audio(audio).status == "awaiting_upload"
+    stack.upload(audio)  # and whoever takes the event dies before the record is touched
+    begun = stack.clock.now
+    while not stack.drain("embed"):
+        stack.clock.now += 60
+        stack.sweep()
+    assert stack.clock.now - begun <= 2 * 300
+    assert stack.get_audio(audio).status == "uploaded"
+
+
+def test_an_upload_is_looked_for_ever_more_rarely_and_until_it_cannot_come(stack: Stack) -> None:
+    audio = stack.audio()
+    begun, looked = stack.clock.now, 0
+    while stack.get_audio(audio).status == "awaiting_upload":
+        stack.clock.now += 60
+        looked += stack.sweep().get("still_awaited", 0)
+    assert stack.clock.now - begun == pytest.approx(900 + UPLOAD_GRACE_SECONDS, abs=60)
+    assert 4 <= looked <= 8
+
+
+def test_an_upload_that_never_came_fails_with_what_waits_for_it(stack: Stack) -> None:
+    audio = stack.audio()
+    waiting = stack.submit(audio)
+    stack.clock.now += 901 + UPLOAD_GRACE_SECONDS
+    assert stack.sweep()["upload_expired"] == 1
+    current = stack.get_audio(audio)
+    assert current.status == "failed"
+    assert current.error
+    assert current.error["code"] == "expired"
+    assert stack.get_generation(waiting).status == "failed"
+    assert {(told["id"], told["status"]) for told in stack.published} >= {
+        (audio.id, "failed"),
+        (waiting.id, "failed"),
+    }
+
+
+def test_what_had_no_message_for_long_is_sent_again_ever_more_rarely(stack: Stack, audio: Audio) -> None:
+    uploaded(stack, audio)
+    sent_at = []
+    for _ in range(110):
+        stack.clock.now += 120
+        if stack.sweep().get("sent_again"):
+            sent_at.append(stack.clock.now)
+        for body in stack.drain("embed"):
+            assert body["audio_id"] == audio.id
+    pauses = [later - sooner for sooner, later in pairwise(sent_at)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] >= 2 * RESEND_SECONDS
+    assert pauses[-1] == pytest.approx(RESEND_LIMIT_SECONDS, abs=120)
+
+
+def test_a_job_that_was_claimed_is_soon_sent_again_however_long_it_had_waited(
+    stack: Stack, audio: Audio
+) -> None:
+    uploaded(stack, audio)
+    for _ in range(30):  # in a long backlog
+        stack.clock.now += 120
+        stack.sweep()
+    stack.records.claim_audio("default", audio.id)
+    stack.clock.now += LEASE_SECONDS + 1  # its worker died
+    assert stack.sweep() == {"requeued": 1}
+    stack.drain("embed")  # and whoever took the next message died before the claim
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep() == {"sent_again": 1}
+    stack.clock.now += 2 * RESEND_SECONDS + 1
+    assert stack.sweep() == {"sent_again": 1}
+
+
+def test_a_queued_generation_is_sent_again(stack: Stack, audio: Audio) -> None:
+    generation = stack.submit(ready(stack, audio))
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep() == {"sent_again": 1}
+    assert [body["generation_id"] for body in stack.drain("generate")] == [generation.id]
+    assert stack.sweep() == {}
+
+
+def test_the_work_of_a_dead_worker_is_requeued(stack: Stack, audio: Audio) -> None:
+    generation = stack.submit(ready(stack, audio))
+    stack.records.embed_again("default", audio.id)
+    stack.records.claim_audio("default", audio.id)
+    stack.records.claim_generation("default", generation.id)
+    stack.clock.now += LEASE_SECONDS - 1
+    assert stack.sweep() == {}
+    stack.clock.now += 2
+    assert stack.sweep() == {"requeued": 2}
+    assert stack.get_audio(audio).status == "uploaded"
+    assert stack.get_generation(generation).status == "queued"
+    assert [body["audio_id"] for body in stack.drain("embed")] == [audio.id]
+    assert [body["generation_id"] for body in stack.drain("generate")] == [generation.id]
+
+
+def test_a_renewed_lease_is_left_alone(stack: Stack, audio: Audio) -> None:
+    uploaded(stack, audio)
+    claimed = stack.records.claim_audio("default", audio.id)
+    for _ in range(10):
+        stack.clock.now += 15
+        stack.records.renew(claimed)
+        assert stack.sweep() == {}
+
+
+def test_a_generation_whose_release_was_lost_is_released(
+    stack: Stack, audio: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = stack.submit(audio)
+    with monkeypatch.context() as patch:
+        patch.setattr("backend.records.Records.release_waiting", lambda *arguments: None)
+        ready(stack, audio)
+    assert stack.get_generation(waiting).status == "waiting"
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep() == {"released": 1}
+    assert stack.get_generation(waiting).status == "queued"
+    assert [body["generation_id"] for body in stack.drain("generate")] == [waiting.id]
+
+
+def test_a_generation_waits_as_long_as_its_audio_needs(stack: Stack) -> None:
+    waiting = stack.submit(stack.audio())
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep() == {"still_waiting": 1, "still_awaited": 1}
+    assert stack.get_generation(waiting).status == "waiting"
+    assert stack.sweep() == {}
+
+
+@pytest.mark.parametrize("end", ["failed", "deleted"])
+def test_a_generation_does_not_wait_for_what_will_never_come(
+    end: str, stack: Stack, audio: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = stack.submit(audio)
+    with monkeypatch.context() as patch:
+        patch.setattr("backend.records.Records.fail_waiting", lambda *arguments: None)
+        if end == "failed":
+            stack.records.fail_audio(uploaded(stack, audio), "undecodable", "The file is damaged.")
+        else:
+            stack.records.purged(stack.records.bury(audio))
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep()["failed"] == 1
+    current = stack.get_generation(waiting)
+    assert current.status == "failed"
+    assert current.error
+    assert current.error["code"] == f"source_{end}"
+
+
+def finished(stack: Stack, audio: Audio) -> Any:
+    generation = stack.submit(ready(stack, audio), format="wav")
+    message = {"tenant": "default", "generation_id": generation.id}
+    assert stack.deliver(stack.app("generate"), message) == []
+    assert len(stack.objects()) == 2
+    assert stack.vectors() == [f"default/{audio.id}"]
+    return generation
+
+
+def test_record_object_and_vector_expire_together(stack: Stack, audio: Audio) -> None:
+    generation = finished(stack, audio)
+    stack.clock.now += RETENTION - 60
+    assert stack.sweep() == {}
+    assert len(stack.objects()) == 2
+    stack.clock.now += 61
+    done = stack.sweep()
+    assert done["expired"] >= 1
+    assert "errors" not in done
+    assert stack.objects() == []
+    assert stack.vectors() == []
+    assert stack.get_audio(audio).status == "expired"
+    assert stack.get_generation(generation).status == "expired"
+    stack.clock.now += 86400
+    assert stack.sweep() == {}
+
+
+def test_what_expires_is_not_counted_any_more(stack: Stack) -> None:
+    limits = Limits(unfinished=10, seconds_per_day=1000, stored_bytes=10**6)
+    audio, never = stack.audio(limits=limits), stack.audio(size=1000, limits=limits)
+    stack.upload(audio)
+    generation = stack.submit(ready(stack, audio), limits=limits, format="wav")
+    message = {"tenant": "default", "generation_id": generation.id}
+    assert stack.deliver(stack.app("generate"), message) == []
+    found = stack.s3.list_objects_v2(Bucket="music")["Contents"]
+    there = sum(item["Size"] for item in found)
+    assert len(found) == 2
+    assert stack.records.stored("default") == there + 1000
+    stack.clock.now += 900 + UPLOAD_GRACE_SECONDS + 1
+    assert stack.sweep()["upload_expired"] == 1
+    assert stack.get_audio(never).status == "failed"
+    assert stack.records.stored("default") == there
+    stack.clock.now += RETENTION
+    assert "errors" not in stack.sweep()
+    assert stack.objects() == []
+    assert stack.records.stored("default") == 0
+
+
+def test_a_deletion_that_died_half_way_is_ended(stack: Stack, audio: Audio) -> None:
+    generation = finished(stack, audio)
+    stack.records.bury(stack.get_audio(audio))
+    assert len(stack.objects()) == 2
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep()["purged"] == 1
+    assert stack.objects() == []
+    assert stack.vectors() == []
+    assert stack.get_generation(generation).status == "deleted"
+    assert stack.sweep() == {}
+
+
+def test_one_record_that_cannot_be_helped_does_not_hold_up_the_others(
+    stack: Stack, audio: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = stack.app("sweeper")
+    other = stack.audio()
+    stack.upload(other)
+    for each in (audio, other):
+        uploaded(stack, each)
+    send = app.queues.send_embed
+
+    def broken(tenant: str, audio_id: str, correlation_id: str) -> None:
+        if audio_id == audio.id:
+            raise RuntimeError("broken")
+        send(tenant, audio_id, correlation_id)
+
+    monkeypatch.setattr(app.queues, "send_embed", broken)
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep() == {"errors": 1, "sent_again": 1}
+    assert [body["audio_id"] for body in stack.drain("embed")] == [other.id]
+
+
+def test_it_ends_before_its_function_is_killed(stack: Stack, audio: Audio) -> None:
+    uploaded(stack, audio)
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.app("sweeper").handler({}, Context(5)) == {}
+    assert stack.sweep() == {"sent_again": 1}
+
+
+def test_more_than_one_page_is_swept(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = stack.app("sweeper")
+    monkeypatch.setattr(app.records, "due", partial(app.records.due, limit=5))
+    for _ in range(12):
+        uploaded(stack, stack.audio())
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep() == {"sent_again": 12}
+    assert len(stack.drain("embed")) == 12
+
+
+def test_records_that_cannot_be_helped_do_not_fill_the_first_page(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = stack.app("sweeper")
+    monkeypatch.setattr(app.records, "due", partial(app.records.due, limit=5))
+    for _ in range(12):
+        stack.records.bury(stack.audio())
+    stack.clock.now += 1
+    other = stack.audio()
+    stack.upload(other)
+    uploaded(stack, other)
+
+    def broken(tenant: str, audio_id: str) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(app.vectors, "delete", broken)
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep() == {"errors": 12, "sent_again": 1}
+    assert [body["audio_id"] for body in stack.drain("embed")] == [other.id]

@@ -1,0 +1,310 @@
+"""POST /api/upload."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from backend.contract import MULTIPART_BYTES
+from backend.records import Conflict, Limits
+from backend.settings import MAX_UPLOAD_BYTES
+from backend.storage import upload_key
+from tests.support import hostile
+from tests.support.requests import Answer, call, form
+from tests.support.stack import Stack, deployed
+
+SOUND = bytes(range(256)) * 4 + b"\r\n--\r\n"
+
+
+pytestmark = pytest.mark.xdist_group("upload")
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Stack]:
+    with pytest.MonkeyPatch.context() as monkeypatch, deployed(monkeypatch) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(deployment: Stack) -> Stack:
+    """The deployment, with an empty bucket."""
+    for key in deployment.objects():
+        deployment.s3.delete_object(Bucket="music", Key=key)
+    return deployment
+
+
+@pytest.fixture
+def app(stack: Stack) -> ModuleType:
+    return stack.app("upload")
+
+
+def post(app: ModuleType, **arguments: Any) -> Answer:
+    return call(app, "POST", "/api/upload", **arguments)
+
+
+class TestFile:
+    """A file as multipart form data."""
+
+    def test_is_stored_as_it_is(self, app: ModuleType, stack: Stack) -> None:
+        answer = post(app, **form(SOUND, "your_music.mp3"))
+        assert answer.status == 201
+        document = answer.json
+        audio = stack.records.get_audio("default", document["audio_id"])
+        assert audio
+        assert (audio.status, audio.filename, audio.size) == ("uploaded", "your_music.mp3", len(SOUND))
+        stored = stack.s3.get_object(Bucket="music", Key=upload_key("default", audio.id))
+        assert stored["Body"].read() == SOUND
+        assert (stored["ContentType"], stored["ETag"]) == ("audio/mpeg", audio.etag)
+        assert (document["status"], document["bytes"]) == ("uploaded", len(SOUND))
+        assert audio.correlation_id == answer.headers["x-correlation-id"]
+
+    def test_the_same_content_is_taken_and_recognised(self, app: ModuleType, stack: Stack) -> None:
+        content = b"a song of its own"
+        first = post(app, **form(content, "first.mp3")).json
+        again = post(app, **form(content, "second.mp3")).json
+        assert "duplicate_of" not in first
+        assert again["duplicate_of"] == first["audio_id"]
+        assert again["audio_id"] != first["audio_id"]
+        audio = stack.records.get_audio("default", again["audio_id"])
+        assert audio
+        assert audio.duplicate_of == first["audio_id"]
+        assert len(stack.objects()) == 2
+        other = post(app, tenant="somebody", **form(content)).json
+        assert "duplicate_of" not in other
+
+    @pytest.mark.parametrize(("stage", "prefix"), [("dev", "/dev"), ("", "")])
+    def test_links_start_as_the_request_did(self, app: ModuleType, stage: str, prefix: str) -> None:
+        answer = post(app, stage=stage, **form(SOUND))
+        audio_id = answer.json["audio_id"]
+        assert answer.headers["location"] == f"{prefix}/api/audio/{audio_id}"
+        assert answer.json["links"]["embedding"] == f"{prefix}/api/embedding/{audio_id}"
+
+    def test_comes_as_text_where_nothing_is_declared_binary(self, app: ModuleType, stack: Stack) -> None:
+        answer = post(app, binary=False, **form(b"only ascii", "a.mp3"))
+        assert answer.status == 201
+        (key,) = stack.objects()
+        assert stack.s3.get_object(Bucket="music", Key=key)["Body"].read() == b"only ascii"
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *hostile.NAMES.values(),
+            "söng – ünïcode ♫.mp3",
+            'quoted ".mp3',
+            "a;b=c.mp3",
+            "back\\slash.mp3",
+            " .mp3",
+        ],
+    )
+    def test_names_are_data(self, app: ModuleType, stack: Stack, name: str) -> None:
+        announced = post(app, body={"filename": name, "bytes": len(SOUND), "content_type": "audio/mpeg"})
+        assert announced.status == 201
+        assert announced.json["filename"] == name
+        fields = announced.json["upload"]["fields"]
+        assert fields["key"] == f"uploads/default/{announced.json['audio_id']}"
+        assert name not in json.dumps(fields) or len(name) < 3
+        answer = post(app, **form(SOUND, name))
+        assert answer.status == 201
+        audio_id = answer.json["audio_id"]
+        assert stack.objects() == [f"uploads/default/{audio_id}"]
+        audio = stack.records.get_audio("default", audio_id)
+        assert audio
+        assert name.endswith(audio.filename)  # of a path, only the last part is a name
+        assert audio.filename
+
+    def test_belongs_to_the_tenant(self, app: ModuleType, stack: Stack) -> None:
+        audio_id = post(app, tenant="acme", **form(SOUND)).json["audio_id"]
+        assert stack.objects() == [f"uploads/acme/{audio_id}"]
+        assert stack.records.get_audio("default", audio_id) is None
+
+    @pytest.mark.parametrize(
+        ("declared", "filename", "stored"),
+        [
+            ("application/octet-stream", "a.MP3", "audio/mpeg"),
+            ("application/octet-stream", "a.flac", "audio/flac"),
+            ("application/octet-stream", "noextension", "application/octet-stream"),
+            ("audio/x-wav; codecs=1", "a.bin", "audio/x-wav"),
+            ("video/mp4", "a.m4a", "video/mp4"),
+        ],
+    )
+    def test_types(self, app: ModuleType, stack: Stack, declared: str, filename: str, stored: str) -> None:
+        assert post(app, **form(SOUND, filename, declared)).json["content_type"] == stored
+
+    def test_a_faster_event_is_no_conflict(
+        self, app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def moved(*_: Any, **__: Any) -> None:
+            raise Conflict("embedding")
+
+        monkeypatch.setattr(app.records, "mark_uploaded", moved)
+        assert post(app, **form(SOUND)).status == 201
+
+    @pytest.mark.parametrize(
+        ("arguments", "detail"),
+        [
+            (form(SOUND, name="other"), "required"),
+            (form(SOUND, filename=None), "not a file"),
+            (form(b""), "empty"),
+            (form(SOUND, "x" * 1025), "longer than 1024"),
+        ],
+    )
+    def test_no_usable_file(self, app: ModuleType, stack: Stack, arguments: Any, detail: str) -> None:
+        problem = post(app, **arguments).problem(422, "invalid_parameter")
+        assert problem["field"] == "file"
+        assert detail in problem["detail"]
+        assert stack.objects() == []
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"body": b"garbage", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
+            {"body": b"garbage", "headers": {"Content-Type": "multipart/form-data"}},
+            {"body": form(SOUND)["body"][:300], "headers": form(SOUND)["headers"]},
+        ],
+    )
+    def test_malformed(self, app: ModuleType, arguments: Any) -> None:
+        post(app, **arguments).problem(400, "invalid_body")
+
+    def test_what_is_not_audio(self, app: ModuleType, stack: Stack) -> None:
+        post(app, **form(b"<html>", "a.html", "text/html")).problem(415, "unsupported_media_type")
+        assert stack.objects() == []
+
+    def test_too_large_says_how_else(self, app: ModuleType) -> None:
+        assert post(app, **form(b"x" * MULTIPART_BYTES, "a.mp3")).status == 201
+        name = "it's `mine` $HOME.mp3"
+        problem = post(app, **form(b"x" * (MULTIPART_BYTES + 1), name)).problem(413, "too_large")
+        assert problem["max_bytes"] == MULTIPART_BYTES
+        first, second = problem["curls"]
+        words = as_the_shell_reads(first)
+        assert "https://api.example/dev/api/upload" in words
+        body = {"filename": name, "bytes": MULTIPART_BYTES + 1, "content_type": "audio/mpeg"}
+        assert json.loads(words[words.index("-d") + 1]) == body
+        assert f'file=@"{name}"' in as_the_shell_reads(second.rpartition("| ")[2])
+
+
+def as_the_shell_reads(command: str) -> list[str]:
+    """The arguments that a shell would give to curl."""
+    script = "curl() { printf '%s\\n' \"$@\"; }; " + command
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+class TestAnnouncement:
+    """A file described in JSON."""
+
+    def announce(self, app: ModuleType, **changes: Any) -> Answer:
+        body = {"filename": "a.flac", "bytes": 5_000_000, "content_type": "audio/flac", **changes}
+        return post(app, body={name: value for name, value in body.items() if value is not None})
+
+    def test_allows_exactly_one_upload(self, app: ModuleType, stack: Stack) -> None:
+        answer = self.announce(app)
+        assert answer.status == 201
+        document = answer.json
+        audio_id = document["audio_id"]
+        assert (document["status"], document["bytes"]) == ("awaiting_upload", 5_000_000)
+        fields = document["upload"]["fields"]
+        assert fields["key"] == f"uploads/default/{audio_id}"
+        assert fields["Content-Type"] == "audio/flac"
+        conditions = json.loads(base64.b64decode(fields["policy"]))["conditions"]
+        assert ["content-length-range", 5_000_000, 5_000_000] in conditions
+        assert {"key": f"uploads/default/{audio_id}"} in conditions
+        assert document["upload"]["expires_at"].endswith("Z")
+        audio = stack.records.get_audio("default", audio_id)
+        assert audio
+        assert (audio.status, audio.filename, audio.size) == ("awaiting_upload", "a.flac", 5_000_000)
+
+    def test_belongs_to_the_tenant(self, app: ModuleType) -> None:
+        body = {"filename": "a.mp3", "bytes": 1}
+        fields = post(app, tenant="acme", body=body).json["upload"]["fields"]
+        assert fields["key"].startswith("uploads/acme/")
+
+    @pytest.mark.parametrize("binary", [True, False])
+    @pytest.mark.parametrize(
+        "content_type",
+        ["application/json", "application/x-www-form-urlencoded", "text/plain", "APPLICATION/JSON"],
+    )
+    def test_is_json_whatever_the_client_calls_it(
+        self, app: ModuleType, binary: bool, content_type: str
+    ) -> None:
+        body = {"filename": "a.mp3", "bytes": 1}
+        answer = post(app, body=body, binary=binary, headers={"Content-Type": content_type})
+        assert answer.status == 201
+
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"bytes": 0}, "bytes"),
+            ({"bytes": "10"}, "bytes"),
+            ({"bytes": 1.5}, "bytes"),
+            ({"bytes": None}, "bytes"),
+            ({"filename": None}, "filename"),
+            ({"filename": ""}, "filename"),
+            ({"filename": "x" * 1025}, "filename"),
+            ({"key": "uploads/default/mine"}, "key"),
+        ],
+    )
+    def test_names_the_wrong_field(self, app: ModuleType, changes: Any, field: str) -> None:
+        assert self.announce(app, **changes).problem(422, "invalid_parameter")["field"] == field
+
+    def test_largest(self, app: ModuleType) -> None:
+        assert self.announce(app, bytes=MAX_UPLOAD_BYTES).status == 201
+        problem = self.announce(app, bytes=MAX_UPLOAD_BYTES + 1).problem(413, "too_large")
+        assert problem["max_bytes"] == MAX_UPLOAD_BYTES
+
+    @pytest.mark.parametrize(
+        "body", [b"not json", b"[1]", b'"text"', b'{"bytes": NaN}', b"\xff\xfe", b"[" * 100_000]
+    )
+    def test_no_json_object(self, app: ModuleType, body: bytes) -> None:
+        assert "multipart" in post(app, body=body).problem(400, "invalid_body")["detail"]
+
+    def test_nothing_at_all(self, app: ModuleType) -> None:
+        answer = post(app)
+        assert answer.status in {400, 422}
+        assert answer.json["code"] in {"invalid_body", "invalid_parameter"}
+
+    def test_what_is_not_audio(self, app: ModuleType) -> None:
+        self.announce(app, content_type="image/png").problem(415, "unsupported_media_type")
+
+
+def test_a_tenant_has_room_for_only_so_many_bytes(
+    app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "limits", Limits(1, 1, stored_bytes=100))
+    assert post(app, tenant="full", **form(b"x" * 60)).status == 201
+    announced = {"filename": "a.mp3", "bytes": 40}
+    assert post(app, tenant="full", body=announced).status == 201
+    for arguments in (form(b"x"), {"body": announced}):
+        answer = post(app, tenant="full", **arguments)
+        answer.problem(429, "storage_limit")
+        assert int(answer.headers["retry-after"]) > 0
+    assert len(stack.records.list_audio("full")[0]) == 2
+    assert len([key for key in stack.objects() if "/full/" in key]) == 1
+    assert post(app, tenant="other", body=announced).status == 201
+
+
+def test_a_browser_may_ask_first(app: ModuleType) -> None:
+    headers = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST"}
+    answer = call(app, "OPTIONS", "/api/upload", headers=headers)
+    assert answer.status == 204
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "POST" in answer.headers["access-control-allow-methods"]
+
+
+def test_failures_of_ours_say_nothing_of_us(
+    app: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("secret table name")
+
+    monkeypatch.setattr(app.records, "create_audio", broken)
+    answer = post(app, **form(SOUND))
+    problem = answer.problem(500, "internal_error")
+    assert "secret" not in answer.body.decode()
+    assert problem["correlation_id"] == answer.headers["x-correlation-id"]
+    assert "secret table name" in caplog.text

@@ -1,0 +1,125 @@
+"""`python -m local serve` as a process: its start, its end, and its errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from local.stack import StackProcess
+from local.template import ROOT
+
+pytestmark = pytest.mark.xdist_group("local-serve")
+
+TEMPLATE = str(Path(__file__).with_name("deployment") / "template.yaml")
+
+
+def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "local", "serve", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def group_members(processes: list[int]) -> list[int]:
+    return [pid for pid in processes if Path(f"/proc/{pid}").exists()]
+
+
+def children(pid: int) -> list[int]:
+    task = Path(f"/proc/{pid}/task")
+    return [int(child) for thread in task.iterdir() for child in (thread / "children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's list of processes")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ends_cleanly_even_in_the_middle_of_a_request(number: signal.Signals) -> None:
+    stack = StackProcess("--template", TEMPLATE)
+    with stack:
+        assert requests.get(f"{stack.api_url}/echo/x").status_code == 200
+        poll = subprocess.Popen(["curl", "-s", f"{stack.api_url}/echo/x?do=sleep"], stdout=subprocess.DEVNULL)
+        time.sleep(0.3)
+        assert stack.process is not None
+        workers = children(stack.process.pid)
+        assert len(workers) >= 2
+        stack.process.send_signal(number)
+        assert stack.process.wait(15) == 0
+        output = stack.log_path.read_text()
+        poll.kill()
+        poll.wait()
+    assert group_members(workers) == []
+    assert "Traceback" not in output
+    assert f"ready: {stack.api_url}\n" in output
+    assert "not emulated: IAM" in output
+    assert "durability" in output
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # what the killed one leaves
+    stack = StackProcess("--template", TEMPLATE)
+    with stack:
+        assert stack.process is not None
+        workers = children(stack.process.pid)
+        os.kill(stack.process.pid, signal.SIGKILL)
+        stack.process.wait(5)
+        deadline = time.monotonic() + 5
+        while group_members(workers) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert group_members(workers) == []
+
+
+def test_is_reachable_from_this_machine_only() -> None:
+    with StackProcess("--template", TEMPLATE) as stack:
+        for url in (stack.api_url, stack.endpoint_url):
+            assert url.startswith("http://127.0.0.1:")
+            with socket.socket() as connection, pytest.raises(OSError, match="refused"):
+                connection.connect(("127.0.0.2", int(url.rpartition(":")[2])))
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = serve("--port", str(port), "--template", TEMPLATE)
+    assert done.returncode == 1
+    assert done.stderr == f"error: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--parameter", "Nonsense=1"], 1, "error: Nonsense: the template has no such parameter\n"),
+        (["--parameter", "Nonsense"], 2, "--parameter takes NAME=VALUE"),
+        (["--http-workers", "0"], 2, "every function needs a process"),
+    ],
+)
+def test_wrong_arguments(arguments: list[str], status: int, message: str) -> None:
+    done = serve("--port", "0", "--template", TEMPLATE, *arguments)
+    assert done.returncode == status
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_handler_that_cannot_be_loaded_is_one_clear_line_after_its_log(tmp_path: Path) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text(Path(TEMPLATE).read_text())
+    for name in ("web", "work"):
+        folder = tmp_path / "functions" / name
+        folder.mkdir(parents=True)
+        (folder / "app.py").write_text("import nothing_of_this_name\n")
+    done = serve("--port", "0", "--template", str(template))
+    assert done.returncode == 1
+    assert "error: web cannot be loaded: No module named 'nothing_of_this_name'" in done.stderr.replace(
+        "work cannot be loaded: No module named 'nothing_of_this_name'; ", ""
+    )
+
+
+def test_without_a_known_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "local", "nonsense"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "serve" in done.stderr
