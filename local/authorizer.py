@@ -75,7 +75,7 @@ class Authorizers:
                     raise TypeError(f"{key} of its context is neither text, number nor truth value")
                 context[key] = str(value)
         except (KeyError, TypeError, AttributeError) as error:
-            self._log.line("api", f"malformed answer of the authorizer {name}: {error}", "ERROR")
+            self._log.line("gateway", f"malformed answer of the authorizer {name}: {error}", "ERROR")
             raise Refused("AUTHORIZER_CONFIGURATION_ERROR", 500, "Internal server error") from error
         if effect == "Allow":
             return context
@@ -103,7 +103,7 @@ class Authorizers:
         except InvocationError as error:
             if str(error) == "Unauthorized":  # API Gateway's own convention
                 raise Refused("UNAUTHORIZED", 401, "Unauthorized") from error
-            self._log.line("api", f"authorizer {authorizer.name} failed: {error.kind}: {error}", "ERROR")
+            self._log.line("gateway", f"authorizer {authorizer.name} failed: {error.kind}: {error}", "ERROR")
             raise Refused("AUTHORIZER_FAILURE", 500, "Internal server error") from error
         if authorizer.seconds > 0:
             with self._lock:

@@ -84,7 +84,7 @@ class Gateway:
         level = "INFO" if response.status_code < 400 else "WARNING" if response.status_code < 500 else "ERROR"
         target = request.full_path.rstrip("?")
         line = f"{request.method} {target} {response.status_code} {milliseconds:.0f} ms [{request_id[:8]}]"
-        self._log.line("api", line, level)
+        self._log.line("gateway", line, level)
         return response(environ, start_response)
 
     def close(self) -> None:
@@ -117,12 +117,14 @@ class Gateway:
         except InvocationError as error:
             if error.kind == "RequestEntityTooLargeException":
                 raise GatewayError("REQUEST_TOO_LARGE", 413, "Request Entity Too Large") from error
-            self._log.line("api", f"{route.function} failed: {error.kind}: {error}", "ERROR")
+            self._log.line("gateway", f"{route.function} failed: {error.kind}: {error}", "ERROR")
             raise GatewayError("DEFAULT_5XX", 502, "Internal server error") from error
         try:
             return proxy_response(answer, binary=self._deployment.binary)
         except (TypeError, ValueError, KeyError, AttributeError, binascii.Error) as error:
-            self._log.line("api", f"malformed Lambda proxy response of {route.function}: {error}", "ERROR")
+            self._log.line(
+                "gateway", f"malformed Lambda proxy response of {route.function}: {error}", "ERROR"
+            )
             raise GatewayError("DEFAULT_5XX", 502, "Internal server error") from error
 
     def _match(self, request: Request) -> tuple[Route, dict[str, str]]:

@@ -15,7 +15,7 @@ lock() { # lock FILE ARGUMENT...
     echo "$target: $(grep -c '^[a-z]' "$target") packages"
 }
 
-for function in authorizer upload catalog sweeper; do
+for function in authorizer upload api sweeper; do
     lock "functions/$function/requirements.txt" --extra backend pyproject.toml
 done
 for function in embed generate; do

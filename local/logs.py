@@ -57,7 +57,7 @@ class Log:
         self._verbose = verbose
 
     def line(self, source: str, message: str, level: str = "INFO") -> None:
-        """Write one line about `source` (a function, ``"api"`` or ``"local"``)."""
+        """Write one line about `source` (a function, ``"gateway"`` or ``"local"``)."""
         style = self._styles.setdefault(source, _COLOURS[len(self._styles) % len(_COLOURS)])
         text = Text.assemble((f"{source:>9} ", style), Text(message, _LEVELS.get(level, "default")))
         with self._lock:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-MODULES = ("upload.app", "catalog.app", "embed.search")
+MODULES = ("upload.app", "api.app", "embed.search")
 TARGET = Path(__file__).parents[1] / "layers/backend/openapi.json"
 DESCRIPTION = (
     "Upload a piece of instrumental music, get its embedding, and generate new music like it. "

@@ -30,7 +30,7 @@ from tests.support.images import LambdaContainer, docker, image_of
 EVENTS = {
     "authorizer": "authorizer-token",
     "upload": "upload-json",
-    "catalog": "catalog-health",
+    "api": "api-health",
     "embed": "embed-message",
     "generate": "generate-message",
     "sweeper": "sweeper-schedule",

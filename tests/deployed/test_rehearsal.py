@@ -17,7 +17,7 @@ from tests.support.client import Api, form, post_form
 from tests.support.images import docker
 
 MISSING = {
-    "CatalogRole": "dynamodb:Query",
+    "ApiRole": "dynamodb:Query",
     "EmbedRole": "s3vectors:PutVectors",
     "UploadRole": "s3:PutObject",
 }
@@ -40,7 +40,7 @@ def test_a_denied_action_names_the_missing_permission(
 
     # In functions that the API waits for: an error there, the permission in their logs.
     assert api.get("/api/audio").status == 500
-    assert "is not authorized to perform: dynamodb:Query" in stack.log("catalog")
+    assert "is not authorized to perform: dynamodb:Query" in stack.log("api")
     body, headers = form([], "a.mp3", track, "audio/mpeg")
     assert api.request("POST", "/api/upload", data=body, headers=headers).status == 500
     assert "is not authorized to perform: s3:PutObject" in stack.log("upload")
@@ -55,7 +55,7 @@ def test_a_denied_action_names_the_missing_permission(
     stack.emulator.client("s3").put_object(Bucket=bucket, Key=key, Body=track, ContentType="audio/mpeg")
     stack.wait_for_log("embed", "is not authorized to perform: s3vectors:PutVectors")
 
-    for name in ("catalog", "embed", "upload", "authorizer", "generate", "sweeper", "search"):
+    for name in ("api", "embed", "upload", "authorizer", "generate", "sweeper", "search"):
         assert "is not authorized to perform" not in rehearsal.log(name), name
 
 
@@ -63,9 +63,9 @@ def test_every_permission_over_vectors_was_asked_for(rehearsal: Rehearsal) -> No
     seen = {(role.split("-")[2].removesuffix("Role"), action) for role, action in rehearsal.vectors.seen}
     assert seen >= {
         ("Embed", "s3vectors:PutVectors"),
-        ("Catalog", "s3vectors:GetVectors"),
-        ("Catalog", "s3vectors:QueryVectors"),
-        ("Catalog", "s3vectors:DeleteVectors"),
+        ("Api", "s3vectors:GetVectors"),
+        ("Api", "s3vectors:QueryVectors"),
+        ("Api", "s3vectors:DeleteVectors"),
     }
 
 

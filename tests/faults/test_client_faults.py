@@ -231,7 +231,7 @@ class TestApi:
     def generate(self, stack: Stack, audio: Audio, key: str) -> Answer:
         """Ask for music."""
         return call(
-            stack.app("catalog"),
+            stack.app("api"),
             "POST",
             "/api/generate/{audio_id}",
             audio_id=audio.id,
@@ -274,7 +274,7 @@ class TestApi:
     @pytest.mark.parametrize("fault", Fault)
     def test_a_deletion_survives_one(self, fault: Fault, stack: Stack, wire: Wire) -> None:
         def delete(audio: Audio) -> Answer:
-            return call(stack.app("catalog"), "DELETE", "/api/audio/{audio_id}", audio_id=audio.id)
+            return call(stack.app("api"), "DELETE", "/api/audio/{audio_id}", audio_id=audio.id)
 
         audio = self.ready(stack)
         wire.heal()

@@ -20,7 +20,7 @@ from tests.support.client import form
 from tests.support.images import LambdaContainer
 
 EVENTS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "events").glob("*.json"))}
-FUNCTIONS = ("authorizer", "upload", "catalog", "embed", "search", "generate", "sweeper")
+FUNCTIONS = ("authorizer", "upload", "api", "embed", "search", "generate", "sweeper")
 
 
 @pytest.mark.parametrize("name", list(EVENTS))
@@ -98,23 +98,23 @@ def test_a_track_goes_through_the_images_as_lambda_runs_them(containers: dict[st
     audio_id = json.loads(uploaded["body"])["audio_id"]
     done: dict[str, list[str]] = {"batchItemFailures": []}
     assert containers["embed"].invoke(message("embed-message", tenant="default", audio_id=audio_id)) == done
-    embedding = containers["catalog"].invoke(http_event("catalog-embedding", audio_id=audio_id))
+    embedding = containers["api"].invoke(http_event("api-embedding", audio_id=audio_id))
     assert embedding["statusCode"] == 200, embedding
     assert json.loads(embedding["body"])["dimension"] == 512
-    asked = containers["catalog"].invoke(
-        http_event("catalog-generate", b'{"duration": 5, "seed": 1}', audio_id=audio_id)
+    asked = containers["api"].invoke(
+        http_event("api-generate", b'{"duration": 5, "seed": 1}', audio_id=audio_id)
     )
     assert asked["statusCode"] == 202, asked
     generation_id = json.loads(asked["body"])["generation_id"]
     work = message("generate-message", tenant="default", generation_id=generation_id)
     assert containers["generate"].invoke(work) == done
-    listed = json.loads(containers["catalog"].invoke(http_event("catalog-list"))["body"])
+    listed = json.loads(containers["api"].invoke(http_event("api-list"))["body"])
     assert [item["audio_id"] for item in listed["items"]] == [audio_id]
-    download = http_event("catalog-embedding", audio_id=generation_id)
+    download = http_event("api-embedding", audio_id=generation_id)
     as_download = json.loads(json.dumps(download).replace("/api/embedding/", "/api/download/"))
     as_download["resource"] = "/api/download/{generation_id}"
     as_download["pathParameters"] = {"generation_id": generation_id}
-    answer = containers["catalog"].invoke(as_download)
+    answer = containers["api"].invoke(as_download)
     assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, True), answer
     assert abs(sound.decode(base64.b64decode(answer["body"])).seconds - 5) <= 0.02
     assert isinstance(containers["sweeper"].invoke(EVENTS["sweeper-schedule"]), dict)

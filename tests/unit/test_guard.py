@@ -26,8 +26,8 @@ WIDE = {
         for name in FUNCTIONS
     },
     ("UploadRole", "Resource", "BUCKET/uploads/*"): "one object for each track, under keys made as they come",
-    ("CatalogRole", "Resource", "BUCKET/uploads/*"): "gives back and deletes whatever track is asked for",
-    ("CatalogRole", "Resource", "BUCKET/generated/*"): "gives out and deletes whatever result is asked for",
+    ("ApiRole", "Resource", "BUCKET/uploads/*"): "gives back and deletes whatever track is asked for",
+    ("ApiRole", "Resource", "BUCKET/generated/*"): "gives out and deletes whatever result is asked for",
     ("EmbedRole", "Resource", "BUCKET/uploads/*"): "reads whatever track its message names",
     ("GenerateRole", "Resource", "BUCKET/uploads/*"): "reads whatever track its message names",
     ("GenerateRole", "Resource", "BUCKET/generated/*"): "writes whatever result its message asks for",

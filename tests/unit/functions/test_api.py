@@ -33,7 +33,7 @@ from tests.support import hostile
 from tests.support.requests import Answer, call, event
 from tests.support.stack import ACCOUNT, DIMENSION, ENVIRONMENT, Context, Stack, deployed
 
-pytestmark = pytest.mark.xdist_group("catalog")
+pytestmark = pytest.mark.xdist_group("api")
 
 NOBODY = "01JDC4Q2T3M5N7P9R1S3T5V7W9"
 FEATURES = {"duration": 3.0, "tempo": 120.0, "key": "A", "mode": "minor"}
@@ -57,7 +57,7 @@ class World:
 
     def __init__(self, stack: Stack) -> None:
         self.stack, self.records, self.clock = stack, stack.records, stack.clock
-        self.app = stack.app("catalog")
+        self.app = stack.app("api")
         self.tenant = f"t{uuid4().hex}"
         self.index = Vectors("music-vectors", "embeddings", cast(Any, Index(stack.s3vectors)))
 

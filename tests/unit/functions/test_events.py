@@ -30,11 +30,11 @@ HTTP = {
     if "httpMethod" in event and not name.startswith("authorizer")
 }
 STATUS = {
-    "catalog-embedding": 404,  # nobody has uploaded that track
-    "catalog-generate": 404,
-    "catalog-health": 200,
-    "catalog-list": 200,
-    "catalog-preflight": 204,
+    "api-embedding": 404,  # nobody has uploaded that track
+    "api-generate": 404,
+    "api-health": 200,
+    "api-list": 200,
+    "api-preflight": 204,
     "search-text": 409,  # builtin understands no text
     "upload-json": 201,
     "upload-multipart": 201,

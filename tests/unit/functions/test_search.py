@@ -17,7 +17,7 @@ from tests.support.stack import Stack, deployed
 from tests.unit.functions.test_api import World
 from weights import pack
 
-pytestmark = pytest.mark.xdist_group("catalog")
+pytestmark = pytest.mark.xdist_group("api")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from music import profiles
 
 TEMPLATE: dict[str, Any] = template.read()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
-HTTP = {"upload", "catalog", "search"}
+HTTP = {"upload", "api", "search"}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ class TestEnvironment:
             assert powertools <= environment.keys()
 
     def test_names_resources_that_exist(self, deployment: Deployment) -> None:
-        environment = deployment.functions["CatalogFunction"].environment
+        environment = deployment.functions["ApiFunction"].environment
         assert environment["TABLE_NAME"] in [table.name for table in deployment.tables]
         assert environment["BUCKET_NAME"] in [bucket.name for bucket in deployment.buckets]
         index = deployment.vector_indexes[0]
@@ -146,7 +146,7 @@ class TestFunctions:
             dockerfile = (function.folder / "Dockerfile").read_text()
             given = {"BASE_IMAGE": "BaseImage"}
             if function.label in (
-                "catalog",
+                "api",
                 "embed",
                 "search",
                 "generate",
@@ -167,7 +167,7 @@ class TestFunctions:
         groups = of_type("AWS::Logs::LogGroup")
         assert all(group["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values())
         used = [item["LoggingConfig"]["LogGroup"]["Ref"] for item in self.FUNCTIONS.values()]
-        assert sorted([*used, "ApiLogs"]) == sorted(groups)
+        assert sorted([*used, "AccessLogs"]) == sorted(groups)
 
     def test_are_traced(self) -> None:
         assert TEMPLATE["Globals"]["Function"]["Tracing"] == "Active"
@@ -195,7 +195,7 @@ class TestPermissions:
         [
             ("AuthorizerRole", {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query", "s3:GetObject"}),
             ("UploadRole", {"s3:DeleteObject", "sqs:SendMessage", "dynamodb:Query"}),
-            ("CatalogRole", {"s3:PutObject", "s3vectors:PutVectors"}),
+            ("ApiRole", {"s3:PutObject", "s3vectors:PutVectors"}),
             ("EmbedRole", {"s3:PutObject", "dynamodb:Query"}),
             (
                 "SearchRole",

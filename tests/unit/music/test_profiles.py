@@ -40,7 +40,7 @@ def test_no_profile_falls_back_to_another() -> None:
 
 
 def test_declarations_are_cheap_to_read() -> None:
-    """The catalog function imports them, and its image has no numpy."""
+    """The api function imports them, and its image has no numpy."""
     script = "import sys, music.profiles; print([m for m in ('numpy', 'scipy', 'av') if m in sys.modules])"
     layers = Path(__file__).parents[3] / "layers"
     run = subprocess.run(
