@@ -28,7 +28,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: .venv/local $(ENGINE) ## Music like AUDIO=track.mp3 [DURATION=30] [TEMPERATURE=1.0] [SEED=] [PROFILE=builtin] [OUT=out]
-	@$(RUN) -m local demo $(if $(AUDIO),--audio "$(AUDIO)") --duration $(DURATION) --temperature $(TEMPERATURE) \
+	@$(RUN) -m client demo $(if $(AUDIO),--audio "$(AUDIO)") --duration $(DURATION) --temperature $(TEMPERATURE) \
 		$(if $(SEED),--seed $(SEED)) --profile $(PROFILE) --out "$(OUT)"
 
 serve: .venv/local $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [PORT=8000]
@@ -36,7 +36,7 @@ serve: .venv/local $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [
 
 redrive: .venv/local ## Try again what workers gave up, at ENDPOINT= (as make serve prints it) or of STACK= on AWS
 	@test -n "$(ENDPOINT)$(STACK)" || { echo "ENDPOINT= of a local stack is needed, or STACK= on AWS"; exit 1; }
-	@$(RUN) -m local redrive $(if $(STACK),--stack "$(STACK)",--endpoint-url "$(ENDPOINT)")
+	@$(RUN) -m client redrive $(if $(STACK),--stack "$(STACK)",--endpoint-url "$(ENDPOINT)")
 
 models: .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub .venv-models/ready) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
 	@$(RUN) -m weights build $(PROFILE) --source "$(SOURCE)" --precision $(PRECISION)
@@ -67,7 +67,7 @@ test-long: test-faults-long test-hostile ## Both of the long suites (hours on tw
 lint: .venv/dev ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy layers functions local tests
+	$(RUN) -m mypy layers functions local client tests
 
 audit: .venv/dev ## Ask a vulnerability database about every locked dependency
 	$(RUN) -m tests.audit

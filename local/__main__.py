@@ -10,9 +10,6 @@ from importlib import import_module
 
 COMMANDS = {
     "serve": "the whole backend on this machine, in the foreground",
-    "demo": "one track in, new music out, and a picture of both",
-    "keys": "the API keys of a deployment, local or on AWS",
-    "redrive": "try again what a deployment gave up, local or on AWS",
     "sam": "the same in real Lambda containers (Docker)",
 }
 

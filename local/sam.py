@@ -32,10 +32,10 @@ from typing import Any
 import yaml
 
 from local.aws.signature import ACCESS_KEY, SECRET_KEY
+from local.http_server import HttpServer, PortError
 from local.invoke import LambdaEndpoint
 from local.logs import Log
 from local.serve import End, end_on_signals
-from local.serving import HttpServer, PortError
 from local.stack import Stack
 from local.template import REGION, ROOT, Deployment, TemplateError
 
@@ -113,7 +113,7 @@ def serve(
         stack.start_triggers(invoker)
         log.line("local", f"AWS endpoint: {stack.endpoint_url}")
         if stack.deployment.default_authorizer == "keys":
-            log.line("local", f"a key: python -m local keys create --endpoint-url {stack.endpoint_url}")
+            log.line("local", f"a key: python -m client keys create --endpoint-url {stack.endpoint_url}")
         yield api_url, stack.endpoint_url
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from local.http_server import HttpServer, PortError
 from local.logs import Log
 from local.pool import StartError
-from local.serving import HttpServer, PortError
 from local.stack import Stack
 from local.template import TEMPLATE, TemplateError
 
@@ -113,7 +113,7 @@ def _start(stack: Stack, api: HttpServer, arguments: argparse.Namespace, log: Lo
     stack.start_triggers(pools, pollers=arguments.workers)
     log.line("local", f"AWS endpoint: {stack.endpoint_url}")
     if stack.deployment.default_authorizer == "keys":
-        log.line("local", f"a key: python -m local keys create --endpoint-url {stack.endpoint_url}")
+        log.line("local", f"a key: python -m client keys create --endpoint-url {stack.endpoint_url}")
     log.plain(f"ready: {stack.api_url}")
     if arguments.ready_fd is not None:
         with os.fdopen(arguments.ready_fd, "w") as ready:

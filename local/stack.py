@@ -1,39 +1,24 @@
 """The local stack: the local AWS with everything that the template declares, triggers, and the API.
 
-`Stack` lives in this process. `StackProcess` is the same stack in a process of its own, for tests: moto keeps
-its state in module globals, where a test that mocks AWS would wipe it.
-
-Examples
---------
->>> with StackProcess() as stack:                                               # doctest: +SKIP
-...     urllib.request.urlopen(f"{stack.api_url}/api/health").status
-200
+`Stack` lives in this process. moto keeps its state in module globals, where a test that mocks AWS would
+wipe it: `client.stack` starts the same stack as a process of its own.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from local.aws.front import Front
 from local.aws.provision import provision
 from local.gateway import Gateway
+from local.http_server import HttpServer
 from local.invoke import Invoker
 from local.logs import Log
 from local.pool import ProcessPools
-from local.serving import HttpServer
-from local.template import ACCOUNT, ROOT, TEMPLATE, Deployment, load
+from local.template import ACCOUNT, TEMPLATE, Deployment, load
 from local.triggers import Triggers
-
-END_SECONDS = 150.0
 
 
 class Stack:
@@ -135,77 +120,3 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class StackProcess:
-    """`python -m local serve` (or ``sam``) on free ports, from `with` to the end of its block.
-
-    Parameters
-    ----------
-    arguments : str
-        Further arguments, such as ``"--profile", "builtin"``.
-    command : str
-        ``"serve"``, or ``"sam"`` for functions in containers.
-
-    Attributes
-    ----------
-    api_url, endpoint_url : str
-        Where the API and the local AWS answer.
-    log_path : Path
-        File with everything that it prints.
-
-    Raises
-    ------
-    RuntimeError
-        On entry, with what it printed, when it does not get ready.
-    """
-
-    def __init__(self, *arguments: str, command: str = "serve") -> None:
-        self._command, self._arguments = command, arguments
-        self.process: subprocess.Popen[bytes] | None = None
-        self._output: IO[bytes] | None = None
-        self.api_url = self.endpoint_url = ""
-        self.log_path = Path()
-
-    def __enter__(self) -> StackProcess:
-        self._output = tempfile.NamedTemporaryFile(prefix="music-local-", suffix=".log", delete=False)
-        self.log_path = Path(self._output.name)
-        command = [sys.executable, "-m", "local", self._command, "--port", "0"]
-        ready, write_ready = os.pipe()
-        try:
-            self.process = subprocess.Popen(
-                [*command, "--ready-fd", str(write_ready), *self._arguments],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=subprocess.STDOUT,
-                pass_fds=[write_ready],
-            )
-        finally:
-            os.close(write_ready)
-        with os.fdopen(ready) as lines:
-            match = re.fullmatch(r"(\S+) (\S+)\n", lines.readline())
-        if not match:
-            self.close()
-            raise RuntimeError(f"the local stack did not start:\n{self.log_path.read_text()}")
-        self.api_url, self.endpoint_url = match.groups()
-        return self
-
-    def close(self) -> int:
-        """End it as Ctrl-C would, and return its exit status."""
-        assert self.process is not None
-        assert self._output is not None
-        self.process.send_signal(signal.SIGINT)
-        try:
-            status = self.process.wait(timeout=END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            status = self.process.wait()
-        self._output.close()
-        return status
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-        self.log_path.unlink(missing_ok=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from client.stack import StackProcess
 from local.logs import Log
 from local.sam import build, find_base_image
-from local.stack import StackProcess
 from tests.deployed.rehearsal import LACKING, Rehearsal, rehearsing
 from tests.support.client import Api
 

@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from client.stack import StackProcess
 from local.aws.provision import client
-from local.stack import StackProcess
 from local.template import load
 from tests.benchmarks.machine import machine
 from tests.support import sound

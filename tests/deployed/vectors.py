@@ -19,7 +19,7 @@ from werkzeug.wrappers import Request, Response
 
 from local.aws.front import Front
 from local.aws.provision import client
-from local.serving import HttpServer
+from local.http_server import HttpServer
 from local.template import ACCOUNT, REGION
 from tests.deployed.ministack import Certificate
 from tests.support.images import docker

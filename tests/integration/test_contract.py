@@ -20,7 +20,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 
-from local.stack import StackProcess
+from client.stack import StackProcess
 from local.template import ROOT
 from tests.integration.test_tenants import keys
 from tests.support.client import Api

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local.stack import StackProcess
+from client.stack import StackProcess
 from local.template import ROOT
 from tests.support import sound
 from tests.support.client import Answer, Api, form, post_form, send
@@ -57,8 +57,8 @@ def stack() -> Iterator[StackProcess]:
 
 
 def keys(stack: StackProcess, *arguments: str) -> str:
-    """Run `python -m local keys` on the running stack, and return what it prints."""
-    command = [sys.executable, "-m", "local", "keys", *arguments, "--endpoint-url", stack.endpoint_url]
+    """Run `python -m client keys` on the running stack, and return what it prints."""
+    command = [sys.executable, "-m", "client", "keys", *arguments, "--endpoint-url", stack.endpoint_url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -276,7 +276,7 @@ def test_a_key_without_a_tenant_opens_an_empty_one(stack: StackProcess, mine: Te
 
 def test_keys_that_cannot_be_are_one_clear_line(stack: StackProcess) -> None:
     for arguments in (["create", "--tenant", "A/b"], ["revoke", "0" * 26]):
-        command = [sys.executable, "-m", "local", "keys", *arguments, "--endpoint-url", stack.endpoint_url]
+        command = [sys.executable, "-m", "client", "keys", *arguments, "--endpoint-url", stack.endpoint_url]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from client.stack import StackProcess
 from local.sam import BUILT, CONFIG, SAM, bridge_address, sam_environment
-from local.stack import Stack, StackProcess
+from local.stack import Stack
 from local.template import ROOT
 from tests.support import sound
 from tests.support.client import form

@@ -1,4 +1,4 @@
-"""API keys in real containers: the authorizer's image decides, and `python -m local keys` makes the keys.
+"""API keys in real containers: the authorizer's image decides, and `python -m client keys` makes the keys.
 
 On a stack of its own: `sam local` asks the authorizer at every request and remembers nothing, so that a
 revoked key ends at once here.
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.stack import StackProcess
+from client.stack import StackProcess
 from tests.integration.test_tenants import keys
 from tests.support import sound
 from tests.support.client import Api

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 
-from local import sample
+from client import sample
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from local.stack import StackProcess
+from client.stack import StackProcess
 from local.template import ROOT
 
 pytestmark = pytest.mark.xdist_group("local-serve")

@@ -18,9 +18,9 @@ from moto import mock_aws
 
 from local.aws.provision import client
 from local.gateway import Gateway, proxy_response
+from local.http_server import HttpServer, PortError
 from local.invoke import InvocationError
 from local.pool import ProcessPools, StartError
-from local.serving import HttpServer, PortError
 from local.stack import Stack
 from local.template import ROOT, QueueTrigger, ScheduleTrigger
 from local.triggers import Triggers, failed_messages

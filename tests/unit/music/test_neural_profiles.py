@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from local import sample
+from client import sample
 from music import loading, profiles, resume
 from music.analysis import analyse
 from music.audio.decode import decode

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.signal import butter, resample_poly, sosfilt
 
-from local import sample
+from client import sample
 from music import features, quality
 from music.audio.decode import decode
 from music.audio.encode import encode

@@ -1,9 +1,9 @@
-"""`python -m local keys`: the API keys of a deployment.
+"""`python -m client keys`: the API keys of a deployment.
 
-    python -m local keys create --endpoint-url URL             of a local stack, which prints the URL
-    python -m local keys create --table NAME [--tenant NAME]   on AWS, with your shell's credentials
-    python -m local keys list ...
-    python -m local keys revoke ID ...
+    python -m client keys create --endpoint-url URL             of a local stack, which prints the URL
+    python -m client keys create --table NAME [--tenant NAME]   on AWS, with your shell's credentials
+    python -m client keys list ...
+    python -m client keys revoke ID ...
 
 A key speaks for one tenant: a new one, or the one that --tenant names. It is shown once. A revoked key
 goes on working for up to a minute.
@@ -14,23 +14,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.aws.signature import ACCESS_KEY, SECRET_KEY
-from local.template import REGION, ROOT, load
-
-sys.path.append(str(ROOT / "layers"))
-
 from backend.keys import Key, Keys, NoSuchKey
+from client import aws
 
 
 def main(argv: Sequence[str]) -> int:
     """Create, list or revoke; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m local keys",
+        prog="python -m client keys",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,8 +37,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     if (arguments.action == "revoke") != (arguments.id is not None):
         parser.error("revoke takes the id of a key, and nothing else does")
-    keys = Keys(_table(arguments.endpoint_url, arguments.table))
     try:
+        keys = Keys(aws.table(arguments.table, arguments.endpoint_url))
         if arguments.action == "create":
             key, text = keys.create(arguments.tenant)
             print(f"tenant {key.tenant}; this is shown once:", file=sys.stderr)
@@ -66,17 +60,3 @@ def main(argv: Sequence[str]) -> int:
 def _line(key: Key) -> str:
     state = f"revoked {key.revoked_at}" if key.revoked_at else "valid"
     return f"{key.id}  tenant {key.tenant}  created {key.created_at}  {state}"
-
-
-def _table(endpoint_url: str | None, name: str | None) -> Any:
-    """The table, of the local stack at an endpoint or on AWS."""
-    if endpoint_url is None:
-        return boto3.resource("dynamodb").Table(str(name))
-    dynamodb = boto3.resource(
-        "dynamodb",
-        endpoint_url=endpoint_url,
-        region_name=REGION,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-    )
-    return dynamodb.Table(load(endpoint_url).tables[0].name)

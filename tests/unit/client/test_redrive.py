@@ -1,4 +1,4 @@
-"""`python -m local redrive`: from the dead letters back to the workers."""
+"""`python -m client redrive`: from the dead letters back to the workers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import boto3
 import pytest
 
 from backend.jobs import MAX_ATTEMPTS
-from local import redrive
+from client import aws, redrive
+from client.stack import ROOT, StackProcess
 from tests.support.stack import QUEUES, Stack
 from tests.unit.backend.test_delivery import fake_models
 
@@ -82,3 +83,15 @@ def test_every_letter_goes_to_its_own_worker_and_none_is_lost(
 def test_a_deployment_that_is_not_there_is_one_clear_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert redrive.main(["--endpoint-url", "http://127.0.0.1:9"]) == 1
     assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.xdist_group("local-serve")
+def test_the_queues_of_a_local_stack_are_found_at_its_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    template = ROOT / "tests/unit/local/deployment/template.yaml"
+    with StackProcess("--template", str(template)) as local:
+        sqs = aws.client("sqs", local.endpoint_url)
+        (dead,) = [url for url in sqs.list_queues()["QueueUrls"] if "DeadLetters" in url]
+        sqs.send_message(QueueUrl=dead, MessageBody='{"do": "nothing"}')
+        assert redrive.main(["--endpoint-url", local.endpoint_url]) == 0
+        assert capsys.readouterr().out.endswith("\n1 dead letters sent again\n")
+        assert "Messages" not in sqs.receive_message(QueueUrl=dead, WaitTimeSeconds=0)

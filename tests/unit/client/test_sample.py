@@ -5,7 +5,7 @@ from __future__ import annotations
 import av
 import numpy as np
 
-from local import sample
+from client import sample
 
 
 def _decoded() -> np.ndarray:

@@ -1,6 +1,6 @@
 """The demo's own track: a short piece in D minor at 100 BPM, composed and synthesised right here.
 
-    python -m local.sample [PATH]      writes local/sample.mp3 again (a few seconds)
+    python -m client.sample [PATH]      writes client/sample.mp3 again (a few seconds)
 
 Twelve bars and a last chord: an introduction of two bars (arpeggio and pad), a theme of four (electric piano,
 bass, drums, lead), a lift of four to the relative major, two bars of close, and the tonic left to ring. It is

@@ -1,7 +1,7 @@
-"""`python -m local redrive`: try again what the workers of a deployment gave up.
+"""`python -m client redrive`: try again what the workers of a deployment gave up.
 
-    python -m local redrive --endpoint-url URL     of a local stack, which prints the URL
-    python -m local redrive --stack NAME           on AWS, with your shell's credentials
+    python -m client redrive --endpoint-url URL     of a local stack, which prints the URL
+    python -m client redrive --stack NAME           on AWS, with your shell's credentials
 
 Every dead letter goes back to its worker's queue; a line says what it was about and why it was given up. The
 record it names is opened again, unless that has happened already.
@@ -15,11 +15,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.aws.provision import client
-from local.template import load
+from client import aws
 
 INVISIBLE_SECONDS = 60
 """A letter that is being moved is nobody else's for so long; a move that dies leaves it in both queues."""
@@ -28,7 +26,7 @@ INVISIBLE_SECONDS = 60
 def main(argv: Sequence[str]) -> int:
     """Move every dead letter back; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m local redrive",
+        prog="python -m client redrive",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -37,10 +35,8 @@ def main(argv: Sequence[str]) -> int:
     where.add_argument("--stack", help="name of a stack on AWS")
     arguments = parser.parse_args(argv)
     try:
-        if arguments.endpoint_url:
-            sqs, pairs = client("sqs", arguments.endpoint_url), _local_queues(arguments.endpoint_url)
-        else:
-            sqs, pairs = boto3.client("sqs"), _stack_queues(arguments.stack)
+        sqs = aws.client("sqs", arguments.endpoint_url)
+        pairs = _stack_queues(arguments.stack) if arguments.stack else _local_queues(sqs)
         count = 0
         for dead, source in pairs:
             for body in move(sqs, dead, source):
@@ -86,14 +82,20 @@ def _line(body: str) -> str:
         return f"not a message of ours: {body[:200]}"
 
 
-def _local_queues(endpoint_url: str) -> list[tuple[str, str]]:
-    """Dead letters and source of each pair of queues."""
-    queues = load(endpoint_url).queues
-    return [(queues[queue.dead_letters].url, queue.url) for queue in queues.values() if queue.dead_letters]
+def _local_queues(sqs: Any) -> list[tuple[str, str]]:
+    """Dead letters and source of each pair of queues in a local stack, which has no others."""
+    pairs = []
+    for url in sqs.list_queues().get("QueueUrls", []):
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
+        if policy := attributes.get("Attributes", {}).get("RedrivePolicy"):
+            name = json.loads(policy)["deadLetterTargetArn"].rpartition(":")[2]
+            pairs.append((sqs.get_queue_url(QueueName=name)["QueueUrl"], url))
+    return pairs
 
 
 def _stack_queues(name: str) -> list[tuple[str, str]]:
-    (stack,) = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+    """Dead letters and source of each pair of queues, from the outputs of a stack on AWS."""
+    (stack,) = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
     return [
         (outputs[f"{worker}DeadLettersUrl"], outputs[f"{worker}QueueUrl"]) for worker in ("Embed", "Generate")

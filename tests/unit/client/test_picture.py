@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from local import picture
-from local.picture import RATE, Panel, compare
+from client import picture
+from client.picture import RATE, Panel, compare
 from music.dsp import spectral
 
 

@@ -1,4 +1,4 @@
-"""`python -m local demo`: one track in, new music like it out, and a picture of both.
+"""`python -m client demo`: one track in, new music like it out, and a picture of both.
 
 It starts the local stack, does what any client does (upload by presigned POST, ask for music, wait, download)
 and ends the stack. All it knows of the backend is its HTTP API.
@@ -21,9 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from local.sample import PATH as SAMPLE
-from local.stack import StackProcess
-from local.template import ROOT
+from client.sample import PATH as SAMPLE
+from client.stack import StackError, StackProcess
 
 PIECE_BYTES = 1 << 18
 POLL_SECONDS = 0.2
@@ -40,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo; returns the exit status."""
-    parser = _Parser(prog="python -m local demo", description=__doc__.splitlines()[0])
+    parser = _Parser(prog="python -m client demo", description=__doc__.splitlines()[0])
     parser.add_argument("--audio", type=Path, default=SAMPLE, help="track to start from (a piece of our own)")
     parser.add_argument("--duration", type=float, default=30.0, help="seconds of new music (%(default)s)")
     parser.add_argument("--temperature", type=float, default=1.0, help="how far it strays (%(default)s)")
@@ -51,6 +50,9 @@ def main(argv: Sequence[str]) -> int:
         run(parser.parse_args(argv))
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except StackError as error:
+        print(f"demo: {str(error).splitlines()[-1].removeprefix('error: ')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("demo: interrupted", file=sys.stderr)
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises
     ------
-    DemoError
+    DemoError, StackError
     """
     console = Console(highlight=False)
     audio: Path = arguments.audio
@@ -76,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     columns = (TextColumn("{task.description:<10}"), BarColumn(40), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         starting = bars.add_task("start", total=None)
-        with _stack(arguments.profile) as stack:
+        with StackProcess("--profile", arguments.profile) as stack:
             bars.update(starting, total=1, completed=1)
             client = Client(stack.api_url)
             record, embedding = _embed(client, audio, bars)
@@ -91,19 +93,6 @@ def run(arguments: argparse.Namespace) -> None:
         raise DemoError(f"cannot write to {arguments.out}: {error.strerror}") from error
     _report(console, embedding, generation)
     console.print(f"\naudio    {music}\npicture  {picture}", soft_wrap=True)
-
-
-def _stack(profile: str) -> StackProcess:
-    """The local stack; what it says when it cannot start is cut down to its last line."""
-
-    class Started(StackProcess):
-        def __enter__(self) -> StackProcess:
-            try:
-                return super().__enter__()
-            except RuntimeError as error:
-                raise DemoError(str(error).strip().splitlines()[-1].removeprefix("error: ")) from error
-
-    return Started("--profile", profile)
 
 
 def _embed(client: Client, audio: Path, bars: Progress) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -212,8 +201,7 @@ def _draw(
     audio: Path, music: Path, embedding: dict[str, Any], generation: dict[str, Any], picture: Path
 ) -> None:
     """Draw source and result side by side."""
-    sys.path.insert(0, str(ROOT / "layers"))  # the shared code, as the images have it in /opt/python
-    from local.picture import RATE, Panel, compare
+    from client.picture import RATE, Panel, compare
     from music.audio.decode import decode
 
     features = embedding["features"]
