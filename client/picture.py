@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
-from music.dsp import spectral
+from music.dsp import harmony, spectra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,9 +117,9 @@ def _waveform(axes: Axes, audio: np.ndarray, colour: str) -> None:
 
 def _mel(axes: Axes, audio: np.ndarray, seconds: float) -> AxesImage:
     hop = max(256, -(-audio.size // _COLUMNS))
-    power = spectral.mel_spectrogram(audio, RATE, hop=hop, n_mels=_MELS)
+    power = spectra.mel_spectrogram(audio, RATE, hop=hop, n_mels=_MELS)
     image = axes.imshow(
-        spectral.to_db(power / max(float(power.max(initial=0.0)), 1e-10), _RANGE_DB),
+        spectra.to_db(power / max(float(power.max(initial=0.0)), 1e-10), _RANGE_DB),
         origin="lower",
         aspect="auto",
         cmap="magma",
@@ -135,7 +135,7 @@ def _mel(axes: Axes, audio: np.ndarray, seconds: float) -> AxesImage:
 
 def _mel_of(hertz: float) -> float:
     """Row of a frequency in the spectrogram: the same scale as its filters' centres."""
-    filters = spectral.mel_filterbank(RATE, n_mels=_MELS)
+    filters = spectra.mel_filterbank(RATE, n_mels=_MELS)
     bins = np.arange(filters.shape[1]) * RATE / (2 * (filters.shape[1] - 1))
     centres = (filters @ bins) / filters.sum(axis=1)
     return float(np.interp(hertz, centres, np.arange(_MELS) + 0.5))
@@ -143,7 +143,7 @@ def _mel_of(hertz: float) -> float:
 
 def _chroma(axes: Axes, audio: np.ndarray, seconds: float) -> AxesImage:
     hop = max(512, -(-audio.size // _COLUMNS))
-    energy = spectral.chroma(audio, RATE, hop=hop)
+    energy = harmony.chroma(audio, RATE, hop=hop)
     strongest = energy.max(axis=0, keepdims=True)
     image = axes.imshow(
         energy / np.maximum(strongest, 1e-9),
@@ -155,7 +155,7 @@ def _chroma(axes: Axes, audio: np.ndarray, seconds: float) -> AxesImage:
         extent=(0, seconds, 0, 12),
         interpolation="nearest",
     )
-    axes.set_yticks(np.arange(12) + 0.5, spectral.PITCH_CLASSES)
+    axes.set_yticks(np.arange(12) + 0.5, harmony.PITCH_CLASSES)
     axes.tick_params(left=False)
     axes.spines[:].set_visible(False)
     return image

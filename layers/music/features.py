@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from music.dsp import spectral
+from music.dsp import harmony, rhythm, spectra
 
 SAMPLE_RATE = 22050
 
@@ -71,21 +71,21 @@ def measure(mono: np.ndarray, loudness: float) -> Features:
     Features
     """
     mono = np.asarray(mono, dtype=np.float32)
-    frame_rate = SAMPLE_RATE / spectral.ONSET_HOP
+    frame_rate = SAMPLE_RATE / rhythm.HOP
     duration = len(mono) / SAMPLE_RATE
-    envelope = spectral.onset_envelope(mono, SAMPLE_RATE)
-    tempo, clarity = spectral.estimate_tempo(envelope, frame_rate)
+    envelope = rhythm.onset_envelope(mono, SAMPLE_RATE)
+    tempo, clarity = rhythm.estimate_tempo(envelope, frame_rate)
     beats = np.zeros(0)
     if clarity >= _CLEAR_PULSE:
-        beats = spectral.track_beats(envelope, frame_rate, tempo)
+        beats = rhythm.track_beats(envelope, frame_rate, tempo)
     if len(beats) < 2:
         tempo, beats = 0.0, np.zeros(0)
     else:
         tempo = _steady_tempo(beats, tempo)
-    key = spectral.key_of(spectral.chroma(mono, SAMPLE_RATE).mean(axis=1))
-    centroid = spectral.spectral_centroid(mono, SAMPLE_RATE)
+    key = harmony.estimate_key(harmony.chroma(mono, SAMPLE_RATE).mean(axis=1))
+    centroid = spectra.centroid(mono, SAMPLE_RATE)
     sounding = centroid[centroid > 0.0]
-    onsets = spectral.pick_onsets(envelope, frame_rate)
+    onsets = rhythm.pick_onsets(envelope, frame_rate)
     return Features(
         duration=round(duration, 3),
         tempo=round(tempo, 2),

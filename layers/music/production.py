@@ -16,7 +16,7 @@ from music import quality, similarity
 from music.audio.decode import decode, resample
 from music.audio.encode import CONTENT_TYPES, encode
 from music.audio.master import Mastered, master
-from music.dsp import spectral
+from music.dsp import harmony
 from music.features import Features
 from music.interfaces import Candidate, GenerationError, Parameters
 from music.loading import Profile
@@ -228,7 +228,7 @@ def _mono(audio: np.ndarray, rate: int, to: int) -> np.ndarray:
 
 
 def _mean_chroma(mono: np.ndarray) -> np.ndarray:
-    return spectral.chroma(mono, measuring.SAMPLE_RATE).mean(axis=1)
+    return harmony.chroma(mono, measuring.SAMPLE_RATE).mean(axis=1)
 
 
 def _score(

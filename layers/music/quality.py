@@ -14,7 +14,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from music import features
 from music.audio.decode import resample
-from music.dsp import spectral
+from music.dsp import harmony, spectra
 
 FAULTS = ("silent", "silent_edge", "clipped", "runaway", "copy")
 """Everything that `faults` can find, and what a generator may ask to be checked for."""
@@ -51,13 +51,13 @@ class Fingerprint:
     """
 
     def __init__(self, mono: np.ndarray) -> None:
-        mel = spectral.mel_spectrogram(
+        mel = spectra.mel_spectrogram(
             mono, features.SAMPLE_RATE, _SIZE, _HOP, n_mels=_BANDS + 1, fmin=300.0, fmax=4000.0
         )
         apart = np.diff(np.diff(mel, axis=0), axis=1, prepend=0.0)
         level = mel[:-1] + mel[1:]
         self.bits = np.where(np.abs(apart) > 1e-3 * level + 1e-9, np.sign(apart), 0.0).astype(np.float32)
-        chroma = spectral.chroma(mono, features.SAMPLE_RATE, _HOP)
+        chroma = harmony.chroma(mono, features.SAMPLE_RATE, _HOP)
         self.chroma = chroma / np.maximum(np.linalg.norm(chroma, axis=0), 1e-9)
 
 

@@ -38,7 +38,7 @@ from pathlib import Path
 
 import numpy as np
 
-from music.dsp import spectral
+from music.dsp import harmony, spectra
 from music.interfaces import Identity
 from music.profiles import MIR_512
 
@@ -48,7 +48,7 @@ CONSTANTS = Path(__file__).with_name("constants.npz")
 CLIP = 3.0  # standard deviations
 
 _SEGMENT, _STEP = 256, 128  # frames: 5.9 s and 3.0 s
-_FRAME_RATE = SAMPLE_RATE / spectral.HOP
+_FRAME_RATE = SAMPLE_RATE / spectra.HOP
 _SILENCE = 1e-8  # mean square, -80 dBFS
 _SOFTEST = 1e-5  # a segment this far below the loudest one (-50 dB) is a pause, not music
 
@@ -142,7 +142,7 @@ def describe(mono: np.ndarray) -> np.ndarray:
     y = np.asarray(mono, dtype=np.float32)
     if y.ndim != 1 or not np.isfinite(y).all():
         raise ValueError(f"mono must be finite and of shape (n,), not {y.shape}")
-    length = _SEGMENT * spectral.HOP
+    length = _SEGMENT * spectra.HOP
     if 0 < len(y) < length:
         y = np.tile(y, -(-length // len(y)))[:length]
     square = float(np.mean(y**2, dtype=np.float64)) if len(y) else 0.0
@@ -151,12 +151,12 @@ def describe(mono: np.ndarray) -> np.ndarray:
     # At one level before anything is measured, so that no absolute threshold further down depends on gain.
     gain = 0.1 / np.sqrt(square)
     y = y * np.float32(gain)
-    mel = spectral.mel_spectrogram(y, SAMPLE_RATE)
-    salience = spectral.pitch_salience(y, SAMPLE_RATE)
+    mel = spectra.mel_spectrogram(y, SAMPLE_RATE)
+    salience = harmony.pitch_salience(y, SAMPLE_RATE)
     power = mel.sum(axis=0, dtype=np.float64)
     starts = list(range(0, mel.shape[1] - _SEGMENT + 1, _STEP))
     levels = [float(power[start : start + _SEGMENT].mean()) for start in starts]
-    loud = [float(np.mean(y[start * spectral.HOP :][:length] ** 2, dtype=np.float64)) for start in starts]
+    loud = [float(np.mean(y[start * spectra.HOP :][:length] ** 2, dtype=np.float64)) for start in starts]
     kept = [
         start
         for start, level, square in zip(starts, levels, loud, strict=True)
@@ -181,7 +181,7 @@ def _describe_segment(mel: np.ndarray, salience: np.ndarray) -> np.ndarray:
 
 def _timbre(levels: np.ndarray) -> list[np.ndarray]:
     bands = np.add.reduceat(levels, _BANDS[:-1], axis=0) / np.diff(_BANDS)[:, None]
-    cepstra = spectral.cepstra(levels, 20)
+    cepstra = spectra.cepstra(levels, 20)
     speed = np.diff(cepstra, axis=1)
     return [
         bands.mean(axis=1),
@@ -193,7 +193,7 @@ def _timbre(levels: np.ndarray) -> list[np.ndarray]:
 
 def _harmony(salience: np.ndarray) -> list[np.ndarray]:
     notes = np.sqrt(salience / (salience.sum(axis=0).mean() + 1e-12))
-    folded = spectral.chroma_from_salience(salience).astype(np.float64)
+    folded = harmony.chroma_from_salience(salience).astype(np.float64)
     total = folded.sum(axis=0)
     classes = np.sqrt(folded / (total + 0.05 * total.mean() + 1e-12))
     together = np.einsum("it,jt->ij", classes, classes) / classes.shape[1]

@@ -16,7 +16,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import resample_poly
 
-from music.dsp import spectral
+from music.dsp import harmony, spectra
+from music.dsp.rhythm import superflux
 
 _MEL_RATE, _MEL_HOP = 16000, 160  # 10 ms frames: fine enough to see where a beat begins
 _LOW_RATE, _CHROMA_HOP = 8000, 400  # 50 ms frames
@@ -102,9 +103,9 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
     power = np.einsum("tk,tk->t", whole, whole).astype(np.float64) / _MEL_HOP
     low = resample_poly(middle, 1, _MEL_RATE // _LOW_RATE).astype(np.float32)
     del middle, whole
-    chroma = spectral.chroma(low, _LOW_RATE, _CHROMA_HOP, fmin=50.0)
+    chroma = harmony.chroma(low, _LOW_RATE, _CHROMA_HOP)
     progress(0.75)
-    flux = spectral.flux(mel)
+    flux = superflux(mel)
 
     marks, pulsed, halves = _grid(np.asarray(beats), n / rate)
     if pulsed:
@@ -115,13 +116,13 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
     count = len(bounds) - 1
     edges = bounds / rate
     loudness = 10.0 * np.log10(_means(power[None], edges, _MEL_RATE / _MEL_HOP, 1)[:, 0, 0] + 1e-10)
-    cepstrum = spectral.mfcc_from_mel(mel, 13)[1:]
+    cepstrum = spectra.mfcc(mel, 13)[1:]
     spread = np.maximum(cepstrum.std(axis=1), 4.0)
     timbre = _means(cepstrum / spread[:, None], edges, _MEL_RATE / _MEL_HOP, 2)
     pitch = _means(chroma, edges, _LOW_RATE / _CHROMA_HOP, 2)
     pitch /= np.maximum(np.sqrt((pitch**2).sum(axis=2, keepdims=True)), 1e-6)
     rhythm = _means(flux[None], edges, _MEL_RATE / _MEL_HOP, 4)[:, :, 0] / max(float(flux.mean()), 1e-6)
-    low_flux = spectral.flux(mel[:8])
+    low_flux = superflux(mel[:8])
 
     meter, phase = 1, np.zeros(count, dtype=np.int64)
     if pulsed:
@@ -171,7 +172,7 @@ def _mel(middle: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
         early = max(first - margin, 0)
         last = min(first + frames, total)
         piece = middle[early * _MEL_HOP : (last + margin) * _MEL_HOP]
-        mel = spectral.mel_spectrogram(piece, _MEL_RATE, 1024, _MEL_HOP, n_mels=40, fmin=30.0)
+        mel = spectra.mel_spectrogram(piece, _MEL_RATE, 1024, _MEL_HOP, n_mels=40, fmin=30.0)
         parts.append(mel[:, first - early : last - early])
         progress(last / total)
     return np.concatenate(parts, axis=1)

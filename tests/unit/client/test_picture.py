@@ -10,7 +10,7 @@ from PIL import Image
 
 from client import picture
 from client.picture import RATE, Panel, compare
-from music.dsp import spectral
+from music.dsp import spectra
 
 
 def _tone(hertz: float, seconds: float) -> np.ndarray:
@@ -38,5 +38,5 @@ def test_silence_is_drawn_as_silence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hertz", picture._HERTZ)
 def test_a_tone_lies_at_its_tick(hertz: int) -> None:
-    rows = spectral.mel_spectrogram(_tone(hertz, 1.0), RATE, n_mels=picture._MELS).mean(axis=1)
+    rows = spectra.mel_spectrogram(_tone(hertz, 1.0), RATE, n_mels=picture._MELS).mean(axis=1)
     assert abs(int(rows.argmax()) + 0.5 - picture._mel_of(hertz)) <= 1.0

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from music.dsp import spectral
+from music.dsp import harmony
 from music.features import SAMPLE_RATE, Features, measure, tags
 
 
@@ -39,7 +39,7 @@ def song(bpm: float, tonic: int, mode: str, seconds: float = 24.0) -> np.ndarray
 def test_a_song_has_its_tempo_key_and_beats(bpm: float, tonic: int, mode: str) -> None:
     features = measure(song(bpm, tonic, mode), -14.0)
     assert features.tempo == pytest.approx(bpm, rel=0.01)
-    assert (features.key, features.mode) == (spectral.PITCH_CLASSES[tonic], mode)
+    assert (features.key, features.mode) == (harmony.PITCH_CLASSES[tonic], mode)
     assert features.duration == 24.0
     assert features.loudness == -14.0
     assert features.onset_rate == pytest.approx(bpm / 60.0, rel=0.15)
