@@ -16,8 +16,9 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Path, Query
 from botocore.exceptions import BotoCoreError, ClientError
 
-from backend import contract, http
-from backend.errors import Problem
+from backend import api, contract, openapi, problems
+from backend.observability import logger
+from backend.problems import Problem
 from backend.purge import purge
 from backend.queues import Queues
 from backend.records import (
@@ -29,7 +30,7 @@ from backend.records import (
     Limits,
     Records,
 )
-from backend.settings import Settings, table
+from backend.settings import DEFAULT_TENANT, Settings, table
 from backend.storage import Storage, content_disposition, generated_key, upload_key
 from backend.vectors import Vectors, neighbours
 from music import interfaces, profiles
@@ -37,7 +38,7 @@ from music import interfaces, profiles
 settings = Settings.from_environment()
 records = Records(table(settings.table_name), settings.retention_seconds)
 queues = Queues.from_settings(settings)
-app = http.Api(settings)
+app = api.Api(settings)
 current_identity = profiles.identity(settings.profile)
 limits = Limits.from_settings(settings)
 
@@ -75,16 +76,16 @@ def vectors() -> Vectors:
     summary="List source tracks",
     operation_id="listAudio",
     tags=["audio"],
-    responses=http.answers(422, _200=http.document(contract.AudioList, "A page, newest first.")),
+    responses=openapi.answers(422, _200=openapi.document(contract.AudioList, "A page, newest first.")),
 )
 def list_audio(cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List the tenant's source tracks."""
     try:
         page, following = records.list_audio(app.tenant, cursor, limit)
     except ValueError as error:
-        raise http.invalid("cursor", "Not a cursor of this list") from error
+        raise problems.invalid("cursor", "Not a cursor of this list") from error
     items = [contract.audio_answer(app.prefix, audio) for audio in page]
-    return http.reply(200, contract.AudioList(items=items, cursor=following))
+    return api.reply(200, contract.AudioList(items=items, cursor=following))
 
 
 @app.get(
@@ -92,11 +93,11 @@ def list_audio(cursor: Cursor = None, limit: Limit = 50) -> Response:
     summary="Show a source track",
     operation_id="getAudio",
     tags=["audio"],
-    responses=http.answers(404, 410, _200=http.document(contract.AudioAnswer, "Its record.")),
+    responses=openapi.answers(404, 410, _200=openapi.document(contract.AudioAnswer, "Its record.")),
 )
 def get_audio(audio_id: AudioId) -> Response:
     """Show a source track's record."""
-    return http.reply(200, contract.audio_answer(app.prefix, find_audio(audio_id)))
+    return api.reply(200, contract.audio_answer(app.prefix, find_audio(audio_id)))
 
 
 @app.delete(
@@ -105,7 +106,7 @@ def get_audio(audio_id: AudioId) -> Response:
     description="Removes the object, the vector and the generations made from it.",
     operation_id="deleteAudio",
     tags=["audio"],
-    responses=http.answers(404, 410, _204=http.empty("It is gone.")),
+    responses=openapi.answers(404, 410, _204=openapi.empty("It is gone.")),
 )
 def delete_audio(audio_id: AudioId) -> Response:
     """Delete a source track and everything made from it."""
@@ -119,12 +120,12 @@ def delete_audio(audio_id: AudioId) -> Response:
     summary="Give a source track back",
     operation_id="getAudioContent",
     tags=["audio"],
-    responses=http.answers(
+    responses=openapi.answers(
         404,
         409,
         410,
-        _200=http.binary("The file as it was uploaded.", "audio/*", "application/octet-stream"),
-        _302=http.empty("It is too large to be answered inline: get it there.", "Location"),
+        _200=openapi.binary("The file as it was uploaded.", "audio/*", "application/octet-stream"),
+        _302=openapi.empty("It is too large to be answered inline: get it there.", "Location"),
     ),
 )
 def get_audio_content(audio_id: AudioId) -> Response:
@@ -133,7 +134,7 @@ def get_audio_content(audio_id: AudioId) -> Response:
     key = upload_key(audio.tenant, audio.id)
     stored = storage().head(key)
     if stored is None:
-        raise http.later(409, "awaiting_upload", "The file has not been uploaded.")
+        raise problems.later(409, "awaiting_upload", "The file has not been uploaded.")
     return send(key, stored.size, audio.filename, audio.content_type)
 
 
@@ -143,11 +144,11 @@ def get_audio_content(audio_id: AudioId) -> Response:
     description="After a change of the deployment's profile: until then its embedding is stale.",
     operation_id="embedAgain",
     tags=["embedding"],
-    responses=http.answers(
+    responses=openapi.answers(
         404,
         409,
         410,
-        _202=http.document(
+        _202=openapi.document(
             contract.PendingEmbedding, "It will be embedded.", headers={**LOCATION, **RETRY_AFTER}
         ),
     ),
@@ -156,7 +157,7 @@ def embed_again(audio_id: AudioId) -> Response:
     """Send a ready track through the embedder again; one that is on its way there is left alone."""
     audio = find_audio(audio_id)
     if audio.status == "awaiting_upload":
-        raise http.later(409, "awaiting_upload", "The file has not been uploaded.")
+        raise problems.later(409, "awaiting_upload", "The file has not been uploaded.")
     if audio.status == "failed":
         raise failed(audio)
     if audio.status == "ready":
@@ -177,13 +178,13 @@ def embed_again(audio_id: AudioId) -> Response:
     summary="Get a source track's embedding",
     operation_id="getEmbedding",
     tags=["embedding"],
-    responses=http.answers(
+    responses=openapi.answers(
         404,
         409,
         410,
         422,
-        _200=http.document(contract.Embedding, "The embedding and what was measured."),
-        _202=http.document(
+        _200=openapi.document(contract.Embedding, "The embedding and what was measured."),
+        _202=openapi.document(
             contract.PendingEmbedding, "Not ready yet: ask again.", headers={**LOCATION, **RETRY_AFTER}
         ),
     ),
@@ -210,7 +211,7 @@ def get_embedding(audio_id: AudioId, wait: Wait = 20) -> Response:
             "links": contract.audio_links(app.prefix, audio.id),
         }
     )
-    return http.reply(200, answer)
+    return api.reply(200, answer)
 
 
 @app.get(
@@ -218,7 +219,7 @@ def get_embedding(audio_id: AudioId, wait: Wait = 20) -> Response:
     summary="Find similar source tracks",
     operation_id="getSimilar",
     tags=["embedding"],
-    responses=http.answers(404, 409, 410, 422, _200=http.document(contract.Similar, "Best first.")),
+    responses=openapi.answers(404, 409, 410, 422, _200=openapi.document(contract.Similar, "Best first.")),
 )
 def get_similar(
     audio_id: AudioId, k: Annotated[int, Query(ge=1, le=100, description="How many.")] = 10
@@ -227,10 +228,10 @@ def get_similar(
     audio = find_audio(audio_id)
     if audio.status in PENDING_AUDIO:
         code = "awaiting_upload" if audio.status == "awaiting_upload" else "not_finished"
-        raise http.later(409, code, f"The audio is {audio.status}: it has no embedding yet.")
+        raise problems.later(409, code, f"The audio is {audio.status}: it has no embedding yet.")
     vector, _ = current_vector(audio)
     matches = vectors().query(audio.tenant, vector, identity_of(audio), k, exclude=audio.id)
-    return http.reply(200, contract.similar_answer(app.prefix, neighbours(matches, audio.tenant, records)))
+    return api.reply(200, contract.similar_answer(app.prefix, neighbours(matches, audio.tenant, records)))
 
 
 # -- generations -------------------------------------------------------------------------------------------
@@ -242,15 +243,17 @@ def get_similar(
     description="Accepted before the embedding is ready. An empty body means every default.",
     operation_id="generate",
     tags=["generation"],
-    responses=http.answers(
+    responses=openapi.answers(
         400,
         404,
         409,
         410,
         413,
         422,
-        _202=http.document(
-            contract.GenerationAnswer, "Accepted.", headers={**LOCATION, "Idempotent-Replayed": http.HEADER}
+        _202=openapi.document(
+            contract.GenerationAnswer,
+            "Accepted.",
+            headers={**LOCATION, "Idempotent-Replayed": openapi.HEADER},
         ),
     ),
 )
@@ -277,12 +280,13 @@ def generate(
     if generation is None:
         generation = submit(audio_id, body, idempotency)
     if generation.deleted:  # the replay of one that was removed since
-        raise http.gone("generation") if generation.status == "expired" else http.not_found("generation")
+        expired = generation.status == "expired"
+        raise problems.gone("generation") if expired else problems.not_found("generation")
     if generation.status == "queued" and not generation.replayed:
         queues.send_generate(generation.tenant, generation.id, app.correlation_id)
     answer = contract.generation_answer(app.prefix, generation)
     headers = {"Location": answer.links["self"]}
-    return http.reply(202, answer, headers | ({"Idempotent-Replayed": "true"} if generation.replayed else {}))
+    return api.reply(202, answer, headers | ({"Idempotent-Replayed": "true"} if generation.replayed else {}))
 
 
 def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str, str] | None) -> Generation:
@@ -315,7 +319,7 @@ def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str
     summary="List generations",
     operation_id="listGenerations",
     tags=["generation"],
-    responses=http.answers(422, _200=http.document(contract.GenerationList, "A page, newest first.")),
+    responses=openapi.answers(422, _200=openapi.document(contract.GenerationList, "A page, newest first.")),
 )
 def list_generations(
     audio_id: Annotated[str | None, Query(max_length=64, description="Only those made from it.")] = None,
@@ -326,9 +330,9 @@ def list_generations(
     try:
         page, following = records.list_generations(app.tenant, audio_id, cursor, limit)
     except ValueError as error:
-        raise http.invalid("cursor", "Not a cursor of this list") from error
+        raise problems.invalid("cursor", "Not a cursor of this list") from error
     items = [contract.generation_answer(app.prefix, generation) for generation in page]
-    return http.reply(200, contract.GenerationList(items=items, cursor=following))
+    return api.reply(200, contract.GenerationList(items=items, cursor=following))
 
 
 @app.get(
@@ -336,11 +340,11 @@ def list_generations(
     summary="Show a generation",
     operation_id="getGeneration",
     tags=["generation"],
-    responses=http.answers(
+    responses=openapi.answers(
         404,
         410,
         422,
-        _200=http.document(
+        _200=openapi.document(
             contract.GenerationAnswer, "Its record; `Retry-After` until it is finished.", headers=RETRY_AFTER
         ),
     ),
@@ -349,8 +353,8 @@ def get_generation(generation_id: GenerationId, wait: Wait = 0) -> Response:
     """Show a generation's record, after waiting for its end if asked to."""
     generation = await_generation(generation_id, wait)
     unfinished = generation.status in UNFINISHED_GENERATION
-    headers = {"Retry-After": str(http.RETRY_AFTER_SECONDS)} if unfinished else {}
-    return http.reply(200, contract.generation_answer(app.prefix, generation), headers)
+    headers = {"Retry-After": str(problems.RETRY_AFTER_SECONDS)} if unfinished else {}
+    return api.reply(200, contract.generation_answer(app.prefix, generation), headers)
 
 
 @app.delete(
@@ -358,11 +362,11 @@ def get_generation(generation_id: GenerationId, wait: Wait = 0) -> Response:
     summary="Cancel or remove a generation",
     operation_id="deleteGeneration",
     tags=["generation"],
-    responses=http.answers(
+    responses=openapi.answers(
         404,
         410,
-        _202=http.document(contract.GenerationAnswer, "It was unfinished and is cancelled."),
-        _204=http.empty("It was finished and is gone."),
+        _202=openapi.document(contract.GenerationAnswer, "It was unfinished and is cancelled."),
+        _204=openapi.empty("It was finished and is gone."),
     ),
 )
 def delete_generation(generation_id: GenerationId) -> Response:
@@ -374,7 +378,7 @@ def delete_generation(generation_id: GenerationId) -> Response:
         except Conflict:
             pass  # it finished at this moment
         else:
-            return http.reply(202, contract.generation_answer(app.prefix, cancelled))
+            return api.reply(202, contract.generation_answer(app.prefix, cancelled))
     purge(records.bury(generation), records, storage(), vectors())
     return Response(204, body="")
 
@@ -384,20 +388,20 @@ def delete_generation(generation_id: GenerationId) -> Response:
     summary="Download a generation's audio",
     operation_id="download",
     tags=["generation"],
-    responses=http.answers(
+    responses=openapi.answers(
         404,
         409,
         410,
         422,
-        _200=http.binary("The audio.", *contract.CONTENT_TYPES.values()),
-        _302=http.empty("It is too large to be answered inline: get it there.", "Location"),
+        _200=openapi.binary("The audio.", *contract.CONTENT_TYPES.values()),
+        _302=openapi.empty("It is too large to be answered inline: get it there.", "Location"),
     ),
 )
 def download(generation_id: GenerationId, wait: Wait = 20) -> Response:
     """Answer the audio as soon as it is finished."""
     generation = await_generation(generation_id, wait)
     if generation.status in UNFINISHED_GENERATION:
-        raise http.later(
+        raise problems.later(
             409,
             "not_finished",
             f"The generation is {generation.status}: try again.",
@@ -412,7 +416,7 @@ def download(generation_id: GenerationId, wait: Wait = 20) -> Response:
     key = generated_key(generation.tenant, generation.id, extension)
     stored = storage().head(key)
     if stored is None:
-        raise http.gone("generation")
+        raise problems.gone("generation")
     source = records.get_audio(generation.tenant, generation.audio_id)
     name = output_name(source.filename if source else "", generation.id, extension)
     return send(key, stored.size, name, contract.CONTENT_TYPES[extension])
@@ -426,16 +430,16 @@ def download(generation_id: GenerationId, wait: Wait = 20) -> Response:
     summary="Is the service well?",
     operation_id="health",
     tags=["service"],
-    responses=http.answers(503, key=False, _200=http.document(contract.Health, "It is.")),
+    responses=openapi.answers(503, key=False, _200=openapi.document(contract.Health, "It is.")),
 )
 def health() -> Response:
     """Answer whether the table can be reached."""
     try:
-        records.get_audio(http.DEFAULT_TENANT, "0" * 26)
+        records.get_audio(DEFAULT_TENANT, "0" * 26)
     except (BotoCoreError, ClientError) as error:
-        http.logger.exception("table unreachable")
-        raise http.later(503, "unavailable", "The table cannot be reached.") from error
-    return http.reply(200, contract.Health(status="ok", version=contract.VERSION, profile=settings.profile))
+        logger.exception("table unreachable")
+        raise problems.later(503, "unavailable", "The table cannot be reached.") from error
+    return api.reply(200, contract.Health(status="ok", version=contract.VERSION, profile=settings.profile))
 
 
 @app.get(
@@ -443,12 +447,12 @@ def health() -> Response:
     summary="This description",
     operation_id="openapi",
     tags=["service"],
-    responses=http.answers(
+    responses=openapi.answers(
         key=False,
         _200={"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}},
     ),
 )
-def openapi() -> Response:
+def describe() -> Response:
     """Answer the contract, with this deployment's address in it."""
     described = json.loads(File(contract.__file__).with_name("openapi.json").read_bytes())
     described["servers"] = [{"url": app.prefix or "/"}]
@@ -464,7 +468,7 @@ def openapi() -> Response:
     summary="The web page",
     operation_id="page",
     tags=["service"],
-    responses=http.answers(
+    responses=openapi.answers(
         key=False,
         _200={"description": "A page for people.", "content": {"text/html": {"schema": {"type": "string"}}}},
     ),
@@ -499,21 +503,21 @@ PAGE = """<!doctype html>
 
 def find_audio(audio_id: str) -> Audio:
     """Read the tenant's source track, or raise 404 or 410."""
-    audio = records.get_audio(app.tenant, http.identifier(audio_id, "audio"))
+    audio = records.get_audio(app.tenant, api.identifier(audio_id, "audio"))
     if audio is None or audio.status == "deleted":
-        raise http.not_found("audio")
+        raise problems.not_found("audio")
     if audio.deleted:
-        raise http.gone("audio")
+        raise problems.gone("audio")
     return audio
 
 
 def find_generation(generation_id: str) -> Generation:
     """Read the tenant's generation, or raise 404 or 410."""
-    generation = records.get_generation(app.tenant, http.identifier(generation_id, "generation"))
+    generation = records.get_generation(app.tenant, api.identifier(generation_id, "generation"))
     if generation is None or generation.status == "deleted":
-        raise http.not_found("generation")
+        raise problems.not_found("generation")
     if generation.deleted:
-        raise http.gone("generation")
+        raise problems.gone("generation")
     return generation
 
 
@@ -530,8 +534,8 @@ def pending_embedding(audio: Audio) -> Response:
     answer = contract.PendingEmbedding.model_validate(
         {"audio_id": audio.id, "status": audio.status, "progress": audio.progress, "links": links}
     )
-    headers = {"Retry-After": str(http.RETRY_AFTER_SECONDS), "Location": links["embedding"]}
-    return http.reply(202, answer, headers)
+    headers = {"Retry-After": str(problems.RETRY_AFTER_SECONDS), "Location": links["embedding"]}
+    return api.reply(202, answer, headers)
 
 
 def current_vector(audio: Audio) -> tuple[tuple[float, ...], dict[str, Any]]:
@@ -572,10 +576,10 @@ def check_support(request: contract.GenerateRequest) -> None:
     own = profiles.DECLARED[settings.profile]
     if request.mode not in own.modes:
         able = [name for name, declared in profiles.DECLARED.items() if request.mode in declared.modes]
-        raise http.unsupported(settings.profile, f"Mode {request.mode!r}", able, field="mode")
+        raise problems.unsupported(settings.profile, f"Mode {request.mode!r}", able, field="mode")
     if request.prompt is not None and not own.text:
         able = [name for name, declared in profiles.DECLARED.items() if declared.text]
-        raise http.unsupported(settings.profile, "A prompt", able, field="prompt")
+        raise problems.unsupported(settings.profile, "A prompt", able, field="prompt")
     total = request.duration * request.candidates
     for what, asked, limit, field in (
         (f"A duration of {request.duration:g} s", request.duration, "max_duration", "duration"),
@@ -583,13 +587,13 @@ def check_support(request: contract.GenerateRequest) -> None:
     ):
         if asked > getattr(own, limit):
             able = [name for name, declared in profiles.DECLARED.items() if asked <= getattr(declared, limit)]
-            raise http.unsupported(settings.profile, what, able, field=field)
+            raise problems.unsupported(settings.profile, what, able, field=field)
 
 
 def send(key: str, size: int, filename: str, content_type: str) -> Response:
     """Answer an object inline if it fits, else redirect to it."""
     if size > contract.INLINE_BYTES:
-        return http.redirect(storage().presign_download(key, filename=filename, content_type=content_type))
+        return api.redirect(storage().presign_download(key, filename=filename, content_type=content_type))
     headers = {"Content-Disposition": content_disposition(filename), "Cache-Control": "private, max-age=300"}
     return Response(200, content_type, storage().read(key), headers=dict(headers))
 

@@ -20,8 +20,8 @@ from multipart import (  # type: ignore[import-untyped]
     parse_options_header,
 )
 
-from backend import contract, http
-from backend.errors import Problem
+from backend import api, contract, openapi, problems
+from backend.problems import Problem
 from backend.records import Conflict, Limits, NotFound, Records, new_id
 from backend.settings import MAX_UPLOAD_BYTES, Settings, table
 from backend.storage import UPLOAD_SECONDS, Storage, upload_key
@@ -30,7 +30,7 @@ settings = Settings.from_environment()
 records = Records(table(settings.table_name), settings.retention_seconds)
 storage = Storage.from_settings(settings)
 limits = Limits.from_settings(settings)
-app = http.Api(settings, multipart={"/api/upload"})
+app = api.Api(settings, multipart={"/api/upload"})
 
 GENERIC = "application/octet-stream"
 # What browsers and operating systems call the containers that may hold nothing but sound.
@@ -90,7 +90,7 @@ class File(NamedTuple):
             },
         }
     },
-    responses=http.answers(
+    responses=openapi.answers(
         400,
         413,
         415,
@@ -114,7 +114,7 @@ def upload() -> Response:
     except Problem as problem:
         guidance = " Send the file as multipart field `file`, or JSON with its filename and bytes."
         raise Problem(problem.status, problem.code, problem.detail + guidance) from problem
-    return allow(http.validate(contract.DirectUploadRequest, body or {}))
+    return allow(api.validate(contract.DirectUploadRequest, body or {}))
 
 
 def store(file: File) -> Response:
@@ -151,7 +151,7 @@ def store(file: File) -> Response:
             "links": links,
         }
     )
-    return http.reply(201, answer, {"Location": links["self"]})
+    return api.reply(201, answer, {"Location": links["self"]})
 
 
 def allow(request: contract.DirectUploadRequest) -> Response:
@@ -186,7 +186,7 @@ def allow(request: contract.DirectUploadRequest) -> Response:
         upload=contract.DirectUpload(url=signed.url, fields=signed.fields, expires_at=signed.expires_at),
         links=links,
     )
-    return http.reply(201, answer, {"Location": links["self"]})
+    return api.reply(201, answer, {"Location": links["self"]})
 
 
 def read_file(content_type: str) -> File:
@@ -216,15 +216,15 @@ def read_file(content_type: str) -> File:
         raise Problem(400, "invalid_body", f"The multipart body is malformed: {error}.") from error
     part = next((part for part in parts if part.name == "file"), None)
     if part is None:
-        raise http.invalid("file", "Field required; send it as -F 'file=@your_music.mp3'")
+        raise problems.invalid("file", "Field required; send it as -F 'file=@your_music.mp3'")
     if not part.filename:
-        raise http.invalid("file", "This is not a file; send it as -F 'file=@your_music.mp3'")
+        raise problems.invalid("file", "This is not a file; send it as -F 'file=@your_music.mp3'")
     filename = part.filename.encode("latin-1", "replace").decode("utf-8", "replace")
     content = part.raw
     if not content:
-        raise http.invalid("file", "The file is empty")
+        raise problems.invalid("file", "The file is empty")
     if len(filename) > 1024:
-        raise http.invalid("file", "The file's name is longer than 1024 characters")
+        raise problems.invalid("file", "The file's name is longer than 1024 characters")
     if len(content) > contract.MULTIPART_BYTES:
         raise Problem(
             413,

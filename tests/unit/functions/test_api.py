@@ -21,8 +21,8 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
+from backend.api import Api
 from backend.contract import INLINE_BYTES
-from backend.http import Api
 from backend.records import Audio, Generation, Limits
 from backend.settings import Settings
 from backend.storage import generated_key, upload_key
@@ -362,8 +362,8 @@ class TestEmbedding:
     def sleeps(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         """Lets time pass at once; the list holds how much."""
         slept: list[float] = []
-        monkeypatch.setattr("backend.http.time.sleep", slept.append)
-        monkeypatch.setattr("backend.http.time.monotonic", lambda: sum(slept))
+        monkeypatch.setattr("backend.api.time.sleep", slept.append)
+        monkeypatch.setattr("backend.api.time.monotonic", lambda: sum(slept))
         return slept
 
     def test_waits_for_twenty_seconds(self, world: World, sleeps: list[float]) -> None:
@@ -385,7 +385,7 @@ class TestEmbedding:
                 audio, vector=vector, identity=asdict(current_identity()), features=FEATURES, tags=[]
             )
 
-        monkeypatch.setattr("backend.http.time.sleep", finish)
+        monkeypatch.setattr("backend.api.time.sleep", finish)
         assert self.get(world, audio).status == 200
         assert len(slept) == 1
 

@@ -67,7 +67,7 @@ def test_without_authorization_everybody_is_the_default_tenant(
 
 
 def test_a_request_that_came_past_the_authorizer_is_refused(stack: Stack) -> None:
-    from backend.http import Api
+    from backend.api import Api
 
     api = Api(Settings.from_environment(ENVIRONMENT | {"AUTH_MODE": "keys"}))
     seen = []

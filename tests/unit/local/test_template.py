@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from backend import http, records, settings
+from backend import api, records, settings
 from local import template
 from local.template import ROOT, Deployment, load
 from music import profiles
@@ -398,7 +398,7 @@ class TestGateway:
         assert headers["Content-Type"] == "'application/problem+json'"
         assert headers["Access-Control-Allow-Origin"] == "'*'"
         for name in ("X-Content-Type-Options", "Strict-Transport-Security", "Cache-Control"):
-            assert headers[name] == f"'{http.SECURITY_HEADERS[name]}'"
+            assert headers[name] == f"'{api.SECURITY_HEADERS[name]}'"
         body = response["ResponseTemplates"]["application/json"].replace(
             "$context.error.messageString", '"why"'
         )

@@ -1,11 +1,13 @@
-"""HTTP shapes: from an API Gateway event to a handler's arguments, from its answer or error to a response.
+"""The resolver: from an API Gateway event to a handler's arguments, and from its answer to a response.
 
-Errors are RFC 9457 problem documents, those of Powertools itself included. Every response carries the
-request's correlation id and the security headers; links are built from the request's own path.
+Every response carries the request's correlation id and the security headers. Links are built from the
+request's own path.
 
 See Also
 --------
 backend.contract : The bodies that go in and out.
+backend.problems : What becomes of an error.
+backend.openapi : How routes are documented.
 """
 
 from __future__ import annotations
@@ -16,34 +18,22 @@ import inspect
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
-from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as NoConnection
 from pydantic import BaseModel, ValidationError
 
-from backend import contract, records
-from backend.errors import Problem
+from backend import contract
 from backend.observability import logger, metrics, tracer
+from backend.problems import UNAUTHORIZED, Problem, as_problem, not_found
 from backend.settings import DEFAULT_TENANT, Settings
 
 CORRELATION_HEADER = "X-Correlation-Id"
-RETRY_AFTER_SECONDS = 2
-_THROTTLES = {
-    *("ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"),
-    *("RequestThrottled", "TransactionInProgressException"),
-}
-"""Throttles that DynamoDB and SQS answer with status 400."""
-UNAUTHORIZED = "This needs a valid key: Authorization: Bearer KEY."
-
-_IDENTIFIER = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -53,6 +43,7 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Vary": "Origin",
 }
+_IDENTIFIER = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -201,7 +192,7 @@ class Api(APIGatewayRestResolver):
         return value
 
     def _problem(self, error: Exception) -> Response:
-        problem = _as_problem(error, self)
+        problem = as_problem(error, self.current_event.http_method, self._methods())
         if problem.status >= 500:
             logger.exception("request failed")
             problem.members.setdefault("correlation_id", self.correlation_id)
@@ -214,8 +205,9 @@ class Api(APIGatewayRestResolver):
             headers=problem.headers,
         )
 
-    def _methods(self, path: str) -> list[str]:
-        """The methods that have a route for a path."""
+    def _methods(self) -> list[str]:
+        """Return the methods that have a route for the path of this request."""
+        path = self.current_event.path
         routes = [*self._static_routes, *self._dynamic_routes]
         return sorted({route.method for route in routes if route.rule.match(path)})
 
@@ -252,37 +244,6 @@ def validate(model: type[B], body: Any) -> B:
         raise RequestValidationError(found) from error
 
 
-def not_found(what: str) -> Problem:
-    """The 404 problem; `what` is ``audio`` or ``generation``."""
-    return Problem(404, "not_found", f"There is no such {what}.")
-
-
-def gone(what: str) -> Problem:
-    """The 410 problem of a record that retention has removed."""
-    return Problem(410, "expired", f"This {what} has expired and was removed.")
-
-
-def invalid(field: str, detail: str) -> Problem:
-    """The 422 problem that names a field."""
-    return Problem(422, "invalid_parameter", f"{field}: {detail}", field=field)
-
-
-def later(status: int, code: str, detail: str, **members: Any) -> Problem:
-    """A problem that passes by itself: try again after a while."""
-    return Problem(status, code, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}, **members)
-
-
-def unsupported(profile: str, what: str, able: Sequence[str], **members: Any) -> Problem:
-    """The 409 of something that the deployment's profile cannot do, naming those that can."""
-    return Problem(
-        409,
-        "unsupported_by_profile",
-        f"{what} is not supported by profile {profile!r}, only by {', '.join(able)}.",
-        **members,
-        profiles=list(able),
-    )
-
-
 def reply(status: int, body: contract.Answer, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with a document of the contract."""
     return Response(status, "application/json", body.json_body(), headers=dict(headers or {}))
@@ -291,67 +252,6 @@ def reply(status: int, body: contract.Answer, headers: Mapping[str, str] | None 
 def redirect(url: str) -> Response:
     """Send the client to a presigned URL."""
     return Response(302, body="", headers={"Location": url})
-
-
-def _as_problem(error: Exception, app: Api) -> Problem:
-    """The one table from exceptions to answers."""
-    match error:
-        case Problem():
-            return error
-        case RequestValidationError():
-            return _invalid(error)
-        case NotFoundError():
-            path, method = app.current_event.path, app.current_event.http_method
-            if allowed := app._methods(path):
-                detail = f"{method} is not allowed here, only {', '.join(allowed)}."
-                return Problem(
-                    405, "method_not_allowed", detail, headers={"Allow": ", ".join([*allowed, "OPTIONS"])}
-                )
-            return Problem(404, "not_found", "There is nothing at this path.")
-        case records.NotFound():
-            return gone("record") if error.status == "expired" else not_found("record")
-        case records.IdempotencyMismatch():
-            return Problem(
-                422,
-                "idempotency_mismatch",
-                "This Idempotency-Key was used before with another request.",
-                field="Idempotency-Key",
-            )
-        case records.TooManyWaiting():
-            return Problem(
-                429,
-                "too_many_waiting",
-                f"{records.MAX_WAITING} generations wait for this audio already.",
-                headers={"Retry-After": "15"},
-            )
-        case records.LimitReached():
-            return Problem(429, error.code, error.detail, headers={"Retry-After": str(error.retry_after)})
-        case records.Conflict():
-            return later(409, "conflict", "The record changed under this request; try again.")
-        case ClientError() | BotoCoreError() if _passes(error):
-            return later(503, "unavailable", "A service that this one needs does not answer; try again.")
-    return Problem(500, "internal_error", "Something went wrong on our side.")
-
-
-def _passes(error: ClientError | BotoCoreError) -> bool:
-    """Whether AWS is only slow, throttling or out of order, which goes by; its client has retried already."""
-    if isinstance(error, ClientError):
-        answer = error.response
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status == 429 or answer["Error"]["Code"] in _THROTTLES
-    return isinstance(error, HTTPClientError | NoConnection)
-
-
-def _invalid(error: RequestValidationError) -> Problem:
-    errors = []
-    for found in error.errors():
-        field = ".".join(str(part) for part in found["loc"][1:]) or "body"
-        unknown = found["type"] == "extra_forbidden"
-        errors.append({"field": field, "detail": "Unknown field" if unknown else found["msg"]})
-    first = errors[0]
-    return Problem(
-        422, "invalid_parameter", f"{first['field']}: {first['detail']}", field=first["field"], errors=errors
-    )
 
 
 def _split(path: str, resource: str) -> tuple[str, str]:
@@ -411,84 +311,3 @@ def _json_object(text: str) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Problem(400, "invalid_body", "The body must be a JSON object.")
     return body
-
-
-# -- documentation -----------------------------------------------------------------------------------------
-
-_PROBLEMS = {
-    400: ("The body cannot be read.", "invalid_body", "The body must be a JSON object."),
-    401: ("No API key came with it.", "unauthorized", UNAUTHORIZED),
-    403: ("The key is not valid, or not any more.", "forbidden", "This key is not valid, or not any more."),
-    404: ("There is no such record, or it is somebody else's.", "not_found", "There is no such audio."),
-    405: ("Another method is needed.", "method_not_allowed", "PUT is not allowed here, only GET."),
-    409: ("The record's state does not allow this (yet).", "not_finished", "The generation is running."),
-    410: ("It has expired.", "expired", "This generation has expired and was removed."),
-    413: ("The file is too large.", "too_large", "The file is larger than 4500000 bytes."),
-    415: ("The type is not supported.", "unsupported_media_type", "text/html is not audio."),
-    422: (
-        "A field is unknown, missing or out of range.",
-        "invalid_parameter",
-        "duration: Input should be less than or equal to 300",
-    ),
-    429: (
-        "Too many requests at once, or a limit of the tenant is reached.",
-        "throttled",
-        "Too many requests at once. Try again in a moment.",
-    ),
-    500: ("Something went wrong.", "internal_error", "Something went wrong on our side."),
-    503: ("Not able to answer now.", "unavailable", "The table cannot be reached."),
-}
-
-HEADER = {"schema": {"type": "string"}}
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
-
-
-def answers(*problems: int, key: bool = True, **successes: dict[str, Any]) -> dict[int, Any]:
-    """Document a route's responses.
-
-    Parameters
-    ----------
-    *problems : int
-        Statuses answered with a problem document. 429, 500 and 503 always are.
-    key : bool
-        Whether the route needs an API key: then so are 401 and 403.
-    **successes : dict
-        OpenAPI response objects by status, such as ``_200=document(contract.Health, "Well.")``.
-    """
-    documented: dict[int, Any] = {int(status.lstrip("_")): found for status, found in successes.items()}
-    for status in sorted({*problems, *((401, 403) if key else ()), 429, 500, 503}):
-        description, code, detail = _PROBLEMS[status]
-        example = Problem(status, code, detail).document() | ({"field": "duration"} if status == 422 else {})
-        documented[status] = {
-            "description": description,
-            "content": {
-                "application/problem+json": {
-                    "model": contract.Problem,
-                    "examples": {code: {"value": example}},
-                }
-            },
-        }
-        if status in {409, 429, 503}:
-            documented[status]["headers"] = _RETRY_AFTER
-        if status == 401:
-            documented[status]["headers"] = {"WWW-Authenticate": HEADER}
-    return documented
-
-
-def document(
-    model: type[contract.Answer], description: str, *, headers: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Document a JSON response."""
-    found: dict[str, Any] = {"description": description, "content": {"application/json": {"model": model}}}
-    return found | ({"headers": dict(headers)} if headers else {})
-
-
-def empty(description: str, *headers: str) -> dict[str, Any]:
-    """Document a response without a body."""
-    return {"description": description, "headers": dict.fromkeys(headers, HEADER)}
-
-
-def binary(description: str, *content_types: str) -> dict[str, Any]:
-    """Document an audio response."""
-    content = {name: {"schema": {"type": "string", "format": "binary"}} for name in content_types}
-    return {"description": description, "content": content, "headers": {"Content-Disposition": HEADER}}
