@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -93,42 +94,32 @@ def list_vectors(request: Mapping[str, Any], *, account: str) -> dict[str, Any]:
 
 
 def fits(wanted: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    """Tell whether metadata fits a filter.
+    """Tell whether metadata fits a filter made of the operators in use here: ``$and``, ``$eq``, ``$ne``.
+
+    Raises
+    ------
+    QueryError
+        When the filter has another operator.
 
     Examples
     --------
     >>> fits({"$and": [{"tenant": {"$eq": "a"}}, {"id": {"$ne": "x"}}]}, {"tenant": "a", "id": "y"})
     True
     """
-    return all(_clause(name, value, metadata) for name, value in wanted.items())
-
-
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "$eq": lambda value, other: value == other,
-    "$ne": lambda value, other: value != other,
-    "$gt": lambda value, other: value is not None and value > other,
-    "$gte": lambda value, other: value is not None and value >= other,
-    "$lt": lambda value, other: value is not None and value < other,
-    "$lte": lambda value, other: value is not None and value <= other,
-    "$in": lambda value, other: value in other,
-    "$nin": lambda value, other: value not in other,
-    "$exists": lambda value, other: (value is not None) == other,
-}
-
-
-def _clause(name: str, value: Any, metadata: Mapping[str, Any]) -> bool:
-    if name == "$and":
-        return all(fits(item, metadata) for item in value)
-    if name == "$or":
-        return any(fits(item, metadata) for item in value)
-    if not isinstance(value, Mapping):
-        return bool(metadata.get(name) == value)
-    for operator, other in value.items():
-        if operator not in _COMPARE:
-            raise QueryError(400, "ValidationException", f"Invalid filter operator {operator}")
-        if not _COMPARE[operator](metadata.get(name), other):
+    for name, value in wanted.items():
+        if name == "$and":
+            fit = all(fits(one, metadata) for one in value)
+        elif isinstance(value, Mapping) and len(value) == 1 and (key := next(iter(value))) in _COMPARE:
+            fit = _COMPARE[key](metadata.get(name), value[key])
+        else:
+            message = f"The local stack knows the filters $and, $eq and $ne, not {{{name!r}: {value!r}}}"
+            raise QueryError(400, "ValidationException", message)
+        if not fit:
             return False
     return True
+
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {"$eq": operator.eq, "$ne": operator.ne}
 
 
 def _index(request: Mapping[str, Any], account: str) -> Index:
