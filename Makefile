@@ -59,7 +59,7 @@ test-tiny: .venv/dev .venv/engine ## The end-to-end suite on the neural path, wi
 	MODELS="$(CURDIR)/build/models" PROFILE=tiny $(RUN) -m pytest tests/integration/test_end_to_end.py
 
 test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uploads, thousands of requests (half an hour)
-	$(RUN) -m tests.benchmarks.bench_hostile --json docs/bench_hostile.json
+	$(RUN) -m tests.benchmarks.bench_hostile --json docs/benchmarks/hostile.json
 	CONTRACT_EXAMPLES=400 $(RUN) -m pytest tests/integration/test_contract.py
 
 test-long: test-faults-long test-hostile ## Both of the long suites (hours on two processors)
@@ -78,10 +78,10 @@ bench: .venv/dev ## The promises, measured: embedder, generator, images (fetches
 	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
 
 bench-load: .venv/dev ## 1,000 uploads and 500 generations while workers are killed (20 minutes at most)
-	$(RUN) -m tests.benchmarks.bench_load --json docs/bench_load.json
+	$(RUN) -m tests.benchmarks.bench_load --json docs/benchmarks/load.json
 
 test-models: .venv-models/ready .venv/engine ## Parity with torch and transformers on full-size random checkpoints (30 minutes)
-	PARITY=docs/parity.json PYTHONPATH=layers:. .venv-models/bin/python -m pytest --confcutdir tests/models tests/models  # others need the local stack
+	PARITY=docs/benchmarks/parity.json PYTHONPATH=layers:. .venv-models/bin/python -m pytest --confcutdir tests/models tests/models  # others need the local stack
 
 bench-models: .venv/dev .venv-models/ready .venv/engine ## The engine beside transformers [QUICK=1]
 	.venv-models/bin/python -m tests.benchmarks.bench_models $(if $(QUICK),--quick)

@@ -365,7 +365,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--json", type=Path, default=Path("docs/bench_models.json"))
+    parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/models.json"))
     parser.add_argument("--child", nargs="+")
     given = parser.parse_args(arguments)
     if given.child:

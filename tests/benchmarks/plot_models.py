@@ -1,4 +1,4 @@
-"""Draw docs/bench_models.png and print what a generated minute costs, from docs/bench_models.json.
+"""Draw docs/benchmarks/models.png and print what a generated minute costs, from docs/benchmarks/models.json.
 
 python -m tests.benchmarks.plot_models
 """
@@ -11,8 +11,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-SOURCE = Path("docs/bench_models.json")
-TARGET = Path("docs/bench_models.png")
+SOURCE = Path("docs/benchmarks/models.json")
+TARGET = Path("docs/benchmarks/models.png")
 
 STEPS_PER_MINUTE = 2 * 1503  # two clips of 30 s
 VCPU_MB = 1769  # of memory that come with one vCPU of Lambda

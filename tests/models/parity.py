@@ -1,4 +1,4 @@
-"""What the parity tests found, printed at the end and kept in docs/parity.json.
+"""What the parity tests found, printed at the end and kept in docs/benchmarks/parity.json.
 
 Only figures of full-size networks belong here. `make test-models` has all of them, and names the file in
 ``PARITY``.
