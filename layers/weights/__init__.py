@@ -2,15 +2,20 @@
 
 A checkpoint is a folder as published (`config.json`, safetensors, a tokenizer). This package opens them
 without torch, makes random ones of any size in the same layout, and turns them into the bundles that the
-runtime loads. It is a build-time package: a bundle needs nothing of it.
+runtime loads. It belongs to the build: no image holds it, and a bundle needs nothing of it.
 
-- `tensorfile`: safetensors files, mapped and streamed.
-- `configs`, `layouts`: what the published checkpoints declare, and the tensors that follow from it.
-- `checkpoint`: opening a folder, and refusing one that is not what it says.
-- `synthetic`, `vocabulary`: random checkpoints and their tokenizers.
+In the order of a build (``python -m weights build``):
+
 - `sources`: which models a profile is made of, and the lock that pins them.
-- `hub`, `convert`: fetching them, and making safetensors of pickles.
-- `bundles`: what the runtime loads, made of them.
+- `fetch`: getting a checkpoint from the hub.
+- `convert`: making safetensors of pickles.
+- `check`: opening a checkpoint, and refusing one that is not what it says or does not run here. `configs` are
+  the defaults that published configs rely on, `layouts` the tensors that follow from a config.
+- `export`: from a checkpoint's tensors to those of a bundle, a module for each network.
+- `pack`: all of it together, into a bundle and its manifest.
+
+Beside them, `synthetic` writes random checkpoints and `tokenizers` their tokenizers; `sensitivity` reports
+what each matrix loses as integers.
 """
 
 
@@ -18,6 +23,6 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be used; the message names the file or tensor and what is wrong with it."""
 
 
-from weights.checkpoint import Checkpoint  # noqa: E402  (it raises the error above)
+from weights.check import Checkpoint  # noqa: E402  (it raises the error above)
 
 __all__ = ["Checkpoint", "CheckpointError"]

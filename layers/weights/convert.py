@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weights import CheckpointError, tensorfile
-from weights.checkpoint import published, shards
+from weights.check import published, shards
 
 if TYPE_CHECKING:
     import torch

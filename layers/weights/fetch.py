@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from weights import Checkpoint, CheckpointError
-from weights.checkpoint import shards
+from weights.check import shards
 from weights.convert import convert
 from weights.sources import LOCK, Locked, Model, locked, sha256, write_lock
 

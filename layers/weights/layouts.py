@@ -78,8 +78,8 @@ def layout(config: Config) -> dict[str, Tensor]:
 def _require(config: Config, **expected: object) -> None:
     """Refuse a variant that nothing here implements, instead of computing something else."""
     for name, value in expected.items():
-        if config[name] != value:
-            raise CheckpointError(f"config.json: {name} is {config[name]!r}; only {value!r} is supported")
+        if (found := config.get(name, value)) != value:
+            raise CheckpointError(f"config.json: {name} is {found!r}; only {value!r} is supported")
 
 
 def _heads(config: Config, size: int, heads: int) -> None:
@@ -115,6 +115,8 @@ def _musicgen(config: Config) -> Named:
             f"config.json: {decoder['num_codebooks']} codebooks for {decoder['audio_channels']} channels of "
             f"a codec that has {codebooks(codec)}"
         )
+    if decoder["num_codebooks"] not in (4, 8):
+        raise CheckpointError(f"config.json: {decoder['num_codebooks']} codebooks have no delay pattern")
     if text["d_model"] != decoder["hidden_size"]:
         yield from _linear("enc_to_dec_proj", decoder["hidden_size"], text["d_model"])
     if melody:
@@ -186,9 +188,12 @@ def _encodec(config: Config) -> Named:
         config, model_type="encodec", norm_type="weight_norm", use_causal_conv=False, use_conv_shortcut=False
     )
     _require(config, audio_channels=1, pad_mode="reflect", normalize=False, chunk_length_s=None)
+    _require(config, num_residual_layers=1, codebook_dim=config["hidden_size"])
     filters, ratios = config["num_filters"], config["upsampling_ratios"]
     width, last = config["kernel_size"], config["last_kernel_size"]
     units = config["num_residual_layers"]
+    if (widest := filters * 2 ** len(ratios)) % 16:
+        raise CheckpointError(f"config.json: the codec's LSTM has {widest} units, not a multiple of 16")
 
     name, at, size = "audio_encoder.encoder.layers", 0, filters
     yield from _conv(f"{name}.{at}", size, config["audio_channels"], width, 3.0)
@@ -282,6 +287,7 @@ def _clap(config: Config) -> Named:
 def _roberta(config: Config) -> Named:
     """RoBERTa (Liu et al. 2019, arXiv:1907.11692)."""
     _require(config, model_type="clap_text_model", hidden_act="gelu", projection_hidden_act="relu")
+    _require(config, position_embedding_type="absolute", is_decoder=False)
     size, hidden, positions = (
         config["hidden_size"],
         config["intermediate_size"],
@@ -325,6 +331,16 @@ def _htsat(config: Config) -> Named:
     if list(config["patch_stride"]) != [patch, patch]:
         raise CheckpointError(
             f"config.json: patches of {patch} with a stride of {config['patch_stride']} overlap"
+        )
+    if config["spec_size"] % (patch * bins):
+        raise CheckpointError(
+            f"config.json: spec_size {config['spec_size']} does not fit mel bins and patches"
+        )
+    if (config["spec_size"] // patch) % (window << (len(depths) - 1)):
+        raise CheckpointError(f"config.json: window_size {window} does not divide the patches of every stage")
+    if len(config["num_attention_heads"]) != len(depths):
+        raise CheckpointError(
+            f"config.json: num_attention_heads {config['num_attention_heads']} for {len(depths)} stages"
         )
     if config["hidden_size"] != size << (len(depths) - 1):
         raise CheckpointError("config.json: hidden_size of the audio tower is not that of its last stage")

@@ -7,7 +7,6 @@ import json
 import shutil
 import tempfile
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,12 @@ from music.clap.embedder import PIPELINE
 from music.engine import bundle, packing
 from music.engine.build import VARIANTS
 from music.interfaces import Identity
+from music.musicgen.transformer import MusicGen
 from weights import Checkpoint, CheckpointError, fetch, synthetic
 from weights.convert import convert
+from weights.export import export
 from weights.sources import LOCK, Model, locked, models_of, sha256
 
-_MODULES = {
-    "t5": "music.musicgen.t5",
-    "musicgen": "music.musicgen.transformer",
-    "encodec": "music.musicgen.encodec",
-    "clap_audio": "music.clap.audio_encoder",
-    "clap_text": "music.clap.text_encoder",
-    "clap_tags": "music.clap.tags",
-}
 CACHE = Path("build/checkpoints")
 TARGET = Path("build/models")
 
@@ -172,20 +165,18 @@ def _embedder(made_of: dict[str, Any], folder: Path) -> Identity:
 
 def _export(network: str, checkpoint: Checkpoint, precision: str, target: Path) -> int:
     """Write a network's files; gives the bytes of memory that running it takes."""
-    module = import_module(_MODULES[network])
     if precision == "int4" and network != "musicgen":
         precision = "int8"
     file = target / bundle.weights_file(network)
     try:
-        tensors, metadata = module.export(checkpoint, precision)
-        packing.write(file, tensors, metadata)
+        packing.write(file, *export(network, checkpoint, precision))
     except packing.WeightsError as error:
         raise CheckpointError(f"{checkpoint.folder}: {network}: {error}") from error
     if network in bundle.TOKENIZED:
         _tokenizer(checkpoint.tokenizer, target / bundle.tokenizer_file(network))
     caches = 0
     if network == "musicgen":
-        caches = module.MusicGen(packing.Tensors(file)).state_bytes(_ROWS, _POSITIONS)
+        caches = MusicGen(packing.Tensors(file)).state_bytes(_ROWS, _POSITIONS)
     return file.stat().st_size + int(caches)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from weights import configs, tensorfile, tokenizer
+from weights import configs, tensorfile, tokenizers
 from weights.layouts import Tensor, layout
 from weights.sources import models_of
 
@@ -55,11 +55,11 @@ def write(profile: str, folder: str | Path, layers: int | None = None, seed: int
 
 def _tokenizer(target: Path, config: dict[str, Any]) -> None:
     if config["model_type"] == "clap":
-        made = tokenizer.byte_level_bpe(config["text_config"]["vocab_size"])
+        made = tokenizers.byte_level_bpe(config["text_config"]["vocab_size"])
         made.model.save(str(target))  # vocab.json and merges.txt
     else:
         # The published embedding has 28 rows more than the tokenizer has ids.
-        made = tokenizer.unigram(config["text_encoder"]["vocab_size"] - 28)
+        made = tokenizers.unigram(config["text_encoder"]["vocab_size"] - 28)
     made.save(str(target / "tokenizer.json"))
 
 

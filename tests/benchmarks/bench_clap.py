@@ -27,6 +27,7 @@ from music.clap.mel import WINDOW, log_mel
 from music.engine import ops
 from music.engine.packing import Tensors, write
 from weights import Checkpoint
+from weights.export import export
 
 
 def measure(folder: Path, precision: str, threads: int, rounds: int) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def measure(folder: Path, precision: str, threads: int, rounds: int) -> dict[str
     folder : Path
         A CLAP checkpoint.
     precision : str
-        Of ours, see `music.clap.audio_encoder.export`; transformers' is float32.
+        Of ours, see `weights.export.clap_audio`; transformers' is float32.
     threads : int
         Of both.
     rounds : int
@@ -61,7 +62,7 @@ def measure(folder: Path, precision: str, threads: int, rounds: int) -> dict[str
     mels = np.stack([log_mel(window) for window in sound])
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "audio.safetensors"
-        write(path, *audio_encoder.export(Checkpoint(folder), precision))
+        write(path, *export("clap_audio", Checkpoint(folder), precision))
         network = audio_encoder.ClapAudio(Tensors(path))
         if ops.threads() != threads:
             raise RuntimeError(f"the engine already runs on {ops.threads()} threads")

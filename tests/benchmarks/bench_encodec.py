@@ -25,9 +25,9 @@ import numpy as np
 
 from music.engine import ops
 from music.engine.packing import Tensors, write
-from music.musicgen import encodec
 from music.musicgen.encodec import Encodec
 from weights import Checkpoint
+from weights.export import export
 
 BAR = 1.7  # times the speed of transformers
 LATE = 50  # frames that a generator hands over at a time: a second
@@ -71,7 +71,7 @@ def measure(folder: Path, precision: str, seconds: float, threads: int, rounds: 
     folder : Path
         A MusicGen checkpoint.
     precision : str
-        Of the bundle, see `music.musicgen.encodec.export`.
+        Of the bundle, see `weights.export.encodec`.
     seconds : float
         Of audio.
     threads : int
@@ -93,7 +93,7 @@ def measure(folder: Path, precision: str, seconds: float, threads: int, rounds: 
     reference = Reference(folder)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "codec.safetensors"
-        write(path, *encodec.export(Checkpoint(folder), precision))
+        write(path, *export("encodec", Checkpoint(folder), precision))
         codec = Encodec(Tensors(path))
         if ops.threads() != threads:
             raise RuntimeError(f"the engine already runs on {ops.threads()} threads")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import ClapFeatureExtractor
 
-from music.clap import audio_encoder, tags, text_encoder
+from music.clap import audio_encoder
 from music.clap.audio_encoder import ClapAudio
 from music.clap.embedder import Clap
 from music.clap.mel import WINDOW, log_mel
@@ -22,6 +22,7 @@ from music.engine.packing import Tensors, write
 from music.torch.clap import ClapReference
 from tests.models import parity
 from weights import Checkpoint, synthetic
+from weights.export import export
 
 DISTANCE = {"float32": 1e-6, "int8": 1e-3}
 """Most cosine distance from transformers in float32."""
@@ -48,14 +49,14 @@ def precision(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def audio(checkpoint: Path, precision: str, tmp_path_factory: pytest.TempPathFactory) -> ClapAudio:
     path = tmp_path_factory.mktemp("audio") / "audio.safetensors"
-    write(path, *audio_encoder.export(Checkpoint(checkpoint), precision))
+    write(path, *export("clap_audio", Checkpoint(checkpoint), precision))
     return ClapAudio(Tensors(path))
 
 
 @pytest.fixture(scope="module")
 def text(checkpoint: Path, precision: str, tmp_path_factory: pytest.TempPathFactory) -> ClapText:
     path = tmp_path_factory.mktemp("text") / "text.safetensors"
-    write(path, *text_encoder.export(Checkpoint(checkpoint), precision))
+    write(path, *export("clap_text", Checkpoint(checkpoint), precision))
     return ClapText(Tensors(path))
 
 
@@ -113,7 +114,7 @@ def test_a_track_and_its_tags(
     """From samples to tags, and against what transformers does with the same windows by itself."""
     if precision != "float32":
         pytest.skip("tags are float32")
-    write(tmp_path / "tags", *tags.export(Checkpoint(checkpoint)))
+    write(tmp_path / "tags", *export("clap_tags", Checkpoint(checkpoint), "float32"))
     theirs = reference.embedder()
     ours = Clap(audio, ClapTags(Tensors(tmp_path / "tags")), theirs.identity, audio.dimension)
     track = np.concatenate([*sounds().values(), np.ones(1000, np.float32)])

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from music.engine.packing import Tensors, Weight, write
-from music.musicgen import encodec
 from music.musicgen.encodec import Encodec
 from music.torch.encodec import Encodec as Reference
 from tests.models.parity import note
 from weights import Checkpoint, synthetic
+from weights.export import export
 
 TOLERANCE = 1e-5
 """Of audio whose standard deviation is 0.16."""
@@ -39,7 +39,7 @@ def precision(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def codec(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, precision: str) -> Encodec:
     path = tmp_path_factory.mktemp("codec") / "codec.safetensors"
-    write(path, *encodec.export(Checkpoint(checkpoint), precision))
+    write(path, *export("encodec", Checkpoint(checkpoint), precision))
     return Encodec(Tensors(path))
 
 
@@ -126,7 +126,7 @@ def test_a_slightly_wrong_network_is_noticed(
     checkpoint: Path, reference: Reference, tmp_path: Path, part: str
 ) -> None:
     """One weight of 50 million, off by a hundredth of the largest, is more than the tolerance allows."""
-    tensors, metadata = encodec.export(Checkpoint(checkpoint))
+    tensors, metadata = export("encodec", Checkpoint(checkpoint), "float32")
     weight = tensors[f"{part}.weight"]
     assert isinstance(weight, Weight)
     weight.data[0, 5, 3] += 0.01 * np.abs(weight.data).max()

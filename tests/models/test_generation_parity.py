@@ -14,13 +14,14 @@ from transformers.models.musicgen_melody.feature_extraction_musicgen_melody impo
 )
 
 from music.engine.packing import Tensors, write
-from music.musicgen import melody, transformer
+from music.musicgen import melody
 from music.musicgen.decoding import Decoding, blank, plan
 from music.musicgen.networks import Condition, LanguageModel
 from music.musicgen.sampling import Sampling
 from music.musicgen.transformer import MusicGen
 from music.torch import musicgen as reference
 from weights import Checkpoint, synthetic
+from weights.export import export
 
 IDS = [5, 9, 33, 7, 88, 21, 1]
 FRAMES = 100
@@ -40,7 +41,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder: Path = tmp_path_factory.mktemp(request.param)
     synthetic.write(request.param, folder)
     model = reference.load(folder / "musicgen")
-    write(folder / "packed", *transformer.export(Checkpoint(folder / "musicgen"), "float32"))
+    write(folder / "packed", *export("musicgen", Checkpoint(folder / "musicgen"), "float32"))
     return Pair(
         model, {"engine": MusicGen(Tensors(folder / "packed")), "reference": reference.MusicGen(model)}
     )

@@ -12,7 +12,7 @@ import transformers
 from tokenizers import Tokenizer
 
 from weights import Checkpoint, configs, synthetic
-from weights.checkpoint import published
+from weights.check import published
 from weights.layouts import layout
 from weights.sources import models_of, profiles
 

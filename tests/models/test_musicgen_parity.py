@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from music.engine.packing import Tensors, write
-from music.musicgen import t5, transformer
 from music.musicgen.networks import Condition
 from music.musicgen.t5 import T5
 from music.musicgen.transformer import MusicGen
 from music.torch import musicgen as reference
 from tests.models.parity import note
 from weights import Checkpoint, synthetic
+from weights.export import export
 
 IDS = [5, 9, 33, 7, 88, 21, 1]
 STEPS = 100
@@ -40,12 +40,12 @@ class Pair:
     musicgen: MusicGen
 
 
-def export(folder: Path, precision: str) -> tuple[T5, MusicGen]:
+def packed(folder: Path, precision: str) -> tuple[T5, MusicGen]:
     """Pack the networks of a checkpoint."""
     checkpoint, files = Checkpoint(folder / "musicgen"), []
-    for module in (t5, transformer):
-        files.append(folder / f"{module.__name__}.{precision}")
-        write(files[-1], *module.export(checkpoint, precision))
+    for network in ("t5", "musicgen"):
+        files.append(folder / f"{network}.{precision}")
+        write(files[-1], *export(network, checkpoint, precision))
     return T5(Tensors(files[0])), MusicGen(Tensors(files[1]))
 
 
@@ -57,9 +57,9 @@ LAYERS = {"small": None, "stereo-small": None, "melody": None, "medium": 2, "lar
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp(request.param)
     synthetic.write(request.param, folder, layers=LAYERS[request.param])
-    packed = export(folder, "float32")  # before transformers takes as much memory again
+    both = packed(folder, "float32")  # before transformers takes as much memory again
     name = f"{request.param}, {layers} layers" if (layers := LAYERS[request.param]) else request.param
-    yield Pair(name, folder, reference.load(folder / "musicgen"), *packed)
+    yield Pair(name, folder, reference.load(folder / "musicgen"), *both)
     shutil.rmtree(folder)
 
 
@@ -85,7 +85,7 @@ def test_greedy_tokens_and_logits(pair: Pair) -> None:
     given = conditions(pair)
     theirs = reference.MusicGen(pair.model).start(given, STEPS)
     states = {"float32": pair.musicgen.start(given, STEPS)}
-    states["int8"] = export(pair.folder, "int8")[1].start(given, STEPS)
+    states["int8"] = packed(pair.folder, "int8")[1].start(given, STEPS)
     codes = np.full((2, 1, pair.musicgen.codebooks), pair.musicgen.vocabulary)
     worst, same, errors = 0.0, 0, []
     for _ in range(STEPS):

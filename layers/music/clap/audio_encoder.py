@@ -17,136 +17,17 @@ residual on a few of them at a time, in buffers that stay in the processor's cac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from music.clap import mel
 from music.engine import ops
-from music.engine.packing import Tensors, Weight, WeightsError, pack
+from music.engine.packing import Tensors
 
-if TYPE_CHECKING:
-    from weights import Checkpoint
-
-_NORM_EPSILON = 1e-5
+NORM_EPSILON = 1e-5
 _ROWS_AT_ONCE = 512
 _MASKED = -100.0
 """What transformers adds to the scores of tokens that are neighbours only because the picture was rolled."""
-
-
-def export(
-    checkpoint: Checkpoint, precision: str = "float32"
-) -> tuple[dict[str, np.ndarray | Weight], dict[str, Any]]:
-    """Turn the audio tower of a checkpoint into what `ClapAudio` runs.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Of a `ClapModel`.
-    precision : {"float32", "int8"}
-        Of the blocks' matrices; everything else is float32.
-
-    Returns
-    -------
-    tensors, metadata : dict
-        For `music.engine.packing.write`.
-
-    Raises
-    ------
-    WeightsError
-        If its config describes a network that this is not, or other spectrograms than those of `clap_mel`.
-    """
-    for name, value in mel.SETTINGS.items():
-        if (found := checkpoint.preprocessor.get(name, value)) != value:
-            raise WeightsError(f"preprocessor_config: {name} is {found!r}; only {value!r} is supported")
-    config = checkpoint.config["audio_config"]
-    patch, stride = _pair(config["patch_size"]), _pair(config["patch_stride"])
-    depths, heads, width = config["depths"], config["num_attention_heads"], config["patch_embeds_hidden_size"]
-    grid = config["spec_size"] // patch[0]
-    expected = {
-        "enable_fusion": False,
-        "hidden_act": "gelu",
-        "projection_hidden_act": "relu",
-        "patch_embed_input_channels": 1,
-        "enable_patch_layer_norm": True,
-        "flatten_patch_embeds": True,
-        "hidden_size": width * 2 ** (len(depths) - 1),
-    }
-    for name, value in expected.items():
-        if config.get(name, value) != value:
-            raise WeightsError(f"audio_config: {name} is {config[name]!r}; only {value!r} is supported")
-    if patch != stride or patch[0] != patch[1]:
-        raise WeightsError(f"audio_config: patches of {patch} every {stride}; only squares side by side fit")
-    if config["spec_size"] % (patch[0] * config["num_mel_bins"]):
-        raise WeightsError(
-            f"audio_config: spec_size {config['spec_size']} is no multiple of mel bins and patches"
-        )
-    if grid % (config["window_size"] * 2 ** (len(depths) - 1)):
-        raise WeightsError(
-            f"audio_config: window_size {config['window_size']} does not divide {grid} patches at every stage"
-        )
-    if len(heads) != len(depths) or any(width * 2**i % count for i, count in enumerate(heads)):
-        raise WeightsError(f"audio_config: num_attention_heads {heads} does not fit {len(depths)} stages")
-
-    tensors: dict[str, np.ndarray | Weight] = {}
-
-    def linear(name: str, *sources: str, bias: bool = True) -> None:
-        """Pack linear layers on top of each other as one."""
-        matrices = [checkpoint.tensor(f"{source}.weight") for source in sources]
-        tensors[f"{name}.weight"] = pack(np.concatenate(matrices), precision)
-        if bias:
-            biases = [checkpoint.tensor(f"{source}.bias") for source in sources]
-            tensors[f"{name}.bias"] = np.concatenate(biases)
-
-    def norm(name: str, source: str) -> None:
-        tensors[f"{name}.gain"] = checkpoint.tensor(f"{source}.weight")
-        tensors[f"{name}.shift"] = checkpoint.tensor(f"{source}.bias")
-
-    encoder = "audio_model.audio_encoder"
-    mean, variance, gain, shift = (
-        checkpoint.tensor(f"{encoder}.batch_norm.{part}").astype(np.float64)
-        for part in ("running_mean", "running_var", "weight", "bias")
-    )
-    scale = gain / np.sqrt(variance + _NORM_EPSILON)
-    tensors["mel.scale"] = scale.astype(np.float32)
-    tensors["mel.shift"] = (shift - mean * scale).astype(np.float32)
-    kernel = checkpoint.tensor(f"{encoder}.patch_embed.proj.weight")
-    tensors["patches.weight"] = pack(kernel.reshape(len(kernel), -1))
-    tensors["patches.bias"] = checkpoint.tensor(f"{encoder}.patch_embed.proj.bias")
-    norm("patches.norm", f"{encoder}.patch_embed.norm")
-    for stage, depth in enumerate(depths):
-        for number in range(depth):
-            block, layer = f"{stage}.{number}", f"{encoder}.layers.{stage}.blocks.{number}"
-            tensors[f"{block}.positions"] = checkpoint.tensor(
-                f"{layer}.attention.self.relative_position_bias_table",
-                ((2 * config["window_size"] - 1) ** 2, heads[stage]),
-            )
-            norm(f"{block}.before", f"{layer}.layernorm_before")
-            qkv = [f"{layer}.attention.self.{part}" for part in ("query", "key", "value")]
-            linear(f"{block}.qkv", *qkv, bias=config.get("qkv_bias", True))
-            linear(f"{block}.out", f"{layer}.attention.output.dense")
-            norm(f"{block}.after", f"{layer}.layernorm_after")
-            linear(f"{block}.up", f"{layer}.intermediate.dense")
-            linear(f"{block}.down", f"{layer}.output.dense")
-        if stage + 1 < len(depths):
-            norm(f"{stage}.merge.norm", f"{encoder}.layers.{stage}.downsample.norm")
-            linear(f"{stage}.merge", f"{encoder}.layers.{stage}.downsample.reduction", bias=False)
-    norm("norm", f"{encoder}.norm")
-    linear("projection.1", "audio_projection.linear1")
-    linear("projection.2", "audio_projection.linear2")
-    metadata = {
-        "network": "clap_audio",
-        "precision": precision,
-        "bins": config["num_mel_bins"],
-        "picture": config["spec_size"],
-        "patch": patch[0],
-        "window": config["window_size"],
-        "depths": list(depths),
-        "heads": list(heads),
-        "epsilon": config["layer_norm_eps"],
-        "dimension": checkpoint.config["projection_dim"],
-    }
-    return tensors, metadata
 
 
 class ClapAudio:
@@ -155,7 +36,7 @@ class ClapAudio:
     Parameters
     ----------
     tensors : Tensors
-        What `export` made.
+        Those of a bundle's ``clap_audio``.
 
     Attributes
     ----------
@@ -264,7 +145,7 @@ class ClapAudio:
         return ops.linear(x, weight, bias=bias, **more)
 
     def _norm(
-        self, x: np.ndarray, name: str, epsilon: float = _NORM_EPSILON, out: np.ndarray | None = None
+        self, x: np.ndarray, name: str, epsilon: float = NORM_EPSILON, out: np.ndarray | None = None
     ) -> np.ndarray:
         gain, shift = self._tensors.array(f"{name}.gain"), self._tensors.array(f"{name}.shift")
         return ops.norm(x, gain, shift, epsilon=epsilon, out=out)
@@ -288,10 +169,6 @@ class _Spare:
     def cache(self, sequences: int, heads: int, size: int, capacity: int) -> ops.Cache:
         key = (sequences, heads, size, capacity)
         return self._caches.setdefault(key, ops.Cache(*key))
-
-
-def _pair(value: int | list[int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def _pieces(windows: int, period: int, most: int) -> list[tuple[int, int]]:

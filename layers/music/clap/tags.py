@@ -1,72 +1,26 @@
-"""The tags of `tags.toml`, embedded once: naming a track then takes no text tower."""
+"""What a track can be called: the tags of `tags.toml`, embedded once, so that naming takes no text tower."""
 
 from __future__ import annotations
 
-import tempfile
 import tomllib
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from music.clap import text_encoder
-from music.engine.packing import Tensors, Weight, write
+from music.engine.packing import Tensors
 
-if TYPE_CHECKING:
-    from weights import Checkpoint
-
-VOCABULARY = Path(__file__).with_name("tags.toml")
-
-
-def export(
-    checkpoint: Checkpoint, precision: str = "float32"
-) -> tuple[dict[str, np.ndarray | Weight], dict[str, Any]]:
-    """Embed every tag of the vocabulary.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Of a `ClapModel`.
-    precision : str
-        Of the towers beside it. Tags are always embedded in float32: it costs nothing here.
-
-    Returns
-    -------
-    tensors, metadata : dict
-        For `music.engine.packing.write`.
-    """
-    from tokenizers import Tokenizer  # a runtime that only names tracks does without
-
-    tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer))
-    vocabulary = tomllib.loads(VOCABULARY.read_text("utf-8"))
-    prompt = vocabulary.pop("prompt")
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder) / "text", *text_encoder.export(checkpoint))
-        text = text_encoder.ClapText(Tensors(Path(folder) / "text"))
-        vectors = [
-            text(tokenizer.encode(prompt.format(category["phrase"].format(tag))).ids)
-            for category in vocabulary.values()
-            for tag in category["tags"]
-        ]
-    unit = np.stack(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return {"tags": unit.astype(np.float32)}, {
-        "network": "clap_tags",
-        "precision": "float32",
-        "scale": float(np.exp(checkpoint.tensor("logit_scale_a"))),
-        "categories": [
-            {"name": name, "tags": category["tags"], "shown": category["shown"]}
-            for name, category in vocabulary.items()
-        ],
-    }
+TAGS = Path(__file__).with_name("tags.toml")
 
 
 class ClapTags:
-    """What tracks can be called.
+    """Names tracks by their vectors.
 
     Parameters
     ----------
     tensors : Tensors
-        What `export` made.
+        Those of a bundle's ``clap_tags``.
     """
 
     def __init__(self, tensors: Tensors) -> None:
@@ -87,13 +41,30 @@ class ClapTags:
         dict of str to dict of str to float
             For each category its likeliest tags, best first, with their shares of all of the category's tags.
         """
-        return name_by(vector, self._vectors, self._scale, self._categories)
+        return likeliest(vector, self._vectors, self._scale, self._categories)
 
 
-def name_by(
+def likeliest(
     vector: np.ndarray, tags: np.ndarray, scale: float, categories: list[dict[str, Any]]
 ) -> dict[str, dict[str, float]]:
-    """See `ClapTags`; `tags` [shape=(tags, dimension)] are unit vectors, category after category."""
+    """Find the tags of each category that are likeliest for a vector.
+
+    Parameters
+    ----------
+    vector : np.ndarray [shape=(dimension,)]
+        The embedding of a track, of unit length.
+    tags : np.ndarray [shape=(tags, dimension)]
+        The embeddings of the tags, of unit length, category after category.
+    scale : float
+        The factor of the cosines before the softmax over a category's tags.
+    categories : list of dict
+        What `categories` returns.
+
+    Returns
+    -------
+    dict of str to dict of str to float
+        See `ClapTags.__call__`.
+    """
     logits = scale * (tags.astype(np.float64) @ vector.astype(np.float64))
     found = {}
     start = 0
@@ -106,3 +77,28 @@ def name_by(
         found[category["name"]] = {names[i]: round(float(shares[i]), 4) for i in best}
         start += len(names)
     return found
+
+
+def categories() -> list[dict[str, Any]]:
+    """List the categories of `tags.toml`: the name of each, its tags, and how many of them are shown."""
+    return [
+        {"name": name, "tags": category["tags"], "shown": category["shown"]}
+        for name, category in _read().items()
+        if name != "prompt"
+    ]
+
+
+def prompts() -> list[str]:
+    """Write the text that stands for each tag, category after category."""
+    content = _read()
+    return [
+        content["prompt"].format(category["phrase"].format(tag))
+        for name, category in content.items()
+        if name != "prompt"
+        for tag in category["tags"]
+    ]
+
+
+@cache
+def _read() -> dict[str, Any]:
+    return tomllib.loads(TAGS.read_text("utf-8"))

@@ -7,91 +7,12 @@ text half of `ClapModel` of transformers does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from music.engine.ops import Cache, attend, linear, norm
-from music.engine.packing import Tensors, Weight, WeightsError, pack
-
-if TYPE_CHECKING:
-    from weights import Checkpoint
-
-
-def export(
-    checkpoint: Checkpoint, precision: str = "float32"
-) -> tuple[dict[str, np.ndarray | Weight], dict[str, Any]]:
-    """Turn the text tower of a checkpoint into what `ClapText` runs.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Of a `ClapModel`.
-    precision : {"float32", "int8"}
-        Of the matrices. The embedding of words is float32, or float16 beside integers.
-
-    Returns
-    -------
-    tensors, metadata : dict
-        For `music.engine.packing.write`.
-
-    Raises
-    ------
-    WeightsError
-        If its config describes a network that this is not.
-    """
-    config = checkpoint.config["text_config"]
-    expected = {
-        "hidden_act": "gelu",
-        "projection_hidden_act": "relu",
-        "position_embedding_type": "absolute",
-        "is_decoder": False,
-    }
-    for name, value in expected.items():
-        if config.get(name, value) != value:
-            raise WeightsError(f"text_config: {name} is {config[name]!r}; only {value!r} is supported")
-    if config["hidden_size"] % config["num_attention_heads"]:
-        raise WeightsError(f"text_config: {config['num_attention_heads']} heads do not fit hidden_size")
-
-    tensors: dict[str, np.ndarray | Weight] = {}
-
-    def dense(name: str, *sources: str) -> None:
-        """Pack linear layers on top of each other as one."""
-        matrices = [checkpoint.tensor(f"{source}.weight") for source in sources]
-        tensors[f"{name}.weight"] = pack(np.concatenate(matrices), precision)
-        tensors[f"{name}.bias"] = np.concatenate([checkpoint.tensor(f"{source}.bias") for source in sources])
-
-    def normalised(name: str, source: str) -> None:
-        tensors[f"{name}.gain"] = checkpoint.tensor(f"{source}.weight")
-        tensors[f"{name}.shift"] = checkpoint.tensor(f"{source}.bias")
-
-    embeddings = "text_model.embeddings"
-    table = np.float32 if precision == "float32" else np.float16
-    tensors["words"] = checkpoint.tensor(f"{embeddings}.word_embeddings.weight").astype(table)
-    # Positions are counted from behind the padding token's number; there is one type of token.
-    first = config["pad_token_id"] + 1
-    kind = checkpoint.tensor(f"{embeddings}.token_type_embeddings.weight")[0]
-    tensors["positions"] = checkpoint.tensor(f"{embeddings}.position_embeddings.weight")[first:] + kind
-    normalised("embeddings.norm", f"{embeddings}.LayerNorm")
-    for index in range(config["num_hidden_layers"]):
-        layer = f"text_model.encoder.layer.{index}"
-        dense(f"{index}.qkv", *(f"{layer}.attention.self.{part}" for part in ("query", "key", "value")))
-        dense(f"{index}.out", f"{layer}.attention.output.dense")
-        normalised(f"{index}.after_attention", f"{layer}.attention.output.LayerNorm")
-        dense(f"{index}.up", f"{layer}.intermediate.dense")
-        dense(f"{index}.down", f"{layer}.output.dense")
-        normalised(f"{index}.after_feed", f"{layer}.output.LayerNorm")
-    dense("pooler", "text_model.pooler.dense")
-    dense("projection.1", "text_projection.linear1")
-    dense("projection.2", "text_projection.linear2")
-    return tensors, {
-        "network": "clap_text",
-        "precision": precision,
-        "layers": config["num_hidden_layers"],
-        "heads": config["num_attention_heads"],
-        "epsilon": config["layer_norm_eps"],
-        "padding": config["pad_token_id"],
-    }
+from music.engine.packing import Tensors
 
 
 class ClapText:
@@ -100,7 +21,7 @@ class ClapText:
     Parameters
     ----------
     tensors : Tensors
-        What `export` made.
+        Those of a bundle's ``clap_text``.
     """
 
     def __init__(self, tensors: Tensors) -> None:

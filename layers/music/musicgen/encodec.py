@@ -15,40 +15,24 @@ sequences are the channels of stereo, which MusicGen codes apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log2, prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from music.engine import ops
-from music.engine.packing import Tensors, Weight, WeightsError, pack
-
-if TYPE_CHECKING:
-    from weights import Checkpoint
+from music.engine.packing import Tensors, Weight, WeightsError
 
 _BLOCK = 1 << 18
 """Numbers that a layer computes at a time: 1 MiB stays in a cache near the core."""
 _FRAMES = 96
 """Frames that the LSTM takes at a time: the matrices of its input are read once for all of them."""
-_TOGETHER = 16
+TOGETHER = 16
 """Samples that the last convolution computes at once: alone, one would use one of a vector's 16 lanes."""
 
-_EXPECTED = {
-    "model_type": "encodec",
-    "audio_channels": 1,
-    "norm_type": "weight_norm",
-    "use_causal_conv": False,
-    "pad_mode": "reflect",
-    "normalize": False,
-    "chunk_length_s": None,
-    "num_residual_layers": 1,
-    "use_conv_shortcut": False,
-}
-"""What the config must say: the rest of EnCodec's family is not built here."""
 
-
-class _Shape(NamedTuple):
+class LayerShape(NamedTuple):
     """A layer: its kind, its name in the checkpoint, the channels that it reads, the extent of its kernel."""
 
     kind: str
@@ -58,144 +42,33 @@ class _Shape(NamedTuple):
     stride: int = 1
 
 
-def _encoder(codec: dict[str, Any]) -> list[_Shape]:
+def encoder_layers(codec: dict[str, Any]) -> list[LayerShape]:
     """List the encoder's layers; the numbers in their names count the ELUs between them, too."""
     size, at = codec["filters"], 1
-    shapes = [_Shape("conv", "encoder.layers.0", 1, codec["kernel"])]
+    shapes = [LayerShape("conv", "encoder.layers.0", 1, codec["kernel"])]
     for ratio in reversed(codec["ratios"]):
-        shapes.append(_Shape("residual", f"encoder.layers.{at}", size, codec["residual_kernel"]))
-        shapes.append(_Shape("conv", f"encoder.layers.{at + 2}", size, 2 * ratio, ratio))
+        shapes.append(LayerShape("residual", f"encoder.layers.{at}", size, codec["residual_kernel"]))
+        shapes.append(LayerShape("conv", f"encoder.layers.{at + 2}", size, 2 * ratio, ratio))
         size, at = 2 * size, at + 3
-    shapes.append(_Shape("lstm", f"encoder.layers.{at}", size))
-    shapes.append(_Shape("conv", f"encoder.layers.{at + 2}", size, codec["last_kernel"]))
+    shapes.append(LayerShape("lstm", f"encoder.layers.{at}", size))
+    shapes.append(LayerShape("conv", f"encoder.layers.{at + 2}", size, codec["last_kernel"]))
     return shapes
 
 
-def _decoder(codec: dict[str, Any]) -> list[_Shape]:
+def decoder_layers(codec: dict[str, Any]) -> list[LayerShape]:
     """List the decoder's layers."""
     size, at = codec["filters"] * 2 ** len(codec["ratios"]), 3
-    shapes = [_Shape("conv", "decoder.layers.0", codec["hidden"], codec["kernel"])]
-    shapes.append(_Shape("lstm", "decoder.layers.1", size))
+    shapes = [LayerShape("conv", "decoder.layers.0", codec["hidden"], codec["kernel"])]
+    shapes.append(LayerShape("lstm", "decoder.layers.1", size))
     for ratio in codec["ratios"]:
-        shapes.append(_Shape("transposed", f"decoder.layers.{at}", size, 2 * ratio, ratio))
-        shapes.append(_Shape("residual", f"decoder.layers.{at + 1}", size // 2, codec["residual_kernel"]))
+        shapes.append(LayerShape("transposed", f"decoder.layers.{at}", size, 2 * ratio, ratio))
+        shapes.append(LayerShape("residual", f"decoder.layers.{at + 1}", size // 2, codec["residual_kernel"]))
         size, at = size // 2, at + 3
-    shapes.append(_Shape("last", f"decoder.layers.{at}", size, codec["last_kernel"]))
+    shapes.append(LayerShape("last", f"decoder.layers.{at}", size, codec["last_kernel"]))
     return shapes
 
 
-# ---- Export ------------------------------------------------------------------------------------------------
-
-
-def export(
-    checkpoint: Checkpoint, precision: str = "float32"
-) -> tuple[dict[str, np.ndarray | Weight], dict[str, Any]]:
-    """Turn the codec of a MusicGen checkpoint into what `Encodec` reads.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-    precision : str
-        Of the bundle. What a codec loses is heard, so it is float32 in every one; but for float32 itself, the
-        LSTM's recurrent matrices, whose reading takes a third of the time, are int16: the audio differs by
-        2.6e-6 of its level, as much as between two orders of summation.
-
-    Returns
-    -------
-    tensors : dict of str to np.ndarray or Weight
-        Named as in the checkpoint; weight norm (Salimans and Kingma 2016, arXiv:1602.07868) is folded.
-    metadata : dict
-        What `Encodec` has to know of the config.
-
-    Raises
-    ------
-    WeightsError
-        If the config describes a codec that is not supported, or a tensor holds values that are not finite.
-    """
-    codec = _supported(checkpoint.config["audio_encoder"])
-    tensors: dict[str, np.ndarray | Weight] = {}
-
-    def read(name: str) -> np.ndarray:
-        tensor = checkpoint.tensor(f"audio_encoder.{name}")
-        if not np.isfinite(tensor).all():
-            raise WeightsError(f"tensor audio_encoder.{name} holds values that are not finite")
-        return tensor
-
-    def kernel(name: str) -> np.ndarray:
-        """Read a kernel [taps, second axis, first axis], its weight norm folded."""
-        gain, direction = read(f"{name}.conv.weight_g"), read(f"{name}.conv.weight_v")
-        lengths = np.sqrt(np.square(direction, dtype=np.float64).sum(axis=(1, 2), keepdims=True))
-        return (gain * direction / lengths).astype(np.float32).transpose(2, 1, 0)
-
-    def convolution(name: str) -> None:
-        taps = kernel(name)
-        tensors[f"{name}.weight"] = pack(taps.reshape(-1, taps.shape[2]).T)
-        tensors[f"{name}.bias"] = read(f"{name}.conv.bias")
-
-    for kind, name, channels, _, stride in _encoder(codec) + _decoder(codec):
-        if kind == "conv":
-            convolution(name)
-        elif kind == "residual":
-            convolution(f"{name}.block.1")
-            convolution(f"{name}.block.3")
-        elif kind == "last":
-            # Row i computes the i-th of some neighbouring samples: the same taps, i samples later.
-            taps = kernel(name).reshape(-1)
-            matrix = np.zeros((_TOGETHER, len(taps) + (_TOGETHER - 1) * channels), np.float32)
-            for i, row in enumerate(matrix):
-                row[i * channels : i * channels + len(taps)] = taps
-            tensors[f"{name}.weight"] = pack(matrix)
-            tensors[f"{name}.bias"] = np.repeat(read(f"{name}.conv.bias"), _TOGETHER)
-        elif kind == "transposed":
-            # The later half of the kernel meets the frame before, the earlier half the frame itself.
-            taps = kernel(name)
-            matrix = np.concatenate([taps[stride:], taps[:stride]], axis=2)
-            tensors[f"{name}.weight"] = pack(matrix.reshape(-1, 2 * channels))
-            tensors[f"{name}.bias"] = np.tile(read(f"{name}.conv.bias"), stride)
-        else:
-            for layer in range(codec["lstm_layers"]):
-                for part, origin in (("input", "weight_ih"), ("recurrent", "weight_hh")):
-                    rows = ops.interleave_gates(read(f"{name}.lstm.{origin}_l{layer}"))
-                    kept = "int16" if part == "recurrent" and precision != "float32" else "float32"
-                    tensors[f"{name}.{layer}.{part}"] = pack(rows, kept)
-                both = read(f"{name}.lstm.bias_ih_l{layer}") + read(f"{name}.lstm.bias_hh_l{layer}")
-                tensors[f"{name}.{layer}.bias"] = ops.interleave_gates(both)
-    for name in _codebooks(codec):
-        book = read(f"{name}.embed")
-        tensors[f"{name}.embed"] = book
-        # The entry e nearest to x has the greatest x e - |e|^2 / 2.
-        tensors[f"{name}.weight"] = pack(book)
-        tensors[f"{name}.bias"] = (-np.square(book, dtype=np.float64).sum(axis=1) / 2).astype(np.float32)
-    return tensors, codec
-
-
-def _supported(config: dict[str, Any]) -> dict[str, Any]:
-    """Check the config of a codec; what follows of it for `Encodec`."""
-    for key, expected in _EXPECTED.items():
-        if config.get(key) != expected:
-            raise WeightsError(f"no such codec is supported: {key} is {config.get(key)!r}, not {expected!r}")
-    size = config["num_filters"] * 2 ** len(config["upsampling_ratios"])
-    if size % 16:
-        raise WeightsError(f"no such codec is supported: {size} units in the LSTM, not a multiple of 16")
-    if config["codebook_dim"] != config["hidden_size"]:
-        raise WeightsError("no such codec is supported: codebook_dim is not hidden_size")
-    rate = -(-config["sampling_rate"] // prod(config["upsampling_ratios"]))
-    bits = int(log2(config["codebook_size"]))
-    return {
-        "sample_rate": config["sampling_rate"],
-        "codebooks": int(1000 * config["target_bandwidths"][-1] // (rate * bits)),
-        "codebook_size": config["codebook_size"],
-        "hidden": config["hidden_size"],
-        "filters": config["num_filters"],
-        "ratios": list(config["upsampling_ratios"]),
-        "kernel": config["kernel_size"],
-        "last_kernel": config["last_kernel_size"],
-        "residual_kernel": config["residual_kernel_size"],
-        "lstm_layers": config["num_lstm_layers"],
-    }
-
-
-def _codebooks(codec: dict[str, Any]) -> list[str]:
+def codebook_names(codec: dict[str, Any]) -> list[str]:
     return [f"quantizer.layers.{index}.codebook" for index in range(codec["codebooks"])]
 
 
@@ -505,7 +378,7 @@ class Encodec:
     Parameters
     ----------
     tensors : Tensors
-        What `export` made, written to a file.
+        Those of a bundle's ``encodec``.
 
     Attributes
     ----------
@@ -532,8 +405,8 @@ class Encodec:
             self.codebook_size: int = codec["codebook_size"]
             self.hop: int = prod(codec["ratios"])
             self._hidden: int = codec["hidden"]
-            self._encoder, self._decoder = _encoder(codec), _decoder(codec)
-            names = _codebooks(codec)
+            self._encoder, self._decoder = encoder_layers(codec), decoder_layers(codec)
+            names = codebook_names(codec)
             self._lstm_layers = range(codec["lstm_layers"])
         except KeyError as error:
             raise WeightsError(f"{tensors.path.name} is not EnCodec: its metadata lack {error}") from None
@@ -632,7 +505,7 @@ class Encodec:
             left -= book[row]
         return codes
 
-    def _build(self, shapes: Sequence[_Shape], sequences: int) -> list[_Layer]:
+    def _build(self, shapes: Sequence[LayerShape], sequences: int) -> list[_Layer]:
         """Build the layers of a chain, each with an empty input."""
         layers: list[_Layer] = []
         for kind, name, channels, kernel, stride in shapes:
@@ -640,7 +513,7 @@ class Encodec:
             if kind == "conv":
                 layers.append(_Convolution(signal, *self._linear(name), kernel, stride))
             elif kind == "last":
-                layers.append(_Convolution(signal, *self._linear(name), kernel, together=_TOGETHER))
+                layers.append(_Convolution(signal, *self._linear(name), kernel, together=TOGETHER))
             elif kind == "transposed":
                 layers.append(_Transposed(signal, *self._linear(name), stride))
             elif kind == "residual":

@@ -3,70 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from music.engine.ops import Cache, attend, linear, norm
-from music.engine.packing import Tensors, Weight, WeightsError, pack
-from music.source import Source
-
-
-def export(checkpoint: Source, precision: str) -> tuple[dict[str, np.ndarray | Weight], dict[str, Any]]:
-    """Pack the text encoder of a MusicGen checkpoint.
-
-    Parameters
-    ----------
-    checkpoint : Source
-        Tensors are taken from under ``text_encoder.``.
-    precision : str
-        Of the matrices (see `music.engine.packing.PRECISIONS`). The embedding is float32, or float16 beside
-        integers.
-
-    Returns
-    -------
-    tensors, metadata
-        For `music.engine.packing.write`.
-
-    Raises
-    ------
-    WeightsError
-        If it is an encoder of another kind; the message says which property.
-    """
-    config = checkpoint.config["text_encoder"]
-    if config.get("feed_forward_proj", "relu") != "relu":
-        raise WeightsError(f"feed_forward_proj {config['feed_forward_proj']!r} is not supported, only 'relu'")
-
-    def tensor(name: str) -> np.ndarray:
-        return checkpoint.tensor(f"text_encoder.{name}")
-
-    def matrix(name: str) -> Weight:
-        return pack(tensor(name), precision)
-
-    table = np.float32 if precision == "float32" else np.float16
-    tensors: dict[str, np.ndarray | Weight] = {
-        "embedding": tensor("shared.weight").astype(table),
-        "position": tensor("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"),
-        "norm": tensor("encoder.final_layer_norm.weight"),
-    }
-    for index in range(config["num_layers"]):
-        attention, feed = (f"encoder.block.{index}.layer.{part}" for part in (0, 1))
-        names = [f"{attention}.SelfAttention.{part}.weight" for part in "qkv"]
-        tensors |= {
-            f"{index}.attention.norm": tensor(f"{attention}.layer_norm.weight"),
-            f"{index}.attention.qkv": pack(np.concatenate([tensor(name) for name in names]), precision),
-            f"{index}.attention.out": matrix(f"{attention}.SelfAttention.o.weight"),
-            f"{index}.feed.norm": tensor(f"{feed}.layer_norm.weight"),
-            f"{index}.feed.in": matrix(f"{feed}.DenseReluDense.wi.weight"),
-            f"{index}.feed.out": matrix(f"{feed}.DenseReluDense.wo.weight"),
-        }
-    return tensors, {
-        "layers": config["num_layers"],
-        "heads": config["num_heads"],
-        "head_size": config["d_kv"],
-        "epsilon": config.get("layer_norm_epsilon", 1e-6),
-        "furthest": config.get("relative_attention_max_distance", 128),
-    }
+from music.engine.packing import Tensors
 
 
 class T5:
@@ -75,7 +16,7 @@ class T5:
     Parameters
     ----------
     tensors : Tensors
-        What `export` made.
+        Those of a bundle's ``t5``.
     """
 
     def __init__(self, tensors: Tensors) -> None:

@@ -8,114 +8,17 @@ codes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from music.engine.ops import Cache, Program, attend, linear, norm, recording
-from music.engine.packing import Tensors, Weight, WeightsError, pack
+from music.engine.packing import Tensors
 from music.musicgen.networks import Condition
-from music.source import Source
 
 POSITIONS = 2048
 """Positions that the checkpoints were trained for, a prefix included."""
 
 _CHUNK = 64  # positions of a prefill that are computed at once, of each row
-
-
-def export(checkpoint: Source, precision: str) -> tuple[dict[str, np.ndarray | Weight], dict[str, Any]]:
-    """Pack the transformer of a MusicGen or MusicGen Melody checkpoint.
-
-    Parameters
-    ----------
-    checkpoint : Source
-    precision : str
-        Of the matrices (see `music.engine.packing.PRECISIONS`). Embeddings are float32 or, beside integers,
-        float16; norms and biases are float32.
-
-    Returns
-    -------
-    tensors, metadata
-        For `music.engine.packing.write`.
-
-    Raises
-    ------
-    WeightsError
-        If it is a transformer of another kind; the message says which property.
-    """
-    config = checkpoint.config["decoder"]
-    width, heads, books = config["hidden_size"], config["num_attention_heads"], config["num_codebooks"]
-    if config.get("activation_function", "gelu") != "gelu":
-        raise WeightsError(
-            f"activation_function {config['activation_function']!r} is not supported, only 'gelu'"
-        )
-    if config.get("scale_embedding"):
-        raise WeightsError("scale_embedding is not supported")
-    if width % heads or (width // heads) % 2:
-        raise WeightsError(f"{heads} heads of {width / heads:g} are not supported: the size must be even")
-    if books not in (4, 8) or books != 4 * config.get("audio_channels", 1):
-        raise WeightsError(f"num_codebooks {books} is not supported: 4 for each channel are")
-    melody = checkpoint.config["model_type"] == "musicgen_melody"
-
-    def tensor(name: str, *shape: int) -> np.ndarray:
-        found = checkpoint.tensor(name)
-        if found.shape != shape:
-            raise WeightsError(f"{name} has the shape {found.shape} instead of {shape}")
-        return found
-
-    def matrix(name: str, outputs: int, inputs: int) -> Weight:
-        return pack(tensor(name, outputs, inputs), precision)
-
-    def stacked(names: list[str], outputs: int) -> Weight:
-        return pack(np.concatenate([tensor(name, outputs, width) for name in names]), precision)
-
-    vocabulary, feed = config["vocab_size"], config["ffn_dim"]
-    text = checkpoint.config["text_encoder"]["d_model"]
-    table = np.float32 if precision == "float32" else np.float16
-    decoder = "decoder.model.decoder"
-    tensors: dict[str, np.ndarray | Weight] = {
-        "embedding": np.stack(
-            [tensor(f"{decoder}.embed_tokens.{book}.weight", vocabulary + 1, width) for book in range(books)]
-        ).astype(table),
-        "text": matrix("enc_to_dec_proj.weight", width, text),
-        "text.bias": tensor("enc_to_dec_proj.bias", width),
-        "norm": tensor(f"{decoder}.layer_norm.weight", width),
-        "norm.bias": tensor(f"{decoder}.layer_norm.bias", width),
-        "heads": stacked([f"decoder.lm_heads.{book}.weight" for book in range(books)], vocabulary),
-    }
-    if melody:
-        chroma = checkpoint.config["num_chroma"]
-        tensors["chroma"] = matrix("audio_enc_to_dec_proj.weight", width, chroma)
-        tensors["chroma.bias"] = tensor("audio_enc_to_dec_proj.bias", width)
-    for index in range(config["num_hidden_layers"]):
-        layer = f"{decoder}.layers.{index}"
-
-        def normed(name: str, ours: str, layer: str = layer, index: int = index) -> None:
-            tensors[f"{index}.{ours}.norm"] = tensor(f"{layer}.{name}.weight", width)
-            tensors[f"{index}.{ours}.norm.bias"] = tensor(f"{layer}.{name}.bias", width)
-
-        normed("self_attn_layer_norm", "self")
-        tensors[f"{index}.self.qkv"] = stacked(
-            [f"{layer}.self_attn.{part}_proj.weight" for part in "qkv"], width
-        )
-        tensors[f"{index}.self.out"] = matrix(f"{layer}.self_attn.out_proj.weight", width, width)
-        if not melody:
-            normed("encoder_attn_layer_norm", "cross")
-            tensors[f"{index}.cross.q"] = matrix(f"{layer}.encoder_attn.q_proj.weight", width, width)
-            tensors[f"{index}.cross.kv"] = stacked(
-                [f"{layer}.encoder_attn.{part}_proj.weight" for part in "kv"], width
-            )
-            tensors[f"{index}.cross.out"] = matrix(f"{layer}.encoder_attn.out_proj.weight", width, width)
-        normed("final_layer_norm", "feed")
-        tensors[f"{index}.feed.in"] = matrix(f"{layer}.fc1.weight", feed, width)
-        tensors[f"{index}.feed.out"] = matrix(f"{layer}.fc2.weight", width, feed)
-    return tensors, {
-        "layers": config["num_hidden_layers"],
-        "heads": heads,
-        "vocabulary": vocabulary,
-        "precision": precision,
-        "prefix": checkpoint.config["chroma_length"] if melody else 0,
-    }
 
 
 class MusicGen:
@@ -124,7 +27,7 @@ class MusicGen:
     Parameters
     ----------
     tensors : Tensors
-        What `export` made.
+        Those of a bundle's ``musicgen``.
     """
 
     def __init__(self, tensors: Tensors) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from transformers import AutoTokenizer, ClapModel
 
 from music.clap.embedder import PIPELINE, Clap
-from music.clap.tags import VOCABULARY, name_by
+from music.clap.tags import categories, likeliest, prompts
 from music.interfaces import Identity, TextTooLong
 
 
@@ -42,20 +41,12 @@ class ClapReference:
         self._most_tokens: int = self.model.config.text_config.max_position_embeddings - 2
 
     def embedder(self) -> Clap:
-        """Make the embedder of tracks; it names them by the same vocabulary as a bundle does."""
-        vocabulary = tomllib.loads(VOCABULARY.read_text("utf-8"))
-        prompt = vocabulary.pop("prompt")
-        categories = [{"name": name, **category} for name, category in vocabulary.items()]
-        texts = [
-            prompt.format(category["phrase"].format(tag))
-            for category in categories
-            for tag in category["tags"]
-        ]
-        vectors = np.stack([self.embed(text) for text in texts])
+        """Make the embedder of tracks; it names them by the same tags as a bundle does."""
+        vectors, named = np.stack([self.embed(text) for text in prompts()]), categories()
         scale = float(self.model.logit_scale_a.detach().exp())
         return Clap(
             self.audio,
-            lambda vector: name_by(vector, vectors, scale, categories),
+            lambda vector: likeliest(vector, vectors, scale, named),
             self.identity,
             self.model.config.projection_dim,
         )

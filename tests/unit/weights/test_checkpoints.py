@@ -191,10 +191,20 @@ def test_the_names_of_newer_releases_mean_the_same_tensors(musicgen: Path) -> No
     [
         (("model_type",), "bark", "model_type 'bark' is none of musicgen"),
         (("decoder", "num_attention_heads"), 3, "3 heads do not divide 64"),
+        (("decoder", "scale_embedding"), True, "scale_embedding is True"),
         (("decoder", "num_codebooks"), 5, "5 codebooks for 1 channels of a codec that has 4"),
         (("decoder", "vocab_size"), 300, "vocabulary is not the codec's"),
         (("decoder", "activation_function"), "relu", "activation_function is 'relu'"),
         (("audio_encoder", "use_causal_conv"), True, "use_causal_conv is True"),
+        (("audio_encoder", "norm_type"), "time_group_norm", "norm_type is 'time_group_norm'"),
+        (("audio_encoder", "audio_channels"), 2, "audio_channels is 2"),
+        (("audio_encoder", "pad_mode"), "constant", "pad_mode is 'constant'"),
+        (("audio_encoder", "normalize"), True, "normalize is True"),
+        (("audio_encoder", "chunk_length_s"), 1.0, r"chunk_length_s is 1\.0"),
+        (("audio_encoder", "num_residual_layers"), 2, "num_residual_layers is 2"),
+        (("audio_encoder", "use_conv_shortcut"), True, "use_conv_shortcut is True"),
+        (("audio_encoder", "upsampling_ratios"), [640], "LSTM has 8 units"),
+        (("audio_encoder", "codebook_dim"), 4, "codebook_dim is 4"),
         (("text_encoder", "feed_forward_proj"), "gated-gelu", "feed_forward_proj is 'gated-gelu'"),
         (("decoder",), None, "'decoder' is missing"),
     ],
@@ -213,6 +223,41 @@ def test_a_network_that_is_not_run_here_is_refused(
     (musicgen / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=message):
         Checkpoint(musicgen)
+
+
+@pytest.mark.parametrize(
+    ("tower", "name", "value", "message"),
+    [
+        ("audio_config", "enable_fusion", True, "enable_fusion is True"),
+        ("audio_config", "window_size", 5, "window_size 5 does not divide"),
+        ("audio_config", "window_size", 16, "window_size 16 does not divide"),  # the last stage has 8 x 8
+        ("audio_config", "patch_stride", [2, 2], "overlap"),
+        ("audio_config", "hidden_act", "gelu_new", "hidden_act is 'gelu_new'"),
+        ("audio_config", "hidden_size", 128, "hidden_size of the audio tower"),
+        ("audio_config", "num_attention_heads", [2, 3, 4], r"num_attention_heads \[2, 3, 4\]"),
+        ("audio_config", "num_mel_bins", 48, "does not fit mel bins"),
+        ("text_config", "hidden_act", "relu", "hidden_act is 'relu'"),
+        ("text_config", "position_embedding_type", "relative_key", "position_embedding_type is"),
+        ("text_config", "is_decoder", True, "is_decoder is True"),
+    ],
+)
+def test_a_clap_that_is_not_run_here_is_refused(
+    made: Path, tmp_path: Path, tower: str, name: str, value: object, message: str
+) -> None:
+    clap = shutil.copytree(made / "tiny" / "clap", tmp_path / "clap")
+    config = json.loads((clap / "config.json").read_text())
+    config[tower][name] = value
+    (clap / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=message):
+        Checkpoint(clap)
+
+
+def test_other_spectrograms_are_refused_by_name(made: Path, tmp_path: Path) -> None:
+    clap = shutil.copytree(made / "tiny" / "clap", tmp_path / "clap")
+    preprocessor = json.loads((clap / "preprocessor_config.json").read_text())
+    (clap / "preprocessor_config.json").write_text(json.dumps(preprocessor | {"truncation": "fusion"}))
+    with pytest.raises(CheckpointError, match=r"preprocessor_config\.json: truncation is 'fusion'"):
+        Checkpoint(clap)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 20_000, -1])

@@ -1,6 +1,6 @@
 """Tokenizers of random checkpoints: the published kinds, trained on a small text about music.
 
-The text is `tokenizer.txt`. Training is counting: the same text and size give the same file. A small text
+The text is `tokenizers.txt`. Training is counting: the same text and size give the same file. A small text
 yields fewer tokens than the published vocabularies have, so the rest of the ids is filled with tokens that no
 sentence contains.
 """

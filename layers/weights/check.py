@@ -1,4 +1,4 @@
-"""Opening a checkpoint folder as published on the Hugging Face hub, without torch."""
+"""Open a checkpoint as the Hugging Face hub has it, without torch, and refuse one that does not run here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from music.clap import mel
 from weights import CheckpointError, tensorfile
 from weights.configs import complete
 from weights.layouts import layout
@@ -39,8 +40,9 @@ class Checkpoint:
     Raises
     ------
     CheckpointError
-        If a file is missing or damaged, the config describes a network that this project does not run, or a
-        tensor that follows from the config is missing or has another shape.
+        If a file is missing or damaged, the config describes a network that this project does not run or
+        other spectrograms than it computes, or a tensor that follows from the config is missing or has
+        another shape.
 
     Examples
     --------
@@ -62,6 +64,8 @@ class Checkpoint:
                 self._expect(name, tensor.shape)
             elif tensor.needed:
                 raise CheckpointError(f"{self.folder}: tensor {name} is missing")
+        if self.config["model_type"] == "clap":
+            self._expect_spectrograms()
 
     def names(self) -> list[str]:
         """Names of all tensors, sorted."""
@@ -148,6 +152,12 @@ class Checkpoint:
         if name not in self._entries:
             raise CheckpointError(f"{self.folder}: tensor {name} is missing")
         return self._entries[name]
+
+    def _expect_spectrograms(self) -> None:
+        file = self.folder / "preprocessor_config.json"
+        for name, value in mel.SETTINGS.items():
+            if (found := self.preprocessor.get(name, value)) != value:
+                raise CheckpointError(f"{file}: {name} is {found!r}; only {value!r} is supported")
 
     def _expect(self, name: str, shape: tuple[int, ...]) -> None:
         if self._entries[name].shape != shape:
