@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from backend.errors import PermanentError
 from backend.events import Events
-from backend.jobs import Engine, Lease, Target, Worker, download_source
+from backend.jobs import Consumer, Lease, Target, Worker, download_source
 from backend.observability import logger, metrics, tracer
 from backend.purge import remove_audio_data
 from backend.queues import Queues
@@ -147,7 +147,7 @@ class Embed(Worker[Audio]):
             events.publish(current)
 
 
-engine = Engine(
+consumer = Consumer(
     Embed(),
     records=records,
     renewals=Records(table(settings.table_name), settings.retention_seconds),
@@ -161,4 +161,4 @@ engine = Engine(
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     """Embed the audio that a batch of messages names."""
-    return engine.handle(event, context)
+    return consumer.handle(event, context)

@@ -22,12 +22,12 @@ from ulid import ULID
 
 from backend.errors import PermanentError, TransientError
 from backend.events import Events
-from backend.jobs import Engine, Lease, Target, Unfinished, Worker, download_source
+from backend.jobs import Consumer, Lease, Target, Unfinished, Worker, download_source
 from backend.observability import logger, metrics, tracer
 from backend.queues import Queues
 from backend.records import Audio, Generation, Records
 from backend.settings import Settings, table
-from backend.storage import ObjectMissing, Storage, checkpoint_key, generated_key
+from backend.storage import ObjectMissing, Storage, generated_key, snapshot_key
 from music import loading, profiles
 from music.audio import AudioError
 from music.features import Features
@@ -78,7 +78,7 @@ class Generate(Worker[Generation]):
                         Features.from_dict(audio.features or {}),
                         lease.progress,
                         tags=audio.tags or [],
-                        checkpoints=GenerationCheckpoints(record, lease),
+                        snapshots=GenerationSnapshots(record, lease),
                     )
                 except Suspended:
                     raise Unfinished from None
@@ -111,12 +111,12 @@ class Generate(Worker[Generation]):
             storage.delete_generated(record.tenant, record.id)
         elif record.result:
             records.count_stored(record, record.result["bytes"])
-            storage.delete_all(storage.checkpoints(record.tenant, record.id))
+            storage.delete_all(storage.snapshots(record.tenant, record.id))
         events.publish(record)
 
 
-class GenerationCheckpoints:
-    """The checkpoints of a claimed generation (see `music.resume`), in the bucket.
+class GenerationSnapshots:
+    """The snapshots of a claimed generation (see `music.resume`), in the bucket.
 
     One is deleted when a later one is written, whichever attempt made it: at the same step of the same
     generation all of them hold the same.
@@ -127,7 +127,7 @@ class GenerationCheckpoints:
 
     def load(self) -> Iterator[bytes]:
         """Read them, the furthest first."""
-        for key in storage.checkpoints(self._record.tenant, self._record.id):
+        for key in storage.snapshots(self._record.tenant, self._record.id):
             try:
                 yield storage.read(key)
             except ObjectMissing:
@@ -136,9 +136,9 @@ class GenerationCheckpoints:
     def save(self, data: bytes, step: int) -> None:
         """Write one."""
         tenant, identifier = self._record.tenant, self._record.id
-        key = checkpoint_key(tenant, identifier, step, self._record.attempt)
+        key = snapshot_key(tenant, identifier, step, self._record.attempt)
         storage.put(key, data, "application/octet-stream")
-        storage.delete_all([old for old in storage.checkpoints(tenant, identifier) if old < key])
+        storage.delete_all([old for old in storage.snapshots(tenant, identifier) if old < key])
 
     def remaining(self) -> float:
         """Seconds that this attempt has left."""
@@ -203,7 +203,7 @@ def adopt(key: str) -> dict[str, Any] | None:
     return {**unpack(stored.metadata["result"]), "content_type": stored.content_type, "bytes": stored.size}
 
 
-engine = Engine(
+consumer = Consumer(
     Generate(),
     records=records,
     renewals=Records(table(settings.table_name), settings.retention_seconds),
@@ -217,4 +217,4 @@ engine = Engine(
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     """Run the generations that a batch of messages names."""
-    return engine.handle(event, context)
+    return consumer.handle(event, context)

@@ -1,6 +1,6 @@
-"""The engine that both workers share: from a batch of messages to records that have come to their end.
+"""The consumer that both workers share: from a batch of messages to records that have come to their end.
 
-A message names a record. The engine claims the record, keeps its lease alive from a second thread while the
+A message names a record. The consumer claims the record, keeps its lease alive from a second thread while the
 worker computes, and then acknowledges the message only if the record is terminal or gone:
 
     claimed by somebody else        back to the queue until that lease ends
@@ -111,7 +111,7 @@ class Worker(ABC, Generic[R]):
 
     See Also
     --------
-    Engine : what does not.
+    Consumer : what does not.
     """
 
     @abstractmethod
@@ -158,7 +158,7 @@ class Worker(ABC, Generic[R]):
         """Hear of a record that another worker finished, or whose announcement may have been lost."""
 
 
-class Engine(Generic[R]):
+class Consumer(Generic[R]):
     """Runs a worker on the messages of one queue.
 
     Parameters
@@ -166,7 +166,7 @@ class Engine(Generic[R]):
     worker : Worker
         What to do.
     records : Records
-        For the engine's own moves.
+        For the moves that end or repeat a job.
     renewals : Records
         A second one, used by the renewing thread alone: boto3 resources must not be shared by threads.
     queues : Queues

@@ -1,7 +1,7 @@
 """Audio in S3: server-made keys, presigned access, and writes that never replace what is there.
 
 Keys: ``uploads/{tenant}/{audio_id}``, ``generated/{tenant}/{generation_id}.{ext}`` and, until that is there,
-its checkpoints ``generated/{tenant}/{generation_id}/{step}-{attempt}``. A user's file name is data and never
+its snapshots ``generated/{tenant}/{generation_id}/{step}-{attempt}``. A user's file name is data and never
 part of a key.
 """
 
@@ -91,7 +91,7 @@ def generated_key(tenant: str, generation_id: str, extension: str) -> str:
     return f"{GENERATED}/{tenant}/{generation_id}.{extension}"
 
 
-def checkpoint_key(tenant: str, generation_id: str, step: int, attempt: int) -> str:
+def snapshot_key(tenant: str, generation_id: str, step: int, attempt: int) -> str:
     """Key of what a generation has made after a step: the further it is, the later in the order of keys."""
     return f"{GENERATED}/{tenant}/{generation_id}/{step:08d}-{attempt:04d}"
 
@@ -110,7 +110,7 @@ def parse_upload_key(key: str) -> tuple[str, str] | None:
 
 
 def parse_generated_key(key: str) -> tuple[str, str] | None:
-    """Return tenant and generation id of the key of a result or a checkpoint, None for any other key."""
+    """Return tenant and generation id of the key of a result or a snapshot, None for any other key."""
     match = _GENERATED_KEY.fullmatch(key)
     return (match[1], match[2]) if match else None
 
@@ -308,16 +308,16 @@ class Storage:
         """Delete an object; no error when there is none."""
         self._s3.delete_object(Bucket=self.bucket, Key=key)
 
-    def checkpoints(self, tenant: str, generation_id: str) -> list[str]:
-        """Keys of a generation's checkpoints, the furthest first."""
+    def snapshots(self, tenant: str, generation_id: str) -> list[str]:
+        """Keys of a generation's snapshots, the furthest first."""
         prefix = f"{GENERATED}/{tenant}/{generation_id}/"
         answer = self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
         return [item["Key"] for item in reversed(answer.get("Contents", []))]
 
     def delete_generated(self, tenant: str, generation_id: str) -> None:
-        """Delete whatever a generation has written, in any format, and its checkpoints."""
+        """Delete whatever a generation has written, in any format, and its snapshots."""
         keys = [generated_key(tenant, generation_id, extension) for extension in FORMATS]
-        self.delete_all(keys + self.checkpoints(tenant, generation_id))
+        self.delete_all(keys + self.snapshots(tenant, generation_id))
 
     def delete_all(self, keys: list[str]) -> None:
         """Delete up to 1000 objects; no error when there are none."""

@@ -21,7 +21,7 @@ from music.features import Features
 from music.interfaces import Candidate, GenerationError, Parameters
 from music.loading import Profile
 from music.profiles import ProfileError
-from music.resume import Checkpoints, Forgetful, Kept
+from music.resume import Forgetful, Kept, Snapshots
 from music.seeds import candidate_seeds
 
 TITLE = "Generated music"
@@ -75,7 +75,7 @@ def generate(
     progress: Callable[[float], None],
     *,
     tags: Sequence[str] = (),
-    checkpoints: Checkpoints | None = None,
+    snapshots: Snapshots | None = None,
 ) -> Generated:
     """Make candidates, keep the one most like the source, and encode it.
 
@@ -134,7 +134,7 @@ def generate(
     if "copy" in generator.checks:
         with _timed(timings, "check"):
             fingerprint = quality.Fingerprint(_mono(source, rate, measuring.SAMPLE_RATE))
-    kept = Kept(checkpoints or Forgetful())
+    kept = Kept(snapshots or Forgetful())
 
     best: _Scored | None = None
     tried: list[dict[str, Any]] = []

@@ -1,6 +1,6 @@
 """What a generation has made so far, kept so that another invocation can go on with it.
 
-A checkpoint holds the codes of every candidate and how many steps they took. That is all the state there is:
+A snapshot holds the codes of every candidate and how many steps they took. That is all the state there is:
 the caches of the networks are computed again from the codes, and a random stream follows from its seed and
 the count. So a generation that is interrupted anywhere ends with the same bytes.
 """
@@ -19,24 +19,24 @@ from music.musicgen.decoding import Take
 
 VERSION = 1
 SAVE_SECONDS = 30.0
-"""How often a checkpoint is made."""
+"""How often a snapshot is made."""
 RESERVE_SECONDS = 20.0
-"""What is left of an invocation's time when it stops making steps: for a last checkpoint, and the record."""
+"""What is left of an invocation's time when it stops making steps: for a last snapshot, and the record."""
 
 
 class Suspended(Exception):
     """There was not enough time. All that was made is kept: ask again to go on from there."""
 
 
-class Checkpoints(Protocol):
-    """Where checkpoints are kept, and how much time there is."""
+class Snapshots(Protocol):
+    """Where snapshots are kept, and how much time there is."""
 
     def load(self) -> Iterable[bytes]:
-        """Return the checkpoints that there are, the latest first."""
+        """Return the snapshots that there are, the latest first."""
         ...
 
     def save(self, data: bytes, step: int) -> None:
-        """Keep a checkpoint; `step` rises from one to the next."""
+        """Keep a snapshot; `step` rises from one to the next."""
         ...
 
     def remaining(self) -> float:
@@ -64,7 +64,7 @@ class Kept:
 
     Parameters
     ----------
-    checkpoints : Checkpoints
+    snapshots : Snapshots
         Where they are kept.
     clock : callable
         Seconds.
@@ -79,11 +79,11 @@ class Kept:
         What it was made on, each once: the same bytes are promised where there is one.
     """
 
-    def __init__(self, checkpoints: Checkpoints, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, snapshots: Snapshots, clock: Callable[[], float] = time.monotonic) -> None:
         self.takes: dict[int, Take] = {}
         self.resumed = 0
         self.machines: list[str] = []
-        self._checkpoints, self._clock = checkpoints, clock
+        self._snapshots, self._clock = snapshots, clock
         self._inputs: str | None = None
         self._saved_at = clock()
         self._worked = False
@@ -94,7 +94,7 @@ class Kept:
         Parameters
         ----------
         inputs : str
-            Stands for everything that the codes depend on besides their seeds. A checkpoint made of other
+            Stands for everything that the codes depend on besides their seeds. A snapshot made of other
             inputs (by another version of the model, say) is of no use, and left alone.
         machine : str
             What this one is, for `machines`.
@@ -102,7 +102,7 @@ class Kept:
         if self._inputs == inputs:
             return
         self._inputs, self.takes, self.resumed, self.machines = inputs, {}, 0, []
-        for data in self._checkpoints.load():
+        for data in self._snapshots.load():
             try:
                 header, takes = unpack(data)
             except ValueError:
@@ -115,22 +115,22 @@ class Kept:
             self.machines.append(machine)
 
     def worked(self) -> None:
-        """Note that a step was made; make a checkpoint from time to time."""
+        """Note that a step was made; make a snapshot from time to time."""
         self._worked = True
         if self._clock() - self._saved_at >= SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Make a checkpoint."""
+        """Make a snapshot."""
         assert self._inputs is not None
         header = {"inputs": self._inputs, "resumed": self.resumed, "machines": self.machines}
         takes = list(self.takes.values())
-        self._checkpoints.save(pack(header, takes), sum(take.step for take in takes))
+        self._snapshots.save(pack(header, takes), sum(take.step for take in takes))
         self._saved_at = self._clock()
 
     def fits(self, seconds: float) -> bool:
         """Whether there is so much time before the reserve."""
-        return self._checkpoints.remaining() - RESERVE_SECONDS >= seconds
+        return self._snapshots.remaining() - RESERVE_SECONDS >= seconds
 
     def make_room(self, seconds: float) -> None:
         """Suspend the generation unless there is so much time.
@@ -145,7 +145,7 @@ class Kept:
             self.suspend()
 
     def suspend(self) -> NoReturn:
-        """Make a checkpoint, and stop.
+        """Make a snapshot, and stop.
 
         Raises
         ------
@@ -156,7 +156,7 @@ class Kept:
 
 
 def pack(header: dict[str, Any], takes: Iterable[Take]) -> bytes:
-    """Write a checkpoint: a few kilobytes for each minute of music."""
+    """Write a snapshot: a few kilobytes for each minute of music."""
     takes = list(takes)
     described = [
         {"seed": take.seed, "step": take.step, "failed": take.failed, "shape": take.codes.shape}
@@ -180,7 +180,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], list[Take]]:
         size = 4 + int.from_bytes(plain[:4], "little")
         header = json.loads(plain[4:size])
         if header["version"] != VERSION:
-            raise ValueError(f"a checkpoint of version {header['version']}")
+            raise ValueError(f"a snapshot of version {header['version']}")
         takes, at = [], size
         for described in header["takes"]:
             shape = tuple(described["shape"])
@@ -188,5 +188,5 @@ def unpack(data: bytes) -> tuple[dict[str, Any], list[Take]]:
             takes.append(Take(described["seed"], codes, described["step"], described["failed"]))
             at += 2 * codes.size
     except (zlib.error, KeyError, TypeError) as error:
-        raise ValueError("not a checkpoint") from error
+        raise ValueError("not a snapshot") from error
     return header, takes

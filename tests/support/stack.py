@@ -80,9 +80,9 @@ class Stack:
         """Import a function, and set its clocks."""
         app = importlib.import_module(f"functions.{name}.app")
         app.records.clock = self.clock
-        if hasattr(app, "engine"):
-            app.engine._clock = self.clock
-            app.engine._renewals.clock = self.clock
+        if hasattr(app, "consumer"):
+            app.consumer._clock = self.clock
+            app.consumer._renewals.clock = self.clock
         return app
 
     def audio(self, tenant: str = "default", size: int | None = None, limits: Limits | None = None) -> Audio:

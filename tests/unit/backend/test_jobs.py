@@ -1,4 +1,4 @@
-"""The engine of both workers, seen through the embed function: every way an attempt can end."""
+"""The consumer of both queues, seen through the embed function: every way an attempt can end."""
 
 from __future__ import annotations
 

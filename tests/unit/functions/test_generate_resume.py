@@ -105,7 +105,7 @@ def content(stack: Stack, generation: Generation) -> bytes:
     return found
 
 
-def checkpoints(stack: Stack, generation: Generation) -> list[str]:
+def snapshots(stack: Stack, generation: Generation) -> list[str]:
     return [key for key in stack.objects() if f"{generation.id}/" in key]
 
 
@@ -122,14 +122,14 @@ def test_what_does_not_fit_is_split_and_gives_the_same_file(
         current = stack.get_generation(split)
         assert (current.status, current.error) == ("queued", None)
         assert current.tries == 0  # no try is used up
-        (kept,) = checkpoints(stack, split)  # the last one alone
+        (kept,) = snapshots(stack, split)  # the last one alone
         assert parse_generated_key(kept) == ("default", split.id)
     assert invocations == 4
     assert postponed == [0.0] * 3
     done = stack.get_generation(split)
     assert (done.status, done.attempt, done.tries) == ("succeeded", 4, 1)
     assert content(stack, split) == content(stack, whole)
-    assert not checkpoints(stack, split)
+    assert not snapshots(stack, split)
     assert done.result
     assert done.result["details"]["resumed"] == 3
     assert done.result["details"]["machine"] == "arithmetic"
@@ -159,14 +159,14 @@ def test_a_worker_that_dies_is_gone_on_from(
     language.dies_in = step
     with pytest.raises(Died):
         run(app, killed, language, left=600.0)
-    assert len(checkpoints(stack, killed)) == (1 if step else 0)
+    assert len(snapshots(stack, killed)) == (1 if step else 0)
     language.dies_in = None
     stack.clock.now += LEASE_SECONDS + 1
     assert stack.sweep()["requeued"] == 1
     language.calls.clear()
     assert not run(app, killed, language, left=600.0)
     assert content(stack, killed) == content(stack, whole)
-    assert not checkpoints(stack, killed)
+    assert not snapshots(stack, killed)
     assert len(language.calls) == 53 - step  # what was kept is not made again
     assert stack.get_generation(killed).tries == 2
 
@@ -176,7 +176,7 @@ def test_a_split_generation_that_is_cancelled_leaves_nothing(
 ) -> None:
     generation = submit(stack, source)
     assert run(app, generation, language, left=50.0)
-    assert checkpoints(stack, generation)
+    assert snapshots(stack, generation)
     stack.records.cancel_generation("default", generation.id)
     assert not run(app, generation, language, left=600.0)
     assert not [key for key in stack.objects() if generation.id in key]
@@ -198,32 +198,32 @@ def test_one_that_is_cancelled_while_it_runs_stops_and_leaves_nothing(
 ) -> None:
     """Cancelled at the moment when it is split."""
     generation = submit(stack, source)
-    save = app.GenerationCheckpoints.save
+    save = app.GenerationSnapshots.save
 
     def cancelled(self: Any, data: bytes, step: int) -> None:
         save(self, data, step)
         stack.records.cancel_generation("default", generation.id)
 
-    monkeypatch.setattr(app.GenerationCheckpoints, "save", cancelled)
+    monkeypatch.setattr(app.GenerationSnapshots, "save", cancelled)
     assert not run(app, generation, language, left=50.0)
     assert stack.get_generation(generation).status == "cancelled"
     assert not [key for key in stack.objects() if generation.id in key]
 
 
-def test_a_checkpoint_that_cannot_be_read_is_made_again(
+def test_a_snapshot_that_cannot_be_read_is_made_again(
     stack: Stack, app: Any, source: Audio, language: Slow
 ) -> None:
     whole, split = submit(stack, source), submit(stack, source)
     assert not run(app, whole, language, left=600.0)
     assert run(app, split, language, left=50.0)
-    (key,) = checkpoints(stack, split)
+    (key,) = snapshots(stack, split)
     stack.s3.put_object(Bucket="music", Key=key, Body=b"damaged")
     assert not run(app, split, language, left=600.0)
     assert content(stack, split) == content(stack, whole)
-    assert not checkpoints(stack, split)
+    assert not snapshots(stack, split)
 
 
-def test_a_result_that_is_there_already_needs_no_checkpoint(
+def test_a_result_that_is_there_already_needs_no_snapshot(
     stack: Stack, app: Any, source: Audio, language: Slow
 ) -> None:
     generation = submit(stack, source)
@@ -234,7 +234,7 @@ def test_a_result_that_is_there_already_needs_no_checkpoint(
     )  # fmt: skip
     assert not run(app, generation, language, left=600.0)
     assert content(stack, generation) == b"earlier"
-    assert not checkpoints(stack, generation)
+    assert not snapshots(stack, generation)
 
 
 def test_logits_that_are_never_finite_fail_with_the_step(
@@ -248,4 +248,4 @@ def test_logits_that_are_never_finite_fail_with_the_step(
     assert failed.error
     assert failed.error["code"] == "nothing_made"
     assert "step 4" in failed.error["detail"]
-    assert not checkpoints(stack, generation)
+    assert not snapshots(stack, generation)

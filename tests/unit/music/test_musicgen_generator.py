@@ -27,7 +27,7 @@ PARAMETERS = Parameters(seed=7, duration=1.0, top_k=20)
 
 
 class Shelf:
-    """Checkpoints in a list, and a clock that the test turns."""
+    """Snapshots in a list, and a clock that the test turns."""
 
     def __init__(self, left: float = float("inf")) -> None:
         self.saved: list[tuple[int, bytes]] = []
@@ -326,7 +326,7 @@ class Killed(Exception):
 def test_a_generation_killed_anywhere_ends_with_the_same_bytes(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkpoint at each step, and death at every third; two candidates, two at a time."""
+    """A snapshot at each step, and death at every third; two candidates, two at a time."""
     monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
     parameters = replace(PARAMETERS, duration=0.6, candidates=2, mode=mode)
     whole = run(generator()[0], parameters)
@@ -432,7 +432,7 @@ def test_audio_is_not_decoded_in_an_invocation_that_will_not_end_it() -> None:
     assert not codec.pushed
 
 
-def test_a_checkpoint_of_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_of_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
     for other in (
         replace(PARAMETERS, temperature=0.9),
@@ -448,7 +448,7 @@ def test_a_checkpoint_of_something_else_is_not_used(monkeypatch: pytest.MonkeyPa
         assert len(language.calls) == 53
 
 
-def test_a_damaged_checkpoint_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_snapshot_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
     shelf = Shelf()
     run(generator()[0], kept=Kept(shelf))
@@ -470,7 +470,7 @@ def test_another_machine_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert candidate.details["resumed"] == 1
 
 
-def test_checkpoints_are_small() -> None:
+def test_snapshots_are_small() -> None:
     """Five minutes of one candidate, eight codebooks of noise: under a quarter of a megabyte."""
     from music.musicgen.decoding import Take
 

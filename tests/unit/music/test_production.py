@@ -21,7 +21,7 @@ from music.interfaces import Candidate, GenerationError, Identity, Parameters
 from music.loading import Profile, load
 from music.production import MAX_REPLACEMENTS, Generated, generate
 from music.profiles import ProfileError
-from music.resume import Checkpoints, Kept
+from music.resume import Kept, Snapshots
 from music.seeds import candidate_seeds
 
 
@@ -402,7 +402,7 @@ def test_the_builtin_generator_is_not_gated(source: Path) -> None:
     assert "faults" not in report
 
 
-def test_replacements_go_on_from_the_same_checkpoints(source: Path) -> None:
+def test_replacements_go_on_from_the_same_snapshots(source: Path) -> None:
     class Shelf:
         def load(self) -> list[bytes]:
             return []
@@ -412,12 +412,12 @@ def test_replacements_go_on_from_the_same_checkpoints(source: Path) -> None:
         def remaining(self) -> float:
             return 42.0
 
-    shelf: Checkpoints = Shelf()
+    shelf: Snapshots = Shelf()
     generator = Wanting({SEEDS[0]: "silent"})
     analysis = analyse(source, PROFILE.embedder)
     generate(
         source, Profile("builtin", Bands(), generator), Parameters(seed=3000, duration=2.0), analysis.vector,
-        analysis.features, lambda done: None, checkpoints=shelf,
+        analysis.features, lambda done: None, snapshots=shelf,
     )  # fmt: skip
     assert generator.kept is not None
     assert generator.kept.fits(22.0)
