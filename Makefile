@@ -116,30 +116,32 @@ clean: ## Remove what the other targets made
 	rm -rf layers/music/engine/*.so build/models .venv .venv-sam .venv-ministack .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 
 # The locks hold for Python 3.11 and later; a stamp per set, so that nothing is installed twice.
+install = $(1)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed (set PYTHON=)"; exit 1; }
 	$(PYTHON) -m venv .venv
 
 .venv/local: local/requirements.txt | .venv/bin/python
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r local/requirements.txt
+	$(call install,.venv)
 	@touch $@
 
 .venv/dev: tests/requirements.txt .venv/local
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/requirements.txt
+	$(call install,.venv)
 	@touch $@
 
 .venv/engine: layers/music/engine/requirements.txt layers/music/engine/kernels.c layers/music/engine/build.py | .venv/bin/python
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r layers/music/engine/requirements.txt
+	$(call install,.venv)
 	$(RUN) -m music.engine.build
 	@touch $@
 
 .venv/hub: local/hub/requirements.txt | .venv/bin/python
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r local/hub/requirements.txt
+	$(call install,.venv)
 	@touch $@
 
 .venv-sam/ready: tests/sam/requirements.txt
 	$(PYTHON) -m venv .venv-sam
-	.venv-sam/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/sam/requirements.txt
+	$(call install,.venv-sam)
 	@touch $@
 
 # torch without a hash: pip may take the build that suits the machine. What it needs is there by then.
@@ -147,11 +149,11 @@ clean: ## Remove what the other targets made
 	$(PYTHON) -m venv .venv-models
 
 .venv-models/ready: tests/models/requirements.txt | .venv-models/bin/python
-	.venv-models/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/models/requirements.txt
+	$(call install,.venv-models)
 	.venv-models/bin/pip install --quiet --disable-pip-version-check torch==$(TORCH)
 	@touch $@
 
 .venv-ministack/ready: tests/deployed/requirements.txt
 	$(PYTHON) -m venv .venv-ministack
-	.venv-ministack/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/deployed/requirements.txt
+	$(call install,.venv-ministack)
 	@touch $@
