@@ -1,0 +1,56 @@
+"""`python -m client demo`: from a track to new music and a picture, on a stack of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+
+from client.stack import ROOT
+
+pytestmark = pytest.mark.xdist_group("local-serve")
+
+
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "client", "demo", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_a_track_becomes_music_and_a_picture_of_both(tmp_path: Path) -> None:
+    done = demo("--duration", "2", "--seed", "7", "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    music, picture = (next((tmp_path / "out").glob(f"sample-*.{kind}")) for kind in ("wav", "png"))
+    with av.open(str(music)) as container:
+        assert container.duration == 2 * av.time_base
+    with Image.open(picture) as image:
+        assert image.size == (1300, 720)
+    assert f"audio    {music}\npicture  {picture}\n" in done.stdout
+    assert "mosaic, seed 7" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--audio", "nowhere.mp3"], "demo: there is no file nowhere.mp3\n"),
+        (["--out", str(ROOT / "Makefile")], f"demo: cannot write to {ROOT / 'Makefile'}: File exists\n"),
+        (["--duration", "long"], "demo: argument --duration: invalid float value: 'long'\n"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(arguments: list[str], message: str) -> None:
+    done = demo(*arguments)
+    assert (done.returncode, done.stderr) == (1, message)
+
+
+def test_a_stack_that_does_not_start_is_one_clear_line(tmp_path: Path) -> None:
+    done = demo("--profile", "nonsense", "--out", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("demo: ")
+    assert "unknown profile 'nonsense'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
