@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from music.clap import mel
-from weights import CheckpointError, tensorfile
+from music.engine import safetensors
+from weights import CheckpointError
 from weights.configs import complete
 from weights.layouts import layout
 
@@ -135,20 +136,20 @@ class Checkpoint:
             raise CheckpointError(f"{self.folder / name}: not a JSON object")
         return content
 
-    def _read(self) -> dict[str, tensorfile.Entry]:
+    def _read(self) -> dict[str, safetensors.Entry]:
         if (self.folder / "model.safetensors").is_file():
-            return tensorfile.read(self.folder / "model.safetensors")
+            return _mapped(self.folder / "model.safetensors")
         index = "model.safetensors.index.json"
         if not (self.folder / index).is_file():
             raise CheckpointError(f"{self.folder}: neither model.safetensors nor {index} is there")
         where = shards(self.folder / index)
-        files = {file: tensorfile.read(self._file(file)) for file in sorted(set(where.values()))}
+        files = {file: _mapped(self._file(file)) for file in sorted(set(where.values()))}
         for name, file in where.items():
             if name not in files[file]:
                 raise CheckpointError(f"{self.folder / file}: tensor {name} is missing")
         return {name: files[file][name] for name, file in where.items()}
 
-    def _entry(self, name: str) -> tensorfile.Entry:
+    def _entry(self, name: str) -> safetensors.Entry:
         if name not in self._entries:
             raise CheckpointError(f"{self.folder}: tensor {name} is missing")
         return self._entries[name]
@@ -164,6 +165,13 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.folder}: tensor {name} has the shape {self._entries[name].shape}, not {shape}"
             )
+
+
+def _mapped(path: Path) -> dict[str, safetensors.Entry]:
+    try:
+        return safetensors.read(path)[0]
+    except safetensors.WeightsError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def shards(index: Path) -> dict[str, str]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weights import CheckpointError, tensorfile
+from music.engine import safetensors
+from weights import CheckpointError
 from weights.check import published, shards
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ def main(source: Path, target: Path) -> None:
         tensors = {published(key): value for key, value in _load(source / file).items()}
         tensors = {key: value for key, value in sorted(tensors.items()) if key not in seen}
         declared = {key: (_DTYPES[str(value.dtype)], tuple(value.shape)) for key, value in tensors.items()}
-        tensorfile.write(target / name, declared, partial(_numpy, tensors), {"format": "pt"})
+        safetensors.write(
+            target / name, safetensors.widest_first(declared), partial(_numpy, tensors), {"format": "pt"}
+        )
         seen |= dict.fromkeys(tensors, name)
         print(name)
     if index.exists():

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from weights import configs, tensorfile, tokenizers
+from music.engine import safetensors
+from weights import configs, tokenizers
 from weights.layouts import Tensor, layout
 from weights.sources import models_of
 
@@ -71,7 +72,7 @@ def _weights(target: Path, config: dict[str, Any], seed: int) -> None:
         for name, tensor in sorted(tensors.items())
     }
     sizes = {
-        name: math.prod(shape) * tensorfile.DTYPES[dtype].itemsize
+        name: math.prod(shape) * safetensors.DTYPES[dtype].itemsize
         for name, (dtype, shape) in declared.items()
     }
     shards: list[list[str]] = [[]]
@@ -88,10 +89,10 @@ def _weights(target: Path, config: dict[str, Any], seed: int) -> None:
         else [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
     )
     for file, names in zip(files, shards, strict=True):
-        tensorfile.write(
+        safetensors.write(
             target / file,
-            {name: declared[name] for name in names},
-            lambda name: _draw(name, tensors[name], tensorfile.DTYPES[declared[name][0]], seed),
+            safetensors.widest_first({name: declared[name] for name in names}),
+            lambda name: _draw(name, tensors[name], safetensors.DTYPES[declared[name][0]], seed),
             {"format": "pt"},
         )
     if len(shards) > 1:

@@ -1,19 +1,21 @@
-"""Matrices as the kernels want them, and the safetensors files that hold them.
+"""Matrices as the kernels want them, quantised or not, and the files that hold them.
 
-A file is plain safetensors; its metadata name the packed matrices. It is mapped, not read: pages come in when
-they are touched and belong to the page cache.
+A network's file is a safetensors file (see `music.engine.safetensors`) whose metadata name the packed
+matrices. It is mapped, not read: pages come in when they are touched and belong to the page cache.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from music.engine import safetensors
+from music.engine.safetensors import WeightsError
 
 LANES = 16
 """Outputs of a block: the lanes of the kernels' vectors."""
@@ -22,20 +24,7 @@ PRECISIONS = ("float32", "int8", "int4")
 GROUPS = {"float32": 0, "int8": 64, "int4": 32}
 """Inputs that share a scale."""
 
-_DTYPES = {
-    "F32": np.float32,
-    "F16": np.float16,
-    "I8": np.int8,
-    "U8": np.uint8,
-    "I16": np.int16,
-    "I32": np.int32,
-    "I64": np.int64,
-}
-_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
-
-
-class WeightsError(Exception):
-    """A file of weights is not what it should be; the message names the file or the tensor."""
+_NAMES = {np.dtype(dtype): name for name, dtype in safetensors.DTYPES.items() if name != "BF16"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,65 +146,50 @@ def write(
             arrays[name] = np.ascontiguousarray(tensor)
     # Whole vectors first: all that follows 64-byte data of a multiple of 64 bytes is aligned, too.
     order = sorted(arrays, key=lambda name: (arrays[name].nbytes % 64 != 0, name))
-    header: dict[str, Any] = {
-        "__metadata__": {
-            "packed": json.dumps(packed, sort_keys=True),
-            "metadata": json.dumps(dict(metadata or {}), sort_keys=True),
-        }
+    described = {
+        "packed": json.dumps(packed, sort_keys=True),
+        "metadata": json.dumps(dict(metadata or {}), sort_keys=True),
     }
-    offset = 0
-    for name in order:
-        array = arrays[name]
-        header[name] = {
-            "dtype": _NAMES[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [offset, offset + array.nbytes],
-        }
-        offset += array.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % 64)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            file.write(arrays[name].tobytes())
+    declared = {name: (_NAMES[arrays[name].dtype], arrays[name].shape) for name in order}
+    safetensors.write(path, declared, arrays.__getitem__, described)
 
 
 class Tensors:
-    """The tensors of one file, mapped.
+    """The tensors of one network's file, mapped.
 
     Parameters
     ----------
     path : Path
-        A file of `write`.
+        A file that `write` wrote.
+
+    Attributes
+    ----------
+    path : Path
+    metadata : dict
+        What `write` was given.
 
     Raises
     ------
     WeightsError
-        If it is not there or not such a file.
+        If the file is not there or not such a file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._entries, described = safetensors.read(path)
         try:
-            with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"{path.name} cannot be read: {error}") from error
-        length = int.from_bytes(self._map[:8], "little")
-        try:
-            self._header: dict[str, Any] = json.loads(self._map[8 : 8 + length])
-            described = self._header.pop("__metadata__")
             self._packed: dict[str, Any] = json.loads(described["packed"])
             self.metadata: dict[str, Any] = json.loads(described["metadata"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise WeightsError(f"{path.name} is not a file of weights") from error
-        self._data = 8 + length
-        end = max((entry["data_offsets"][1] for entry in self._header.values()), default=0)
-        if self._data + end != len(self._map):
-            raise WeightsError(f"{path.name} has {len(self._map)} bytes instead of {self._data + end}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsError(f"{path}: not a file of packed weights") from error
 
     def __contains__(self, name: str) -> bool:
-        return name in self._header
+        return name in self._entries
+
+    @property
+    def matrices(self) -> list[str]:
+        """The names of the packed matrices."""
+        return list(self._packed)
 
     def array(self, name: str) -> np.ndarray:
         """Return a tensor, read-only and not copied.
@@ -225,13 +199,9 @@ class Tensors:
         WeightsError
             If there is none of that name.
         """
-        try:
-            entry = self._header[name]
-        except KeyError:
-            raise WeightsError(f"{self.path.name} has no tensor {name}") from None
-        count = int(np.prod(entry["shape"], dtype=np.int64))
-        start = self._data + entry["data_offsets"][0]
-        return np.frombuffer(self._map, _DTYPES[entry["dtype"]], count, start).reshape(entry["shape"])
+        if name not in self._entries:
+            raise WeightsError(f"{self.path}: has no tensor {name}")
+        return self._entries[name].raw()
 
     def optional(self, name: str) -> np.ndarray | None:
         """Return a tensor, None where there is none."""
@@ -246,14 +216,6 @@ class Tensors:
             If there is none of that name.
         """
         if name not in self._packed:
-            raise WeightsError(f"{self.path.name} has no matrix {name}")
+            raise WeightsError(f"{self.path}: has no matrix {name}")
         outputs, inputs, precision, group = self._packed[name]
         return Weight(outputs, inputs, precision, self.array(name), self.optional(f"{name}.scales"), group)
-
-    def will_need(self) -> None:
-        """Have the system read the whole file ahead."""
-        self._map.madvise(mmap.MADV_WILLNEED)
-
-    def done(self) -> None:
-        """Give the file's pages back; they come again when they are touched."""
-        self._map.madvise(mmap.MADV_DONTNEED)

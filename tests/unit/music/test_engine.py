@@ -340,12 +340,16 @@ def test_a_file_of_weights_gives_back_what_was_written(tmp_path: Path) -> None:
         read.weight("a")
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "header"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "longer", "header"])
 def test_a_damaged_file_of_weights_is_refused_by_name(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "net.safetensors"
     if damage != "missing":
         write(path, {"a": normal(3, 5)})
         data = path.read_bytes()
-        path.write_bytes({"empty": b"", "cut": data[:-1], "header": data[:8] + b"x" + data[9:]}[damage])
+        path.write_bytes(
+            {"empty": b"", "cut": data[:-1], "longer": data + b"x", "header": data[:8] + b"x" + data[9:]}[
+                damage
+            ]
+        )
     with pytest.raises(WeightsError, match=r"net\.safetensors"):
         Tensors(path)

@@ -12,7 +12,8 @@ import pytest
 import safetensors.numpy
 from tokenizers import Tokenizer
 
-from weights import Checkpoint, CheckpointError, configs, synthetic, tensorfile
+from music.engine.safetensors import WeightsError, read, write
+from weights import Checkpoint, CheckpointError, configs, synthetic
 from weights.__main__ import main
 from weights.layouts import codebooks, layout
 from weights.sources import profiles
@@ -283,19 +284,19 @@ def test_a_truncated_file_is_refused(musicgen: Path, keep: int) -> None:
 def test_a_header_that_lies_is_refused(tmp_path: Path, entry: object) -> None:
     header = json.dumps({"x": entry}).encode()
     (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
-    with pytest.raises(CheckpointError, match="damaged header"):
-        tensorfile.read(tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match="damaged header"):
+        read(tmp_path / "x.safetensors")
 
 
 def test_half_precisions_are_read_exactly(tmp_path: Path) -> None:
     values = np.array([0.0, 1.0, -2.5, 6.1e-5, 448.0], np.float32)
     stored = {"F16": values.astype(np.float16), "BF16": (values.view(np.uint32) >> 16).astype(np.uint16)}
-    tensorfile.write(tmp_path / "x", {name: (name, (5,)) for name in stored}, lambda name: stored[name])
-    read = tensorfile.read(tmp_path / "x")
-    np.testing.assert_array_equal(read["F16"].float32(), stored["F16"].astype(np.float32))
-    np.testing.assert_allclose(read["BF16"].float32(), values, rtol=1 / 128)
-    assert read["BF16"].float32()[:3].tolist() == [0.0, 1.0, -2.5]
-    assert read["BF16"].float32().dtype == np.float32
+    write(tmp_path / "x", {name: (name, (5,)) for name in stored}, stored.__getitem__)
+    found, _ = read(tmp_path / "x")
+    np.testing.assert_array_equal(found["F16"].float32(), stored["F16"].astype(np.float32))
+    np.testing.assert_allclose(found["BF16"].float32(), values, rtol=1 / 128)
+    assert found["BF16"].float32()[:3].tolist() == [0.0, 1.0, -2.5]
+    assert found["BF16"].float32().dtype == np.float32
 
 
 def test_integers_are_no_weights(made: Path) -> None:
@@ -307,7 +308,7 @@ def test_what_is_written_must_be_what_was_declared(tmp_path: Path) -> None:
     given: dict[str, np.ndarray] = {"long": np.zeros(3, np.float32), "wide": np.zeros(2, np.float64)}
     for name in given:
         with pytest.raises(ValueError, match=f"{name}.*declared"):
-            tensorfile.write(tmp_path / "x", {name: ("F32", (2,))}, given.__getitem__)
+            write(tmp_path / "x", {name: ("F32", (2,))}, given.__getitem__)
     assert not (tmp_path / "x").exists()
 
 
