@@ -19,10 +19,9 @@ from backend.settings import client
 from backend.storage import generated_key, upload_key
 from tests.faults.injection import BrokenBody, Fault, meet
 from tests.support.requests import Answer, call, form
-from tests.support.stack import Stack
+from tests.support.stack import Stack, fake_models
 from tests.support.workers import deployment as deployment
 from tests.support.workers import stack as stack
-from tests.unit.backend.test_delivery import fake_models
 
 ATTEMPTS = 4
 """What `backend.settings.CONFIG` allows for one call."""

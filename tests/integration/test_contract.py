@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, Phase, settings
 
 from client.stack import StackProcess
 from local.template import ROOT
-from tests.integration.test_tenants import keys
 from tests.support.client import Api
+from tests.support.keys import keys
 
 pytestmark = pytest.mark.xdist_group("contract")
 

@@ -21,6 +21,7 @@ from client.stack import StackProcess
 from local.template import ROOT
 from tests.support import sound
 from tests.support.client import Answer, Api, form, post_form, send
+from tests.support.keys import keys
 
 pytestmark = pytest.mark.xdist_group("tenants")
 
@@ -54,14 +55,6 @@ def stack() -> Iterator[StackProcess]:
     room = ("--parameter", f"MaxStoredBytes={ROOM}")
     with StackProcess("--auth", "keys", "--http-workers", "2", *room) as stack:
         yield stack
-
-
-def keys(stack: StackProcess, *arguments: str) -> str:
-    """Run `python -m client keys` on the running stack, and return what it prints."""
-    command = [sys.executable, "-m", "client", "keys", *arguments, "--endpoint-url", stack.endpoint_url]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from client.stack import StackProcess
-from tests.integration.test_tenants import keys
 from tests.support import sound
 from tests.support.client import Api
+from tests.support.keys import keys
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import soundfile
 
-from tests.unit.music.test_audio_decode import movie, picture, tones, write, write_wav
+from tests.support.files import movie, picture, tones, write, write_wav
 
 CLIPS = {
     "wav-s16": ("wav", "pcm_s16le", "s16", None),

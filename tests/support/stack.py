@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote_plus
 
 import boto3
+import numpy as np
 import pytest
 from moto import mock_aws
 
 from backend.records import Audio, Generation, Limits, Records
 from backend.storage import upload_key
-from tests.unit.backend.test_records import START, Clock, create_table, serialise_writes
+from music.analysis import Analysis
+from music.features import Features
+from music.interfaces import Identity
+from tests.support.table import START, Clock, create_table, serialise_writes
 
 REGION: Final = "eu-central-1"
 ACCOUNT = "123456789012"
@@ -244,3 +249,34 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """A deployment for one test."""
     with deployed(monkeypatch) as made:
         yield made
+
+
+def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace analysis and generation. No two runs make the same bytes, so that a replaced object shows."""
+    embed, generate = stack.app("embed"), stack.app("generate")
+    identity: Identity = embed.embedder.identity
+    features = Features.from_dict(
+        {
+            "duration": 5.0,
+            "tempo": 120.0,
+            "key": "C",
+            "mode": "major",
+            "loudness": -14.0,
+            "spectral_centroid": 1000.0,
+            "onset_rate": 2.0,
+            "beats": [0.5, 1.0],
+        }
+    )
+    runs = itertools.count()
+
+    def analyse(path: Any, profile: Any, *more: Any, **options: Any) -> Any:
+        vector = np.zeros(512, np.float32)
+        vector[0] = 1.0
+        return Analysis(vector, features, ["fast", "jazz"], {"genre": {"jazz": 0.7}}, identity, windows=3)
+
+    def make(*arguments: Any, **options: Any) -> Any:
+        run = str(next(runs))
+        return SimpleNamespace(audio=run.encode(), content_type="audio/wav", report={"run": run})
+
+    monkeypatch.setattr(embed, "analyse", analyse)
+    monkeypatch.setattr(generate, "generate", make)

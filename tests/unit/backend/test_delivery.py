@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import botocore.client
 import botocore.endpoint
-import numpy as np
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from hypothesis import HealthCheck, Phase, settings
@@ -36,10 +35,7 @@ from moto.core.botocore_stubber import BotocoreStubber
 from backend.purge import purge
 from backend.records import Conflict, Limits, NotFound
 from backend.storage import upload_key
-from music.analysis import Analysis
-from music.features import Features
-from music.interfaces import Identity
-from tests.support.stack import Stack, s3_event
+from tests.support.stack import Stack, fake_models, s3_event
 
 TERMINAL = {"ready", "failed", "succeeded", "cancelled", "deleted", "expired"}
 WORKERS = ("embed", "generate")
@@ -105,37 +101,6 @@ def unanswered(step: int | None) -> Iterator[None]:
         patch.setattr(kind, "__call__", send)
         patch.setattr(endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
         yield
-
-
-def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace what takes time. No two runs make the same bytes, so that a replaced object shows."""
-    embed, generate = stack.app("embed"), stack.app("generate")
-    identity: Identity = embed.embedder.identity
-    features = Features.from_dict(
-        {
-            "duration": 5.0,
-            "tempo": 120.0,
-            "key": "C",
-            "mode": "major",
-            "loudness": -14.0,
-            "spectral_centroid": 1000.0,
-            "onset_rate": 2.0,
-            "beats": [0.5, 1.0],
-        }
-    )
-    runs = itertools.count()
-
-    def analyse(path: Any, profile: Any, *more: Any, **options: Any) -> Any:
-        vector = np.zeros(512, np.float32)
-        vector[0] = 1.0
-        return Analysis(vector, features, ["fast", "jazz"], {"genre": {"jazz": 0.7}}, identity, windows=3)
-
-    def make(*arguments: Any, **options: Any) -> Any:
-        run = str(next(runs))
-        return SimpleNamespace(audio=run.encode(), content_type="audio/wav", report={"run": run})
-
-    monkeypatch.setattr(embed, "analyse", analyse)
-    monkeypatch.setattr(generate, "generate", make)
 
 
 class Delivery(RuleBasedStateMachine):

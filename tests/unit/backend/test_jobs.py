@@ -12,10 +12,9 @@ from backend.errors import TransientError
 from backend.jobs import MAX_ATTEMPTS, Lease, backoff
 from backend.records import Audio, Fenced
 from music.audio import AudioError
-from tests.support.stack import Context, Stack, sqs_event
+from tests.support.stack import Context, Stack, fake_models, sqs_event
 from tests.support.workers import deployment as deployment
 from tests.support.workers import stack as stack
-from tests.unit.backend.test_delivery import fake_models
 
 
 @pytest.fixture

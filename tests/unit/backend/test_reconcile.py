@@ -10,10 +10,9 @@ import pytest
 from backend.reconcile import ORPHAN_SECONDS, REST_SECONDS
 from backend.records import Audio, Generation, new_id
 from backend.storage import generated_key, upload_key
-from tests.support.stack import Context, Stack
+from tests.support.stack import Context, Stack, fake_models
 from tests.support.workers import deployment as deployment
 from tests.support.workers import stack as stack
-from tests.unit.backend.test_delivery import fake_models
 
 DAY = 86400
 

@@ -11,7 +11,6 @@ import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
-from moto.dynamodb.responses import DynamoHandler
 
 from backend.records import (
     LEASE_SECONDS,
@@ -31,57 +30,10 @@ from backend.records import (
     TooManyWaiting,
     new_id,
 )
+from tests.support.table import START, Clock, create_table, serialise_writes
 
-START = 1_700_000_000.0
 RETENTION = 7 * 24 * 3600.0
 MUCH = 10**9
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def create_table(resource: Any) -> Any:
-    attributes = {"pk": "S", "sk": "S", "audio_pk": "S", "open": "S", "due_at": "N"}
-    return resource.create_table(
-        TableName="records",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": n, "AttributeType": t} for n, t in attributes.items()],
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "by_audio",
-                "KeySchema": [
-                    {"AttributeName": "audio_pk", "KeyType": "HASH"},
-                    {"AttributeName": "sk", "KeyType": "RANGE"},
-                ],
-                "Projection": {"ProjectionType": "ALL"},
-            },
-            {
-                "IndexName": "due",
-                "KeySchema": [
-                    {"AttributeName": "open", "KeyType": "HASH"},
-                    {"AttributeName": "due_at", "KeyType": "RANGE"},
-                ],
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
-            },
-        ],
-    )
-
-
-def serialise_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DynamoDB applies one write to an item after the other; moto lets two of them check, then both write."""
-    lock, call = threading.RLock(), DynamoHandler.call_action
-
-    def one_at_a_time(handler: DynamoHandler) -> Any:
-        with lock:
-            return call(handler)
-
-    monkeypatch.setattr(DynamoHandler, "call_action", one_at_a_time)
 
 
 @pytest.fixture

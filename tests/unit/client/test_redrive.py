@@ -11,8 +11,7 @@ import pytest
 from backend.jobs import MAX_ATTEMPTS
 from client import aws, redrive
 from client.stack import ROOT, StackProcess
-from tests.support.stack import QUEUES, Stack
-from tests.unit.backend.test_delivery import fake_models
+from tests.support.stack import QUEUES, Stack, fake_models
 
 
 @pytest.fixture(autouse=True)

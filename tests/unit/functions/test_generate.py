@@ -13,10 +13,9 @@ from backend.storage import generated_key
 from music.audio import AudioError
 from music.interfaces import Parameters
 from music.profiles import ProfileError
-from tests.support.stack import Stack
+from tests.support.stack import Stack, fake_models
 from tests.support.workers import deployment as deployment
 from tests.support.workers import stack as stack
-from tests.unit.backend.test_delivery import fake_models
 
 
 @pytest.fixture

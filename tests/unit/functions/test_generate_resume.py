@@ -18,10 +18,9 @@ from music.loading import Profile, load
 from music.musicgen.generator import MusicGen
 from music.musicgen.networks import Condition
 from tests.support.networks import FakeCodec, FakeLanguage, FakeState, FakeText, FakeTokenizer
-from tests.support.stack import Context, Stack, sqs_event
+from tests.support.stack import Context, Stack, fake_models, sqs_event
 from tests.support.workers import deployment as deployment
 from tests.support.workers import stack as stack
-from tests.unit.backend.test_delivery import fake_models
 
 
 class Died(BaseException):

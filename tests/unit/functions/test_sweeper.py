@@ -16,10 +16,9 @@ from backend.records import (
     Audio,
     Limits,
 )
-from tests.support.stack import Context, Stack
+from tests.support.stack import Context, Stack, fake_models
 from tests.support.workers import deployment as deployment
 from tests.support.workers import stack as stack
-from tests.unit.backend.test_delivery import fake_models
 
 RETENTION = 30 * 86400
 

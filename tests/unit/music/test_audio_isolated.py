@@ -20,7 +20,7 @@ from music import loading
 from music.analysis import analyse
 from music.audio import AudioError, isolated
 from music.audio.decode import decode, stream, streams
-from tests.unit.music.test_audio_decode import RATE, tones, write
+from tests.support.files import RATE, tones, write
 
 Decoder = Callable[[str], None]
 
