@@ -72,6 +72,31 @@ class Candidate:
     fault: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What a generator is asked to make, and from what.
+
+    Attributes
+    ----------
+    source : np.ndarray [shape=(channels, n), float32]
+        The track, at the generator's `sample_rate` and with at most its `channels`.
+    features : Features
+        What the embedding pipeline measured on the source.
+    parameters : Parameters
+        What the user asked for.
+    tags : sequence of str
+        What the source is like, most telling first.
+    kept : Kept or None
+        What an earlier invocation made, and where to keep what is made now; None keeps nothing.
+    """
+
+    source: np.ndarray
+    features: Features
+    parameters: Parameters
+    tags: Sequence[str] = ()
+    kept: Kept | None = None
+
+
 class GenerationError(Exception):
     """What is asked for cannot be made, now or ever: a stable `code` and a sentence."""
 
@@ -177,33 +202,21 @@ class Generator(Protocol):
         """What the quality gate looks for in its candidates (see `music.quality`)."""
         ...
 
-    def candidates(
-        self,
-        source: np.ndarray,
-        features: Features,
-        parameters: Parameters,
-        progress: Callable[[float], None],
-        *,
-        tags: Sequence[str] = (),
-        kept: Kept | None = None,
-    ) -> Iterator[Candidate]:
-        """Yield ``parameters.candidates`` candidates.
+    def candidates(self, request: Request, progress: Callable[[float], None]) -> Iterator[Candidate]:
+        """Make candidates, one after the other.
 
         Parameters
         ----------
-        source : np.ndarray [shape=(channels, n)]
-            float32 at `sample_rate`.
-        features : Features
-            What the embedding pipeline measured on the source.
-        parameters : Parameters
-            What the user asked for.
+        request : Request
+            What to make, and from what.
         progress : callable
             Called with the share of the whole job that is done, rising in [0, 1]. It may raise to cancel;
-            the exception must pass through.
-        tags : sequence of str
-            What the source is like, most telling first.
-        kept : Kept, optional
-            What an earlier invocation made, and where to keep what is made now.
+            the exception passes through.
+
+        Yields
+        ------
+        Candidate
+            As many as ``request.parameters.candidates``, in the order of their seeds (`music.seeds`).
 
         Raises
         ------

@@ -18,7 +18,7 @@ from music.audio.encode import CONTENT_TYPES, encode
 from music.audio.master import Mastered, master
 from music.dsp import harmony
 from music.features import Features
-from music.interfaces import Candidate, GenerationError, Parameters
+from music.interfaces import Candidate, GenerationError, Parameters, Request
 from music.loading import Profile
 from music.profiles import ProfileError
 from music.resume import Forgetful, Kept, Snapshots
@@ -134,7 +134,7 @@ def generate(
     if "copy" in generator.checks:
         with _timed(timings, "check"):
             fingerprint = quality.Fingerprint(_mono(source, rate, measuring.SAMPLE_RATE))
-    kept = Kept(snapshots or Forgetful())
+    request = Request(source, features, parameters, tags, Kept(snapshots or Forgetful()))
 
     best: _Scored | None = None
     tried: list[dict[str, Any]] = []
@@ -150,7 +150,7 @@ def generate(
         made = max(made, done)
         progress(_READ + (_MADE - _READ) * made)
 
-    candidates = generator.candidates(source, features, parameters, report, tags=tags, kept=kept)
+    candidates = generator.candidates(request, report)
     while True:
         with _timed(timings, "generate"):
             candidate = next(candidates, None)
@@ -158,7 +158,7 @@ def generate(
             if replaced == min(faulty, MAX_REPLACEMENTS):
                 break
             again = replace(parameters, seed=spare[replaced], candidates=1)
-            candidates = generator.candidates(source, features, again, report, tags=tags, kept=kept)
+            candidates = generator.candidates(replace(request, parameters=again), report)
             replaced += 1
             continue
         faults = [candidate.fault] if candidate.fault else []

@@ -11,11 +11,10 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
-
-from music.musicgen.decoding import Take
 
 VERSION = 1
 SAVE_SECONDS = 30.0
@@ -26,6 +25,28 @@ RESERVE_SECONDS = 20.0
 
 class Suspended(Exception):
     """There was not enough time. All that was made is kept: ask again to go on from there."""
+
+
+@dataclass(eq=False)
+class Take:
+    """The codes of one candidate, as far as they are made.
+
+    Attributes
+    ----------
+    seed : int
+        The seed of its random stream.
+    codes : np.ndarray [shape=(codebooks, frames), int16]
+        The codes of the whole piece, the prompt included; -1 where there are none yet.
+    step : int
+        Steps that are made, over all windows.
+    failed : int or None
+        The step at which its logits were not finite: it has no more codes from there on.
+    """
+
+    seed: int
+    codes: np.ndarray
+    step: int = 0
+    failed: int | None = None
 
 
 class Snapshots(Protocol):

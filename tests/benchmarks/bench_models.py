@@ -190,11 +190,9 @@ def child_clip(folder: str, length: str) -> dict[str, Any]:
         path = Path(scratch) / "source.wav"
         path.write_bytes(encode(source, 32000, "wav", {}))
         features = analyse(path, profile.embedder).features
-    parameters = interfaces.Parameters(seed=0, duration=float(length))
+    request = interfaces.Request(source, features, interfaces.Parameters(seed=0, duration=float(length)))
     made: dict[str, Any] = {}
-    whole = seconds(
-        lambda: made.update(all=list(generator.candidates(source, features, parameters, lambda done: None)))
-    )
+    whole = seconds(lambda: made.update(all=list(generator.candidates(request, lambda done: None))))
     memory = peak()
     steps = made["all"][0].details["steps"]
     tokens = float(sampled(generator._language, steps).sum())

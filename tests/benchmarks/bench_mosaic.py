@@ -24,7 +24,7 @@ from music.audio.decode import decode, resample
 from music.audio.loudness import integrated_loudness, true_peak
 from music.audio.master import master
 from music.features import Features
-from music.interfaces import Candidate, Parameters
+from music.interfaces import Candidate, Parameters, Request
 from music.loading import Profile
 from music.mosaic.generator import Mosaic
 from tests.benchmarks import corpus
@@ -41,7 +41,7 @@ def _silent(done: float) -> None:
 
 def _one(source: np.ndarray, measured: Features, **wanted: Any) -> Candidate:
     parameters = Parameters(**({"seed": 1, "duration": 30.0, "temperature": 1.0} | wanted))
-    return next(Mosaic().candidates(source, measured, parameters, _silent))
+    return next(Mosaic().candidates(Request(source, measured, parameters), _silent))
 
 
 def _mastered(candidate: Candidate, measured: Features, duration: float) -> tuple[np.ndarray, float, float]:
@@ -211,7 +211,7 @@ def controls(track: corpus.Track, profile: Profile) -> list[tuple[str, str, str,
         ("same seed", "same bytes", "same", first == _one(source, measured).audio.tobytes()),
         ("another seed", "other music", "other", first != _one(source, measured, seed=2).audio.tobytes()),
     ]
-    made = list(Mosaic().candidates(source, measured, Parameters(seed=1, candidates=4), _silent))
+    made = list(Mosaic().candidates(Request(source, measured, Parameters(seed=1, candidates=4)), _silent))
     alone = [_one(source, measured, seed=candidate.seed).audio for candidate in made]
     same = all(np.array_equal(candidate.audio, audio) for candidate, audio in zip(made, alone, strict=True))
     rows.append(("candidate i is the run with its seed", f"{len(made)} of {len(made)}", "all", same))

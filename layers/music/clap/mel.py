@@ -13,6 +13,8 @@ from functools import cache
 
 import numpy as np
 
+from music.dsp.spectra import hann, hz_to_mel, mel_to_hz
+
 SAMPLE_RATE = 48_000
 WINDOW = 480_000
 """Samples of one window of sound."""
@@ -62,7 +64,7 @@ def log_mel(sound: np.ndarray) -> np.ndarray:
 
 def _decibels(frames: np.ndarray) -> np.ndarray:
     # The extractor keeps spectra as complex64, its only rounding before the dB.
-    spectra = np.fft.rfft(frames * _window()).astype(np.complex64)
+    spectra = np.fft.rfft(frames * hann(_LENGTH)).astype(np.complex64)
     power = np.square(spectra.real, dtype=np.float64)
     power += np.square(spectra.imag, dtype=np.float64)
     bands = _bands()
@@ -71,11 +73,6 @@ def _decibels(frames: np.ndarray) -> np.ndarray:
     falling = np.add.reduceat(heard * (1.0 - bands.rising), bands.starts, axis=1)
     mel = (rising[:, :-1] + falling[:, 1:]) * bands.height
     return (10.0 * np.log10(np.maximum(mel, _FLOOR))).astype(np.float32)
-
-
-@cache
-def _window() -> np.ndarray:
-    return np.hanning(_LENGTH + 1)[:-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,19 +102,10 @@ class _Bands:
 
 @cache
 def _bands() -> _Bands:
-    edges = _hertz(np.linspace(_mel(50.0), _mel(14_000.0), BINS + 2))
+    edges = mel_to_hz(np.linspace(hz_to_mel(50.0), hz_to_mel(14_000.0), BINS + 2))
     frequencies = np.linspace(0, SAMPLE_RATE // 2, _LENGTH // 2 + 1)
     bounds = np.searchsorted(frequencies, edges)
     first, last = int(bounds[0]), int(bounds[-1])
     space = np.repeat(np.arange(BINS + 1), np.diff(bounds))
     rising = (frequencies[first:last] - edges[space]) / np.diff(edges)[space]
     return _Bands(first, last, bounds[:-1] - first, rising, 2.0 / (edges[2:] - edges[:-2]))
-
-
-def _mel(hertz: float) -> float:
-    """Slaney's scale: linear to 1000 Hz, logarithmic above."""
-    return hertz * 3 / 200 if hertz < 1000 else float(15 + 27 * np.log(hertz / 1000) / np.log(6.4))
-
-
-def _hertz(mel: np.ndarray) -> np.ndarray:
-    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(np.log(6.4) / 27 * (mel - 15)))

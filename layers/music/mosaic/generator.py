@@ -15,12 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from music.features import Features
-from music.interfaces import Candidate, Identity, Parameters
+from music.interfaces import Candidate, Identity, Request
 from music.mosaic.path import Outlook, Path, Transitions, walk
 from music.mosaic.synthesis import Join, render, usual_step
 from music.mosaic.units import Units, cut
-from music.resume import Kept
 from music.seeds import candidate_seeds
 
 _ANALYSIS = 0.3  # of the progress, shared by all candidates
@@ -34,6 +32,9 @@ class Mosaic:
     `top_k` and `top_p` bound how many continuations each step draws from; `guidance_scale` is how closely the
     output follows the source's own form, from its beginning to its end.
 
+    Of the features `beats` and `loudness` are used. Tags are not, for beats say more; nor is what was kept,
+    for half a minute is soon made again.
+
     A silent source has no music to continue: the candidates are silence of the wanted duration, and their
     details say ``"silent": True``.
     """
@@ -46,30 +47,8 @@ class Mosaic:
     checks: Sequence[str] = ()
     """It copies its source by nature, and is as silent and as loud as that."""
 
-    def candidates(
-        self,
-        source: np.ndarray,
-        features: Features,
-        parameters: Parameters,
-        progress: Callable[[float], None],
-        *,
-        tags: Sequence[str] = (),
-        kept: Kept | None = None,
-    ) -> Iterator[Candidate]:
-        """Yield candidates one at a time; the source is analysed once for all of them.
-
-        Parameters
-        ----------
-        source : np.ndarray [shape=(channels, n), float32]
-            1 or 2 channels at 32 kHz, at least 0.25 s.
-        features : Features
-            Its `beats` and `loudness` are used.
-        parameters : Parameters
-            See the class.
-        progress : callable
-            Called with the share of the whole job done; whatever it raises passes through.
-        tags, kept
-            Of no use here: beats say more, and half a minute is soon made again.
+    def candidates(self, request: Request, progress: Callable[[float], None]) -> Iterator[Candidate]:
+        """Make candidates one at a time, as `music.interfaces.Generator` says; the source is analysed once.
 
         Yields
         ------
@@ -81,6 +60,7 @@ class Mosaic:
         ValueError
             If the source is shorter than 0.25 s or has other than 1 or 2 channels.
         """
+        source, features, parameters = request.source, request.features, request.parameters
         if source.ndim != 2 or not 1 <= source.shape[0] <= 2 or source.shape[1] < self.sample_rate // 4:
             raise ValueError(f"a source of 1 or 2 channels and at least 0.25 s is needed, not {source.shape}")
         samples = round(parameters.duration * self.sample_rate)

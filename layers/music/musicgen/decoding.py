@@ -22,6 +22,7 @@ from music.musicgen import delay
 from music.musicgen.delay import UNKNOWN
 from music.musicgen.networks import Condition, LanguageModel, State
 from music.musicgen.sampling import Sampling, draw, guide, stream
+from music.resume import Take
 
 
 @dataclass(frozen=True)
@@ -86,28 +87,6 @@ def plan(frames: int, known: int, longest: int, stride: int) -> list[Window]:
         start = windows[-1].start + stride
         windows.append(Window(start, min(frames - start, longest), end - start))
     return windows
-
-
-@dataclass(eq=False)
-class Take:
-    """The codes of one candidate, as far as they are made.
-
-    Attributes
-    ----------
-    seed : int
-        Of its random stream.
-    codes : np.ndarray [codebooks, frames], int16
-        Of the whole piece, the prompt included; `UNKNOWN` where there are none yet.
-    step : int
-        Steps that are made, over all windows.
-    failed : int or None
-        The step at which its logits were not finite: it has no more codes from there on.
-    """
-
-    seed: int
-    codes: np.ndarray
-    step: int = 0
-    failed: int | None = None
 
 
 def blank(seed: int, codebooks: int, frames: int, prompt: np.ndarray | None = None) -> Take:

@@ -20,12 +20,12 @@ import numpy as np
 
 from music import quality
 from music.features import Features
-from music.interfaces import Candidate, GenerationError, Identity, Parameters
+from music.interfaces import Candidate, GenerationError, Identity, Request
 from music.musicgen import delay, melody
-from music.musicgen.decoding import Decoding, Take, Window, blank, plan
+from music.musicgen.decoding import Decoding, Window, blank, plan
 from music.musicgen.networks import Codec, CodecDecoder, Condition, LanguageModel, TextEncoder
 from music.musicgen.sampling import Sampling
-from music.resume import Forgetful, Kept
+from music.resume import Forgetful, Kept, Take
 from music.seeds import candidate_seeds
 
 PIPELINE = "1"
@@ -112,32 +112,8 @@ class MusicGen:
         if delay.positions(self._frames(WINDOW_SECONDS), language.codebooks) - 1 > language.max_positions:
             raise ValueError(f"{WINDOW_SECONDS:g} s do not fit {language.max_positions} positions")
 
-    def candidates(
-        self,
-        source: np.ndarray,
-        features: Features,
-        parameters: Parameters,
-        progress: Callable[[float], None],
-        *,
-        tags: Sequence[str] = (),
-        kept: Kept | None = None,
-    ) -> Iterator[Candidate]:
-        """Yield candidates, each as soon as those that are made together with it are done.
-
-        Parameters
-        ----------
-        source : np.ndarray [channels, n], float32
-            At `sample_rate`.
-        features : Features
-            Its `tempo`, `key` and `mode` are used.
-        parameters : Parameters
-            What the user asked for.
-        progress : callable
-            Called before every step with the share of the whole job done; what it raises passes through.
-        tags : sequence of str
-            What the source is like, most telling first.
-        kept : Kept, optional
-            What was made before, and where to keep what is made now.
+    def candidates(self, request: Request, progress: Callable[[float], None]) -> Iterator[Candidate]:
+        """Make candidates as `music.interfaces.Generator` says, those side by side that there is memory for.
 
         Yields
         ------
@@ -152,8 +128,9 @@ class MusicGen:
             There is not enough time: all that was made is kept.
         """
         progress(0.0)
-        kept = kept or Kept(Forgetful())
-        text, description = self._describe(parameters, features, tags)
+        source, parameters = request.source, request.parameters
+        kept = request.kept or Kept(Forgetful())
+        text, description = self._describe(request)
         prompt = self._prompt(source) if parameters.mode == "continue" else None
         mono = _sounding(source).mean(axis=0) if parameters.mode == "melody" else None
         known = 0 if prompt is None else prompt.shape[1]
@@ -239,11 +216,9 @@ class MusicGen:
         alike = [take for take in waiting if take.step == waiting[0].step]
         return alike[: max(1, most)]
 
-    def _describe(
-        self, parameters: Parameters, features: Features, tags: Sequence[str]
-    ) -> tuple[np.ndarray | None, str]:
+    def _describe(self, request: Request) -> tuple[np.ndarray | None, str]:
         """The encoded text, None where there is nothing to say; and what is said of the source."""
-        prompt = (parameters.prompt or "").strip()
+        prompt, tags = (request.parameters.prompt or "").strip(), request.tags
         tokens = len(self._tokenizer.encode(prompt).ids)
         if tokens > MAX_PROMPT_TOKENS:
             raise GenerationError(
@@ -251,9 +226,9 @@ class MusicGen:
                 f"The prompt has {tokens} tokens; at most {MAX_PROMPT_TOKENS} are understood.",
             )
         description = ""
-        if parameters.mode == "similar" or not prompt:
+        if request.parameters.mode == "similar" or not prompt:
             for count in range(len(tags), -1, -1):
-                description = describe(features, tags[:count])
+                description = describe(request.features, tags[:count])
                 if len(self._tokenizer.encode(joined(prompt, description)).ids) <= MAX_TEXT_TOKENS:
                     break
         text = joined(prompt, description)

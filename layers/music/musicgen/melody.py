@@ -14,6 +14,8 @@ from functools import cache
 
 import numpy as np
 
+from music.dsp.spectra import hann
+
 SAMPLE_RATE = 32000
 SIZE = 16384
 HOP = 4096
@@ -69,7 +71,7 @@ def _powers(mono: np.ndarray) -> Iterator[np.ndarray]:
     """Power spectra, a few frames at a time [frames, 1 + SIZE // 2]."""
     padded = np.pad(mono, SIZE // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, SIZE)[::HOP]
-    window = (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(SIZE) / SIZE)).astype(np.float32)
+    window = hann(SIZE).astype(np.float32)
     for first in range(0, len(frames), 64):
         spectra = np.fft.rfft(frames[first : first + 64] * window, axis=1)
         yield (spectra.real**2 + spectra.imag**2).astype(np.float32)

@@ -13,7 +13,7 @@ import pytest
 
 from music import features
 from music.features import Features
-from music.interfaces import Candidate, Parameters
+from music.interfaces import Candidate, Parameters, Request
 from music.mosaic import generator, path, synthesis, units
 from music.mosaic.generator import Mosaic
 from music.seeds import candidate_seeds
@@ -64,7 +64,7 @@ def _nothing(done: float) -> None:
 
 def _run(source: np.ndarray, measured: Features, **wanted: Any) -> list[Candidate]:
     parameters = Parameters(**({"seed": 1, "duration": 12.0} | wanted))
-    return list(Mosaic().candidates(source, measured, parameters, _nothing))
+    return list(Mosaic().candidates(Request(source, measured, parameters), _nothing))
 
 
 def _one(**wanted: Any) -> Candidate:
@@ -116,7 +116,8 @@ def test_source_is_analysed_once_and_candidates_come_one_at_a_time(monkeypatch: 
     monkeypatch.setattr(generator, "cut", counted("cut", generator.cut))
     monkeypatch.setattr(generator, "render", counted("render", generator.render))
     source, measured = _song()
-    made = Mosaic().candidates(source, measured, Parameters(seed=1, duration=4.0, candidates=3), _nothing)
+    request = Request(source, measured, Parameters(seed=1, duration=4.0, candidates=3))
+    made = Mosaic().candidates(request, _nothing)
     next(made)
     assert calls == ["cut", "render"]
     assert len(list(made)) == 2
@@ -275,7 +276,8 @@ def test_long_silences_are_not_played() -> None:
 def test_progress_rises_and_cancels() -> None:
     source, measured = _song()
     seen: list[float] = []
-    list(Mosaic().candidates(source, measured, Parameters(seed=1, duration=20.0, candidates=2), seen.append))
+    request = Request(source, measured, Parameters(seed=1, duration=20.0, candidates=2))
+    list(Mosaic().candidates(request, seen.append))
     assert seen == sorted(seen)
     assert seen[0] == 0.0
     assert seen[-1] == pytest.approx(1.0)
@@ -289,14 +291,14 @@ def test_progress_rises_and_cancels() -> None:
             raise CancelledError
 
     with pytest.raises(CancelledError):
-        list(Mosaic().candidates(source, measured, Parameters(seed=1, candidates=4), cancel))
+        list(Mosaic().candidates(request, cancel))
 
 
 def test_progress_comes_often() -> None:
     source, measured = _song(90)  # three minutes
     times = [time.process_time()]
-    parameters = Parameters(seed=1, duration=60.0)
-    list(Mosaic().candidates(source, measured, parameters, lambda done: times.append(time.process_time())))
+    request = Request(source, measured, Parameters(seed=1, duration=60.0))
+    list(Mosaic().candidates(request, lambda done: times.append(time.process_time())))
     assert max(np.diff(times)) < 0.8
 
 

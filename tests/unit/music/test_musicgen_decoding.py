@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from music.musicgen import delay
-from music.musicgen.decoding import Decoding, Take, Window, blank, plan
+from music.musicgen.decoding import Decoding, Window, blank, plan
 from music.musicgen.networks import Condition
 from music.musicgen.sampling import Sampling, draw, guide, stream
+from music.resume import Take
 from tests.support.networks import FakeLanguage, text
 
 SAMPLING = Sampling(top_k=20)

@@ -11,7 +11,7 @@ import pytest
 
 from music import resume
 from music.features import Features
-from music.interfaces import Candidate, GenerationError, Identity, Parameters
+from music.interfaces import Candidate, GenerationError, Identity, Parameters, Request
 from music.musicgen import melody
 from music.musicgen.generator import MusicGen, describe, joined
 from music.resume import Kept, Suspended
@@ -67,7 +67,7 @@ def run(
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[Candidate]:
     sound = tone(2.0, channels=made.channels) if source is None else source
-    return list(made.candidates(sound, FEATURES, parameters, progress, tags=tags, kept=kept))
+    return list(made.candidates(Request(sound, FEATURES, parameters, tags, kept), progress))
 
 
 # -- what comes out ------------------------------------------------------------------------------------------
@@ -214,7 +214,8 @@ def test_nothing_to_say_is_no_text_and_not_an_empty_one() -> None:
     made, language, _ = generator()
     nothing = replace(FEATURES, tempo=0.0, key=None, mode=None)
     for prompt in (None, "  "):
-        list(made.candidates(tone(1), nothing, replace(PARAMETERS, prompt=prompt), lambda done: None))
+        request = Request(tone(1), nothing, replace(PARAMETERS, prompt=prompt))
+        list(made.candidates(request, lambda done: None))
     assert [start[0].text for start in language.conditions] == [None, None]
     assert np.asarray(FakeText().encode(FakeTokenizer().encode("").ids)).size
 
@@ -472,10 +473,8 @@ def test_another_machine_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_snapshots_are_small() -> None:
     """Five minutes of one candidate, eight codebooks of noise: under a quarter of a megabyte."""
-    from music.musicgen.decoding import Take
-
     codes = np.random.default_rng(0).integers(0, 2048, (8, 15000)).astype(np.int16)
-    data = resume.pack({"inputs": "x", "resumed": 0, "machines": []}, [Take(1, codes, 15003)])
+    data = resume.pack({"inputs": "x", "resumed": 0, "machines": []}, [resume.Take(1, codes, 15003)])
     assert len(data) < 250_000
     header, (take,) = resume.unpack(data)
     assert header["inputs"] == "x"

@@ -16,7 +16,7 @@ from music import loading, profiles, resume
 from music.analysis import analyse
 from music.audio.decode import decode
 from music.features import Features
-from music.interfaces import Candidate, Parameters
+from music.interfaces import Candidate, Parameters, Request
 from music.production import generate
 from music.profiles import ProfileError
 from music.resume import Kept
@@ -57,7 +57,7 @@ def run(
 ) -> list[Candidate]:
     generator = loading.load(name).generator
     track = decode(sample.PATH, rate=32000, channels=generator.channels) if source is None else source
-    return list(generator.candidates(track, features, parameters, progress, kept=kept))
+    return list(generator.candidates(Request(track, features, parameters, kept=kept), progress))
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,11 @@ from music.analysis import Analysis, analyse
 from music.audio import AudioError
 from music.audio.encode import CONTENT_TYPES
 from music.audio.loudness import integrated_loudness, true_peak
-from music.features import Features
-from music.interfaces import Candidate, GenerationError, Identity, Parameters
+from music.interfaces import Candidate, GenerationError, Identity, Parameters, Request
 from music.loading import Profile, load
 from music.production import MAX_REPLACEMENTS, Generated, generate
 from music.profiles import ProfileError
-from music.resume import Kept, Snapshots
+from music.resume import Snapshots
 from music.seeds import candidate_seeds
 
 
@@ -57,16 +56,8 @@ class Tones:
     checks: Sequence[str] = ()
     given: np.ndarray | None = None
 
-    def candidates(
-        self,
-        source: np.ndarray,
-        features: Features,
-        parameters: Parameters,
-        progress: Callable[[float], None],
-        *,
-        tags: Sequence[str] = (),
-        kept: Kept | None = None,
-    ) -> Iterator[Candidate]:
+    def candidates(self, request: Request, progress: Callable[[float], None]) -> Iterator[Candidate]:
+        source, parameters = request.source, request.parameters
         self.given = source
         for index in range(parameters.candidates):
             seed = (parameters.seed, 440, 6000, 440)[index]
@@ -306,18 +297,10 @@ class Wanting(Tones):
     def __init__(self, wrong: dict[int, str]) -> None:
         self.runs, self.wrong = [], wrong
 
-    def candidates(
-        self,
-        source: np.ndarray,
-        features: Features,
-        parameters: Parameters,
-        progress: Callable[[float], None],
-        *,
-        tags: Sequence[str] = (),
-        kept: Kept | None = None,
-    ) -> Iterator[Candidate]:
+    def candidates(self, request: Request, progress: Callable[[float], None]) -> Iterator[Candidate]:
+        parameters = request.parameters
         self.runs.append((parameters.seed, parameters.candidates))
-        self.tags, self.kept = tags, kept
+        self.tags, self.kept = request.tags, request.kept
         for index, seed in enumerate(candidate_seeds(parameters.seed, parameters.candidates)):
             audio = np.random.default_rng(seed).standard_normal((2, 64000)).astype(np.float32) * 0.05
             wrong = self.wrong.get(seed)
