@@ -64,10 +64,11 @@ test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uplo
 
 test-long: test-faults-long test-hostile ## Both of the long suites (hours on two processors)
 
-lint: .venv/dev ## ruff and mypy
+lint: .venv/dev ## ruff, mypy, and who may import whom
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy layers functions local client tests
+	.venv/bin/lint-imports --no-cache --no-logo
 
 audit: .venv/dev ## Ask a vulnerability database about every locked dependency
 	$(RUN) -m tests.audit

@@ -55,7 +55,8 @@ def test_every_make_target_exists(page: Path) -> None:
 def test_every_path_in_code_type_exists(page: Path) -> None:
     top = r"(?:functions|layers|local|client|events|tests|docs)"
     for path in re.findall(rf"`({top}/[\w./-]+)`", page.read_text("utf-8")):
-        assert (ROOT / path).exists() or path.endswith("sources.lock.json"), path
+        # The one is written by the first fetch, the other is for whoever adds a model to name.
+        assert (ROOT / path).exists() or path.endswith("sources.lock.json") or "/NAME/" in path, path
 
 
 def test_the_readme_has_the_four_commands_as_users_know_them() -> None:
