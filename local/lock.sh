@@ -18,16 +18,17 @@ lock() { # lock FILE ARGUMENT...
 for function in authorizer upload api sweeper; do
     lock "functions/$function/requirements.txt" --extra backend pyproject.toml
 done
-for function in embed generate; do
-    lock "functions/$function/requirements.txt" --extra backend --extra models pyproject.toml
-done
+lock functions/search/requirements.txt --extra backend --extra arrays pyproject.toml
+lock functions/embed/requirements.txt --extra backend --extra arrays --extra audio pyproject.toml
+lock functions/generate/requirements.txt --extra backend --extra arrays --extra audio --extra signal pyproject.toml
 # `tokenizers` asks for the hub's client, which only fetching checkpoints needs.
 lock local/requirements.txt --excludes local/hub/requirements.in \
-    --extra backend --extra models --extra neural --extra local pyproject.toml
+    --extra backend --extra arrays --extra audio --extra signal --extra neural --extra local pyproject.toml
 lock local/hub/requirements.txt local/hub/requirements.in
-lock tests/requirements.txt --extra backend --extra models --extra neural --extra local --extra dev \
-    pyproject.toml local/hub/requirements.in
-lock tests/models/requirements.txt --extra models --extra neural pyproject.toml tests/models/requirements.in
+lock tests/requirements.txt --extra backend --extra arrays --extra audio --extra signal --extra neural --extra local \
+    --extra dev pyproject.toml local/hub/requirements.in
+lock tests/models/requirements.txt --extra arrays --extra audio --extra signal --extra neural \
+    pyproject.toml tests/models/requirements.in
 lock tests/sam/requirements.txt tests/sam/requirements.in
 lock tests/deployed/requirements.txt tests/deployed/requirements.in
 lock local/base_image/requirements.txt local/base_image/requirements.in

@@ -24,7 +24,6 @@ from local.invoke import MAX_PAYLOAD_BYTES, InvocationError
 from local.logs import Log
 from local.template import Deployment, Function
 
-LAYERS = template.ROOT / "layers"
 INIT_SECONDS = 60.0
 """For loading a handler. Lambda allows 10 s; a busy laptop may need more."""
 GROWTH = 4
@@ -55,7 +54,7 @@ class Process:
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
         worker = str(Path(__file__).with_name("worker.py"))
-        command = [sys.executable, "-P", worker, function.handler, str(requests), str(answers)]
+        command = [sys.executable, "-P", worker, function.image.handler, str(requests), str(answers)]
         if niceness:
             command = ["nice", "-n", str(niceness), *command]
         try:
@@ -358,8 +357,9 @@ class ProcessPools:
 
 def _environment(function: Function, endpoint_url: str, folder: Path) -> dict[str, str]:
     """All that a function finds in its environment: the template's, and what Lambda and the SDK need."""
-    temporary = folder / function.label
-    temporary.mkdir(exist_ok=True)
+    temporary = folder / function.label / "tmp"
+    temporary.mkdir(parents=True)
+    searched = function.image.lay_out(folder / function.label / "image")
     return {
         **function.environment,
         "AWS_ENDPOINT_URL": endpoint_url,
@@ -376,7 +376,7 @@ def _environment(function: Function, endpoint_url: str, folder: Path) -> dict[st
         "HOME": str(temporary),
         "TMPDIR": str(temporary),
         "PATH": os.environ.get("PATH", os.defpath),
-        "PYTHONPATH": f"{function.folder}{os.pathsep}{LAYERS}",
+        "PYTHONPATH": os.pathsep.join(map(str, searched)),
         "PYTHONUNBUFFERED": "1",
         "LANG": "C.UTF-8",
         "TZ": "UTC",

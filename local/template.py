@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from local.image import DockerfileError, Image
+
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "template.yaml"
 
@@ -38,7 +40,6 @@ _READ: dict[str, set[str]] = {
     "AWS::Serverless::Api": {"StageName", "GatewayResponses", "BinaryMediaTypes", "Auth"},
     "AWS::Serverless::Function": {
         "PackageType",
-        "ImageConfig",
         "MemorySize",
         "Timeout",
         "Environment",
@@ -154,20 +155,17 @@ class ScheduleTrigger:
 
 @dataclass(frozen=True)
 class Function:
-    """A Lambda function: `handler` ("module.name") in `folder`, and what it is given."""
+    """A Lambda function: its image, and what it is given.
+
+    `label` is its short name for people, that of the folder of its Dockerfile.
+    """
 
     name: str
-    folder: Path
-    handler: str
+    label: str
+    image: Image
     timeout: float
     memory: int
     environment: dict[str, str]
-
-    @property
-    def label(self) -> str:
-        """Short name for people: that of its folder, or of its module where the folder has several."""
-        module = self.handler.rpartition(".")[0]
-        return self.folder.name if module == "app" else module
 
 
 @dataclass(frozen=True)
@@ -584,12 +582,15 @@ def _load_function(deployment: Deployment, name: str, resolver: Resolver) -> Non
     metadata = resolver.resolve(resolver.resources[name].get("Metadata", {}))
     if properties.get("PackageType") != "Image" or "Dockerfile" not in metadata:
         raise TemplateError(f"{name}: the local stack knows only images with a Dockerfile")
-    _known(f"{name}: ImageConfig", properties.get("ImageConfig", {}), {"Command"})
-    (handler,) = properties.get("ImageConfig", {}).get("Command", ["app.handler"])
+    context = resolver.folder / metadata.get("DockerContext", ".")
+    try:
+        image = Image.read(context / metadata["Dockerfile"], context)
+    except DockerfileError as error:
+        raise TemplateError(f"{name}: {error}") from error
     deployment.functions[name] = Function(
         name=name,
-        folder=(resolver.folder / metadata["Dockerfile"]).parent,
-        handler=handler,
+        label=Path(metadata["Dockerfile"]).parent.name,
+        image=image,
         timeout=float(properties["Timeout"]),
         memory=int(properties["MemorySize"]),
         environment={key: str(value) for key, value in properties["Environment"]["Variables"].items()},

@@ -1,8 +1,8 @@
 """One process of a function: loads the unmodified handler and calls it, as Lambda's runtime does.
 
-Run by `local.pool` as a script, with nothing of the project but the function's folder and the layers on the
-path, so that a handler finds what it would find in its image and no more. Speaks JSON behind a length of
-4 bytes over two pipes; the handler's own stdout and stderr are its log.
+`local.pool` runs it as a script, with nothing of the project on its path but the code that the function's image
+holds (see `local.image`). It speaks JSON behind a length of 4 bytes over two pipes; the handler's own stdout and
+stderr are its log.
 """
 
 from __future__ import annotations

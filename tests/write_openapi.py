@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-MODULES = ("upload.app", "api.app", "embed.search")
+FUNCTIONS = ("upload", "api", "search")
 TARGET = Path(__file__).parents[1] / "layers/backend/openapi.json"
 DESCRIPTION = (
     "Upload a piece of instrumental music, get its embedding, and generate new music like it. "
@@ -54,8 +54,8 @@ def build() -> dict[str, Any]:
     from backend.contract import VERSION
 
     merged: dict[str, Any] = {"paths": {}, "components": {"schemas": {}}}
-    for name in MODULES:
-        app = importlib.import_module(f"functions.{name}").app
+    for name in FUNCTIONS:
+        app = importlib.import_module(f"functions.{name}.app").app
         document = json.loads(
             app.get_openapi_json_schema(
                 title="Music Generation Backend",

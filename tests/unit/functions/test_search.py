@@ -1,4 +1,4 @@
-"""Search by text: the function beside embed."""
+"""Search by text."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def world(deployment: Stack) -> World:
 
 @pytest.fixture
 def app(world: World, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    app = importlib.import_module("functions.embed.search")
+    app = importlib.import_module("functions.search.app")
     monkeypatch.setattr(app, "vectors", world.index)
     return app
 

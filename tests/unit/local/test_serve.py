@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -104,13 +105,10 @@ def test_wrong_arguments(arguments: list[str], status: int, message: str) -> Non
 
 
 def test_a_handler_that_cannot_be_loaded_is_one_clear_line_after_its_log(tmp_path: Path) -> None:
-    template = tmp_path / "template.yaml"
-    template.write_text(Path(TEMPLATE).read_text())
+    copy = Path(shutil.copytree(Path(TEMPLATE).parent, tmp_path / "deployment"))
     for name in ("web", "work"):
-        folder = tmp_path / "functions" / name
-        folder.mkdir(parents=True)
-        (folder / "app.py").write_text("import nothing_of_this_name\n")
-    done = serve("--port", "0", "--template", str(template))
+        (copy / "functions" / name / "app.py").write_text("import nothing_of_this_name\n")
+    done = serve("--port", "0", "--template", str(copy / "template.yaml"))
     assert done.returncode == 1
     assert "error: web cannot be loaded: No module named 'nothing_of_this_name'" in done.stderr.replace(
         "work cannot be loaded: No module named 'nothing_of_this_name'; ", ""

@@ -343,9 +343,9 @@ class TestProcesses:
         assert get(api).status_code == 200
 
     def test_a_handler_that_cannot_be_loaded_stops_the_start(self, stack: Stack) -> None:
-
         functions = stack.deployment.functions
-        broken = replace(functions["WebFunction"], handler="app.missing")
+        web = functions["WebFunction"]
+        broken = replace(web, image=replace(web.image, handler="app.missing"))
         deployment = replace(stack.deployment, functions={**functions, "WebFunction": broken})
         pools = ProcessPools(deployment, stack.endpoint_url, stack.log)
         try:

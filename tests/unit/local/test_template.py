@@ -5,11 +5,13 @@ tests/unit/test_guard.py says what must not be in it.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -38,11 +40,27 @@ def statements(role: str) -> list[dict[str, Any]]:
     return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
 
 
+def forget_functions() -> dict[str, ModuleType]:
+    """Take the functions' modules out of those that are imported, and return them."""
+    names = [name for name in sys.modules if name.partition(".")[0] == "functions"]
+    return {name: sys.modules.pop(name) for name in names}
+
+
 class TestRoutes:
     """Template, resolvers and OpenAPI agree."""
 
     @pytest.fixture
-    def resolved(self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str, str]]:
+    def fresh(self) -> Iterator[None]:
+        """Let the functions be imported anew, in the template's environment, and forgotten afterwards."""
+        imported = forget_functions()
+        yield
+        forget_functions()
+        sys.modules.update(imported)
+
+    @pytest.fixture
+    def resolved(
+        self, fresh: None, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    ) -> set[tuple[str, str, str]]:
         """Routes of the functions themselves, as (function, method, path)."""
         found = set()
         for function in deployment.functions.values():
@@ -51,12 +69,7 @@ class TestRoutes:
             environment = {**function.environment, "AWS_DEFAULT_REGION": "us-east-1"}
             for name, value in environment.items():
                 monkeypatch.setenv(name, value)
-            path = function.folder / f"{function.handler.rpartition('.')[0]}.py"
-            spec = importlib.util.spec_from_file_location(f"template_{function.label}", path)
-            assert spec
-            assert spec.loader
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            module = importlib.import_module(function.image.handler.rpartition(".")[0])
             for route in module.app._static_routes + module.app._dynamic_routes:
                 for method in [route.method] if isinstance(route.method, str) else route.method:
                     found.add((function.label, method, re.sub(r"<(\w+)>", r"{\1}", route.path)))
@@ -136,23 +149,18 @@ class TestFunctions:
     FUNCTIONS = of_type("AWS::Serverless::Function")
 
     def test_there_is_a_dockerfile_for_each(self, deployment: Deployment) -> None:
-        assert {f.label for f in deployment.functions.values()} == {
-            path.parent.name if path.stem == "app" else path.stem
-            for path in (ROOT / "functions").glob("*/*.py")
-        }
+        folders = {path.parent.name for path in (ROOT / "functions").glob("*/Dockerfile")}
+        assert {function.label for function in deployment.functions.values()} == folders
         for name, function in deployment.functions.items():
+            assert name == f"{function.label.capitalize()}Function"
             metadata = RESOURCES[name]["Metadata"]
-            assert metadata["DockerContext"] == "."
-            dockerfile = (function.folder / "Dockerfile").read_text()
+            assert metadata["Dockerfile"] == f"functions/{function.label}/Dockerfile"
+            assert (metadata["DockerContext"], metadata["DockerTag"]) == (".", function.label)
             given = {"BASE_IMAGE": "BaseImage"}
-            if function.label in (
-                "api",
-                "embed",
-                "search",
-                "generate",
-            ):  # they carry the profile's weights
+            if function.label in ("api", "embed", "search", "generate"):  # hold something of the profile's
                 given["PROFILE"] = "Profile"
             assert metadata["DockerBuildArgs"] == {name: {"Ref": value} for name, value in given.items()}
+            dockerfile = (ROOT / metadata["Dockerfile"]).read_text()
             for name, value in given.items():
                 assert f"ARG {name}={TEMPLATE['Parameters'][value]['Default']}\n" in dockerfile
 

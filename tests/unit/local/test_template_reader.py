@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,9 @@ def test_a_whole_deployment() -> None:
     assert deployment.stage == "test"
     assert deployment.functions["WorkFunction"].environment["MOOD"] == "busy"
     assert deployment.functions["WebFunction"].environment["MOOD"] == "kind"
-    assert deployment.functions["WebFunction"].folder == DEPLOYMENT.parent / "functions" / "web"
+    assert deployment.functions["WebFunction"].label == "web"
+    app = DEPLOYMENT.parent / "functions/web/app.py"
+    assert deployment.functions["WebFunction"].image.modules() == {"app": app}
     assert {(route.method, route.path) for route in deployment.routes} == {
         ("POST", "/echo/{name}"),
         ("GET", "/echo/{name}"),
@@ -120,6 +123,13 @@ def test_resources_under_a_false_condition_are_not_there() -> None:
     assert Resolver(document, ENDPOINT, {}).resources == {}
 
 
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """A folder with the functions of the test deployment, for another template."""
+    shutil.copytree(DEPLOYMENT.parent / "functions", tmp_path / "functions")
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -133,6 +143,8 @@ def test_resources_under_a_false_condition_are_not_there() -> None:
             "LambdaConfigurations",
         ),
         (["WebFunction", "Properties", "VpcConfig"], {}, "WebFunction: .* VpcConfig"),
+        (["WebFunction", "Properties", "ImageConfig"], {"Command": ["a.b"]}, "WebFunction: .* ImageConfig"),
+        (["WebFunction", "Metadata", "Dockerfile"], "functions/none/Dockerfile", "WebFunction: .*none"),
         (["WebFunction", "Properties", "PackageType"], "Zip", "only images"),
         (["WebFunction", "Properties", "Events", "Echo", "Type"], "Kinesis", "Echo: .* type Kinesis"),
         (
@@ -156,24 +168,24 @@ def test_resources_under_a_false_condition_are_not_there() -> None:
     ],
 )
 def test_what_is_not_known_is_an_error_that_names_it(
-    tmp_path: Path, path: list[str], value: Any, message: str
+    beside: Path, path: list[str], value: Any, message: str
 ) -> None:
     document = read(DEPLOYMENT)
     place = document["Resources"]
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    changed = tmp_path / "template.yaml"
+    changed = beside / "template.yaml"
     changed.write_text(yaml.safe_dump(document))
     with pytest.raises(TemplateError, match=message):
         load(ENDPOINT, path=changed)
 
 
-def test_schedules(tmp_path: Path) -> None:
+def test_schedules(beside: Path) -> None:
     document = read(DEPLOYMENT)
     events = document["Resources"]["WorkFunction"]["Properties"]["Events"]
     events["Often"] = {"Type": "Schedule", "Properties": {"Schedule": "rate(5 minutes)"}}
-    path = tmp_path / "template.yaml"
+    path = beside / "template.yaml"
     path.write_text(yaml.safe_dump(document))
     assert load(ENDPOINT, path=path).schedules[0].seconds == 300
     events["Often"]["Properties"]["Schedule"] = "cron(0 0 * * ? *)"
@@ -213,8 +225,8 @@ Resources:
 """
 
 
-def test_routes_know_their_authorizer(tmp_path: Path) -> None:
-    path = tmp_path / "template.yaml"
+def test_routes_know_their_authorizer(beside: Path) -> None:
+    path = beside / "template.yaml"
     path.write_text(AUTHORIZED)
     deployment = load(ENDPOINT, path=path)
     assert {(route.method, route.path): route.authorizer for route in deployment.routes} == {
@@ -235,8 +247,8 @@ def test_routes_know_their_authorizer(tmp_path: Path) -> None:
         ("DefaultAuthorizer: mine", "ApiKeyRequired: true", "does not know ApiKeyRequired"),
     ],
 )
-def test_unknown_authorizers(tmp_path: Path, old: str, new: str, message: str) -> None:
-    path = tmp_path / "template.yaml"
+def test_unknown_authorizers(beside: Path, old: str, new: str, message: str) -> None:
+    path = beside / "template.yaml"
     path.write_text(AUTHORIZED.replace(old, new))
     with pytest.raises(TemplateError, match=message):
         load(ENDPOINT, path=path)

@@ -1,7 +1,4 @@
-"""Search: source tracks by a description, through the text tower of the embedder's model.
-
-It shares the image of embed, where the model is, by another command.
-"""
+"""Search: source tracks by a description, through the text tower of the embedder's model."""
 
 from __future__ import annotations
 
