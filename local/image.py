@@ -1,7 +1,7 @@
 """What a function's image holds of this repository, read from the function's Dockerfile.
 
-A process of the local stack finds exactly that code on its path. A module that a Dockerfile forgets to copy is
-therefore missing here too, not only in the image.
+A process of the local stack finds exactly that code on its path, so that a module that a Dockerfile does not
+copy is missing here too, not only in the image.
 """
 
 from __future__ import annotations

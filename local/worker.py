@@ -1,8 +1,8 @@
 """One process of a function: loads the unmodified handler and calls it, as Lambda's runtime does.
 
-`local.pool` runs it as a script, with nothing of the project on its path but the code that the function's image
-holds (see `local.image`). It speaks JSON behind a length of 4 bytes over two pipes; the handler's own stdout and
-stderr are its log.
+`local.pool` runs it as a script, with nothing of the project on its path but the code that the function's
+image holds (see `local.image`). It speaks JSON behind a length of 4 bytes over two pipes; the handler's own
+stdout and stderr are its log.
 """
 
 from __future__ import annotations
