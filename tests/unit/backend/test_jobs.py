@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from backend.jobs import MAX_ATTEMPTS, Lease, backoff
 from backend.records import Audio, Fenced
 from music.audio import AudioError
 from tests.support.stack import Context, Stack, fake_models, sqs_event
+from tests.support.waiting import eventually
 from tests.support.workers import deployment as deployment
 from tests.support.workers import stack as stack
 
@@ -305,22 +305,19 @@ def lease(renewals: Renewals, audio: Audio, left: float = 600.0) -> Lease[Audio]
 def test_a_lease_is_kept_and_progress_never_falls(uploaded: Audio) -> None:
     renewals = Renewals()
     with lease(renewals, uploaded) as held:
-        for share in (0.1, 0.5, 0.4, 0.9):
+        for share, written in ((0.1, 0.1), (0.5, 0.5), (0.4, 0.5), (0.9, 0.9)):
             held.progress(share)
-            time.sleep(0.06)
-    assert len(renewals.shares) >= 3
+            eventually(lambda written=written: renewals.shares[-1:] == [written], every=0.01)  # type: ignore[misc]
+        count = len(renewals.shares)
+        eventually(lambda: len(renewals.shares) > count + 1, every=0.01)  # without any progress
+    assert not held._thread.is_alive()
     assert renewals.shares == sorted(renewals.shares)
-    count = len(renewals.shares)
-    time.sleep(0.1)
-    assert len(renewals.shares) == count
 
 
 @pytest.mark.usefixtures("hasty")
 def test_a_lost_lease_stops_the_work(uploaded: Audio) -> None:
     def work(held: Lease[Audio]) -> None:
-        for _ in range(500):
-            held.progress(0.5)
-            time.sleep(0.01)
+        eventually(lambda: held.progress(0.5), every=0.01)
 
     with (
         lease(Renewals(None, Fenced("cancelled")), uploaded) as held,
