@@ -24,8 +24,8 @@ from local.invoke import MAX_PAYLOAD_BYTES, InvocationError
 from local.logs import Log
 from local.template import Deployment, Function
 
-INIT_SECONDS = 60.0
-"""For loading a handler. Lambda allows 10 s; a busy laptop may need more."""
+INIT_SECONDS = 300.0
+"""For loading a handler. Lambda allows 10 s; workers at low priority on a busy laptop may need minutes."""
 GROWTH = 4
 """How far a pool may grow when every process is busy, for instance with long polls."""
 

@@ -6,8 +6,7 @@ import base64
 import json
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from local.pool import ProcessPools, StartError
 from local.stack import Stack
 from local.template import ROOT, QueueTrigger, ScheduleTrigger
 from local.triggers import Triggers, failed_messages
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("local-stack")
 
@@ -64,18 +64,8 @@ def s3(stack: Stack) -> Any:
     return client("s3", stack.endpoint_url)
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """Wait until something is true, and return it."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if result := condition():
-            return result
-        time.sleep(0.05)
-    raise AssertionError("it did not happen")
-
-
 def get(api: str, do: str = "", **parameters: Any) -> requests.Response:
-    return requests.get(f"{api}/echo/x", params={"do": do} if do else None, timeout=20, **parameters)
+    return requests.get(f"{api}/echo/x", params={"do": do} if do else None, timeout=60, **parameters)
 
 
 class TestEvent:
@@ -132,7 +122,7 @@ class TestEvent:
 
     def test_the_context_knows_the_timeout(self, api: str) -> None:
         shown = get(api).json()
-        assert 1000 < shown["left"] <= 2000
+        assert 0 < shown["left"] <= 60_000
         assert shown["function_name"] == "WebFunction"
         assert len(shown["request_id"]) == 36
 
@@ -149,12 +139,6 @@ class TestAnswer:
     @pytest.mark.parametrize("do", ["raise", "exit", "malformed", "large"])
     def test_a_failing_function_is_an_error_of_its_own_request(self, api: str, do: str) -> None:
         assert get(api, do).status_code == 502
-        assert get(api).status_code == 200
-
-    def test_a_timeout_ends_the_process(self, api: str) -> None:
-        start = time.monotonic()
-        assert get(api, "sleep").status_code == 502
-        assert 1.9 < time.monotonic() - start < 4
         assert get(api).status_code == 200
 
     @pytest.mark.parametrize("size", [5_000_000, 11_000_000])
@@ -175,18 +159,22 @@ class TestAnswer:
             assert answer.json()["detail"] == "no route"
         assert requests.get(f"{api}/other").json()["path"] == f"{api}/other"
 
-    def test_long_polls_do_not_block(self, api: str) -> None:
+    def test_long_polls_do_not_block(self, api: str, tmp_path: Path) -> None:
         statuses: list[int] = []
-        polls = [
-            threading.Thread(target=lambda: statuses.append(get(api, "poll").status_code)) for _ in range(5)
-        ]
-        for poll in polls:
-            poll.start()
-        start = time.monotonic()
+        until = tmp_path / "answer"
+        wish = {"do": "poll", "until": str(until)}
+
+        def poll() -> None:
+            statuses.append(requests.get(f"{api}/echo/x", params=wish, timeout=60).status_code)
+
+        polls = [threading.Thread(target=poll) for _ in range(5)]  # more than the processes kept ready
+        for thread in polls:
+            thread.start()
         assert get(api).status_code == 200
-        assert time.monotonic() - start < 0.9
-        for poll in polls:
-            poll.join()
+        assert statuses == []
+        until.touch()
+        for thread in polls:
+            thread.join()
         assert statuses == [200] * 5
 
     @pytest.mark.parametrize(
@@ -207,9 +195,11 @@ class TestAnswer:
 
     def test_a_slow_integration_is_504(self, stack: Stack) -> None:
 
+        answered = threading.Event()
+
         class Slow:
             def invoke(self, function: str, event: Any) -> Any:
-                time.sleep(0.5)
+                answered.wait()
 
             def close(self) -> None:
                 pass
@@ -217,6 +207,7 @@ class TestAnswer:
         server = HttpServer("127.0.0.1", 0)
         server.start(Gateway(stack.deployment, Slow(), stack.log, integration_seconds=0.1))
         answer = requests.get(f"{server.url}/echo/x")
+        answered.set()
         server.close()
         assert (answer.status_code, answer.headers["x-amzn-ErrorType"]) == (504, "INTEGRATION_TIMEOUT")
 
@@ -317,7 +308,7 @@ class TestTriggers:
         thread.start()
         eventually(lambda: len(events) >= 2)
         triggers.close()
-        thread.join(5)
+        thread.join()
         function, event = events[0]
         assert (function, event["detail-type"], event["source"]) == (
             "WorkFunction",
@@ -334,6 +325,22 @@ class TestProcesses:
         assert get(api).json()["nice"] == own
         worker = next(iter(pools._pools["WorkFunction"]._processes))
         assert os.getpriority(os.PRIO_PROCESS, worker._process.pid) > own
+
+    def test_an_invocation_ends_with_its_time_and_its_process_with_it(self, stack: Stack) -> None:
+        functions = stack.deployment.functions
+        brief = replace(functions["WebFunction"], timeout=0.5)
+        deployment = replace(stack.deployment, functions={"WebFunction": brief})
+        pools = ProcessPools(deployment, stack.endpoint_url, stack.log, http_workers=1)
+        try:
+            pools.start()
+            (process,) = pools._pools["WebFunction"]._processes
+            with pytest.raises(InvocationError, match=r"Task timed out after 0\.50 seconds") as caught:
+                pools.invoke("WebFunction", {"queryStringParameters": {"do": "sleep"}})
+            assert caught.value.kind == "Sandbox.Timedout"
+            assert not process.alive
+            assert process not in pools._pools["WebFunction"]._processes
+        finally:
+            pools.close()
 
     def test_an_idle_process_that_died_is_not_given_work(self, pools: ProcessPools, api: str) -> None:
         idle = list(pools._pools["WebFunction"]._idle)
@@ -368,11 +375,12 @@ class TestProcesses:
         threads = [threading.Thread(target=invoke) for _ in range(6)]  # more than processes
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        pool = pools._pools["WebFunction"]
+        eventually(lambda: len(pool._processes) == pool._limit)
         processes = [process._process for pool in pools._pools.values() for process in pool._processes]
         pools.close()
         for thread in threads:
-            thread.join(5)
+            thread.join()
         assert len(errors) == 6
         assert all(process.poll() is not None for process in processes)
 

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -16,9 +17,11 @@ def handler(event: dict[str, Any], context: Any) -> Any:
     if wish == "exit":
         os._exit(3)
     if wish == "sleep":
-        time.sleep(60)
+        time.sleep(600)
     if wish == "poll":
-        time.sleep(1.0)
+        until = Path(event["queryStringParameters"]["until"])
+        while not until.exists():
+            time.sleep(0.05)
     if wish == "malformed":
         return {"statusCode": 200, "body": {"not": "text"}}
     if wish == "large":
