@@ -12,7 +12,7 @@ from typing import Any
 
 from music.clap.embedder import PIPELINE
 from music.engine import bundle, packing
-from music.engine.build import VARIANTS
+from music.engine.library import VARIANTS
 from music.interfaces import Identity
 from music.musicgen.transformer import MusicGen
 from weights import Checkpoint, CheckpointError, fetch, synthetic

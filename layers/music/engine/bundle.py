@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from music.engine import build
+from music.engine import library
 from music.engine.packing import Tensors
 from music.profiles import bundle_folder as bundle_folder  # there, where it costs no numpy
 
@@ -179,8 +179,8 @@ def open_bundle(path: Path, profile: str | None = None, networks: Iterable[str] 
             f"{path}: made in format {versions[0]} by exporter {versions[1]}, but this engine reads format "
             f"{FORMAT} of exporter {EXPORTER}: make models PROFILE={made_for}"
         )
-    if build.architecture() not in architectures:
-        raise BundleError(f"{path}: made for {' and '.join(architectures)}, not for {build.architecture()}")
+    if library.architecture() not in architectures:
+        raise BundleError(f"{path}: made for {' and '.join(architectures)}, not for {library.architecture()}")
     if profile is not None and made_for != profile:
         raise BundleError(f"{path}: a bundle of {made_for}, not of {profile}")
     networks = tuple(networks)

@@ -1,19 +1,23 @@
-/* The CPU engine: seven operations, run from a list by a small pool of threads.
+/* The CPU engine: six operations, run from a list by a small pool of threads.
  *
- * A network is a list of `Op`s (see ops.py, which writes them). `engine_run` walks the list; within an operation
- * the threads take items (independent pieces of the result) from a shared counter, so a neighbour who keeps one
- * core busy slows us by what it takes and no more; between operations they meet at a barrier.
+ * A network is a list of operations, a structure each: its kind, sizes, strides and addresses. ops.py writes them,
+ * mirroring every structure here field by field. `engine_run` walks the list; within an operation the threads take items
+ * (independent pieces of the result) from a shared counter, so a neighbour who keeps one core busy slows us by what
+ * it takes and no more; between operations they meet at a barrier.
  *
  * Every sum has one order, whatever the number of rows, of threads, or the width of the machine's vectors:
  * vectors are always 16 lanes, a dot product runs along its inputs in each lane, products of integers are summed
  * exactly, and nothing is contracted that is not written as a fused multiply-add. So a row's result does not
  * depend on the batch it is in, a prefill equals the steps it replaces, and a resumed run ends with the same bytes.
  *
- * Weights are packed (see weights.py) in blocks of 16 outputs:
+ * Weights are packed (see packing.py) in blocks of 16 outputs:
  *   f32   [blocks][inputs][16]
  *   int8  [blocks][inputs / 2][16][2], a float16 scale for each group of inputs: [blocks][groups][16]
  *   int4  the same with two inputs in a byte: [blocks][inputs / 2][16], the first in the low half, 8 added
  * Integer weights meet activations quantised to 16 bits for each row and group.
+ *
+ * In comments, [..][..] are the dimensions of an array, the last one adjacent in memory. A stride is the number of
+ * elements from the beginning of one row to that of the next.
  */
 #include <math.h>
 #include <pthread.h>
@@ -47,16 +51,9 @@ typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
 #define AHEAD 2048 /* bytes that streams are fetched ahead: the processor alone starts anew at each page */
 #define PANEL 96 /* rows of an item of a tall product, a multiple of ROWS */
 
-enum { LINEAR, NORM, ATTEND, UNARY, LSTM, GATHER };
-enum { F32, I8, I4 };
-enum { NONE, RELU, GELU, ELU };
-
-typedef struct {
-    int64_t kind;
-    int64_t n[14];
-    void *p[9];
-    float f[2];
-} Op;
+enum { LINEAR, NORM, ATTEND, UNARY, LSTM, GATHER }; /* kinds of operations */
+enum { F32, I8, I4 }; /* precisions of weights and caches */
+enum { NONE, RELU, GELU, ELU }; /* activations */
 
 /* ---- Vectors ------------------------------------------------------------------------------------------- */
 
@@ -176,10 +173,578 @@ INLINE v16i dot_pairs(v16i acc, v32h w, v16i x) {
     return acc + __builtin_convertvector(even, v16i) * (x << 16 >> 16) + __builtin_convertvector(odd, v16i) * (x >> 16);
 #endif
 }
-INLINE v32h widen(int64_t weights, const int8_t *at) { /* one pair of inputs for 16 outputs */
-    if (weights == I8) return __builtin_convertvector(LOAD(v32b, at), v32h);
+INLINE v32h widen(int64_t precision, const int8_t *at) { /* one pair of inputs for 16 outputs */
+    if (precision == I8) return __builtin_convertvector(LOAD(v32b, at), v32h);
     v16i b = __builtin_convertvector(LOAD(v16u, at), v16i);
     return (v32h)((b & splati(15)) | ((b & splati(240)) << 12)) - (v32h)splati(8 << 16 | 8);
+}
+
+/* ---- Linear ---------------------------------------------------------------------------------------------- */
+
+/* y[i] = residual[i] + act(x[i] W^T + bias), or with activate_sum y[i] = act(residual[i] + x[i] W^T + bias).
+ * A convolution of stride s over a [time][channels] signal is this with an x_stride of s channels. */
+typedef struct {
+    int64_t kind;
+    int64_t rows, inputs, outputs;
+    int64_t x_stride, y_stride, residual_stride;
+    int64_t precision;     /* of the weights */
+    int64_t group;         /* inputs that share a scale; none in F32 */
+    int64_t activation, activate_sum;
+    const float *x;        /* [rows][inputs] */
+    const void *weights;   /* packed */
+    const _Float16 *scales; /* [blocks][groups][16] of I8 and I4 */
+    const float *bias;     /* [outputs], or NULL */
+    const float *residual; /* [rows][outputs], or NULL; may be y */
+    float *y;              /* [rows][outputs] */
+} Linear;
+
+typedef struct {
+    int16_t *x;    /* tiles of ROWS rows (the last may have fewer): [inputs padded to groups / 2][rows][2] */
+    float *scales; /* [rows][groups] */
+    int64_t width, groups;
+} Quantised;
+INLINE Quantised quantised(const Linear *op, void *scratch) {
+    Quantised q;
+    q.groups = (op->inputs + op->group - 1) / op->group;
+    q.width = q.groups * op->group;
+    q.x = scratch;
+    q.scales = (float *)((char *)scratch + UP(op->rows * q.width * 2, 64));
+    return q;
+}
+static size_t linear_scratch(const Linear *op) {
+    if (op->precision == F32) return 0;
+    Quantised q = quantised(op, NULL);
+    return (size_t)(q.scales + op->rows * q.groups);
+}
+/* Quantise to 16 bits; the scale, not a number where one of them is not. */
+INLINE float quantise(const float *x, int16_t *to, int64_t count) {
+    v16f most = splat(0.0f), check = splat(0.0f);
+    for (int64_t i = 0; i < count; i += LANES) {
+        v16f v = load_part(x + i, count - i);
+        most = max16(most, __builtin_elementwise_abs(v));
+        check += v * splat(0.0f);
+    }
+    float top = max_lanes(most);
+    v16f factor = splat(top > 0.0f ? 32767.0f / top : 0.0f);
+    for (int64_t i = 0; i < count; i += LANES) {
+        v16f rounded = __builtin_elementwise_roundeven(load_part(x + i, count - i) * factor);
+        v16h whole = __builtin_convertvector(__builtin_convertvector(rounded, v16i), v16h);
+        memcpy(to + i, &whole, (count - i < LANES ? count - i : LANES) * sizeof *to);
+    }
+    return top / 32767.0f + sum_lanes(check);
+}
+static void quantise_row(const Linear *op, Quantised q, int64_t row) {
+    const float *x = op->x + row * op->x_stride;
+    int64_t group = op->group, first = row / ROWS * ROWS;
+    int64_t height = op->rows - first < ROWS ? op->rows - first : ROWS;
+    int32_t *to = (int32_t *)(q.x + first * q.width) + (row - first);
+    for (int64_t g = 0; g < q.groups; g++) {
+        int64_t from = g * group, count = op->inputs - from < group ? op->inputs - from : group;
+        int16_t whole[MOST_GROUP] = {0};
+        int32_t pairs[MOST_GROUP / 2];
+        q.scales[row * q.groups + g] = quantise(x + from, whole, count);
+        memcpy(pairs, whole, sizeof pairs);
+        for (int64_t i = 0; i < group / 2; i++) to[(from / 2 + i) * height] = pairs[i];
+    }
+}
+/* MR rows times NB blocks of outputs. */
+INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *op, Quantised q, int64_t row,
+                 int64_t block) {
+    const int64_t inputs = op->inputs, outputs = op->outputs, ldx = op->x_stride, ldy = op->y_stride;
+    v16f acc[8 * 4];
+    for (int i = 0; i < MR * NB; i++) acc[i] = splat(0.0f);
+    if (PRECISION == F32) {
+        const float *x = op->x + row * ldx;
+        const float *w = (const float *)op->weights + block * inputs * LANES;
+        for (int64_t k = 0; k < inputs; k++) {
+            v16f wk[4];
+            for (int b = 0; b < NB; b++) wk[b] = LOAD(v16f, w + (b * inputs + k) * LANES);
+            for (int r = 0; r < MR; r++) {
+                v16f xk = splat(x[r * ldx + k]);
+                for (int b = 0; b < NB; b++) acc[r * NB + b] = fma16(xk, wk[b], acc[r * NB + b]);
+            }
+        }
+    } else {
+        const int64_t group = op->group, step = PRECISION == I8 ? 2 * LANES : LANES, apart = q.width / 2 * step;
+        const int16_t *x = q.x + row * q.width;
+        const int8_t *w = (const int8_t *)op->weights + block * apart;
+        const _Float16 *scales = op->scales + block * q.groups * LANES;
+        for (int64_t g = 0; g < q.groups; g++, scales += LANES) {
+            v16i sum[8 * 4];
+            for (int i = 0; i < MR * NB; i++) sum[i] = splati(0);
+            for (int64_t k = 0; k < group / 2; k++, w += step, x += 2 * MR) {
+                v32h wk[4];
+                for (int b = 0; b < NB; b++) {
+                    wk[b] = widen(PRECISION, w + b * apart);
+                    __builtin_prefetch(w + b * apart + AHEAD);
+                }
+                for (int r = 0; r < MR; r++) {
+                    v16i xk = pair(x + 2 * r);
+                    for (int b = 0; b < NB; b++) sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], xk);
+                }
+            }
+            for (int b = 0; b < NB; b++) {
+                v16f scale = FLOAT(LOAD(v16e, scales + b * q.groups * LANES));
+                for (int r = 0; r < MR; r++)
+                    acc[r * NB + b] = fma16(FLOAT(sum[r * NB + b]),
+                                            scale * splat(q.scales[(row + r) * q.groups + g]), acc[r * NB + b]);
+            }
+        }
+    }
+    const float *bias = op->bias, *residual = op->residual;
+    float *y = op->y;
+    for (int b = 0; b < NB; b++) {
+        int64_t at = (block + b) * LANES, count = outputs - at;
+        v16f shift = bias ? load_part(bias + at, count) : splat(0.0f);
+        for (int r = 0; r < MR; r++) {
+            v16f v = acc[r * NB + b];
+            if (bias) v += shift;
+            v16f rest = residual ? load_part(residual + (row + r) * op->residual_stride + at, count) : splat(0.0f);
+            if (op->activate_sum) v = activate(op->activation, rest + v);
+            else if (residual) v = activate(op->activation, v) + rest;
+            else v = activate(op->activation, v);
+            store_part(y + (row + r) * ldy + at, v, count);
+        }
+    }
+}
+typedef void Tile(const Linear *op, Quantised q, int64_t row, int64_t block);
+/* Tiles by weights, blocks and rows. The wider, the more sums are under way at once; the registers set the limit. */
+#define TILE(w, nb, mr) \
+    static void tile_##w##_##nb##_##mr(const Linear *op, Quantised q, int64_t row, int64_t block) { \
+        tile(mr, nb, w, op, q, row, block); \
+    }
+#define NAME(w, nb, mr) tile_##w##_##nb##_##mr
+#define TILES(w) \
+    TILE(w, 4, 1) TILE(w, 4, 2) TILE(w, 2, 1) TILE(w, 2, 2) TILE(w, 2, 3) TILE(w, 2, 4) \
+    TILE(w, 1, 1) TILE(w, 1, 2) TILE(w, 1, 3) TILE(w, 1, 4) MORE_TILES(w)
+#if ROWS == 8
+#define MORE_TILES(w) \
+    TILE(w, 2, 5) TILE(w, 2, 6) TILE(w, 2, 7) TILE(w, 2, 8) TILE(w, 1, 5) TILE(w, 1, 6) TILE(w, 1, 7) TILE(w, 1, 8)
+#define MORE(w, nb) NAME(w, nb, 5), NAME(w, nb, 6), NAME(w, nb, 7), NAME(w, nb, 8)
+#else
+#define MORE_TILES(w)
+#define MORE(w, nb)
+#endif
+TILES(F32) TILES(I8) TILES(I4)
+#define TABLE(w) \
+    {{NAME(w, 1, 1), NAME(w, 1, 2), NAME(w, 1, 3), NAME(w, 1, 4), MORE(w, 1)}, \
+     {NAME(w, 2, 1), NAME(w, 2, 2), NAME(w, 2, 3), NAME(w, 2, 4), MORE(w, 2)}, \
+     {NAME(w, 4, 1), NAME(w, 4, 2)}}
+static Tile *const tiles[3][3][ROWS] = {TABLE(F32), TABLE(I8), TABLE(I4)}; /* [precision][log2 blocks][rows - 1] */
+
+/* Blocks per item: narrow products are cut finely, tall ones by rows first. */
+INLINE int64_t linear_blocks(const Linear *op) { return op->rows > ROWS ? 8 : 4; }
+INLINE int64_t linear_panels(const Linear *op) { return (op->rows + PANEL - 1) / PANEL; }
+static int64_t linear_items(const Linear *op, int64_t phase) {
+    if (op->precision != F32 && phase == 0) return (op->rows + 3) / 4;
+    int64_t blocks = (op->outputs + LANES - 1) / LANES;
+    return linear_panels(op) * ((blocks + linear_blocks(op) - 1) / linear_blocks(op));
+}
+static void linear_item(const Linear *op, int64_t phase, int64_t item, void *scratch) {
+    Quantised q = {0};
+    if (op->precision != F32) {
+        q = quantised(op, scratch);
+        if (phase == 0) {
+            for (int64_t row = item * 4; row < item * 4 + 4 && row < op->rows; row++) quantise_row(op, q, row);
+            return;
+        }
+    }
+    int64_t blocks = (op->outputs + LANES - 1) / LANES, each = linear_blocks(op), panels = linear_panels(op);
+    int64_t block = item / panels * each, end = block + each < blocks ? block + each : blocks;
+    int64_t from = item % panels * PANEL, to = from + PANEL < op->rows ? from + PANEL : op->rows;
+    int64_t height = to - from < ROWS ? to - from : ROWS;
+    int most = height <= ROWS / 4 ? 2 : height <= ROWS / 2 || (op->precision == F32 && ROWS == 8) ? 1 : 0;
+    while (block < end) {
+        int wide = most;
+        while (end - block < 1 << wide) wide--;
+        for (int64_t row = from; row < to; row += ROWS)
+            tiles[op->precision][wide][(to - row < ROWS ? to - row : ROWS) - 1](op, q, row, block);
+        block += 1 << wide;
+    }
+}
+
+/* ---- Norm ------------------------------------------------------------------------------------------------ */
+
+/* Layer norm:             y[i] = (x[i] - mean(x[i])) / sqrt(variance(x[i]) + epsilon) gain + shift
+ * Root mean square norm:  y[i] = x[i] / sqrt(mean(x[i]^2) + epsilon) gain + shift */
+typedef struct {
+    int64_t kind;
+    int64_t rows, width;
+    int64_t x_stride, y_stride;
+    int64_t root_mean_square; /* whether it is the second one */
+    const float *x;           /* [rows][width] */
+    const float *gain;        /* [width] */
+    const float *shift;       /* [width], or NULL */
+    float *y;                 /* [rows][width]; may be x */
+    float epsilon;
+} Norm;
+
+static void norm_row(const Norm *op, int64_t row) {
+    const float *x = op->x + row * op->x_stride, *gain = op->gain, *shift = op->shift;
+    float *y = op->y + row * op->y_stride;
+    int64_t width = op->width;
+    float mean = 0.0f;
+    v16f sum = splat(0.0f);
+    if (!op->root_mean_square) {
+        for (int64_t i = 0; i < width; i += LANES) sum += load_part(x + i, width - i);
+        mean = sum_lanes(sum) / (float)width;
+    }
+    v16f squares = splat(0.0f);
+    for (int64_t i = 0; i < width; i += LANES) {
+        v16f v = first_lanes(load_part(x + i, width - i) - splat(mean), width - i);
+        squares = fma16(v, v, squares);
+    }
+    float scale = 1.0f / sqrtf(sum_lanes(squares) / (float)width + op->epsilon);
+    for (int64_t i = 0; i < width; i += LANES) {
+        v16f v = (load_part(x + i, width - i) - splat(mean)) * splat(scale) * load_part(gain + i, width - i);
+        if (shift) v += load_part(shift + i, width - i);
+        store_part(y + i, v, width - i);
+    }
+}
+static void norm_item(const Norm *op, int64_t item) {
+    for (int64_t row = item * 4; row < item * 4 + 4 && row < op->rows; row++) norm_row(op, row);
+}
+
+/* ---- Attend ---------------------------------------------------------------------------------------------- */
+
+/* y = softmax(scale q K^T + bias) V for each head of each sequence, K and V being what its cache holds; before,
+ * k and v are appended to the cache.
+ * A causal query sees the keys up to its own; any other sees all, and y is zeros where there are none.
+ * The caches are packed as weights are, [sequences][heads] of them: keys as the matrix that turns a query into scores,
+ *   F32 [capacity / 16][size][16], I8 [capacity / 16][size / 2][16][2];
+ * values as the one that turns weights into the result, size rounded up to 16,
+ *   F32 [capacity][size], I8 [capacity / 2][size][2].
+ * Over an I8 cache, queries and weights are quantised to 16 bits. */
+typedef struct {
+    int64_t kind;
+    int64_t sequences, queries, heads; /* queries of each sequence */
+    int64_t size;                      /* of a head, even */
+    int64_t capacity;                  /* keys that a cache has room for, a multiple of 16 */
+    int64_t new_keys;                  /* to be appended to each sequence */
+    int64_t precision;                 /* of the cache: F32 or I8 */
+    int64_t causal;
+    int64_t q_stride, kv_stride, y_stride;
+    int64_t biases, bias_stride;       /* sequence s takes bias s % biases */
+    const float *q;                    /* [sequences queries][heads size] */
+    const float *k, *v;                /* [sequences new_keys][heads size] */
+    void *keys, *values;               /* the cache */
+    float *scales;                     /* [sequences][heads][2][capacity] of an I8 cache: of keys, of values */
+    const int32_t *lengths;            /* [sequences]: keys that are there before */
+    const float *bias;                 /* [biases][heads][queries][bias_stride], or NULL */
+    float *y;                          /* [sequences queries][heads size] */
+    float scale;
+} Attend;
+
+#define SEGMENT 512 /* values that are summed as integers: 512 * 127 * 32767 fits */
+typedef struct {
+    float *scores;    /* [4][capacity] */
+    int16_t *weights; /* [4][capacity] */
+    int16_t *query;   /* [4][size] */
+} Scratch;
+INLINE size_t attend_scratch(const Attend *op) { return 4 * (6 * (size_t)op->capacity + 2 * (size_t)op->size); }
+static void append(const Attend *op, int64_t sequence, int64_t head, int64_t old) {
+    const int64_t size = op->size, padded = UP(size, LANES), capacity = op->capacity, many = op->new_keys;
+    const int64_t lane = sequence * op->heads + head;
+    for (int side = 0; side < 2; side++)
+        for (int64_t i = 0; i < many; i++) {
+            const float *from = (side ? op->v : op->k) + (sequence * many + i) * op->kv_stride + head * size;
+            const int64_t at = old + i;
+            if (op->precision == F32) {
+                float *keys = (float *)op->keys + lane * capacity * size + at / LANES * size * LANES + at % LANES;
+                float *values = (float *)op->values + (lane * capacity + at) * padded;
+                for (int64_t d = 0; d < size; d++) *(side ? values + d : keys + d * LANES) = from[d];
+                continue;
+            }
+            float top = 0.0f, check = 0.0f;
+            for (int64_t d = 0; d < size; d++) {
+                top = fabsf(from[d]) > top ? fabsf(from[d]) : top;
+                check += from[d] * 0.0f;
+            }
+            const float factor = top > 0.0f ? 127.0f / top : 0.0f;
+            op->scales[(lane * 2 + side) * capacity + at] = top / 127.0f + check;
+            int8_t *keys = (int8_t *)op->keys + lane * capacity * size + at / LANES * size * LANES + at % LANES * 2;
+            int8_t *values = (int8_t *)op->values + (lane * capacity + at / 2 * 2) * padded + at % 2;
+            for (int64_t d = 0; d < size; d++)
+                *(side ? values + 2 * d : keys + d / 2 * 2 * LANES + d % 2) =
+                    (int8_t)__builtin_roundevenf(from[d] * factor);
+        }
+}
+/* Scores of QR queries against KB blocks of 16 keys. */
+INLINE void scores(const int QR, const int KB, const int PRECISION, const Attend *op, const float *q, const float *q_scales,
+                   Scratch own, int64_t lane, int64_t block) {
+    const int64_t size = op->size, capacity = op->capacity, ldq = op->q_stride;
+    if (PRECISION == F32) {
+        const float *keys = (const float *)op->keys + lane * capacity * size + block * size * LANES;
+        v16f acc[8];
+        for (int i = 0; i < QR * KB; i++) acc[i] = splat(0.0f);
+        for (int64_t d = 0; d < size; d++)
+            for (int b = 0; b < KB; b++) {
+                v16f k = LOAD(v16f, keys + (b * size + d) * LANES);
+                for (int r = 0; r < QR; r++) acc[r * KB + b] = fma16(splat(q[r * ldq + d]), k, acc[r * KB + b]);
+            }
+        for (int b = 0; b < KB; b++)
+            for (int r = 0; r < QR; r++)
+                STORE(own.scores + r * capacity + (block + b) * LANES, acc[r * KB + b] * splat(op->scale));
+    } else {
+        const int8_t *keys = (const int8_t *)op->keys + lane * capacity * size + block * size * LANES;
+        const float *scales = op->scales + lane * 2 * capacity + block * LANES;
+        v16i acc[8];
+        for (int i = 0; i < QR * KB; i++) acc[i] = splati(0);
+        for (int64_t d = 0; d < size; d += 2)
+            for (int b = 0; b < KB; b++) {
+                v32h k = widen(I8, keys + (b * size + d) * LANES);
+                __builtin_prefetch(keys + (b * size + d) * LANES + AHEAD);
+                for (int r = 0; r < QR; r++)
+                    acc[r * KB + b] = dot_pairs(acc[r * KB + b], k, pair(own.query + r * size + d));
+            }
+        for (int b = 0; b < KB; b++)
+            for (int r = 0; r < QR; r++)
+                STORE(own.scores + r * capacity + (block + b) * LANES,
+                      FLOAT(acc[r * KB + b]) * (LOAD(v16f, scales + b * LANES) * splat(q_scales[r])));
+    }
+}
+/* Sums of values, VB times 16 of them, weighted for QR queries. */
+INLINE void weighted(const int QR, const int VB, const int PRECISION, const Attend *op, const float *w_scales, Scratch own,
+                     int64_t lane, int64_t keys, int64_t part, v16f *acc) {
+    const int64_t padded = UP(op->size, LANES), capacity = op->capacity;
+    for (int i = 0; i < QR * VB; i++) acc[i] = splat(0.0f);
+    if (PRECISION == F32) {
+        const float *values = (const float *)op->values + lane * capacity * padded + part * LANES;
+        for (int64_t t = 0; t < keys; t++)
+            for (int b = 0; b < VB; b++) {
+                v16f v = LOAD(v16f, values + t * padded + b * LANES);
+                for (int r = 0; r < QR; r++)
+                    acc[r * VB + b] = fma16(splat(own.scores[r * capacity + t]), v, acc[r * VB + b]);
+            }
+    } else {
+        const int8_t *values = (const int8_t *)op->values + lane * capacity * padded + part * 2 * LANES;
+        for (int64_t from = 0; from < keys; from += SEGMENT) {
+            const int64_t to = from + SEGMENT < keys ? from + SEGMENT : keys;
+            v16i sum[16];
+            for (int i = 0; i < QR * VB; i++) sum[i] = splati(0);
+            for (int64_t t = from; t < to; t += 2)
+                for (int b = 0; b < VB; b++) {
+                    v32h v = widen(I8, values + t * padded + b * 2 * LANES);
+                    __builtin_prefetch(values + t * padded + b * 2 * LANES + AHEAD);
+                    for (int r = 0; r < QR; r++)
+                        sum[r * VB + b] = dot_pairs(sum[r * VB + b], v, pair(own.weights + r * capacity + t));
+                }
+            for (int i = 0; i < QR * VB; i++) acc[i] = fma16(FLOAT(sum[i]), splat(w_scales[i / VB]), acc[i]);
+        }
+    }
+}
+INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, int64_t sequence, int64_t head,
+                           int64_t query, int64_t old, Scratch own) {
+    const int64_t size = op->size, parts = UP(size, LANES) / LANES, heads = op->heads, capacity = op->capacity;
+    const int64_t lane = sequence * heads + head, queries = op->queries, all = old + op->new_keys;
+    const float *q = op->q + (sequence * queries + query) * op->q_stride + head * size;
+    float *out = op->y + (sequence * queries + query) * op->y_stride + head * size;
+    int64_t keys[4], most = 0;
+    float scales[4] = {0}, inverse[4];
+    for (int r = 0; r < QR; r++) {
+        keys[r] = op->causal ? old + query + r + 1 : all;
+        most = keys[r] > most ? keys[r] : most;
+        if (PRECISION == I8) scales[r] = quantise(q + r * op->q_stride, own.query + r * size, size) * op->scale;
+    }
+    const int64_t blocks = (most + LANES - 1) / LANES;
+    int64_t block = 0;
+    if (QR == 1)
+        for (; block + 4 <= blocks; block += 4) scores(1, 4, PRECISION, op, q, scales, own, lane, block);
+    for (; block < blocks; block++) scores(QR, 1, PRECISION, op, q, scales, own, lane, block);
+    for (int r = 0; r < QR; r++) {
+        float *s = own.scores + r * capacity;
+        if (op->bias) {
+            const float *bias = op->bias +
+                ((sequence % op->biases * heads + head) * queries + query + r) * op->bias_stride;
+            for (int64_t i = 0; i < keys[r]; i += LANES)
+                store_part(s + i, load_part(s + i, keys[r] - i) + load_part(bias + i, keys[r] - i), keys[r] - i);
+        }
+        for (int64_t i = keys[r]; i < blocks * LANES; i++) s[i] = -INFINITY;
+        v16f top = splat(-INFINITY), sum = splat(0.0f);
+        for (int64_t i = 0; i < blocks * LANES; i += LANES) top = max16(top, LOAD(v16f, s + i));
+        v16f shift = splat(max_lanes(top));
+        for (int64_t i = 0; i < blocks * LANES; i += LANES) {
+            v16f raw = LOAD(v16f, s + i), e = exp16(raw - shift);
+            e = select16((v16i)(raw == splat(-INFINITY)), splat(0.0f), e + raw * splat(0.0f));
+            sum += e;
+            if (PRECISION == I8) e *= LOAD(v16f, op->scales + (lane * 2 + 1) * capacity + i);
+            STORE(s + i, e);
+        }
+        inverse[r] = keys[r] ? 1.0f / sum_lanes(sum) : 0.0f;
+        if (PRECISION == I8) scales[r] = quantise(s, own.weights + r * capacity, blocks * LANES);
+    }
+    for (int64_t part = 0; part < parts;) {
+        v16f acc[16];
+        int wide = parts - part >= 4 ? 4 : 1;
+        if (wide == 4) weighted(QR, 4, PRECISION, op, scales, own, lane, most, part, acc);
+        else weighted(QR, 1, PRECISION, op, scales, own, lane, most, part, acc);
+        for (int r = 0; r < QR; r++)
+            for (int b = 0; b < wide; b++)
+                store_part(out + r * op->y_stride + (part + b) * LANES, acc[r * wide + b] * splat(inverse[r]),
+                           size - (part + b) * LANES);
+        part += wide;
+    }
+}
+static void attend_item(const Attend *op, int64_t item, void *scratch) {
+    const int64_t sequence = item / op->heads, head = item % op->heads, queries = op->queries;
+    const int64_t old = op->lengths[sequence];
+    Scratch own = {scratch, (int16_t *)((float *)scratch + 4 * op->capacity), NULL};
+    own.query = own.weights + 4 * op->capacity;
+    if (op->new_keys) append(op, sequence, head, old);
+    int64_t query = 0;
+    if (op->precision == F32) {
+        for (; query + 4 <= queries; query += 4) attend_queries(4, F32, op, sequence, head, query, old, own);
+        for (; query < queries; query++) attend_queries(1, F32, op, sequence, head, query, old, own);
+    } else {
+        for (; query + 4 <= queries; query += 4) attend_queries(4, I8, op, sequence, head, query, old, own);
+        for (; query < queries; query++) attend_queries(1, I8, op, sequence, head, query, old, own);
+    }
+}
+
+/* ---- Unary ----------------------------------------------------------------------------------------------- */
+
+/* y[i] = act(x[i]) */
+typedef struct {
+    int64_t kind;
+    int64_t count;
+    int64_t activation;
+    const float *x; /* [count] */
+    float *y;       /* [count]; may be x */
+} Unary;
+
+#define CHUNK 16384
+static void unary_item(const Unary *op, int64_t item) {
+    int64_t to = (item + 1) * CHUNK < op->count ? (item + 1) * CHUNK : op->count;
+    for (int64_t i = item * CHUNK; i < to; i += LANES)
+        store_part(op->y + i, activate(op->activation, load_part(op->x + i, to - i)), to - i);
+}
+
+/* ---- Lstm ------------------------------------------------------------------------------------------------ */
+
+/* The recurrent half of an LSTM layer: at each step
+ *   i, f, g, o = gates + h R^T
+ *   c = sigmoid(f) c + sigmoid(i) tanh(g)
+ *   y = h = sigmoid(o) tanh(c)
+ * The gates are input, forget, cell, output as in PyTorch. */
+typedef struct {
+    int64_t kind;
+    int64_t steps, sequences;
+    int64_t units;         /* a multiple of 16 */
+    int64_t int16;         /* whether R is int16, with scales, or else float */
+    const float *gates;    /* [steps][sequences][units / 16][4][16]: from the input, biases included */
+    const void *recurrent; /* R [units / 16][4][units][16] */
+    const float *scales;   /* [units / 16][4][16], or NULL */
+    const float *hidden;   /* h before the first step [sequences][units] */
+    float *cell;           /* c [sequences][units], replaced by that after the last step */
+    float *y;              /* [steps][sequences][units] */
+} Lstm;
+
+/* One phase a step. The weights are read once for all sequences: they do not fit in a core's cache, and reading them
+ * is what takes the time. */
+INLINE void lstm_rows(const int MR, const int INT16, const Lstm *op, int64_t step, int64_t item, int64_t row) {
+    const int AT_ONCE = ROWS == 8 || MR == 1 ? 4 : 4 / MR; /* gates whose sums the registers hold */
+    const int64_t units = op->units, sequences = op->sequences;
+    float *y = op->y + (step * sequences + row) * units;
+    const float *before = step ? y - sequences * units : op->hidden + row * units;
+    v16f gates[4 * 4];
+    for (int first = 0; first < 4; first += AT_ONCE) {
+        const int64_t from = (item * 4 + first) * units * LANES;
+        v16f acc[4 * 4];
+        for (int i = 0; i < MR * AT_ONCE; i++) acc[i] = splat(0.0f);
+        for (int64_t k = 0; k < units; k++)
+            for (int g = 0; g < AT_ONCE; g++) {
+                const int64_t at = from + (g * units + k) * LANES;
+                v16f w = INT16 ? FLOAT(LOAD(v16h, (const int16_t *)op->recurrent + at))
+                               : LOAD(v16f, (const float *)op->recurrent + at);
+                for (int r = 0; r < MR; r++)
+                    acc[r * AT_ONCE + g] = fma16(splat(before[r * units + k]), w, acc[r * AT_ONCE + g]);
+            }
+        for (int g = 0; g < AT_ONCE; g++)
+            for (int r = 0; r < MR; r++) {
+                const int64_t gate = item * 4 + first + g;
+                const float *input = op->gates + (step * sequences + row + r) * 4 * units;
+                v16f sum = acc[r * AT_ONCE + g];
+                if (INT16) sum *= LOAD(v16f, op->scales + gate * LANES);
+                gates[r * 4 + first + g] = sum + LOAD(v16f, input + gate * LANES);
+            }
+    }
+    for (int r = 0; r < MR; r++) {
+        const v16f *gate = gates + r * 4;
+        float *cell = op->cell + (row + r) * units + item * LANES;
+        v16f c = fma16(sigmoid16(gate[1]), LOAD(v16f, cell), sigmoid16(gate[0]) * tanh16(gate[2]));
+        STORE(cell, c);
+        STORE(y + r * units + item * LANES, sigmoid16(gate[3]) * tanh16(c));
+    }
+}
+static void lstm_item(const Lstm *op, int64_t step, int64_t item) {
+    int64_t row = 0, sequences = op->sequences;
+#define LSTM_ROWS(mr) \
+    for (; row + mr <= sequences; row += mr) { \
+        if (op->int16) lstm_rows(mr, 1, op, step, item, row); \
+        else lstm_rows(mr, 0, op, step, item, row); \
+    }
+    LSTM_ROWS(4) LSTM_ROWS(2) LSTM_ROWS(1)
+}
+
+/* ---- Gather ---------------------------------------------------------------------------------------------- */
+
+/* y[i] = x[index[i]], row by row */
+typedef struct {
+    int64_t kind;
+    int64_t rows, width;
+    int64_t x_stride, y_stride;
+    const float *x;       /* [any][width] */
+    const int32_t *index; /* [rows] */
+    float *y;             /* [rows][width] */
+} Gather;
+
+#define GATHERED 32 /* rows of an item */
+static void gather_item(const Gather *op, int64_t item) {
+    int64_t to = (item + 1) * GATHERED < op->rows ? (item + 1) * GATHERED : op->rows;
+    for (int64_t i = item * GATHERED; i < to; i++)
+        memcpy(op->y + i * op->y_stride, op->x + op->index[i] * op->x_stride,
+               op->width * sizeof(float));
+}
+
+/* ---- Running ---------------------------------------------------------------------------------------------- */
+
+typedef union {
+    int64_t kind; /* with which every structure begins */
+    Linear linear;
+    Norm norm;
+    Attend attend;
+    Unary unary;
+    Lstm lstm;
+    Gather gather;
+} Op;
+
+static int64_t phases(const Op *op) {
+    switch (op->kind) {
+        case LINEAR: return op->linear.precision == F32 ? 1 : 2;
+        case LSTM: return op->lstm.steps;
+        default: return 1;
+    }
+}
+static int64_t items(const Op *op, int64_t phase) {
+    switch (op->kind) {
+        case LINEAR: return linear_items(&op->linear, phase);
+        case NORM: return (op->norm.rows + 3) / 4;
+        case ATTEND: return op->attend.sequences * op->attend.heads;
+        case UNARY: return (op->unary.count + CHUNK - 1) / CHUNK;
+        case LSTM: return op->lstm.units / LANES;
+        case GATHER: return (op->gather.rows + GATHERED - 1) / GATHERED;
+    }
+    return 0;
+}
+static void item(const Op *op, int64_t phase, int64_t item, void *shared, void *own) {
+    switch (op->kind) {
+        case LINEAR: linear_item(&op->linear, phase, item, shared); break;
+        case NORM: norm_item(&op->norm, item); break;
+        case ATTEND: attend_item(&op->attend, item, own); break;
+        case UNARY: unary_item(&op->unary, item); break;
+        case LSTM: lstm_item(&op->lstm, phase, item); break;
+        case GATHER: gather_item(&op->gather, item); break;
+    }
 }
 
 /* ---- Threads ------------------------------------------------------------------------------------------- */
@@ -187,12 +752,11 @@ INLINE v32h widen(int64_t weights, const int8_t *at) { /* one pair of inputs for
 #define MOST_THREADS 64
 typedef struct {
     int threads;
-    pthread_t handles[MOST_THREADS];
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    const Op *ops;
+    const Op *const *ops;
     int64_t count;
-    atomic_long call; /* counts engine_run; workers wait for it to move; -1 ends them */
+    atomic_long call; /* counts engine_run; workers wait for it to move, until the process ends */
     atomic_long next[2];
     atomic_int arrived;
     atomic_long phase;
@@ -223,485 +787,19 @@ static void barrier(Pool *pool, long *phase) {
         for (int spins = 0; atomic_load_explicit(&pool->phase, memory_order_acquire) == now;) relax(&spins);
     *phase = now + 1;
 }
-
-/* ---- LINEAR: y = residual + act(x W^T + bias) ------------------------------------------------------------ */
-/* n: 0 rows, 1 inputs, 2 outputs, 3 row stride of x, 4 of y, 5 kind of weights, 6 group, 7 activation,
- *    8 row stride of the residual, 9 the activation is of the sum with it.   p: 0 x, 1 weights, 2 scales, 3 bias, 4 residual, 5 y
- * A convolution of stride s over a [time][channels] signal is this with a row stride of s channels. */
-
-typedef struct {
-    int16_t *x;    /* tiles of ROWS rows (the last may have fewer): [inputs padded to groups / 2][rows][2] */
-    float *scales; /* [rows][groups] */
-    int64_t width, groups;
-} Quantised;
-INLINE Quantised quantised(const Op *op, void *scratch) {
-    Quantised q;
-    q.groups = (op->n[1] + op->n[6] - 1) / op->n[6];
-    q.width = q.groups * op->n[6];
-    q.x = scratch;
-    q.scales = (float *)((char *)scratch + UP(op->n[0] * q.width * 2, 64));
-    return q;
-}
-static size_t linear_scratch(const Op *op) {
-    if (op->n[5] == F32) return 0;
-    Quantised q = quantised(op, NULL);
-    return (size_t)(q.scales + op->n[0] * q.groups);
-}
-/* Quantise to 16 bits; the scale, not a number where one of them is not. */
-INLINE float quantise(const float *x, int16_t *to, int64_t count) {
-    v16f most = splat(0.0f), check = splat(0.0f);
-    for (int64_t i = 0; i < count; i += LANES) {
-        v16f v = load_part(x + i, count - i);
-        most = max16(most, __builtin_elementwise_abs(v));
-        check += v * splat(0.0f);
-    }
-    float top = max_lanes(most);
-    v16f factor = splat(top > 0.0f ? 32767.0f / top : 0.0f);
-    for (int64_t i = 0; i < count; i += LANES) {
-        v16f rounded = __builtin_elementwise_roundeven(load_part(x + i, count - i) * factor);
-        v16h whole = __builtin_convertvector(__builtin_convertvector(rounded, v16i), v16h);
-        memcpy(to + i, &whole, (count - i < LANES ? count - i : LANES) * sizeof *to);
-    }
-    return top / 32767.0f + sum_lanes(check);
-}
-static void quantise_row(const Op *op, Quantised q, int64_t row) {
-    const float *x = (const float *)op->p[0] + row * op->n[3];
-    int64_t group = op->n[6], first = row / ROWS * ROWS;
-    int64_t height = op->n[0] - first < ROWS ? op->n[0] - first : ROWS;
-    int32_t *to = (int32_t *)(q.x + first * q.width) + (row - first);
-    for (int64_t g = 0; g < q.groups; g++) {
-        int64_t from = g * group, count = op->n[1] - from < group ? op->n[1] - from : group;
-        int16_t whole[MOST_GROUP] = {0};
-        int32_t pairs[MOST_GROUP / 2];
-        q.scales[row * q.groups + g] = quantise(x + from, whole, count);
-        memcpy(pairs, whole, sizeof pairs);
-        for (int64_t i = 0; i < group / 2; i++) to[(from / 2 + i) * height] = pairs[i];
-    }
-}
-/* MR rows times NB blocks of outputs. */
-INLINE void tile(const int MR, const int NB, const int WEIGHTS, const Op *op, Quantised q, int64_t row, int64_t block) {
-    const int64_t inputs = op->n[1], outputs = op->n[2], ldx = op->n[3], ldy = op->n[4];
-    v16f acc[8 * 4];
-    for (int i = 0; i < MR * NB; i++) acc[i] = splat(0.0f);
-    if (WEIGHTS == F32) {
-        const float *x = (const float *)op->p[0] + row * ldx;
-        const float *w = (const float *)op->p[1] + block * inputs * LANES;
-        for (int64_t k = 0; k < inputs; k++) {
-            v16f wk[4];
-            for (int b = 0; b < NB; b++) wk[b] = LOAD(v16f, w + (b * inputs + k) * LANES);
-            for (int r = 0; r < MR; r++) {
-                v16f xk = splat(x[r * ldx + k]);
-                for (int b = 0; b < NB; b++) acc[r * NB + b] = fma16(xk, wk[b], acc[r * NB + b]);
-            }
-        }
-    } else {
-        const int64_t group = op->n[6], step = WEIGHTS == I8 ? 2 * LANES : LANES, apart = q.width / 2 * step;
-        const int16_t *x = q.x + row * q.width;
-        const int8_t *w = (const int8_t *)op->p[1] + block * apart;
-        const _Float16 *scales = (const _Float16 *)op->p[2] + block * q.groups * LANES;
-        for (int64_t g = 0; g < q.groups; g++, scales += LANES) {
-            v16i sum[8 * 4];
-            for (int i = 0; i < MR * NB; i++) sum[i] = splati(0);
-            for (int64_t k = 0; k < group / 2; k++, w += step, x += 2 * MR) {
-                v32h wk[4];
-                for (int b = 0; b < NB; b++) {
-                    wk[b] = widen(WEIGHTS, w + b * apart);
-                    __builtin_prefetch(w + b * apart + AHEAD);
-                }
-                for (int r = 0; r < MR; r++) {
-                    v16i xk = pair(x + 2 * r);
-                    for (int b = 0; b < NB; b++) sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], xk);
-                }
-            }
-            for (int b = 0; b < NB; b++) {
-                v16f scale = FLOAT(LOAD(v16e, scales + b * q.groups * LANES));
-                for (int r = 0; r < MR; r++)
-                    acc[r * NB + b] = fma16(FLOAT(sum[r * NB + b]),
-                                            scale * splat(q.scales[(row + r) * q.groups + g]), acc[r * NB + b]);
-            }
-        }
-    }
-    const float *bias = op->p[3], *residual = op->p[4];
-    float *y = op->p[5];
-    for (int b = 0; b < NB; b++) {
-        int64_t at = (block + b) * LANES, count = outputs - at;
-        v16f shift = bias ? load_part(bias + at, count) : splat(0.0f);
-        for (int r = 0; r < MR; r++) {
-            v16f v = acc[r * NB + b];
-            if (bias) v += shift;
-            v16f rest = residual ? load_part(residual + (row + r) * op->n[8] + at, count) : splat(0.0f);
-            if (op->n[9]) v = activate(op->n[7], rest + v);
-            else if (residual) v = activate(op->n[7], v) + rest;
-            else v = activate(op->n[7], v);
-            store_part(y + (row + r) * ldy + at, v, count);
-        }
-    }
-}
-typedef void Tile(const Op *op, Quantised q, int64_t row, int64_t block);
-/* Tiles by weights, blocks and rows. The wider, the more sums are under way at once; the registers set the limit. */
-#define TILE(w, nb, mr) \
-    static void tile_##w##_##nb##_##mr(const Op *op, Quantised q, int64_t row, int64_t block) { \
-        tile(mr, nb, w, op, q, row, block); \
-    }
-#define NAME(w, nb, mr) tile_##w##_##nb##_##mr
-#define TILES(w) \
-    TILE(w, 4, 1) TILE(w, 4, 2) TILE(w, 2, 1) TILE(w, 2, 2) TILE(w, 2, 3) TILE(w, 2, 4) \
-    TILE(w, 1, 1) TILE(w, 1, 2) TILE(w, 1, 3) TILE(w, 1, 4) MORE_TILES(w)
-#if ROWS == 8
-#define MORE_TILES(w) \
-    TILE(w, 2, 5) TILE(w, 2, 6) TILE(w, 2, 7) TILE(w, 2, 8) TILE(w, 1, 5) TILE(w, 1, 6) TILE(w, 1, 7) TILE(w, 1, 8)
-#define MORE(w, nb) NAME(w, nb, 5), NAME(w, nb, 6), NAME(w, nb, 7), NAME(w, nb, 8)
-#else
-#define MORE_TILES(w)
-#define MORE(w, nb)
-#endif
-TILES(F32) TILES(I8) TILES(I4)
-#define TABLE(w) \
-    {{NAME(w, 1, 1), NAME(w, 1, 2), NAME(w, 1, 3), NAME(w, 1, 4), MORE(w, 1)}, \
-     {NAME(w, 2, 1), NAME(w, 2, 2), NAME(w, 2, 3), NAME(w, 2, 4), MORE(w, 2)}, \
-     {NAME(w, 4, 1), NAME(w, 4, 2)}}
-static Tile *const tiles[3][3][ROWS] = {TABLE(F32), TABLE(I8), TABLE(I4)}; /* [weights][log2 blocks][rows - 1] */
-
-/* Blocks per item: narrow products are cut finely, tall ones by rows first. */
-INLINE int64_t linear_blocks(const Op *op) { return op->n[0] > ROWS ? 8 : 4; }
-INLINE int64_t linear_panels(const Op *op) { return (op->n[0] + PANEL - 1) / PANEL; }
-static int64_t linear_items(const Op *op, int64_t phase) {
-    if (op->n[5] != F32 && phase == 0) return (op->n[0] + 3) / 4;
-    int64_t blocks = (op->n[2] + LANES - 1) / LANES;
-    return linear_panels(op) * ((blocks + linear_blocks(op) - 1) / linear_blocks(op));
-}
-static void linear_item(const Op *op, int64_t phase, int64_t item, void *scratch) {
-    Quantised q = {0};
-    if (op->n[5] != F32) {
-        q = quantised(op, scratch);
-        if (phase == 0) {
-            for (int64_t row = item * 4; row < item * 4 + 4 && row < op->n[0]; row++) quantise_row(op, q, row);
-            return;
-        }
-    }
-    int64_t blocks = (op->n[2] + LANES - 1) / LANES, each = linear_blocks(op), panels = linear_panels(op);
-    int64_t block = item / panels * each, end = block + each < blocks ? block + each : blocks;
-    int64_t from = item % panels * PANEL, to = from + PANEL < op->n[0] ? from + PANEL : op->n[0];
-    int64_t height = to - from < ROWS ? to - from : ROWS;
-    int most = height <= ROWS / 4 ? 2 : height <= ROWS / 2 || (op->n[5] == F32 && ROWS == 8) ? 1 : 0;
-    while (block < end) {
-        int wide = most;
-        while (end - block < 1 << wide) wide--;
-        for (int64_t row = from; row < to; row += ROWS)
-            tiles[op->n[5]][wide][(to - row < ROWS ? to - row : ROWS) - 1](op, q, row, block);
-        block += 1 << wide;
-    }
-}
-
-/* ---- NORM: layer norm, or root mean square norm without a mean ------------------------------------------- */
-/* n: 0 rows, 1 width, 2 row stride of x, 3 of y, 4 root mean square only.   p: 0 x, 1 gain, 2 shift, 3 y.   f: 0 epsilon */
-static void norm_row(const Op *op, int64_t row) {
-    const float *x = (const float *)op->p[0] + row * op->n[2], *gain = op->p[1], *shift = op->p[2];
-    float *y = (float *)op->p[3] + row * op->n[3];
-    int64_t width = op->n[1];
-    float mean = 0.0f;
-    v16f sum = splat(0.0f);
-    if (!op->n[4]) {
-        for (int64_t i = 0; i < width; i += LANES) sum += load_part(x + i, width - i);
-        mean = sum_lanes(sum) / (float)width;
-    }
-    v16f squares = splat(0.0f);
-    for (int64_t i = 0; i < width; i += LANES) {
-        v16f v = first_lanes(load_part(x + i, width - i) - splat(mean), width - i);
-        squares = fma16(v, v, squares);
-    }
-    float scale = 1.0f / sqrtf(sum_lanes(squares) / (float)width + op->f[0]);
-    for (int64_t i = 0; i < width; i += LANES) {
-        v16f v = (load_part(x + i, width - i) - splat(mean)) * splat(scale) * load_part(gain + i, width - i);
-        if (shift) v += load_part(shift + i, width - i);
-        store_part(y + i, v, width - i);
-    }
-}
-
-/* ---- ATTEND: softmax(scale q k^T + bias) v over a cache ---------------------------------------------------- */
-/* n: 0 sequences, 1 queries of each, 2 heads, 3 head size (even), 4 capacity (a multiple of 16), 5 kind of cache (F32,
- *    I8), 6 causal, 7 row stride of q, 8 of k and v, 9 of the result, 10 sequences of the bias, 11 keys to append,
- *    12 row stride of the bias (its keys).
- * p: 0 q, 1 k, 2 v to append, 3 key cache, 4 value cache, 5 result, 6 bias [sequences][heads][queries][keys],
- *    7 int32 keys already there, of each sequence, 8 scales [sequences][heads][2][capacity] of an I8 cache.   f: 0 scale
- * A causal query sees the keys up to its own; any other sees all, and zeros where there are none.
- * The caches are packed as weights are, [sequences][heads] of them: keys as the matrix that turns a query into scores,
- *   F32 [capacity / 16][size][16], I8 [capacity / 16][size / 2][16][2];
- * values as the one that turns weights into the result, size rounded up to 16,
- *   F32 [capacity][size], I8 [capacity / 2][size][2].
- * Over an I8 cache, queries and weights are quantised to 16 bits. */
-#define SEGMENT 512 /* values that are summed as integers: 512 * 127 * 32767 fits */
-typedef struct {
-    float *scores;    /* [4][capacity] */
-    int16_t *weights; /* [4][capacity] */
-    int16_t *query;   /* [4][size] */
-} Scratch;
-INLINE size_t attend_scratch(const Op *op) { return 4 * (6 * (size_t)op->n[4] + 2 * (size_t)op->n[3]); }
-static void append(const Op *op, int64_t sequence, int64_t head, int64_t old) {
-    const int64_t size = op->n[3], padded = UP(size, LANES), capacity = op->n[4], many = op->n[11];
-    const int64_t lane = sequence * op->n[2] + head;
-    for (int side = 0; side < 2; side++)
-        for (int64_t i = 0; i < many; i++) {
-            const float *from = (const float *)op->p[1 + side] + (sequence * many + i) * op->n[8] + head * size;
-            const int64_t at = old + i;
-            if (op->n[5] == F32) {
-                float *keys = (float *)op->p[3] + lane * capacity * size + at / LANES * size * LANES + at % LANES;
-                float *values = (float *)op->p[4] + (lane * capacity + at) * padded;
-                for (int64_t d = 0; d < size; d++) *(side ? values + d : keys + d * LANES) = from[d];
-                continue;
-            }
-            float top = 0.0f, check = 0.0f;
-            for (int64_t d = 0; d < size; d++) {
-                top = fabsf(from[d]) > top ? fabsf(from[d]) : top;
-                check += from[d] * 0.0f;
-            }
-            const float factor = top > 0.0f ? 127.0f / top : 0.0f;
-            ((float *)op->p[8])[(lane * 2 + side) * capacity + at] = top / 127.0f + check;
-            int8_t *keys = (int8_t *)op->p[3] + lane * capacity * size + at / LANES * size * LANES + at % LANES * 2;
-            int8_t *values = (int8_t *)op->p[4] + (lane * capacity + at / 2 * 2) * padded + at % 2;
-            for (int64_t d = 0; d < size; d++)
-                *(side ? values + 2 * d : keys + d / 2 * 2 * LANES + d % 2) =
-                    (int8_t)__builtin_roundevenf(from[d] * factor);
-        }
-}
-/* Scores of QR queries against KB blocks of 16 keys. */
-INLINE void scores(const int QR, const int KB, const int KIND, const Op *op, const float *q, const float *q_scales,
-                   Scratch own, int64_t lane, int64_t block) {
-    const int64_t size = op->n[3], capacity = op->n[4], ldq = op->n[7];
-    if (KIND == F32) {
-        const float *keys = (const float *)op->p[3] + lane * capacity * size + block * size * LANES;
-        v16f acc[8];
-        for (int i = 0; i < QR * KB; i++) acc[i] = splat(0.0f);
-        for (int64_t d = 0; d < size; d++)
-            for (int b = 0; b < KB; b++) {
-                v16f k = LOAD(v16f, keys + (b * size + d) * LANES);
-                for (int r = 0; r < QR; r++) acc[r * KB + b] = fma16(splat(q[r * ldq + d]), k, acc[r * KB + b]);
-            }
-        for (int b = 0; b < KB; b++)
-            for (int r = 0; r < QR; r++)
-                STORE(own.scores + r * capacity + (block + b) * LANES, acc[r * KB + b] * splat(op->f[0]));
-    } else {
-        const int8_t *keys = (const int8_t *)op->p[3] + lane * capacity * size + block * size * LANES;
-        const float *scales = (const float *)op->p[8] + lane * 2 * capacity + block * LANES;
-        v16i acc[8];
-        for (int i = 0; i < QR * KB; i++) acc[i] = splati(0);
-        for (int64_t d = 0; d < size; d += 2)
-            for (int b = 0; b < KB; b++) {
-                v32h k = widen(I8, keys + (b * size + d) * LANES);
-                __builtin_prefetch(keys + (b * size + d) * LANES + AHEAD);
-                for (int r = 0; r < QR; r++) acc[r * KB + b] = dot_pairs(acc[r * KB + b], k, pair(own.query + r * size + d));
-            }
-        for (int b = 0; b < KB; b++)
-            for (int r = 0; r < QR; r++)
-                STORE(own.scores + r * capacity + (block + b) * LANES,
-                      FLOAT(acc[r * KB + b]) * (LOAD(v16f, scales + b * LANES) * splat(q_scales[r])));
-    }
-}
-/* Sums of values, VB times 16 of them, weighted for QR queries. */
-INLINE void weighted(const int QR, const int VB, const int KIND, const Op *op, const float *w_scales, Scratch own,
-                     int64_t lane, int64_t keys, int64_t part, v16f *acc) {
-    const int64_t padded = UP(op->n[3], LANES), capacity = op->n[4];
-    for (int i = 0; i < QR * VB; i++) acc[i] = splat(0.0f);
-    if (KIND == F32) {
-        const float *values = (const float *)op->p[4] + lane * capacity * padded + part * LANES;
-        for (int64_t t = 0; t < keys; t++)
-            for (int b = 0; b < VB; b++) {
-                v16f v = LOAD(v16f, values + t * padded + b * LANES);
-                for (int r = 0; r < QR; r++)
-                    acc[r * VB + b] = fma16(splat(own.scores[r * capacity + t]), v, acc[r * VB + b]);
-            }
-    } else {
-        const int8_t *values = (const int8_t *)op->p[4] + lane * capacity * padded + part * 2 * LANES;
-        for (int64_t from = 0; from < keys; from += SEGMENT) {
-            const int64_t to = from + SEGMENT < keys ? from + SEGMENT : keys;
-            v16i sum[16];
-            for (int i = 0; i < QR * VB; i++) sum[i] = splati(0);
-            for (int64_t t = from; t < to; t += 2)
-                for (int b = 0; b < VB; b++) {
-                    v32h v = widen(I8, values + t * padded + b * 2 * LANES);
-                    __builtin_prefetch(values + t * padded + b * 2 * LANES + AHEAD);
-                    for (int r = 0; r < QR; r++)
-                        sum[r * VB + b] = dot_pairs(sum[r * VB + b], v, pair(own.weights + r * capacity + t));
-                }
-            for (int i = 0; i < QR * VB; i++) acc[i] = fma16(FLOAT(sum[i]), splat(w_scales[i / VB]), acc[i]);
-        }
-    }
-}
-INLINE void attend_queries(const int QR, const int KIND, const Op *op, int64_t sequence, int64_t head, int64_t query,
-                           int64_t old, Scratch own) {
-    const int64_t size = op->n[3], parts = UP(size, LANES) / LANES, heads = op->n[2], capacity = op->n[4];
-    const int64_t lane = sequence * heads + head, queries = op->n[1], all = old + op->n[11];
-    const float *q = (const float *)op->p[0] + (sequence * queries + query) * op->n[7] + head * size;
-    float *out = (float *)op->p[5] + (sequence * queries + query) * op->n[9] + head * size;
-    int64_t keys[4], most = 0;
-    float scales[4] = {0}, inverse[4];
-    for (int r = 0; r < QR; r++) {
-        keys[r] = op->n[6] ? old + query + r + 1 : all;
-        most = keys[r] > most ? keys[r] : most;
-        if (KIND == I8) scales[r] = quantise(q + r * op->n[7], own.query + r * size, size) * op->f[0];
-    }
-    const int64_t blocks = (most + LANES - 1) / LANES;
-    int64_t block = 0;
-    if (QR == 1)
-        for (; block + 4 <= blocks; block += 4) scores(1, 4, KIND, op, q, scales, own, lane, block);
-    for (; block < blocks; block++) scores(QR, 1, KIND, op, q, scales, own, lane, block);
-    for (int r = 0; r < QR; r++) {
-        float *s = own.scores + r * capacity;
-        if (op->p[6]) {
-            const float *bias = (const float *)op->p[6] +
-                ((sequence % op->n[10] * heads + head) * queries + query + r) * op->n[12];
-            for (int64_t i = 0; i < keys[r]; i += LANES)
-                store_part(s + i, load_part(s + i, keys[r] - i) + load_part(bias + i, keys[r] - i), keys[r] - i);
-        }
-        for (int64_t i = keys[r]; i < blocks * LANES; i++) s[i] = -INFINITY;
-        v16f top = splat(-INFINITY), sum = splat(0.0f);
-        for (int64_t i = 0; i < blocks * LANES; i += LANES) top = max16(top, LOAD(v16f, s + i));
-        v16f shift = splat(max_lanes(top));
-        for (int64_t i = 0; i < blocks * LANES; i += LANES) {
-            v16f raw = LOAD(v16f, s + i), e = exp16(raw - shift);
-            e = select16((v16i)(raw == splat(-INFINITY)), splat(0.0f), e + raw * splat(0.0f));
-            sum += e;
-            if (KIND == I8) e *= LOAD(v16f, (const float *)op->p[8] + (lane * 2 + 1) * capacity + i);
-            STORE(s + i, e);
-        }
-        inverse[r] = keys[r] ? 1.0f / sum_lanes(sum) : 0.0f;
-        if (KIND == I8) scales[r] = quantise(s, own.weights + r * capacity, blocks * LANES);
-    }
-    for (int64_t part = 0; part < parts;) {
-        v16f acc[16];
-        int wide = parts - part >= 4 ? 4 : 1;
-        if (wide == 4) weighted(QR, 4, KIND, op, scales, own, lane, most, part, acc);
-        else weighted(QR, 1, KIND, op, scales, own, lane, most, part, acc);
-        for (int r = 0; r < QR; r++)
-            for (int b = 0; b < wide; b++)
-                store_part(out + r * op->n[9] + (part + b) * LANES, acc[r * wide + b] * splat(inverse[r]),
-                           size - (part + b) * LANES);
-        part += wide;
-    }
-}
-static void attend_item(const Op *op, int64_t item, void *scratch) {
-    const int64_t sequence = item / op->n[2], head = item % op->n[2], queries = op->n[1];
-    const int64_t old = ((const int32_t *)op->p[7])[sequence];
-    Scratch own = {scratch, (int16_t *)((float *)scratch + 4 * op->n[4]), NULL};
-    own.query = own.weights + 4 * op->n[4];
-    if (op->n[11]) append(op, sequence, head, old);
-    int64_t query = 0;
-    if (op->n[5] == F32) {
-        for (; query + 4 <= queries; query += 4) attend_queries(4, F32, op, sequence, head, query, old, own);
-        for (; query < queries; query++) attend_queries(1, F32, op, sequence, head, query, old, own);
-    } else {
-        for (; query + 4 <= queries; query += 4) attend_queries(4, I8, op, sequence, head, query, old, own);
-        for (; query < queries; query++) attend_queries(1, I8, op, sequence, head, query, old, own);
-    }
-}
-
-/* ---- UNARY: y = act(x) ------------------------------------------------------------------------------------ */
-/* n: 0 count, 1 activation.   p: 0 x, 1 y */
-#define CHUNK 16384
-static void unary_item(const Op *op, int64_t item) {
-    int64_t to = (item + 1) * CHUNK < op->n[0] ? (item + 1) * CHUNK : op->n[0];
-    for (int64_t i = item * CHUNK; i < to; i += LANES)
-        store_part((float *)op->p[1] + i, activate(op->n[1], load_part((const float *)op->p[0] + i, to - i)), to - i);
-}
-
-/* ---- LSTM: the recurrent half of a layer -------------------------------------------------------------------- */
-/* n: 0 steps, 1 units (a multiple of 16), 2 sequences, 3 whether the weights are int16
- * p: 0 gates from the input [steps][sequences][units / 16][4][16], biases included,
- *    1 recurrent weights [units / 16][4][units][16], 2 hidden, 3 cell state [sequences][units],
- *    4 y [steps][sequences][units], 5 scales of int16 weights [units / 16][4][16]
- * One phase a step; the gates are input, forget, cell, output as in PyTorch. The weights are read once for all
- * sequences: they do not fit in a core's cache, and reading them is what takes the time. */
-INLINE void lstm_rows(const int MR, const int INT16, const Op *op, int64_t step, int64_t item, int64_t row) {
-    const int AT_ONCE = ROWS == 8 || MR == 1 ? 4 : 4 / MR; /* gates whose sums the registers hold */
-    const int64_t units = op->n[1], sequences = op->n[2];
-    float *y = (float *)op->p[4] + (step * sequences + row) * units;
-    const float *before = step ? y - sequences * units : (const float *)op->p[2] + row * units;
-    v16f gates[4 * 4];
-    for (int first = 0; first < 4; first += AT_ONCE) {
-        const int64_t from = (item * 4 + first) * units * LANES;
-        v16f acc[4 * 4];
-        for (int i = 0; i < MR * AT_ONCE; i++) acc[i] = splat(0.0f);
-        for (int64_t k = 0; k < units; k++)
-            for (int g = 0; g < AT_ONCE; g++) {
-                const int64_t at = from + (g * units + k) * LANES;
-                v16f w = INT16 ? FLOAT(LOAD(v16h, (const int16_t *)op->p[1] + at)) : LOAD(v16f, (const float *)op->p[1] + at);
-                for (int r = 0; r < MR; r++) acc[r * AT_ONCE + g] = fma16(splat(before[r * units + k]), w, acc[r * AT_ONCE + g]);
-            }
-        for (int g = 0; g < AT_ONCE; g++)
-            for (int r = 0; r < MR; r++) {
-                const int64_t gate = item * 4 + first + g;
-                const float *input = (const float *)op->p[0] + (step * sequences + row + r) * 4 * units;
-                v16f sum = acc[r * AT_ONCE + g];
-                if (INT16) sum *= LOAD(v16f, (const float *)op->p[5] + gate * LANES);
-                gates[r * 4 + first + g] = sum + LOAD(v16f, input + gate * LANES);
-            }
-    }
-    for (int r = 0; r < MR; r++) {
-        const v16f *gate = gates + r * 4;
-        float *cell = (float *)op->p[3] + (row + r) * units + item * LANES;
-        v16f c = fma16(sigmoid16(gate[1]), LOAD(v16f, cell), sigmoid16(gate[0]) * tanh16(gate[2]));
-        STORE(cell, c);
-        STORE(y + r * units + item * LANES, sigmoid16(gate[3]) * tanh16(c));
-    }
-}
-static void lstm_item(const Op *op, int64_t step, int64_t item) {
-    int64_t row = 0, sequences = op->n[2];
-#define LSTM_ROWS(mr) \
-    for (; row + mr <= sequences; row += mr) { \
-        if (op->n[3]) lstm_rows(mr, 1, op, step, item, row); \
-        else lstm_rows(mr, 0, op, step, item, row); \
-    }
-    LSTM_ROWS(4) LSTM_ROWS(2) LSTM_ROWS(1)
-}
-
-/* ---- GATHER: y[i] = x[index[i]], row by row ------------------------------------------------------------------ */
-/* n: 0 rows, 1 width, 2 row stride of x, 3 of y.   p: 0 x, 1 int32 index, 2 y */
-#define GATHERED 32 /* rows of an item */
-static void gather_item(const Op *op, int64_t item) {
-    int64_t to = (item + 1) * GATHERED < op->n[0] ? (item + 1) * GATHERED : op->n[0];
-    for (int64_t i = item * GATHERED; i < to; i++)
-        memcpy((float *)op->p[2] + i * op->n[3], (const float *)op->p[0] + ((const int32_t *)op->p[1])[i] * op->n[2],
-               op->n[1] * sizeof(float));
-}
-
-/* ---- Running ------------------------------------------------------------------------------------------------ */
-
-static int64_t phases(const Op *op) {
-    if (op->kind == LINEAR) return op->n[5] == F32 ? 1 : 2;
-    return op->kind == LSTM ? op->n[0] : 1;
-}
-static int64_t items(const Op *op, int64_t phase) {
-    switch (op->kind) {
-        case LINEAR: return linear_items(op, phase);
-        case NORM: return (op->n[0] + 3) / 4;
-        case ATTEND: return op->n[0] * op->n[2];
-        case UNARY: return (op->n[0] + CHUNK - 1) / CHUNK;
-        case GATHER: return (op->n[0] + GATHERED - 1) / GATHERED;
-        default: return op->n[1] / LANES;
-    }
-}
-static void item(const Op *op, int64_t phase, int64_t item, void *shared, void *own) {
-    switch (op->kind) {
-        case LINEAR: linear_item(op, phase, item, shared); break;
-        case NORM:
-            for (int64_t row = item * 4; row < item * 4 + 4 && row < op->n[0]; row++) norm_row(op, row);
-            break;
-        case ATTEND: attend_item(op, item, own); break;
-        case UNARY: unary_item(op, item); break;
-        case GATHER: gather_item(op, item); break;
-        default: lstm_item(op, phase, item);
-    }
-}
 static void work(Pool *pool, int thread) {
     long phase = atomic_load(&pool->phase);
     /* After the last barrier the next call may begin: nothing of the pool but its counters is looked at again. */
-    for (const Op *op = pool->ops, *end = op + pool->count; op < end; op++)
+    const Op *const *ops = pool->ops;
+    for (int64_t i = 0, count = pool->count; i < count; i++) {
+        const Op *op = ops[i];
         for (int64_t part = 0, parts = phases(op); part < parts; part++) {
             int64_t many = items(op, part), mine;
             while ((mine = atomic_fetch_add(&pool->next[phase & 1], 1)) < many)
                 item(op, part, mine, pool->shared, pool->own[thread]);
             barrier(pool, &phase);
         }
+    }
 }
 
 typedef struct { Pool *pool; int thread; } Start;
@@ -719,7 +817,6 @@ static void *worker(void *given) {
             while (atomic_load(&pool->call) == seen) pthread_cond_wait(&pool->wake, &pool->lock);
             pthread_mutex_unlock(&pool->lock);
         }
-        if (call < 0) return NULL;
         seen = call;
         work(pool, start.thread);
     }
@@ -734,20 +831,21 @@ Pool *engine_open(int threads) {
     for (int i = 1; i < threads; i++) {
         Start *start = malloc(sizeof *start);
         *start = (Start){pool, i};
-        if (pthread_create(&pool->handles[i], NULL, worker, start)) { free(start); break; }
+        pthread_t handle;
+        if (pthread_create(&handle, NULL, worker, start)) { free(start); break; }
         pool->threads++;
     }
     return pool;
 }
 const char *engine_version(void) { return VERSION; }
-int engine_threads(const Pool *pool) { return pool->threads; }
 
 /* 0, or -1 where there is no memory for scratch. One call at a time. */
-int engine_run(Pool *pool, const Op *ops, int64_t count) {
+int engine_run(Pool *pool, const Op *const *ops, int64_t count) {
     size_t shared = 0, own = 0;
-    for (const Op *op = ops; op < ops + count; op++) {
-        if (op->kind == LINEAR && linear_scratch(op) > shared) shared = linear_scratch(op);
-        if (op->kind == ATTEND && attend_scratch(op) > own) own = attend_scratch(op);
+    for (int64_t i = 0; i < count; i++) {
+        const Op *op = ops[i];
+        if (op->kind == LINEAR && linear_scratch(&op->linear) > shared) shared = linear_scratch(&op->linear);
+        if (op->kind == ATTEND && attend_scratch(&op->attend) > own) own = attend_scratch(&op->attend);
     }
     if (shared > pool->shared_size) {
         free(pool->shared);
@@ -771,15 +869,4 @@ int engine_run(Pool *pool, const Op *ops, int64_t count) {
     pthread_mutex_unlock(&pool->lock);
     work(pool, 0);
     return 0;
-}
-
-void engine_close(Pool *pool) {
-    pthread_mutex_lock(&pool->lock);
-    atomic_store(&pool->call, -1);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->lock);
-    for (int i = 1; i < pool->threads; i++) pthread_join(pool->handles[i], NULL);
-    free(pool->shared);
-    for (int i = 0; i < MOST_THREADS; i++) free(pool->own[i]);
-    free(pool);
 }

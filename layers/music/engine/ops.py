@@ -24,28 +24,86 @@ from functools import cache
 
 import numpy as np
 
-from music.engine import build
+from music.engine import library
 from music.engine.packing import GROUPS, LANES, Weight, pack
 
 __all__ = ["Cache", "EngineError", "attend", "gather", "linear", "lstm", "norm", "pack", "recording", "unary"]
 
-_LINEAR, _NORM, _ATTEND, _UNARY, _LSTM, _GATHER = range(6)
 _PRECISIONS = {"float32": 0, "int8": 1, "int4": 2}
 _ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2, "elu": 3}
-_INTEGERS, _POINTERS, _FLOATS = 14, 9, 2
 
 
 class EngineError(Exception):
     """The engine cannot run here: its library is missing or old, or there is no memory."""
 
 
+_LINEAR, _NORM, _ATTEND, _UNARY, _LSTM, _GATHER = range(6)
+_INTEGER, _POINTER = ctypes.c_int64, ctypes.c_void_p
+
+
 class _Op(ctypes.Structure):
+    """An operation: the structures of kernels.c field by field; what they mean is said there."""
+
+    _fields_ = [("kind", _INTEGER)]
+
+
+class _Linear(_Op):
     _fields_ = [
-        ("kind", ctypes.c_int64),
-        ("n", ctypes.c_int64 * _INTEGERS),
-        ("p", ctypes.c_void_p * _POINTERS),
-        ("f", ctypes.c_float * _FLOATS),
-    ]
+        ("rows", _INTEGER), ("inputs", _INTEGER), ("outputs", _INTEGER),
+        ("x_stride", _INTEGER), ("y_stride", _INTEGER), ("residual_stride", _INTEGER),
+        ("precision", _INTEGER), ("group", _INTEGER),
+        ("activation", _INTEGER), ("activate_sum", _INTEGER),
+        ("x", _POINTER), ("weights", _POINTER), ("scales", _POINTER),
+        ("bias", _POINTER), ("residual", _POINTER), ("y", _POINTER),
+    ]  # fmt: skip
+
+
+class _Norm(_Op):
+    _fields_ = [
+        ("rows", _INTEGER), ("width", _INTEGER),
+        ("x_stride", _INTEGER), ("y_stride", _INTEGER),
+        ("root_mean_square", _INTEGER),
+        ("x", _POINTER), ("gain", _POINTER), ("shift", _POINTER), ("y", _POINTER),
+        ("epsilon", ctypes.c_float),
+    ]  # fmt: skip
+
+
+class _Attend(_Op):
+    _fields_ = [
+        ("sequences", _INTEGER), ("queries", _INTEGER), ("heads", _INTEGER),
+        ("size", _INTEGER), ("capacity", _INTEGER), ("new_keys", _INTEGER),
+        ("precision", _INTEGER), ("causal", _INTEGER),
+        ("q_stride", _INTEGER), ("kv_stride", _INTEGER), ("y_stride", _INTEGER),
+        ("biases", _INTEGER), ("bias_stride", _INTEGER),
+        ("q", _POINTER), ("k", _POINTER), ("v", _POINTER),
+        ("keys", _POINTER), ("values", _POINTER), ("scales", _POINTER),
+        ("lengths", _POINTER), ("bias", _POINTER), ("y", _POINTER),
+        ("scale", ctypes.c_float),
+    ]  # fmt: skip
+
+
+class _Unary(_Op):
+    _fields_ = [
+        ("count", _INTEGER), ("activation", _INTEGER),
+        ("x", _POINTER), ("y", _POINTER),
+    ]  # fmt: skip
+
+
+class _Lstm(_Op):
+    _fields_ = [
+        ("steps", _INTEGER), ("sequences", _INTEGER),
+        ("units", _INTEGER), ("int16", _INTEGER),
+        ("gates", _POINTER), ("recurrent", _POINTER), ("scales", _POINTER),
+        ("hidden", _POINTER), ("cell", _POINTER), ("y", _POINTER),
+    ]  # fmt: skip
+
+
+class _Gather(_Op):
+    _fields_ = [
+        ("rows", _INTEGER), ("width", _INTEGER),
+        ("x_stride", _INTEGER), ("y_stride", _INTEGER),
+        ("x", _POINTER), ("index", _POINTER), ("y", _POINTER),
+    ]  # fmt: skip
 
 
 class _Engine:
@@ -53,35 +111,35 @@ class _Engine:
 
     def __init__(self) -> None:
         wanted = os.environ.get("ENGINE_VARIANT")
-        variants = build.supported()
+        variants = library.supported()
         if wanted and wanted not in variants:
             raise EngineError(
                 f"ENGINE_VARIANT {wanted!r} does not run here; what does: {', '.join(variants)}"
             )
         if not variants:
-            raise EngineError(f"no variant of the engine runs on this {build.architecture()} processor")
+            raise EngineError(f"no variant of the engine runs on this {library.architecture()} processor")
         self.variant = wanted or variants[0]
-        path = build.library(self.variant)
+        path = library.path(self.variant)
         if not path.exists():
             raise EngineError(f"{path.name} is missing: python -m music.engine.build makes it")
-        library = ctypes.CDLL(str(path))
-        library.engine_version.restype = ctypes.c_char_p
-        made_of = library.engine_version().decode()
-        if made_of != build.version():
+        kernels = ctypes.CDLL(str(path))
+        kernels.engine_version.restype = ctypes.c_char_p
+        if library.version() not in (None, kernels.engine_version().decode()):
             raise EngineError(f"{path.name} is of another source: python -m music.engine.build makes it anew")
-        library.engine_open.restype = ctypes.c_void_p
-        library.engine_open.argtypes = [ctypes.c_int]
-        library.engine_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
-        self._library = library
-        self.threads = int(os.environ.get("ENGINE_THREADS") or build.processors())
-        self._pool = library.engine_open(self.threads)
+        kernels.engine_open.restype = ctypes.c_void_p
+        kernels.engine_open.argtypes = [ctypes.c_int]
+        kernels.engine_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+        self._kernels = kernels
+        self.threads = int(os.environ.get("ENGINE_THREADS") or library.processors())
+        self._pool = kernels.engine_open(self.threads)
         if not self._pool:
             raise EngineError(f"no pool of {self.threads} threads")
         self._lock = threading.Lock()
 
-    def run(self, ops: ctypes.Array[_Op] | _Op, count: int) -> None:
+    def run(self, ops: ctypes.Array[ctypes.c_void_p], count: int) -> None:
+        """Run operations; `ops` are their addresses."""
         with self._lock:
-            if self._library.engine_run(self._pool, ctypes.byref(ops), count):
+            if self._kernels.engine_run(self._pool, ops, count):
                 raise EngineError("no memory for the engine's scratch")
 
 
@@ -109,13 +167,13 @@ class Program:
     def __init__(self) -> None:
         self._list: list[_Op] = []
         self._kept: list[object] = []
-        self._array: ctypes.Array[_Op] | None = None
+        self._addresses: ctypes.Array[ctypes.c_void_p] | None = None
 
     def run(self) -> None:
         """Run the operations."""
-        if self._array is None:
-            self._array = (_Op * len(self._list))(*self._list)
-        _engine().run(self._array, len(self._list))
+        if self._addresses is None:
+            self._addresses = (_POINTER * len(self._list))(*map(ctypes.addressof, self._list))
+        _engine().run(self._addresses, len(self._list))
 
 
 _recorder = threading.local()
@@ -136,18 +194,22 @@ def recording() -> Iterator[Program]:
         _recorder.program = None
 
 
-def _submit(kind: int, n: tuple[int, ...], arrays: tuple[np.ndarray | None, ...], f: float = 0.0) -> None:
-    op = _Op()
-    op.kind = kind
-    op.n[: len(n)] = n
-    op.p[: len(arrays)] = [None if array is None else array.ctypes.data for array in arrays]
-    op.f[0] = f
+def _submit(op: _Op, *arrays: np.ndarray | None) -> None:
+    """Run an operation or note it; `arrays` are what it points to, which a program has to keep."""
     program: Program | None = getattr(_recorder, "program", None)
     if program is None:
-        _engine().run(op, 1)
+        _engine().run(_One(ctypes.addressof(op)), 1)
     else:
         program._list.append(op)
         program._kept.append(arrays)
+
+
+_One = _POINTER * 1
+
+
+def _at(array: np.ndarray | None) -> int | None:
+    """Give the address of an array's first element, NULL for none."""
+    return None if array is None else array.ctypes.data
 
 
 def _rows(array: np.ndarray, name: str) -> int:
@@ -213,13 +275,18 @@ def linear(
         out = np.empty((len(x), weight.outputs), np.float32)
     if out.shape != (len(x), weight.outputs) or (residual is not None and residual.shape != out.shape):
         raise ValueError(f"out and residual must have the shape {(len(x), weight.outputs)}")
-    n = (
-        len(x), weight.inputs, weight.outputs, stride, _rows(out, "out"), _PRECISIONS[weight.precision],
-        weight.group, _ACTIVATIONS[activation], 0 if residual is None else _rows(residual, "residual"),
-        int(activate_sum),
+    op = _Linear(
+        _LINEAR,
+        rows=len(x), inputs=weight.inputs, outputs=weight.outputs,
+        x_stride=stride, y_stride=_rows(out, "out"),
+        residual_stride=0 if residual is None else _rows(residual, "residual"),
+        precision=_PRECISIONS[weight.precision], group=weight.group,
+        activation=_ACTIVATIONS[activation], activate_sum=activate_sum,
+        x=_at(x), weights=_at(weight.data), scales=_at(weight.scales),
+        bias=_at(bias), residual=_at(residual), y=_at(out),
     )  # fmt: skip
     if len(x):
-        _submit(_LINEAR, n, (x, weight.data, weight.scales, bias, residual, out))
+        _submit(op, x, weight.data, weight.scales, bias, residual, out)
     return out
 
 
@@ -253,8 +320,13 @@ def norm(
     if out.shape != x.shape:
         raise ValueError(f"out must have the shape {x.shape}")
     if len(x):
-        n = (len(x), width, _rows(x, "x"), _rows(out, "out"), int(root_mean_square))
-        _submit(_NORM, n, (x, gain, shift, out), epsilon)
+        op = _Norm(
+            _NORM,
+            rows=len(x), width=width, x_stride=_rows(x, "x"), y_stride=_rows(out, "out"),
+            root_mean_square=root_mean_square, epsilon=epsilon,
+            x=_at(x), gain=_at(gain), shift=_at(shift), y=_at(out),
+        )  # fmt: skip
+        _submit(op, x, gain, shift, out)
     return out
 
 
@@ -368,13 +440,16 @@ def attend(
         raise ValueError("bias must be contiguous float32 [sequences, heads, queries, keys]")
     if out is None:
         out = np.empty((len(q), width), np.float32)
-    n = (
-        cache.sequences, queries, cache.heads, cache.size, cache.capacity, _PRECISIONS[cache.precision],
-        int(causal), _rows(q, "q"), 0 if k is None else _rows(k, "k"), _rows(out, "out"),
-        1 if bias is None else len(bias), new, 0 if bias is None else bias.shape[3],
+    op = _Attend(
+        _ATTEND,
+        sequences=cache.sequences, queries=queries, heads=cache.heads, size=cache.size,
+        capacity=cache.capacity, new_keys=new, precision=_PRECISIONS[cache.precision], causal=causal,
+        q_stride=_rows(q, "q"), kv_stride=0 if k is None else _rows(k, "k"), y_stride=_rows(out, "out"),
+        biases=1 if bias is None else len(bias), bias_stride=0 if bias is None else bias.shape[3],
+        q=_at(q), k=_at(k), v=_at(v), keys=_at(cache.keys), values=_at(cache.values),
+        scales=_at(cache.scales), lengths=_at(cache.lengths), bias=_at(bias), y=_at(out), scale=scale,
     )  # fmt: skip
-    arrays = (q, k, v, cache.keys, cache.values, out, bias, cache.lengths, cache.scales)
-    _submit(_ATTEND, n, arrays, scale)
+    _submit(op, q, k, v, cache.keys, cache.values, cache.scales, cache.lengths, bias, out)
     return out
 
 
@@ -390,7 +465,8 @@ def unary(x: np.ndarray, activation: str, *, out: np.ndarray | None = None) -> n
     ):
         raise ValueError("x and out must be contiguous float32 of one shape")
     if x.size:
-        _submit(_UNARY, (x.size, _ACTIVATIONS[activation]), (x, out))
+        op = _Unary(_UNARY, count=x.size, activation=_ACTIVATIONS[activation], x=_at(x), y=_at(out))
+        _submit(op, x, out)
     return out
 
 
@@ -414,7 +490,12 @@ def gather(x: np.ndarray, index: np.ndarray, *, out: np.ndarray | None = None) -
     if out.shape != (len(index), x.shape[1]):
         raise ValueError(f"out must have the shape {(len(index), x.shape[1])}")
     if len(index):
-        _submit(_GATHER, (len(index), x.shape[1], _rows(x, "x"), _rows(out, "out")), (x, index, out))
+        op = _Gather(
+            _GATHER,
+            rows=len(index), width=x.shape[1], x_stride=_rows(x, "x"), y_stride=_rows(out, "out"),
+            x=_at(x), index=_at(index), y=_at(out),
+        )  # fmt: skip
+        _submit(op, x, index, out)
     return out
 
 
@@ -449,8 +530,13 @@ def lstm(gates: np.ndarray, recurrent: Weight, hidden: np.ndarray, cell: np.ndar
             raise ValueError(f"contiguous float32 {shape} is needed, not {array.dtype} {array.shape}")
     out = np.empty((steps, sequences, units), np.float32)
     if out.size:
-        n = (steps, units, sequences, int(recurrent.precision == "int16"))
-        _submit(_LSTM, n, (gates, recurrent.data, hidden, cell, out, recurrent.scales))
+        op = _Lstm(
+            _LSTM,
+            steps=steps, sequences=sequences, units=units, int16=recurrent.precision == "int16",
+            gates=_at(gates), recurrent=_at(recurrent.data), scales=_at(recurrent.scales),
+            hidden=_at(hidden), cell=_at(cell), y=_at(out),
+        )  # fmt: skip
+        _submit(op, gates, recurrent.data, recurrent.scales, hidden, cell, out)
         hidden[:] = out[-1]
     return out
 

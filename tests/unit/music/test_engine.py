@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from music.engine import build, ops
+from music.engine import library, ops
 from music.engine.packing import PRECISIONS, Tensors, Weight, WeightsError, pack, write
 
 SHAPES = [(1, 70, 33), (2, 256, 64), (7, 100, 64), (8, 64, 1), (9, 130, 17), (300, 448, 40)]
@@ -284,8 +287,26 @@ def test_results_do_not_depend_on_threads_or_instruction_set() -> None:
         )
         return done.stdout
 
-    digests = {run(variant, threads) for variant in build.supported() for threads in (1, 3)}
+    digests = {run(variant, threads) for variant in library.supported() for threads in (1, 3)}
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", ["Linear", "Norm", "Attend", "Unary", "Lstm", "Gather"])
+def test_the_structures_of_python_are_those_of_c(name: str) -> None:
+    """Field by field: the same names in the same order, integers, addresses and floats alike."""
+    source = library.SOURCE.read_text()
+    end = source.index(f"}} {name};")
+    body = re.sub(r"/\*.*?\*/", "", source[source.rindex("typedef struct {", 0, end) : end], flags=re.S)
+    declared = []
+    for kind, star, names in re.findall(
+        r"(?:const )?(int64_t|int32_t|_Float16|float|void) (\*?)([^;]+);", body
+    ):
+        address = {"*": ctypes.c_void_p, "": {"int64_t": ctypes.c_int64, "float": ctypes.c_float}.get(kind)}[
+            star
+        ]
+        declared += [(field.strip(" *"), address) for field in names.split(",")]
+    mirror = getattr(ops, f"_{name}")
+    assert declared == [*ops._Op._fields_, *mirror._fields_]
 
 
 def test_threads_follow_the_containers_quota(tmp_path: Path) -> None:
@@ -297,17 +318,39 @@ def test_threads_follow_the_containers_quota(tmp_path: Path) -> None:
         ("", allowed),
     ):
         (tmp_path / "cpu.max").write_text(content)
-        assert build.processors(tmp_path / "cpu.max") == expected
-    assert build.processors(tmp_path / "none") == allowed
+        assert library.processors(tmp_path / "cpu.max") == expected
+    assert library.processors(tmp_path / "none") == allowed
 
 
 def test_a_library_of_another_source_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "version", lambda: "0" * 16)
+    monkeypatch.setattr(library, "version", lambda: "0" * 16)
     with pytest.raises(ops.EngineError, match="another source"):
         ops._Engine()
-    monkeypatch.setattr(build, "library", lambda variant: Path("nowhere.so"))
+    monkeypatch.setattr(library, "path", lambda variant: Path("nowhere.so"))
     with pytest.raises(ops.EngineError, match="is missing"):
         ops._Engine()
+
+
+def test_an_image_needs_neither_the_source_nor_the_compiler(tmp_path: Path) -> None:
+    engine = tmp_path / "music" / "engine"
+    engine.mkdir(parents=True)
+    for name in ("__init__.py", "library.py", "ops.py", "packing.py", "safetensors.py", "bundle.py"):
+        shutil.copy(library.FOLDER / name, engine)
+    shutil.copy(library.FOLDER.parent / "profiles.py", tmp_path / "music")
+    shutil.copy(library.FOLDER.parent / "interfaces.py", tmp_path / "music")
+    for path in library.FOLDER.glob("*.so"):
+        shutil.copy(path, engine)
+    code = (
+        "import numpy as np; from music.engine import bundle, ops; ops.unary(np.ones(3, np.float32), 'elu')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_variant_that_does_not_run_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

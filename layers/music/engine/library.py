@@ -1,0 +1,71 @@
+"""Which library of kernels this processor runs, where it lies, and on how many threads.
+
+Of this package, the runtime needs the libraries, this module, `ops`, `packing`, `safetensors` and `bundle`;
+`build` and `kernels.c` make the libraries, and no image holds them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+SOURCE = FOLDER / "kernels.c"
+
+_FLAGS: dict[str, dict[str, set[str]]] = {
+    "x86_64": {
+        "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_vnni"},
+        "avx2": {"avx2", "fma", "f16c", "bmi2"},
+    },
+    "aarch64": {"neon": set()},
+}
+
+VARIANTS: dict[str, tuple[str, ...]] = {name: tuple(variants) for name, variants in _FLAGS.items()}
+"""The variants that are built for each architecture, the fastest first."""
+
+
+def architecture() -> str:
+    """Name this machine's architecture as `VARIANTS` does."""
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def supported() -> list[str]:
+    """List the variants that this processor runs, the fastest first."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), None)
+    if flags is None:  # not Linux on x86: every 64-bit Mac has what the plainest variant needs
+        return list(VARIANTS.get(architecture(), ()))[-1:]
+    return [name for name, needed in _FLAGS.get(architecture(), {}).items() if flags >= needed]
+
+
+def processors(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Count the processors that this process has for itself.
+
+    These are the ones that it may run on, or fewer where a container's quota is less: threads that meet at
+    every operation wait for one that is held back.
+    """
+    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        time, period = quota.read_text().split()
+        return max(1, min(allowed, int(time) // int(period)))
+    except (OSError, ValueError):  # no control group, or no quota ("max")
+        return allowed
+
+
+def path(variant: str) -> Path:
+    """Say where the library of a variant lies."""
+    return FOLDER / f"kernels-{architecture()}-{variant}.so"
+
+
+def version() -> str | None:
+    """Digest the source, as each library carries it; None where there is no source beside this module.
+
+    Where there is one, in a checkout, a library that was made of another source is refused. An image holds
+    only the libraries, which were built with it.
+    """
+    return hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16] if SOURCE.exists() else None
