@@ -149,7 +149,8 @@ def deployment() -> Iterator[Stack]:
 @pytest.fixture
 def world(deployment: Stack, monkeypatch: pytest.MonkeyPatch) -> World:
     world = World(deployment)
-    monkeypatch.setattr(world.app, "vectors", lambda: world.index)
+    for module in (world.app.audio, world.app.embedding, world.app.generation):
+        monkeypatch.setattr(module, "vectors", lambda: world.index)
     return world
 
 
@@ -610,7 +611,7 @@ class TestGenerate:
         assert int(answer.headers["retry-after"]) > 0
 
     def test_a_tenant_has_limits(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(world.app, "limits", Limits(2, 100, 10**9))
+        monkeypatch.setattr(world.app.generation, "limits", Limits(2, 100, 10**9))
         audio = world.ready()
         made = [self.post(world, audio, {"duration": 10}).json["generation_id"] for _ in range(2)]
         refused = self.post(world, audio, {"duration": 10})
@@ -749,7 +750,7 @@ class TestService:
     def test_contract_asks_for_keys_where_the_deployment_does(
         self, world: World, monkeypatch: pytest.MonkeyPatch, mode: str
     ) -> None:
-        monkeypatch.setattr(world.app, "settings", replace(world.app.settings, auth_mode=mode))
+        monkeypatch.setattr(world.app.meta, "settings", replace(world.app.meta.settings, auth_mode=mode))
         document = world.call("GET", "/api/openapi.json").json
         asks = [
             ("security" in operation) for path in document["paths"].values() for operation in path.values()

@@ -16,6 +16,8 @@ from local.template import ROOT
 
 IMAGES = {path.parent.name: Image.read(path, ROOT) for path in sorted(ROOT.glob("functions/*/Dockerfile"))}
 LAYERS = ("backend", "music")
+NAMESPACES = {"functions", *(f"functions.{label}" for label in IMAGES)}
+"""Packages that have no `__init__.py`."""
 LEFT_OUT: dict[str, set[str]] = {
     "search": {"music.mir512", "music.mosaic", "music.musicgen", "music.torch", "torch"},
     "embed": {"music.mosaic", "music.musicgen", "music.torch", "tokenizers", "torch"},
@@ -56,7 +58,7 @@ def reached(image: Image) -> tuple[set[str], set[str], set[str]]:
             for module in {".".join(parts[:count]) for count in range(1, len(parts) + 1)}:
                 if module in held:
                     pending |= {module} - found
-                elif not graph().is_module_squashed(module) and module != "functions":
+                elif module not in NAMESPACES:
                     missing.add(module)
     return found, missing, foreign - sys.stdlib_module_names
 

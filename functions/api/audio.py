@@ -1,0 +1,69 @@
+"""Source tracks: list them, show one, delete one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Path
+
+from backend import api, contract, openapi, problems
+from backend.purge import purge
+from backend.records import Audio
+from functions.api.service import Cursor, Limit, app, records, storage, vectors
+
+AudioId = Annotated[str, Path(description="Identifier of a source track.")]
+
+
+@app.get(
+    "/api/audio",
+    summary="List source tracks",
+    operation_id="listAudio",
+    tags=["audio"],
+    responses=openapi.answers(422, _200=openapi.document(contract.AudioList, "A page, newest first.")),
+)
+def list_audio(cursor: Cursor = None, limit: Limit = 50) -> Response:
+    """List the tenant's source tracks."""
+    try:
+        page, following = records.list_audio(app.tenant, cursor, limit)
+    except ValueError as error:
+        raise problems.invalid("cursor", "Not a cursor of this list") from error
+    items = [contract.audio_answer(app.prefix, audio) for audio in page]
+    return api.reply(200, contract.AudioList(items=items, cursor=following))
+
+
+@app.get(
+    "/api/audio/<audio_id>",
+    summary="Show a source track",
+    operation_id="getAudio",
+    tags=["audio"],
+    responses=openapi.answers(404, 410, _200=openapi.document(contract.AudioAnswer, "Its record.")),
+)
+def get_audio(audio_id: AudioId) -> Response:
+    """Show a source track's record."""
+    return api.reply(200, contract.audio_answer(app.prefix, find_audio(audio_id)))
+
+
+@app.delete(
+    "/api/audio/<audio_id>",
+    summary="Delete a source track",
+    description="Removes the object, the vector and the generations made from it.",
+    operation_id="deleteAudio",
+    tags=["audio"],
+    responses=openapi.answers(404, 410, _204=openapi.empty("It is gone.")),
+)
+def delete_audio(audio_id: AudioId) -> Response:
+    """Delete a source track and everything made from it."""
+    audio = records.bury(find_audio(audio_id))
+    purge(audio, records, storage(), vectors())
+    return Response(204, body="")
+
+
+def find_audio(audio_id: str) -> Audio:
+    """Read the tenant's source track, or raise 404 or 410."""
+    audio = records.get_audio(app.tenant, api.identifier(audio_id, "audio"))
+    if audio is None or audio.status == "deleted":
+        raise problems.not_found("audio")
+    if audio.deleted:
+        raise problems.gone("audio")
+    return audio

@@ -1,0 +1,221 @@
+"""Generations: ask for new music, list what was asked for, show one, cancel or remove one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Path, Query
+
+from backend import api, contract, openapi, problems
+from backend.purge import purge
+from backend.records import UNFINISHED_GENERATION, Conflict, Generation, Limits
+from functions.api.audio import AudioId, find_audio
+from functions.api.embedding import current_vector, failed
+from functions.api.service import (
+    LOCATION,
+    RETRY_AFTER,
+    Cursor,
+    Limit,
+    Wait,
+    app,
+    queues,
+    records,
+    settings,
+    storage,
+    vectors,
+)
+from music import profiles
+
+GenerationId = Annotated[str, Path(description="Identifier of a generation.")]
+NO_WISHES = contract.GenerateRequest()
+limits = Limits.from_settings(settings)
+
+
+@app.post(
+    "/api/generate/<audio_id>",
+    summary="Generate music like a source track",
+    description="Accepted before the embedding is ready. An empty body means every default.",
+    operation_id="generate",
+    tags=["generation"],
+    responses=openapi.answers(
+        400,
+        404,
+        409,
+        410,
+        413,
+        422,
+        _202=openapi.document(
+            contract.GenerationAnswer,
+            "Accepted.",
+            headers={**LOCATION, "Idempotent-Replayed": openapi.HEADER},
+        ),
+    ),
+)
+def generate(
+    audio_id: AudioId,
+    body: Annotated[contract.GenerateRequest, Body()] = NO_WISHES,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            description="Makes it safe to send the same request again.",
+        ),
+    ] = None,
+) -> Response:
+    """Record the request and queue it, or let it wait for the embedding."""
+    generation, idempotency = None, None
+    if idempotency_key is not None:
+        request = json.dumps({"audio_id": audio_id, **body.model_dump()}, sort_keys=True)
+        idempotency = (_sha256(idempotency_key), _sha256(request))
+        # Before anything is judged: the first answer holds, whatever became of the audio or the deployment.
+        generation = records.replay(app.tenant, idempotency)
+    if generation is None:
+        generation = submit(audio_id, body, idempotency)
+    if generation.deleted:  # the replay of one that was removed since
+        expired = generation.status == "expired"
+        raise problems.gone("generation") if expired else problems.not_found("generation")
+    if generation.status == "queued" and not generation.replayed:
+        queues.send_generate(generation.tenant, generation.id, app.correlation_id)
+    answer = contract.generation_answer(app.prefix, generation)
+    headers = {"Location": answer.links["self"]}
+    return api.reply(202, answer, headers | ({"Idempotent-Replayed": "true"} if generation.replayed else {}))
+
+
+@app.get(
+    "/api/generation",
+    summary="List generations",
+    operation_id="listGenerations",
+    tags=["generation"],
+    responses=openapi.answers(422, _200=openapi.document(contract.GenerationList, "A page, newest first.")),
+)
+def list_generations(
+    audio_id: Annotated[str | None, Query(max_length=64, description="Only those made from it.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List the tenant's generations, or those of one source track."""
+    try:
+        page, following = records.list_generations(app.tenant, audio_id, cursor, limit)
+    except ValueError as error:
+        raise problems.invalid("cursor", "Not a cursor of this list") from error
+    items = [contract.generation_answer(app.prefix, generation) for generation in page]
+    return api.reply(200, contract.GenerationList(items=items, cursor=following))
+
+
+@app.get(
+    "/api/generation/<generation_id>",
+    summary="Show a generation",
+    operation_id="getGeneration",
+    tags=["generation"],
+    responses=openapi.answers(
+        404,
+        410,
+        422,
+        _200=openapi.document(
+            contract.GenerationAnswer, "Its record; `Retry-After` until it is finished.", headers=RETRY_AFTER
+        ),
+    ),
+)
+def get_generation(generation_id: GenerationId, wait: Wait = 0) -> Response:
+    """Show a generation's record, after waiting for its end if asked to."""
+    generation = await_generation(generation_id, wait)
+    unfinished = generation.status in UNFINISHED_GENERATION
+    headers = {"Retry-After": str(problems.RETRY_AFTER_SECONDS)} if unfinished else {}
+    return api.reply(200, contract.generation_answer(app.prefix, generation), headers)
+
+
+@app.delete(
+    "/api/generation/<generation_id>",
+    summary="Cancel or remove a generation",
+    operation_id="deleteGeneration",
+    tags=["generation"],
+    responses=openapi.answers(
+        404,
+        410,
+        _202=openapi.document(contract.GenerationAnswer, "It was unfinished and is cancelled."),
+        _204=openapi.empty("It was finished and is gone."),
+    ),
+)
+def delete_generation(generation_id: GenerationId) -> Response:
+    """Cancel what is not finished; remove what is."""
+    generation = find_generation(generation_id)
+    if generation.status in UNFINISHED_GENERATION:
+        try:
+            cancelled = records.cancel_generation(generation.tenant, generation.id)
+        except Conflict:
+            pass  # it finished at this moment
+        else:
+            return api.reply(202, contract.generation_answer(app.prefix, cancelled))
+    purge(records.bury(generation), records, storage(), vectors())
+    return Response(204, body="")
+
+
+def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str, str] | None) -> Generation:
+    """Record a request that this deployment can serve, or raise why it cannot."""
+    audio = find_audio(audio_id)
+    check_support(body)
+    if audio.status == "ready":
+        current_vector(audio)
+    parameters = body.model_dump()
+    if parameters["seed"] is None:
+        parameters["seed"] = secrets.randbelow(2**32)
+    try:
+        return records.submit_generation(
+            audio.tenant,
+            audio.id,
+            profile=settings.profile,
+            parameters=parameters,
+            correlation_id=app.correlation_id,
+            idempotency=idempotency,
+            limits=limits,
+        )
+    except Conflict as error:
+        if error.status != "failed":
+            raise
+        raise failed(find_audio(audio_id)) from error
+
+
+def check_support(request: contract.GenerateRequest) -> None:
+    """Refuse what the deployment's profile cannot do, naming the profiles that can."""
+    own = profiles.DECLARED[settings.profile]
+    if request.mode not in own.modes:
+        able = [name for name, declared in profiles.DECLARED.items() if request.mode in declared.modes]
+        raise problems.unsupported(settings.profile, f"Mode {request.mode!r}", able, field="mode")
+    if request.prompt is not None and not own.text:
+        able = [name for name, declared in profiles.DECLARED.items() if declared.text]
+        raise problems.unsupported(settings.profile, "A prompt", able, field="prompt")
+    total = request.duration * request.candidates
+    for what, asked, limit, field in (
+        (f"A duration of {request.duration:g} s", request.duration, "max_duration", "duration"),
+        (f"{request.candidates} candidates of {request.duration:g} s", total, "max_total", "candidates"),
+    ):
+        if asked > getattr(own, limit):
+            able = [name for name, declared in profiles.DECLARED.items() if asked <= getattr(declared, limit)]
+            raise problems.unsupported(settings.profile, what, able, field=field)
+
+
+def find_generation(generation_id: str) -> Generation:
+    """Read the tenant's generation, or raise 404 or 410."""
+    generation = records.get_generation(app.tenant, api.identifier(generation_id, "generation"))
+    if generation is None or generation.status == "deleted":
+        raise problems.not_found("generation")
+    if generation.deleted:
+        raise problems.gone("generation")
+    return generation
+
+
+def await_generation(generation_id: str, wait: float) -> Generation:
+    """Read a generation until it is finished, for `wait` seconds at most."""
+    return app.poll(
+        lambda: find_generation(generation_id), lambda found: found.status not in UNFINISHED_GENERATION, wait
+    )
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
