@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,14 @@ import numpy as np
 from music import features
 from music.audio import AudioError
 from music.audio.decode import MAX_CHANNELS, MAX_SECONDS, streams
-from music.audio.loudness import streamed_loudness
+from music.audio.loudness import Loudness
 from music.features import Features
 from music.interfaces import Embedder, Identity
 
 MIN_SECONDS = 0.5
 
-_LOUDNESS_RATE = 48_000
+_LOUDNESS_RATE = 48_000  # Hz: the rate that BS.1770 gives its filters for
+_DECODED, _MEASURED = 0.4, 0.7  # of the progress, when that is done
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +28,8 @@ class Analysis:
 
     Attributes
     ----------
-    vector : np.ndarray [shape=(dimension,)]
-        float32, of unit length.
+    vector : np.ndarray [shape=(dimension,), float32]
+        The embedding, of unit length.
     features : Features
         Tempo, key, loudness and so on.
     tags : list of str
@@ -36,9 +37,9 @@ class Analysis:
     tag_scores : dict of str to dict of str to float
         What the embedder heard: for each category tags and scores, best first.
     identity : Identity
-        Of the embedder: only vectors of one identity may be compared.
+        The embedder's: only vectors of one identity may be compared.
     windows : int
-        That `vector` is the mean of: 1 where the embedder takes the whole track at once.
+        How many windows `vector` is the mean of: 1 where the embedder takes the whole track at once.
     """
 
     vector: np.ndarray
@@ -56,9 +57,10 @@ def analyse(
 ) -> Analysis:
     """Decode a file, measure it and embed it.
 
-    The file is decoded once: block by block for its loudness, which is a matter of all its channels, and for
-    an embedder that listens; and to mono as a whole for its features, and for an embedder that does not
-    listen. 15 minutes take about 80 MB for every 22 kHz of a rate that is needed as a whole.
+    The file is decoded once. Its loudness, which is a matter of all its channels, is measured block by block,
+    and an embedder that listens is given mono block by block; the features, and an embedder that does not
+    listen, need the whole in mono. Fifteen minutes take about 80 MB for each 22 kHz of a rate that is needed
+    as a whole.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def analyse(
     embedder : Embedder
         What makes the vector and names the tags.
     progress : callable
-        Called with the share that is done; whatever it raises passes through.
+        Called with the share that is done, rising to 1; whatever it raises passes through.
 
     Returns
     -------
@@ -78,42 +80,35 @@ def analyse(
     AudioError
         If the file cannot be used, for good: see `music.audio.AudioError.CODES`.
     """
+    meter = Loudness(_LOUDNESS_RATE)
     listener = embedder.listen()
-    rates = sorted({features.SAMPLE_RATE, *(() if listener else (embedder.sample_rate,))})
-    # Room for the longest file: what is not written takes no memory.
-    mono = [np.empty(round((MAX_SECONDS + 1) * rate), np.float32) for rate in rates]
-    lengths = [0] * len(rates)
+    whole = {
+        rate: _Mono(rate) for rate in {features.SAMPLE_RATE, *(() if listener else (embedder.sample_rate,))}
+    }
+    uses: list[tuple[tuple[int, int], Callable[[np.ndarray], None]]] = [
+        ((_LOUDNESS_RATE, MAX_CHANNELS), meter.push),
+        *(((rate, 1), mono.push) for rate, mono in sorted(whole.items())),
+    ]
+    if listener:
+        hear = listener.hear
+        uses.append(((embedder.sample_rate, 1), lambda block: hear(block[0])))
 
-    def loud() -> Generator[np.ndarray, None, None]:
-        """Blocks for the loudness; those in mono go aside, or to the listener."""
-        wanted = [(_LOUDNESS_RATE, MAX_CHANNELS), *((rate, 1) for rate in rates)]
-        if listener:
-            wanted.append((embedder.sample_rate, 1))
-        seconds = 0.0
-        for which, block in streams(path, wanted):
-            if which > len(rates):
-                assert listener
-                listener.hear(block[0])
-                continue
-            if which:
-                start = lengths[which - 1]
-                lengths[which - 1] += block.shape[1]
-                mono[which - 1][start : lengths[which - 1]] = block[0]
-                continue
-            seconds += block.shape[1] / _LOUDNESS_RATE
-            progress(min(0.4, 0.4 * seconds / MAX_SECONDS))
-            yield block
+    samples = 0
+    with closing(streams(path, [wanted for wanted, _ in uses])) as blocks:
+        for which, block in blocks:
+            if which == 0:
+                samples += block.shape[1]
+                progress(min(_DECODED, _DECODED * samples / (_LOUDNESS_RATE * MAX_SECONDS)))
+            _, take = uses[which]
+            take(block)
+    progress(_DECODED)
 
-    with closing(loud()) as blocks:
-        loudness = streamed_loudness(blocks, _LOUDNESS_RATE)
-    progress(0.4)
-    # A few samples at one rate may be too few for any at another.
-    signals = {rate: signal[:length] for rate, signal, length in zip(rates, mono, lengths, strict=True)}
-    if len(signals[features.SAMPLE_RATE]) < MIN_SECONDS * features.SAMPLE_RATE:
+    mono = whole[features.SAMPLE_RATE].samples
+    if len(mono) < MIN_SECONDS * features.SAMPLE_RATE:
         raise AudioError("too_short", f"at least {MIN_SECONDS:g} seconds of audio are needed")
-    measured = features.measure(signals[features.SAMPLE_RATE], loudness)
-    progress(0.7)
-    vector = listener.vector() if listener else embedder.embed(signals[embedder.sample_rate])
+    measured = features.measure(mono, meter.integrated())
+    progress(_MEASURED)
+    vector = listener.vector() if listener else embedder.embed(whole[embedder.sample_rate].samples)
     scores = embedder.tags(vector)
     words = features.tags(measured)
     if measured.loudness is not None:  # what is heard in silence is nothing
@@ -127,3 +122,25 @@ def analyse(
         embedder.identity,
         listener.windows if listener else 1,
     )
+
+
+class _Mono:
+    """A mono signal that comes in blocks and is needed as a whole.
+
+    It is never copied: there is room for the longest file from the beginning, and pages of an array that are
+    not written take no memory.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._room = np.empty(round((MAX_SECONDS + 1) * rate), np.float32)
+        self._n = 0
+
+    def push(self, block: np.ndarray) -> None:
+        """Append a block [shape=(1, n)]."""
+        self._room[self._n : self._n + block.shape[1]] = block[0]
+        self._n += block.shape[1]
+
+    @property
+    def samples(self) -> np.ndarray:
+        """All that was pushed [shape=(n,)]."""
+        return self._room[: self._n]

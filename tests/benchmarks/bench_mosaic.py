@@ -47,7 +47,7 @@ def _one(source: np.ndarray, measured: Features, **wanted: Any) -> Candidate:
 def _mastered(candidate: Candidate, measured: Features, duration: float) -> tuple[np.ndarray, float, float]:
     """Mastered audio, its loudness in LUFS and its true peak in dBTP, both measured again."""
     audio = master(candidate.audio, RATE, duration=duration, target_loudness=measured.loudness).audio
-    return audio, integrated_loudness(audio, RATE), true_peak(audio, RATE)
+    return audio, integrated_loudness(audio, RATE), true_peak(audio)
 
 
 def worst_join(candidate: Candidate, source: np.ndarray) -> float:

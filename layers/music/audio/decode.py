@@ -20,7 +20,7 @@ was decoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -64,7 +64,7 @@ def stream(
     rate: int,
     channels: int,
     max_seconds: float = MAX_SECONDS,
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Decode a file block by block, so that memory does not depend on its length.
 
     Parameters
@@ -111,7 +111,7 @@ def streams(
     wanted: Sequence[tuple[int, int]],
     *,
     max_seconds: float = MAX_SECONDS,
-) -> Iterator[tuple[int, np.ndarray]]:
+) -> Generator[tuple[int, np.ndarray], None, None]:
     """Decode a file once for several uses.
 
     Parameters

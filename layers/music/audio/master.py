@@ -113,7 +113,7 @@ def master(
     return Mastered(
         audio=result,
         loudness=reached,
-        true_peak=true_peak(result, rate),
+        true_peak=true_peak(result),
         limited=limited,
         on_target=abs(reached - target) <= 1.0,
     )
@@ -204,5 +204,5 @@ def _limit(audio: np.ndarray, envelope: np.ndarray, rate: int, gain: float, limi
     points = 10.0 ** ((gain + curve) / 20.0)
     result = audio * np.interp(np.arange(n) / _STEP, np.arange(len(points)), points).astype(np.float32)
     # A changing gain moves peaks a little; what is left above the limit is hundredths of a decibel.
-    excess = true_peak(result, rate) - limit
+    excess = true_peak(result) - limit
     return result * np.float32(_linear(-excess)) if excess > 0.0 else result

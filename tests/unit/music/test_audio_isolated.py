@@ -197,7 +197,7 @@ def test_no_process_outlives_its_use(
     del dropped
     closed = stream(source, rate=22050, channels=1)
     next(closed)
-    closed.close()  # type: ignore[attr-defined]
+    closed.close()
     with pytest.raises(KeyboardInterrupt):
         interrupted(source)
     assert len(children) == 4
