@@ -82,12 +82,11 @@ def analyse(
     """
     meter = Loudness(_LOUDNESS_RATE)
     listener = embedder.listen()
-    whole = {
-        rate: _Mono(rate) for rate in {features.SAMPLE_RATE, *(() if listener else (embedder.sample_rate,))}
-    }
+    rates = {features.SAMPLE_RATE} if listener else {features.SAMPLE_RATE, embedder.sample_rate}
+    whole = {rate: _Mono(rate) for rate in sorted(rates)}
     uses: list[tuple[tuple[int, int], Callable[[np.ndarray], None]]] = [
         ((_LOUDNESS_RATE, MAX_CHANNELS), meter.push),
-        *(((rate, 1), mono.push) for rate, mono in sorted(whole.items())),
+        *(((rate, 1), mono.push) for rate, mono in whole.items()),
     ]
     if listener:
         hear = listener.hear

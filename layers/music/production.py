@@ -16,7 +16,6 @@ from music import quality, similarity
 from music.audio.decode import decode, resample
 from music.audio.encode import CONTENT_TYPES, encode
 from music.audio.master import Mastered, master
-from music.dsp import harmony
 from music.features import Features
 from music.interfaces import Candidate, GenerationError, Parameters, Request
 from music.loading import Profile
@@ -127,13 +126,14 @@ def generate(
     with _timed(timings, "decode"):
         source = decode(path, rate=rate, channels=generator.channels)
     with _timed(timings, "score"):
-        chroma = _mean_chroma(_mono(source, rate, measuring.SAMPLE_RATE))
+        mono = _mono(source, rate, measuring.SAMPLE_RATE)
+        chroma = measuring.mean_chroma(mono)
     progress(_READ)
 
     fingerprint = None
     if "copy" in generator.checks:
         with _timed(timings, "check"):
-            fingerprint = quality.Fingerprint(_mono(source, rate, measuring.SAMPLE_RATE))
+            fingerprint = quality.Fingerprint(mono)
     request = Request(source, features, parameters, tags, Kept(snapshots or Forgetful()))
 
     best: _Scored | None = None
@@ -227,10 +227,6 @@ def _mono(audio: np.ndarray, rate: int, to: int) -> np.ndarray:
     return resample(audio.mean(axis=0), rate, to)
 
 
-def _mean_chroma(mono: np.ndarray) -> np.ndarray:
-    return harmony.chroma(mono, measuring.SAMPLE_RATE).mean(axis=1)
-
-
 def _score(
     mastered: Mastered, rate: int, profile: Profile, vector: np.ndarray, chroma: np.ndarray, tempo: float
 ) -> dict[str, float]:
@@ -238,8 +234,8 @@ def _score(
     mono = _mono(mastered.audio, rate, measuring.SAMPLE_RATE)
     embedder = profile.embedder
     scores = {
-        "chroma": similarity.chroma(chroma, _mean_chroma(mono)),
-        "tempo": similarity.tempo(tempo, measuring.measure(mono, mastered.loudness).tempo),
+        "chroma": similarity.chroma(chroma, measuring.mean_chroma(mono)),
+        "tempo": similarity.tempo(tempo, measuring.measure_pulse(mono).tempo),
     }
     if embedder.sample_rate != measuring.SAMPLE_RATE:
         mono = _mono(mastered.audio, rate, embedder.sample_rate)

@@ -1,7 +1,7 @@
 """Loudness and true peak after ITU-R BS.1770-4, with numpy alone.
 
-We do not use pyloudnorm, which measures whole pieces only and has no true peak: fifteen minutes of stereo take
-660 MB of memory in it and 25 MB here, at the same cost in processor time. The tests compare with it.
+We do not use pyloudnorm, which measures whole pieces only and has no true peak: fifteen minutes of stereo
+take 660 MB of memory in it and 25 MB here, and no less processor time. The tests compare with it.
 
 References
 ----------
