@@ -10,13 +10,13 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from backend import api, contract
 from backend.queues import Queues
 from backend.records import Records
-from backend.settings import Settings, table
+from backend.settings import Settings
 from backend.storage import Storage
 from backend.vectors import Vectors
 
 settings = Settings.from_environment()
 app = api.Api(settings)
-records = Records(table(settings.table_name), settings.retention_seconds)
+records = Records.from_settings(settings)
 queues = Queues.from_settings(settings)
 
 Cursor = Annotated[str | None, Query(max_length=200, description="From the page before.")]

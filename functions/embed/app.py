@@ -13,18 +13,16 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 import numpy as np
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
 from backend.errors import PermanentError
 from backend.events import Events
 from backend.jobs import Consumer, Lease, Target, Worker, download_source
-from backend.observability import logger, metrics, tracer
+from backend.observability import logger
 from backend.purge import remove_audio_data
 from backend.queues import Queues
 from backend.records import Audio, Conflict, Generation, Records
-from backend.settings import MAX_UPLOAD_BYTES, Settings, table
+from backend.settings import MAX_UPLOAD_BYTES, Settings
 from backend.storage import Storage, parse_upload_key, upload_key
 from backend.vectors import Vectors
 from music import loading
@@ -33,7 +31,7 @@ from music.audio import AudioError, sniff
 
 settings = Settings.from_environment()
 embedder = loading.load_embedder(settings.profile)
-records = Records(table(settings.table_name), settings.retention_seconds)
+records = Records.from_settings(settings)
 storage = Storage.from_settings(settings)
 vectors = Vectors.from_settings(settings)
 queues = Queues.from_settings(settings)
@@ -102,7 +100,7 @@ class Embed(Worker[Audio]):
             record.tenant, record.id, analysis.vector.tolist(), analysis.identity.id, analysis.windows
         )
         progress(0.95)
-        released = records.finish_audio(
+        finished, released = records.finish_audio(
             record,
             vector=np.asarray(analysis.vector, "<f4").tobytes(),
             identity=asdict(analysis.identity),
@@ -120,13 +118,12 @@ class Embed(Worker[Audio]):
                 queues.send_generate(generation.tenant, generation.id, generation.correlation_id)
         except (BotoCoreError, ClientError):
             logger.exception("released generations not sent")
-        self._publish(record)
+        events.publish(finished)
 
     def fail(self, record: Audio, code: str, detail: str) -> list[Generation]:
         """Fail the audio and the generations that wait for it."""
-        generations = records.fail_audio(record, code, detail)
-        vectors.delete(record.tenant, record.id)  # a failed audio is nobody's neighbour
-        self._publish(record)
+        failed, generations = records.fail_audio(record, code, detail)
+        self.settled(failed)
         for generation in generations:
             events.publish(generation)
         return generations
@@ -136,29 +133,18 @@ class Embed(Worker[Audio]):
         remove_audio_data(target.tenant, target.id, storage, vectors)
 
     def settled(self, record: Audio) -> None:
-        """Tell again, and make sure that a failed audio has left no vector."""
+        """Publish what became of the audio, and make sure that a failed one is nobody's neighbour."""
         if record.status == "failed":
             vectors.delete(record.tenant, record.id)
         events.publish(record)
-
-    def _publish(self, record: Audio) -> None:
-        current = records.get_audio(record.tenant, record.id)
-        if current and not current.deleted:
-            events.publish(current)
 
 
 consumer = Consumer(
     Embed(),
     records=records,
-    renewals=Records(table(settings.table_name), settings.retention_seconds),
+    renewals=Records.from_settings(settings),
     queues=queues,
     url=settings.embed_queue_url,
 )
 
-
-@logger.inject_lambda_context(clear_state=True)
-@tracer.capture_lambda_handler(capture_response=False)
-@metrics.log_metrics(capture_cold_start_metric=True)
-def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
-    """Embed the audio that a batch of messages names."""
-    return consumer.handle(event, context)
+handler = consumer.handler()

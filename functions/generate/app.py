@@ -16,17 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from ulid import ULID
 
 from backend.errors import PermanentError, TransientError
 from backend.events import Events
 from backend.jobs import Consumer, Lease, Target, Unfinished, Worker, download_source
-from backend.observability import logger, metrics, tracer
+from backend.observability import logger
 from backend.queues import Queues
 from backend.records import Audio, Generation, Records
-from backend.settings import Settings, table
+from backend.settings import Settings
 from backend.storage import ObjectMissing, Storage, generated_key, snapshot_key
 from music import loading, profiles
 from music.audio import AudioError
@@ -37,7 +35,7 @@ from music.resume import Suspended
 
 settings = Settings.from_environment()
 profile = loading.load(settings.profile)
-records = Records(table(settings.table_name), settings.retention_seconds)
+records = Records.from_settings(settings)
 storage = Storage.from_settings(settings)
 queues = Queues.from_settings(settings)
 events = Events.from_settings(settings)
@@ -92,13 +90,11 @@ class Generate(Worker[Generation]):
             if result is None:
                 raise TransientError("result_missing", "The finished object disappeared.")
         result |= {"parameters": asdict(parameters), "format": parameters.format}
-        self.settled(records.finish_generation(record, result))
+        self.settled(records.finish_generation(record, result, size=result["bytes"]))
 
     def fail(self, record: Generation, code: str, detail: str) -> list[Generation]:
         """Fail the generation; nothing of it stays."""
-        failed = records.fail_generation(record, code, detail)
-        storage.delete_generated(record.tenant, record.id)
-        events.publish(failed)
+        self.settled(records.fail_generation(record, code, detail))
         return []
 
     def discard(self, target: Target) -> None:
@@ -106,11 +102,10 @@ class Generate(Worker[Generation]):
         storage.delete_generated(target.tenant, target.id)
 
     def settled(self, record: Generation) -> None:
-        """Tell, count what a result takes, and make sure that nothing else of it is left."""
+        """Publish what became of the generation, and make sure that nothing but its result is left."""
         if record.status == "failed":
             storage.delete_generated(record.tenant, record.id)
-        elif record.result:
-            records.count_stored(record, record.result["bytes"])
+        else:
             storage.delete_all(storage.snapshots(record.tenant, record.id))
         events.publish(record)
 
@@ -206,15 +201,9 @@ def adopt(key: str) -> dict[str, Any] | None:
 consumer = Consumer(
     Generate(),
     records=records,
-    renewals=Records(table(settings.table_name), settings.retention_seconds),
+    renewals=Records.from_settings(settings),
     queues=queues,
     url=settings.generate_queue_url,
 )
 
-
-@logger.inject_lambda_context(clear_state=True)
-@tracer.capture_lambda_handler(capture_response=False)
-@metrics.log_metrics(capture_cold_start_metric=True)
-def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
-    """Run the generations that a batch of messages names."""
-    return consumer.handle(event, context)
+handler = consumer.handler()

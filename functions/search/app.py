@@ -10,12 +10,12 @@ from aws_lambda_powertools.event_handler.openapi.params import Body
 from backend import api, contract, openapi, problems
 from backend.problems import Problem
 from backend.records import Records
-from backend.settings import Settings, table
+from backend.settings import Settings
 from backend.vectors import Vectors, neighbours
 from music import interfaces, loading, profiles
 
 settings = Settings.from_environment()
-records = Records(table(settings.table_name), settings.retention_seconds)
+records = Records.from_settings(settings)
 vectors = Vectors.from_settings(settings)
 app = api.Api(settings)
 embedder = loading.load_text(settings.profile) if profiles.DECLARED[settings.profile].text else None

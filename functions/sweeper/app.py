@@ -27,7 +27,7 @@ from backend.purge import expire
 from backend.queues import Queues
 from backend.reconcile import Reconciliation
 from backend.records import Audio, Generation, RecordError, Records
-from backend.settings import Settings, table
+from backend.settings import Settings
 from backend.storage import Storage, upload_key
 from backend.vectors import Vectors
 
@@ -35,7 +35,7 @@ RESERVE_SECONDS = 10.0
 """A sweep stops this long before its function's time is up; the next one goes on."""
 
 settings = Settings.from_environment()
-records = Records(table(settings.table_name), settings.retention_seconds)
+records = Records.from_settings(settings)
 storage = Storage.from_settings(settings)
 vectors = Vectors.from_settings(settings)
 queues = Queues.from_settings(settings)
@@ -56,7 +56,7 @@ def sweep(record: Audio | Generation) -> str:
     RecordError
         The record moved meanwhile: somebody else took care of it.
     """
-    if record.deleted or record.expires_at <= records.clock():
+    if record.deleted or record.expires_at <= records.now():
         expire(record, records, storage, vectors)
         return "purged" if record.deleted else "expired"
     return sweep_audio(record) if isinstance(record, Audio) else sweep_generation(record)
@@ -66,20 +66,20 @@ def sweep_audio(audio: Audio) -> str:
     """Do what a due audio needs."""
     if audio.status == "awaiting_upload":
         stored = storage.head(upload_key(audio.tenant, audio.id))
-        if stored is None and records.clock() < audio.upload_until:
-            records.postpone(audio)
+        if stored is None and records.now() < audio.upload_until:
+            records.schedule.postpone(audio)
             return "still_awaited"
         if stored is None:
-            records.count_stored(audio, 0)
-            failed = records.fail_audio(audio, "expired", "The file was not uploaded in time.")
-            for record in [records.get_audio(audio.tenant, audio.id), *failed]:
-                if record:
-                    events.publish(record)
+            records.usage.count(audio, 0)
+            failed, generations = records.fail_audio(audio, "expired", "The file was not uploaded in time.")
+            events.publish(failed)
+            for generation in generations:
+                events.publish(generation)
             return "upload_expired"
         audio = records.mark_uploaded(audio.tenant, audio.id, etag=stored.etag, size=stored.size)
         done = "event_missed"
     elif audio.status == "uploaded":
-        records.postpone(audio)
+        records.schedule.postpone(audio)
         done = "sent_again"
     elif audio.status == "embedding":
         records.requeue(audio)
@@ -99,13 +99,13 @@ def sweep_generation(generation: Generation) -> str:
             events.publish(records.fail_generation(generation, code, "The source audio is not to be had."))
             return "failed"
         if audio.status != "ready":
-            records.postpone(generation)
+            records.schedule.postpone(generation)
             return "still_waiting"
         if records.release_waiting(generation.tenant, generation.id) is None:
             return "nothing"
         done = "released"
     elif generation.status == "queued":
-        records.postpone(generation)
+        records.schedule.postpone(generation)
         done = "sent_again"
     elif generation.status == "running":
         records.requeue(generation)
@@ -126,7 +126,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
         return context.get_remaining_time_in_millis() > RESERVE_SECONDS * 1000
 
     done: Counter[str] = Counter()
-    for record in records.due():
+    for record in records.schedule.due():
         if not in_time():
             break
         correlate(record.correlation_id)

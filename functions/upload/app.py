@@ -23,11 +23,11 @@ from multipart import (  # type: ignore[import-untyped]
 from backend import api, contract, openapi, problems
 from backend.problems import Problem
 from backend.records import Conflict, Limits, NotFound, Records, new_id
-from backend.settings import MAX_UPLOAD_BYTES, Settings, table
+from backend.settings import MAX_UPLOAD_BYTES, Settings
 from backend.storage import UPLOAD_SECONDS, Storage, upload_key
 
 settings = Settings.from_environment()
-records = Records(table(settings.table_name), settings.retention_seconds)
+records = Records.from_settings(settings)
 storage = Storage.from_settings(settings)
 limits = Limits.from_settings(settings)
 app = api.Api(settings, multipart={"/api/upload"})

@@ -40,7 +40,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
 from backend.errors import JobError, PermanentError, TransientError
-from backend.observability import correlate, logger, metrics
+from backend.observability import correlate, logger, metrics, tracer
 from backend.queues import Queues
 from backend.records import (
     LEASE_SECONDS,
@@ -173,8 +173,11 @@ class Consumer(Generic[R]):
         To postpone messages.
     url : str
         The queue that messages come from.
-    clock : callable
-        Epoch seconds.
+
+    Examples
+    --------
+    >>> consumer = Consumer(Embed(), records=records, ...)      # doctest: +SKIP
+    >>> handler = consumer.handler()                            # doctest: +SKIP
     """
 
     def __init__(
@@ -185,14 +188,23 @@ class Consumer(Generic[R]):
         renewals: Records,
         queues: Queues,
         url: str,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._worker: Worker[R] = worker
         self._records = records
         self._renewals = renewals
         self._queues = queues
         self._url = url
-        self._clock = clock
+
+    def handler(self) -> Callable[[dict[str, Any], LambdaContext], PartialItemFailureResponse]:
+        """Return the Lambda handler: `handle` with logging, tracing and metrics around it."""
+
+        @logger.inject_lambda_context(clear_state=True)
+        @tracer.capture_lambda_handler(capture_response=False)
+        @metrics.log_metrics(capture_cold_start_metric=True)
+        def handle(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+            return self.handle(event, context)
+
+        return handle
 
     def handle(self, event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
         """Handle a batch.
@@ -251,7 +263,7 @@ class Consumer(Generic[R]):
             record = self._worker.claim(target)
         except Leased as leased:
             logger.info("leased to another worker")
-            raise Later(leased.until - self._clock() + 1) from leased
+            raise Later(leased.until - self._records.now() + 1) from leased
         except (NotFound, Conflict) as error:
             self._not_claimed(target, error.status, redelivered)
             return
@@ -352,7 +364,7 @@ class Consumer(Generic[R]):
         if current is None or current.status in _WITHDRAWN:
             self._worker.discard(target)
         elif current.status in _UNFINISHED:
-            raise Later((current.lease_expires_at or self._clock()) - self._clock() + 1)
+            raise Later((current.lease_expires_at or self._records.now()) - self._records.now() + 1)
         else:
             self._worker.settled(current)
 

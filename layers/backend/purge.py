@@ -44,7 +44,7 @@ def purge(
                 purge(generation, records, storage, vectors)
             if cursor is None:
                 break
-    records.count_stored(record, 0)
+    records.usage.count(record, 0)
     records.purged(record)
 
 

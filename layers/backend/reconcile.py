@@ -67,8 +67,8 @@ class Reconciliation:
         (action, key)
             What was done, and about what; ``"errors"`` where it could not be.
         """
-        at = self.records.reconciliation()
-        if float(at.get("rest_until", 0)) > self.records.clock():
+        at = self.records.schedule.reconciliation()
+        if float(at.get("rest_until", 0)) > self.records.now():
             return
         walks = iter(WALKS[WALKS.index(at.get("walk", WALKS[0])) :])
         walk, after = next(walks), at.get("after")
@@ -83,10 +83,11 @@ class Reconciliation:
             if after is None:
                 following = next(walks, None)
                 if following is None:
-                    self.records.note_reconciliation(rest_until=str(self.records.clock() + REST_SECONDS))
+                    rest_until = self.records.now() + REST_SECONDS
+                    self.records.schedule.note_reconciliation(rest_until=str(rest_until))
                     return
                 walk = following
-            self.records.note_reconciliation(walk=walk, after=after)
+            self.records.schedule.note_reconciliation(walk=walk, after=after)
 
     def _page(self, walk: str, after: str | None, limit: int) -> tuple[list[Check], str | None]:
         if walk == "objects":
@@ -95,7 +96,7 @@ class Reconciliation:
         if walk == "vectors":
             keys, after = self.vectors.page(after, limit)
             return [(key, partial(self._vector, key)) for key in keys], after
-        records, after = self.records.page(after, limit)
+        records, after = self.records.schedule.page(after, limit)
         return [(f"{one.kind}#{one.tenant}/{one.id}", partial(self._record, one)) for one in records], after
 
     def _object(self, found: ListedObject) -> str | None:
@@ -109,7 +110,7 @@ class Reconciliation:
         wanted = record is not None and not record.deleted
         if isinstance(record, Generation):
             wanted = wanted and record.status not in {"failed", "cancelled"}
-        if wanted or self.records.clock() - found.modified < ORPHAN_SECONDS:
+        if wanted or self.records.now() - found.modified < ORPHAN_SECONDS:
             return None
         self.storage.delete(found.key)
         return "orphan_object"

@@ -14,6 +14,7 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -123,10 +124,14 @@ def note(path: Path, **what: Any) -> None:
 def install(environ: Mapping[str, str]) -> None:
     """Do what the environment says."""
     for name, constants in json.loads(environ["FAULTS_CLOCKS"]).items():
-        module = importlib.import_module(name)  # before anybody takes their values from there
+        importlib.import_module(name)  # before anybody else takes their values from there
+        modules = [one for path, one in sys.modules.items() if path == name or path.startswith(f"{name}.")]
         for constant, value in constants.items():
-            getattr(module, constant)
-            setattr(module, constant, value)
+            holders = [module for module in modules if hasattr(module, constant)]
+            if not holders:
+                raise AttributeError(f"{name} has no {constant}")
+            for module in holders:
+                setattr(module, constant, value)
     folder = Path(environ["FAULTS_FOLDER"])
     boto3.setup_default_session()
     events = boto3.DEFAULT_SESSION.events  # type: ignore[union-attr]

@@ -84,10 +84,9 @@ class Stack:
     def app(self, name: str) -> ModuleType:
         """Import a function, and set its clocks."""
         app = importlib.import_module(f"functions.{name}.app")
-        app.records.clock = self.clock
+        app.records.items.clock = self.clock
         if hasattr(app, "consumer"):
-            app.consumer._clock = self.clock
-            app.consumer._renewals.clock = self.clock
+            app.consumer._renewals.items.clock = self.clock
         return app
 
     def audio(self, tenant: str = "default", size: int | None = None, limits: Limits | None = None) -> Audio:
@@ -151,7 +150,7 @@ class Stack:
 
     def empty(self) -> None:
         """Remove everything from it, and set its clock back."""
-        table = self.records.table
+        table = self.records.items.table
         for item in table.scan()["Items"]:
             table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
         for key in self.objects():

@@ -308,7 +308,7 @@ class Delivery(RuleBasedStateMachine):
         }
         found = self.stack.s3.list_objects_v2(Bucket="music").get("Contents", [])
         sizes = [item["Size"] for item in found if item["Key"].split("/")[2].partition(".")[0] in living]
-        assert self.stack.records.stored("default") == sum(sizes)
+        assert self.stack.records.usage.stored("default") == sum(sizes)
 
     def finished(self, record: Any) -> bool:
         get = self.stack.records.get_audio if record.kind == "audio" else self.stack.records.get_generation

@@ -13,7 +13,7 @@ from tests.support.stack import Stack
 
 @pytest.fixture
 def keys(stack: Stack) -> Keys:
-    return Keys(stack.records.table, stack.clock)
+    return Keys(stack.records.items.table, stack.clock)
 
 
 def test_a_key_speaks_for_a_tenant_of_its_own(keys: Keys) -> None:
@@ -32,7 +32,7 @@ def test_a_tenant_may_have_several_keys(keys: Keys) -> None:
 
 def test_the_secret_is_not_in_the_table(keys: Keys, stack: Stack) -> None:
     _, text = keys.create()
-    (item,) = stack.records.table.scan()["Items"]
+    (item,) = stack.records.items.table.scan()["Items"]
     secret = text.partition(".")[2]
     stored = json.dumps(
         item, default=lambda value: bytes(value).hex() if hasattr(value, "value") else str(value)
@@ -48,7 +48,7 @@ def test_the_same_secret_would_have_another_hash(
     monkeypatch.setattr("secrets.token_bytes", lambda n: b"s" * n if n == 32 else real(n))
     (_, one), (_, two) = keys.create(), keys.create()
     assert one.partition(".")[2] == two.partition(".")[2]
-    first, second = stack.records.table.scan()["Items"]
+    first, second = stack.records.items.table.scan()["Items"]
     assert bytes(first["hash"]) != bytes(second["hash"])  # type: ignore[arg-type]
 
 

@@ -60,7 +60,7 @@ def new_audio(
         filename="my söng+1.wav",
         content_type="audio/wav",
         size=size,
-        upload_expires_at=records.clock() + 900,
+        upload_expires_at=records.now() + 900,
         correlation_id="corr-1",
         limits=limits,
     )
@@ -72,13 +72,15 @@ def uploaded(records: Records, tenant: str = "default") -> Audio:
 
 
 def finish(records: Records, audio: Audio) -> list[Generation]:
-    return records.finish_audio(
+    finished, released = records.finish_audio(
         audio,
         vector=b"\x00\x00\x80?" * 512,
         identity={"model": "mir-512"},
         features={"tempo": 120.5, "beats": [0.1, 0.6]},
         tags=["fast"],
     )
+    assert finished == records.get_audio(audio.tenant, audio.id)
+    return released
 
 
 def ready(records: Records, tenant: str = "default") -> Audio:
@@ -99,7 +101,7 @@ def submit(records: Records, audio: Audio, **more: Any) -> Generation:
 
 
 def due_ids(records: Records) -> list[str]:
-    return [record.id for record in records.due()]
+    return [record.id for record in records.schedule.due()]
 
 
 def test_an_audio_goes_from_upload_to_ready(records: Records) -> None:
@@ -151,7 +153,7 @@ def hears_nothing(records: Records, operation: str) -> list[str]:
                 raise ReadTimeoutError(endpoint_url=request.url)
 
     # After moto's own handler, which answers: handlers of a longer name would come before it.
-    records.table.meta.client.meta.events.register_last("before-send", lose)
+    records.items.table.meta.client.meta.events.register_last("before-send", lose)
     return asked
 
 
@@ -171,13 +173,13 @@ class TestLostAnswers:
             filename="a.wav",
             content_type="audio/wav",
             size=1000,
-            upload_expires_at=records.clock() + 900,
+            upload_expires_at=records.now() + 900,
             correlation_id="c",
             limits=Limits(unfinished=5, seconds_per_day=100, stored_bytes=1500),
         )
         assert len(asked) == 2
         assert len(records.list_audio("default")[0]) == 1
-        assert records.stored("default") == 1000
+        assert records.usage.stored("default") == 1000
 
     def test_a_claim_is_held(self, records: Records) -> None:
         audio = uploaded(records)
@@ -208,7 +210,17 @@ class TestLostAnswers:
         finish(records, records.claim_audio("default", (audio := uploaded(records)).id))
         claimed = records.claim_generation("default", submit(records, audio).id)
         hears_nothing(records, "UpdateItem")
-        assert records.finish_generation(claimed, {"engine": "mosaic"}).status == "succeeded"
+        assert records.finish_generation(claimed, {"engine": "mosaic"}, size=0).status == "succeeded"
+
+    def test_a_result_is_counted_once(self, records: Records) -> None:
+        limits = Limits(unfinished=5, seconds_per_day=100, stored_bytes=1500)
+        claimed = records.claim_generation("default", submit(records, ready(records), limits=limits).id)
+        asked = hears_nothing(records, "TransactWriteItems")
+        done = records.finish_generation(claimed, {"engine": "mosaic"}, size=700)
+        assert len(asked) == 2
+        assert (done.status, done.counted) == ("succeeded", 700)
+        assert records.get_generation("default", claimed.id) == done
+        assert records.usage.stored("default") == 700
 
     def test_a_deletion_is_not_told_as_missing(self, records: Records) -> None:
         audio = uploaded(records)
@@ -229,7 +241,7 @@ class TestLostAnswers:
         hears_nothing(records, "UpdateItem")
         assert finish(records, claimed) == []
         clock.now += RESEND_SECONDS + 1
-        assert [record.id for record in records.due()] == [waiting.id]
+        assert [record.id for record in records.schedule.due()] == [waiting.id]
 
 
 class TestContent:
@@ -270,7 +282,7 @@ class TestContent:
             filename="a.wav",
             content_type="audio/wav",
             size=5,
-            upload_expires_at=records.clock() + 900,
+            upload_expires_at=records.now() + 900,
             correlation_id="c",
             audio_id=early,
         )
@@ -302,7 +314,7 @@ def test_pages_pass_every_record_once(records: Records) -> None:
     seen: list[str] = []
     after: str | None = None
     while True:
-        page, after = records.page(after, 2)
+        page, after = records.schedule.page(after, 2)
         seen += [record.id for record in page]
         if after is None:
             break
@@ -385,15 +397,16 @@ def test_a_generation_waits_for_its_audio_and_is_released(records: Records) -> N
     assert after.status == "queued"
     running = records.claim_generation("default", after.id)
     assert running.parameters == {"duration": 30, "temperature": 0.8}
-    done = records.finish_generation(running, {"similarity": {"embedding": 0.9}})
+    done = records.finish_generation(running, {"similarity": {"embedding": 0.9}}, size=0)
     assert (done.status, done.result) == ("succeeded", {"similarity": {"embedding": 0.9}})
 
 
 def test_a_failing_audio_takes_its_waiting_generations_along(records: Records, clock: Clock) -> None:
     audio = uploaded(records)
     waiting = submit(records, audio)
-    failed = records.fail_audio(records.claim_audio("default", audio.id), "undecodable", "not audio")
-    assert [generation.id for generation in failed] == [waiting.id]
+    failed, along = records.fail_audio(records.claim_audio("default", audio.id), "undecodable", "not audio")
+    assert failed == records.get_audio("default", audio.id)
+    assert [generation.id for generation in along] == [waiting.id]
     record = records.get_generation("default", waiting.id)
     assert record
     assert (record.status, record.error) == (
@@ -449,7 +462,7 @@ def test_a_tenant_has_only_so_many_unfinished(records: Records) -> None:
         submit(records, audio, limits=limits)
     assert reached.value.code == "too_many_unfinished"
     assert len(records.list_generations("default")[0]) == 2
-    records.finish_generation(records.claim_generation("default", first.id), {})
+    records.finish_generation(records.claim_generation("default", first.id), {}, size=0)
     submit(records, audio, limits=limits)
     with pytest.raises(LimitReached):
         submit(records, audio, limits=limits)
@@ -509,12 +522,12 @@ def test_a_tenant_has_room_for_only_so_many_bytes(records: Records) -> None:
     new_audio(records, size=400, limits=limits)
     new_audio(records, size=1000, limits=limits, tenant="other")  # another's are not counted
     new_audio(records, size=1000)  # nor are those of a time without limits
-    assert (records.stored("default"), len(records.list_audio("default")[0])) == (1000, 3)
+    assert (records.usage.stored("default"), len(records.list_audio("default")[0])) == (1000, 3)
     records.bury(first)
-    assert records.stored("default") == 1000  # its object may still be there
+    assert records.usage.stored("default") == 1000  # its object may still be there
     for _ in range(2):
-        records.count_stored(first, 0)
-        assert records.stored("default") == 400
+        records.usage.count(first, 0)
+        assert records.usage.stored("default") == 400
 
 
 def test_nothing_is_made_when_nothing_is_left(records: Records) -> None:
@@ -523,37 +536,70 @@ def test_nothing_is_made_when_nothing_is_left(records: Records) -> None:
     records.mark_uploaded("default", full.id, etag='"1"', size=999)
     finish(records, records.claim_audio("default", full.id))
     made = submit(records, full, limits=limits)
-    finished = records.finish_generation(records.claim_generation("default", made.id), {})
+    finished = records.finish_generation(records.claim_generation("default", made.id), {}, size=0)
     for _ in range(2):
-        records.count_stored(finished, 5000)
-        assert records.stored("default") == 5999
+        records.usage.count(finished, 5000)
+        assert records.usage.stored("default") == 5999
     with pytest.raises(LimitReached, match="None of your 1000 bytes are left"):
         submit(records, full, limits=limits)
     with pytest.raises(LimitReached, match="0 of your 1000 are left"):
         new_audio(records, size=1, limits=limits)
     records.bury(finished)
-    records.count_stored(finished, 5000)  # a worker that is late
-    records.count_stored(finished, 0)
-    records.count_stored(finished, 5000)
-    assert records.stored("default") == 999
+    records.usage.count(finished, 5000)  # a worker that is late
+    records.usage.count(finished, 0)
+    records.usage.count(finished, 5000)
+    assert records.usage.stored("default") == 999
     assert submit(records, full, limits=limits).status == "queued"
+
+
+def test_a_result_is_counted_with_the_move_that_makes_it_one(records: Records) -> None:
+    limits, audio = Limits(100, 1000, stored_bytes=1000), ready(records)
+    first, second = (
+        records.claim_generation("default", submit(records, audio, limits=limits).id) for _ in range(2)
+    )
+    done = records.finish_generation(first, {"engine": "mosaic"}, size=300)
+    assert done == records.get_generation("default", first.id)
+    assert records.usage.stored("default") == 300
+    with pytest.raises(Fenced):
+        records.finish_generation(first, {}, size=300)
+    records.cancel_generation("default", second.id)
+    with pytest.raises(Fenced) as fenced:
+        records.finish_generation(second, {}, size=300)
+    assert fenced.value.status == "cancelled"
+    assert records.usage.stored("default") == 300
+
+
+def test_results_that_are_finished_at_the_same_time_are_all_counted(records: Records) -> None:
+    limits, audio = Limits(100, 1000, stored_bytes=1000), ready(records)
+    claimed = [
+        records.claim_generation("default", submit(records, audio, limits=limits).id) for _ in range(6)
+    ]
+    threads = [
+        threading.Thread(target=partial(records.finish_generation, one, {}, size=10 + index))
+        for index, one in enumerate(claimed)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert records.usage.stored("default") == 75
 
 
 def test_the_count_is_of_what_is_there(records: Records) -> None:
     limits = Limits(100, 1000, stored_bytes=1000)
     audio = new_audio(records, size=100, limits=limits)
-    records.count_stored(audio, 300)  # nothing has arrived
-    assert records.stored("default") == 100
+    records.usage.count(audio, 300)  # nothing has arrived
+    assert records.usage.stored("default") == 100
     records.mark_uploaded("default", audio.id, etag='"1"', size=100)
-    records.count_stored(audio, 0)  # it has arrived after all
-    assert records.stored("default") == 100
+    records.usage.count(audio, 0)  # it has arrived after all
+    assert records.usage.stored("default") == 100
     records.mark_uploaded("default", audio.id, etag='"2"', size=250)  # overwritten
-    assert records.stored("default") == 250
+    assert records.usage.stored("default") == 250
     free = new_audio(records, size=100)
     records.mark_uploaded("default", free.id, etag='"1"', size=250)
     records.bury(free)
-    records.count_stored(free, 0)
-    assert records.stored("default") == 250
+    records.usage.count(free, 0)
+    assert records.usage.stored("default") == 250
 
 
 def test_room_is_given_once_in_a_race(records: Records) -> None:
@@ -567,7 +613,7 @@ def test_room_is_given_once_in_a_race(records: Records) -> None:
             outcomes.append(reached.code)
 
     def free(audio: Audio) -> None:
-        records.count_stored(audio, 0)
+        records.usage.count(audio, 0)
 
     def race(*targets: Any) -> None:
         threads = [threading.Thread(target=target) for target in targets]
@@ -582,7 +628,7 @@ def test_room_is_given_once_in_a_race(records: Records) -> None:
     for audio in made:
         records.bury(audio)
     race(*[partial(free, audio) for audio in made] * 2)
-    assert records.stored("default") == 0
+    assert records.usage.stored("default") == 0
 
 
 def test_a_replay_costs_nothing(records: Records) -> None:
@@ -598,7 +644,7 @@ def test_a_cancelled_run_is_fenced(records: Records) -> None:
         records.renew(running, progress=0.4)
     assert fenced.value.status == "cancelled"
     with pytest.raises(Fenced):
-        records.finish_generation(running, {})
+        records.finish_generation(running, {}, size=0)
     with pytest.raises(Conflict, match="cancelled"):
         records.cancel_generation("default", running.id)
     with pytest.raises(Conflict, match="cancelled"):
@@ -615,7 +661,7 @@ def test_a_job_given_back_is_queued_again_and_counted(records: Records) -> None:
     )
     again = records.claim_generation("default", running.id)
     assert again.tries == 2
-    done = records.finish_generation(again, {})
+    done = records.finish_generation(again, {}, size=0)
     assert done.error is None
 
 
@@ -638,10 +684,10 @@ def test_every_record_comes_due(records: Records, clock: Clock) -> None:
     records.mark_uploaded("default", audio.id, etag="e", size=1)
     assert due_ids(records) == []
     clock.now += RESEND_SECONDS
-    [record] = records.due()
-    records.postpone(record)
+    [record] = records.schedule.due()
+    records.schedule.postpone(record)
     with pytest.raises(Fenced):
-        records.postpone(record)
+        records.schedule.postpone(record)
     clock.now += RESEND_SECONDS
     assert due_ids(records) == []
     clock.now += RESEND_SECONDS
@@ -650,7 +696,7 @@ def test_every_record_comes_due(records: Records, clock: Clock) -> None:
     with pytest.raises(Fenced):
         records.requeue(claimed)
     clock.now += LEASE_SECONDS
-    [record] = records.due()
+    [record] = records.schedule.due()
     assert records.requeue(record).status == "uploaded"
     with pytest.raises(Fenced):
         finish(records, claimed)
@@ -690,7 +736,7 @@ def test_a_deleted_audio_leaves_a_tombstone_that_late_writers_respect(records: R
 def test_a_buried_generation_still_says_what_to_remove(records: Records) -> None:
     audio = ready(records)
     generation = records.claim_generation("default", submit(records, audio).id)
-    records.finish_generation(generation, {"key": "generated/default/x.wav"})
+    records.finish_generation(generation, {"key": "generated/default/x.wav"}, size=0)
     records.bury(generation, "expired")
     tombstone = records.get_generation("default", generation.id)
     assert tombstone

@@ -120,7 +120,7 @@ class World:
         key = generated_key(self.tenant, generation.id, (generation.parameters or {})["format"])
         self.stack.s3.put_object(Bucket="music", Key=key, Body=body, ContentType="audio/wav")
         result = {"engine": "mosaic", "similarity": {"embedding": 0.9}, "bytes": len(body)}
-        return self.records.finish_generation(claimed, result)
+        return self.records.finish_generation(claimed, result, size=len(body))
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
         """This tenant's messages in a queue, which is empty afterwards."""
@@ -602,7 +602,7 @@ class TestGenerate:
         assert answer.problem(422, "invalid_parameter")["field"].lower() == "idempotency-key"
 
     def test_not_too_many_may_wait(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("backend.records.MAX_WAITING", 3)
+        monkeypatch.setattr("backend.records.moves.MAX_WAITING", 3)
         audio = world.audio()
         for _ in range(3):
             assert self.post(world, audio, {}).status == 202

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backend.jobs import MAX_ATTEMPTS
-from backend.records import LEASE_SECONDS, Audio, Generation
+from backend.records import LEASE_SECONDS, Audio, Generation, Limits
 from backend.storage import generated_key
 from music.audio import AudioError
 from music.interfaces import Parameters
@@ -61,6 +61,26 @@ def test_a_result(stack: Stack, app: Any, source: Audio) -> None:
     assert stored["Body"].read() == b"0"
     assert stored["ContentType"] == "audio/wav"
     assert stack.published[-1]["status"] == "succeeded"
+
+
+def test_no_reader_sees_a_result_whose_bytes_are_not_counted(stack: Stack, app: Any, source: Audio) -> None:
+    limits = Limits(unfinished=10, seconds_per_day=1000, stored_bytes=1000)
+    generation = stack.submit(source, format="wav", limits=limits)
+    seen: list[tuple[str, int]] = []
+
+    def read(**_: Any) -> None:
+        """Read between any two requests of the function."""
+        status = stack.get_generation(generation).status
+        seen.append((status, stack.records.usage.stored("default")))
+
+    requests = app.records.items.table.meta.client.meta.events
+    requests.register("after-call", read)
+    try:
+        assert run(stack, app, generation) == []
+    finally:
+        requests.unregister("after-call", read)
+    assert ("running", 0) in seen
+    assert {count for status, count in seen if status == "succeeded"} == {1}
 
 
 def test_what_the_model_gets(stack: Stack, app: Any, source: Audio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,15 +244,15 @@ def test_what_expires_is_not_counted_any_more(stack: Stack) -> None:
     found = stack.s3.list_objects_v2(Bucket="music")["Contents"]
     there = sum(item["Size"] for item in found)
     assert len(found) == 2
-    assert stack.records.stored("default") == there + 1000
+    assert stack.records.usage.stored("default") == there + 1000
     stack.clock.now += 900 + UPLOAD_GRACE_SECONDS + 1
     assert stack.sweep()["upload_expired"] == 1
     assert stack.get_audio(never).status == "failed"
-    assert stack.records.stored("default") == there
+    assert stack.records.usage.stored("default") == there
     stack.clock.now += RETENTION
     assert "errors" not in stack.sweep()
     assert stack.objects() == []
-    assert stack.records.stored("default") == 0
+    assert stack.records.usage.stored("default") == 0
 
 
 def test_a_deletion_that_died_half_way_is_ended(stack: Stack, audio: Audio) -> None:
@@ -297,7 +297,7 @@ def test_it_ends_before_its_function_is_killed(stack: Stack, audio: Audio) -> No
 
 def test_more_than_one_page_is_swept(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     app = stack.app("sweeper")
-    monkeypatch.setattr(app.records, "due", partial(app.records.due, limit=5))
+    monkeypatch.setattr(app.records.schedule, "due", partial(app.records.schedule.due, limit=5))
     for _ in range(12):
         uploaded(stack, stack.audio())
     stack.clock.now += RESEND_SECONDS + 1
@@ -309,7 +309,7 @@ def test_records_that_cannot_be_helped_do_not_fill_the_first_page(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = stack.app("sweeper")
-    monkeypatch.setattr(app.records, "due", partial(app.records.due, limit=5))
+    monkeypatch.setattr(app.records.schedule, "due", partial(app.records.schedule.due, limit=5))
     for _ in range(12):
         stack.records.bury(stack.audio())
     stack.clock.now += 1

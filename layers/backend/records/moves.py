@@ -1,0 +1,809 @@
+"""The moves of the records: the state machine of audio and of generations.
+
+See Also
+--------
+backend.records : The picture of all states and moves, and the rules that every move keeps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from backend.records.schedule import Schedule
+from backend.records.table import (
+    DEAD,
+    IS_ALIVE,
+    IS_DEAD,
+    ConditionFailed,
+    Items,
+    R,
+    from_item,
+    iso,
+    item_key,
+    record_key,
+    rounds,
+    sort_key,
+)
+from backend.records.types import (
+    IDEMPOTENCY_SECONDS,
+    LEASE_SECONDS,
+    MAX_WAITING,
+    PENDING_AUDIO,
+    RESEND_LIMIT_SECONDS,
+    RESEND_SECONDS,
+    TOMBSTONE_SECONDS,
+    UNFINISHED_GENERATION,
+    UPLOAD_GRACE_SECONDS,
+    Audio,
+    Conflict,
+    Fenced,
+    Generation,
+    IdempotencyMismatch,
+    Limits,
+    NotFound,
+    Record,
+    Tombstone,
+    TooManyWaiting,
+    new_id,
+)
+from backend.records.usage import Usage
+from backend.settings import Settings, table
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+_BEFORE_CLAIM = {"embedding": "uploaded", "running": "queued"}
+_TOMBSTONE_KEEPS = {
+    *("tenant", "id", "status", "created_at", "updated_at", "correlation_id", "expires_at", "due_at"),
+    *("audio_id", "result", "counted"),  # so that whoever purges knows what to remove
+}
+
+
+class Records:
+    """The table of records: the moves of both kinds.
+
+    Parameters
+    ----------
+    table : Table
+        The boto3 table resource.
+    retention_seconds : float
+        Life of a record, its object and its vector, counted from its creation.
+    clock : callable
+        Returns the time in epoch seconds; tests pass their own.
+
+    Attributes
+    ----------
+    items : Items
+        The items of the table, and the writes that the moves are made of.
+    usage : Usage
+        What the tenants' limits count.
+    schedule : Schedule
+        What the sweeper reads.
+    """
+
+    def __init__(
+        self, table: Table, retention_seconds: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.items = Items(table, clock)
+        self.usage = Usage(self.items)
+        self.schedule = Schedule(self.items)
+        self.retention_seconds = retention_seconds
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Records:
+        """Make the table that a deployment has."""
+        return cls(table(settings.table_name), settings.retention_seconds)
+
+    def now(self) -> float:
+        """Return the time in epoch seconds, by the clock of the records."""
+        return self.items.clock()
+
+    # -- audio -------------------------------------------------------------------------------------------
+
+    def create_audio(
+        self,
+        tenant: str,
+        *,
+        filename: str,
+        content_type: str,
+        size: int | None,
+        upload_expires_at: float,
+        correlation_id: str,
+        audio_id: str | None = None,
+        limits: Limits | None = None,
+        sha256: str | None = None,
+        duplicate_of: str | None = None,
+    ) -> Audio:
+        """Write a new audio record in `awaiting_upload`.
+
+        Parameters
+        ----------
+        tenant : str
+            Owner.
+        filename, content_type : str
+            As the client said; data only.
+        size : int or None
+            Bytes announced by the client.
+        upload_expires_at : float
+            Epoch seconds after which the upload cannot arrive any more; the sweeper then expires the record.
+        correlation_id : str
+            Ties logs, messages and records together.
+        audio_id : str, optional
+            A ULID made before; by default a new one.
+        limits : Limits, optional
+            What the tenant may have; without them, anything.
+        sha256, duplicate_of : str, optional
+            Of the content, where it is known already.
+
+        Returns
+        -------
+        Audio
+
+        Raises
+        ------
+        Conflict
+            The id is taken.
+        LimitReached
+            There is no room for so many bytes.
+        """
+        now = self.now()
+        audio = Audio(
+            tenant=tenant,
+            id=audio_id or new_id(),
+            status="awaiting_upload",
+            created_at=iso(now),
+            updated_at=iso(now),
+            correlation_id=correlation_id,
+            expires_at=now + self.retention_seconds,
+            due_at=now + RESEND_SECONDS,  # the upload's event may be lost, or whoever takes it die
+            filename=filename,
+            content_type=content_type,
+            upload_until=upload_expires_at + UPLOAD_GRACE_SECONDS,
+            size=size,
+            counted=(size or 0) if limits else None,
+            sha256=sha256,
+            duplicate_of=duplicate_of,
+        )
+        if limits is None:
+            self.items.create(audio)
+            return audio
+        for _ in rounds():  # each round lost means that another request of the tenant was faster
+            if self.items.create(audio, self.usage.reserving(audio, limits)):
+                break
+            self.usage.check_audio(audio, limits)
+        return audio
+
+    def note_content(self, tenant: str, audio_id: str, sha256: str) -> str | None:
+        """Note an audio's content, and find the tenant's oldest living audio that has the same.
+
+        Parameters
+        ----------
+        audio_id : str
+            May be noted before its record is written.
+        sha256 : str
+            Of the file, in hexadecimal.
+
+        Returns
+        -------
+        str or None
+            Id of an audio older than this one.
+        """
+        key = item_key(tenant, f"content#{sha256}")
+        answer = self.items.table.update_item(
+            Key=key,
+            UpdateExpression="ADD audio :id SET #ttl = :ttl",
+            ExpressionAttributeNames={"#ttl": "ttl"},
+            ExpressionAttributeValues={
+                ":id": {audio_id},
+                ":ttl": int(self.now() + self.retention_seconds + RESEND_LIMIT_SECONDS),
+            },
+            ReturnValues="ALL_NEW",
+        )
+        older, gone = None, set()
+        noted: Any = answer["Attributes"]["audio"]
+        for other in sorted(noted):  # ids sort by time
+            if other >= audio_id:
+                break
+            audio = self.get_audio(tenant, other)
+            # One that is not embedded yet has not said what it holds, but it was noted here.
+            if audio and not audio.deleted and audio.sha256 in {None, sha256}:
+                older = other
+                break
+            gone.add(other)
+        if gone:
+            self.items.table.update_item(
+                Key=key,
+                UpdateExpression="DELETE audio :gone",
+                ExpressionAttributeValues={":gone": gone},
+            )
+        return older
+
+    def get_audio(self, tenant: str, audio_id: str) -> Audio | None:
+        """Read an audio record consistently; tombstones are returned too (`Audio.deleted`)."""
+        return self.items.get(Audio, tenant, audio_id)
+
+    def list_audio(
+        self, tenant: str, cursor: str | None = None, limit: int = 50
+    ) -> tuple[list[Audio], str | None]:
+        """List a tenant's audio, newest first, without vectors.
+
+        Returns
+        -------
+        list of Audio
+            At most `limit`.
+        str or None
+            Cursor of the next page.
+
+        Raises
+        ------
+        ValueError
+            The cursor is not one of ours.
+        """
+        return self.items.list(Audio, tenant, None, cursor, limit)
+
+    def mark_uploaded(self, tenant: str, audio_id: str, *, etag: str, size: int) -> Audio:
+        """Move `awaiting_upload` (or an overwritten `uploaded`) to `uploaded` with the object's ETag.
+
+        Raises
+        ------
+        NotFound, Conflict
+            There is no such record; it has moved on already.
+        """
+        audio = self.items.move(
+            Audio,
+            tenant,
+            audio_id,
+            leaving=("awaiting_upload", "uploaded"),
+            changes={
+                "status": "uploaded",
+                "etag": etag,
+                "size": size,
+                "resends": 0,
+                "due_at": self.now() + RESEND_SECONDS,
+            },
+        )
+        if audio.counted not in (None, size):
+            self.usage.count(audio, size)
+        return audio
+
+    def embed_again(self, tenant: str, audio_id: str) -> Audio:
+        """Move `ready` back to `uploaded`, so that it is embedded by the profile now in force.
+
+        Raises
+        ------
+        NotFound, Conflict
+        """
+        changes = {
+            "status": "uploaded",
+            "resends": 0,
+            "progress": 0.0,
+            "due_at": self.now() + RESEND_SECONDS,
+        }
+        # The attempt number fences, so it only ever grows; the count of tries starts again.
+        extra = "attempts_before = attempt"
+        return self.items.move(Audio, tenant, audio_id, leaving=("ready",), changes=changes, extra=extra)
+
+    def claim_audio(self, tenant: str, audio_id: str) -> Audio:
+        """Take an `uploaded` audio, or one whose lease has ended, for embedding.
+
+        Returns
+        -------
+        Audio
+            With a new attempt number and a lease of `LEASE_SECONDS`.
+
+        Raises
+        ------
+        NotFound
+            No such record, or a tombstone.
+        Leased
+            Another worker holds a live lease.
+        Conflict
+            It is in another state: already `ready` or `failed`, or not uploaded yet.
+        """
+        return self.items.claim(Audio, tenant, audio_id, leaving="uploaded", working="embedding")
+
+    def finish_audio(
+        self,
+        audio: Audio,
+        *,
+        vector: bytes,
+        identity: Mapping[str, Any],
+        features: Mapping[str, Any],
+        tags: list[str],
+        tag_scores: Mapping[str, Mapping[str, float]] | None = None,
+        windows: int | None = None,
+        sha256: str | None = None,
+        duplicate_of: str | None = None,
+        content_type: str | None = None,
+    ) -> tuple[Audio, list[Generation]]:
+        """Move `embedding` to `ready` and release the generations that waited for it.
+
+        Parameters
+        ----------
+        audio : Audio
+            As claimed.
+        vector : bytes
+            Little-endian float32.
+        identity : mapping
+            What made the vector.
+        features, tags, tag_scores
+            What was measured, and what was heard.
+        windows : int, optional
+            Windows of sound that the vector is the mean of.
+        sha256, duplicate_of : str, optional
+            Of the content, as `note_content` takes and returns it.
+        content_type : str, optional
+            What the file turned out to be; by default, what it was said to be.
+
+        Returns
+        -------
+        Audio
+            As it is now.
+        list of Generation
+            Those moved to `queued`; the caller sends their messages. What a crash leaves behind here the
+            sweeper finds, since a `waiting` record is due as well.
+
+        Raises
+        ------
+        Fenced
+        """
+        changes = {
+            "status": "ready",
+            "vector": vector,
+            "identity": identity,
+            "features": features,
+            "tags": tags,
+            "tag_scores": tag_scores,
+            "windows": windows,
+            "sha256": sha256,
+            "duplicate_of": duplicate_of,
+            "content_type": content_type or audio.content_type,
+            "progress": 1.0,
+            "error": None,
+        }
+        finished, waiting = self._end_audio(audio, leaving="embedding", changes=changes)
+        released = (self.release_waiting(audio.tenant, identifier) for identifier in waiting)
+        return finished, [generation for generation in released if generation]
+
+    def fail_audio(self, audio: Audio, code: str, detail: str) -> tuple[Audio, list[Generation]]:
+        """Move an audio to `failed`, and the generations that waited for it as well.
+
+        The claimed `embedding` is left by its holder; `awaiting_upload` and `uploaded` by the sweeper.
+
+        Returns
+        -------
+        Audio
+            As it is now.
+        list of Generation
+            The generations failed with it.
+
+        Raises
+        ------
+        Fenced
+            The record has moved since `audio` was read.
+        """
+        changes = {"status": "failed", "error": {"code": code, "detail": detail}}
+        ended, waiting = self._end_audio(audio, leaving=audio.status, changes=changes)
+        failed = (self.fail_waiting(audio.tenant, identifier, code, detail) for identifier in waiting)
+        return ended, [generation for generation in failed if generation]
+
+    def _end_audio(
+        self, audio: Audio, *, leaving: str, changes: Mapping[str, Any]
+    ) -> tuple[Audio, list[str]]:
+        """Move an audio to where nobody holds it and nothing waits for it any more.
+
+        Returns
+        -------
+        Audio
+            As it is now.
+        list of str
+            Ids of the generations that waited for it. A move that only its second try heard of does not tell
+            them: the sweeper finds them.
+
+        Raises
+        ------
+        Fenced
+        """
+        changes = {
+            **changes,
+            "due_at": audio.expires_at,
+            "lease_expires_at": None,
+            "updated_at": iso(self.now()),
+        }
+        before = self.items.fenced_update(
+            audio, leaving=leaving, changes={**changes, "waiting": None}, returns="ALL_OLD"
+        )
+        return replace(from_item(Audio, before), **changes), sorted(before.get("waiting", ()))
+
+    # -- generations -------------------------------------------------------------------------------------
+
+    def submit_generation(
+        self,
+        tenant: str,
+        audio_id: str,
+        *,
+        profile: str,
+        parameters: Mapping[str, Any],
+        correlation_id: str,
+        idempotency: tuple[str, str] | None = None,
+        limits: Limits | None = None,
+    ) -> Generation:
+        """Write a generation: `queued` if its audio is ready, `waiting` if it is still to be embedded.
+
+        A waiting generation is also noted on the audio's own item, in the same transaction, so the move of
+        the audio to `ready` cannot miss it.
+
+        Parameters
+        ----------
+        tenant, audio_id : str
+            The source.
+        profile : str
+            Profile that will make it.
+        parameters : mapping
+            As validated; stored as given.
+        correlation_id : str
+            Of the request.
+        idempotency : (key_hash, body_hash), optional
+            Same key and body within 24 h: the first answer again, `replayed`.
+        limits : Limits, optional
+            What the tenant may have; without them, anything.
+
+        Returns
+        -------
+        Generation
+
+        Raises
+        ------
+        NotFound
+            No such audio.
+        Conflict
+            The audio has failed.
+        IdempotencyMismatch
+            The key came before with another body.
+        TooManyWaiting, LimitReached
+        """
+        for _ in rounds():  # each round lost means that the audio moved or another request won
+            if idempotency and (earlier := self.replay(tenant, idempotency)):
+                return earlier
+            audio = self.get_audio(tenant, audio_id)
+            if audio is None or audio.deleted:
+                raise NotFound(audio.status if audio else None)
+            if audio.status == "failed":
+                raise Conflict("failed")
+            ready = audio.status == "ready"
+            now = self.now()
+            generation = Generation(
+                tenant=tenant,
+                id=new_id(),
+                status="queued" if ready else "waiting",
+                created_at=iso(now),
+                updated_at=iso(now),
+                correlation_id=correlation_id,
+                expires_at=now + self.retention_seconds,
+                due_at=now + RESEND_SECONDS,
+                audio_id=audio_id,
+                profile=profile,
+                parameters=dict(parameters),
+                counted=0 if limits else None,
+            )
+            ties = [self._tie(generation, ready=ready)]
+            if idempotency:
+                ties.append(self._remember(generation, idempotency))
+            if limits:
+                ties += self.usage.charging(generation, limits)
+            if self.items.create(generation, *ties):
+                break
+            if not ready and len(self._waiting(audio)) >= MAX_WAITING:
+                raise TooManyWaiting
+            if limits:
+                self.usage.check_generation(generation, limits)
+        return generation
+
+    def _tie(self, generation: Generation, *, ready: bool) -> dict[str, Any]:
+        """The write that holds a new generation's audio in the state that the generation was made for."""
+        key = item_key(generation.tenant, sort_key(Audio, generation.audio_id))
+        names = {"#status": "status"}
+        if ready:
+            check = {
+                "Key": key,
+                "ConditionExpression": "#status = :ready",
+                "ExpressionAttributeNames": names,
+                "ExpressionAttributeValues": {":ready": "ready"},
+            }
+            return {"ConditionCheck": check}
+        note = {
+            "Key": key,
+            "UpdateExpression": "ADD waiting :id",
+            "ConditionExpression": "#status IN (:p0, :p1, :p2)"
+            " AND (attribute_not_exists(waiting) OR size(waiting) < :most)",
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": {
+                **{f":p{i}": status for i, status in enumerate(PENDING_AUDIO)},
+                ":id": {generation.id},
+                ":most": MAX_WAITING,
+            },
+        }
+        return {"Update": note}
+
+    def _remember(self, generation: Generation, idempotency: tuple[str, str]) -> dict[str, Any]:
+        """The write that notes the answer to an idempotency key, and fails where there is one."""
+        key_hash, body_hash = idempotency
+        now = int(self.now())
+        item = {
+            **item_key(generation.tenant, f"idempotency#{key_hash}"),
+            "body_hash": body_hash,
+            "generation_id": generation.id,
+            "ttl": now + IDEMPOTENCY_SECONDS,
+        }
+        claim = {
+            "Item": item,
+            "ConditionExpression": "attribute_not_exists(pk) OR #ttl <= :now",
+            "ExpressionAttributeNames": {"#ttl": "ttl"},
+            "ExpressionAttributeValues": {":now": now},
+        }
+        return {"Put": claim}
+
+    def _waiting(self, audio: Audio) -> set[str]:
+        """Ids of the generations that wait for an audio."""
+        found: set[str] = self.items.read(record_key(audio)).get("waiting", set())
+        return found
+
+    def replay(self, tenant: str, idempotency: tuple[str, str]) -> Generation | None:
+        """Return what an idempotency key was answered with before, `replayed`; None if it is new.
+
+        Parameters
+        ----------
+        idempotency : (key_hash, body_hash)
+            As `submit_generation` takes it.
+
+        Raises
+        ------
+        IdempotencyMismatch
+            The key came before with another body.
+        """
+        key_hash, body_hash = idempotency
+        item = self.items.read(item_key(tenant, f"idempotency#{key_hash}"))
+        if not item or int(item["ttl"]) <= self.now():
+            return None
+        if item["body_hash"] != body_hash:
+            raise IdempotencyMismatch
+        generation = self.get_generation(tenant, str(item["generation_id"]))
+        if generation is None:
+            return None
+        return replace(generation, replayed=True)
+
+    def get_generation(self, tenant: str, generation_id: str) -> Generation | None:
+        """Read a generation consistently; tombstones are returned too (`Generation.deleted`)."""
+        return self.items.get(Generation, tenant, generation_id)
+
+    def list_generations(
+        self, tenant: str, audio_id: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> tuple[list[Generation], str | None]:
+        """List a tenant's generations, or those of one audio, newest first.
+
+        Raises
+        ------
+        ValueError
+            The cursor is not one of ours.
+        """
+        return self.items.list(Generation, tenant, audio_id, cursor, limit)
+
+    def release_waiting(self, tenant: str, generation_id: str) -> Generation | None:
+        """Move `waiting` to `queued`; None if it is no longer waiting."""
+        changes = {"status": "queued", "due_at": self.now() + RESEND_SECONDS, "resends": 0}
+        try:
+            return self.items.move(Generation, tenant, generation_id, leaving=("waiting",), changes=changes)
+        except (NotFound, Conflict):
+            return None
+
+    def fail_waiting(self, tenant: str, generation_id: str, code: str, detail: str) -> Generation | None:
+        """Move `waiting` to `failed` because its audio failed; None if it is no longer waiting."""
+        generation = self.get_generation(tenant, generation_id)
+        if generation is None or generation.status != "waiting":
+            return None
+        try:
+            return self.fail_generation(generation, code, f"The source failed: {detail}")
+        except Fenced:
+            return None
+
+    def claim_generation(self, tenant: str, generation_id: str) -> Generation:
+        """Take a `queued` generation, or one whose lease has ended, to run it.
+
+        Raises
+        ------
+        NotFound, Leased, Conflict
+            As `claim_audio`.
+        """
+        return self.items.claim(Generation, tenant, generation_id, leaving="queued", working="running")
+
+    def finish_generation(
+        self, generation: Generation, result: Mapping[str, Any], *, size: int
+    ) -> Generation:
+        """Move `running` to `succeeded` with the result, and count its bytes for the tenant, both or neither.
+
+        Parameters
+        ----------
+        generation : Generation
+            As claimed.
+        result : mapping
+            What the record is to say of it.
+        size : int
+            Bytes that it takes in the bucket.
+
+        Returns
+        -------
+        Generation
+            As it is now.
+
+        Raises
+        ------
+        Fenced
+        Conflict
+            Too many other writes of the tenant were faster; nothing is lost by trying again later.
+        """
+        changes: dict[str, Any] = {
+            "status": "succeeded",
+            "result": dict(result),
+            "progress": 1.0,
+            "due_at": generation.expires_at,
+            "error": None,
+            "lease_expires_at": None,
+        }
+        if generation.counted is None:
+            return self.items.fenced_move(generation, leaving="running", changes=changes)
+        return self.items.fenced_transaction(
+            generation,
+            leaving="running",
+            changes={**changes, "counted": size},
+            also=self.usage.adding(generation.tenant, size - generation.counted),
+        )
+
+    def fail_generation(self, generation: Generation, code: str, detail: str) -> Generation:
+        """Move a generation from the state in which it was read to `failed`.
+
+        Raises
+        ------
+        Fenced
+        """
+        changes = {
+            "status": "failed",
+            "error": {"code": code, "detail": detail},
+            "due_at": generation.expires_at,
+            "lease_expires_at": None,
+        }
+        return self.items.fenced_move(generation, leaving=generation.status, changes=changes)
+
+    def cancel_generation(self, tenant: str, generation_id: str) -> Generation:
+        """Move `waiting`, `queued` or `running` to `cancelled`; a running worker is fenced from then on.
+
+        Raises
+        ------
+        NotFound, Conflict
+        """
+        current = self.get_generation(tenant, generation_id)
+        if current is None or current.deleted:
+            raise NotFound(current.status if current else None)
+        changes = {"status": "cancelled", "due_at": current.expires_at, "lease_expires_at": None}
+        return self.items.move(
+            Generation, tenant, generation_id, leaving=UNFINISHED_GENERATION, changes=changes
+        )
+
+    # -- both --------------------------------------------------------------------------------------------
+
+    def renew(self, record: R, progress: float | None = None) -> R:
+        """Extend the lease of a claimed record, and note its progress in [0, 1].
+
+        Raises
+        ------
+        Fenced
+            The claim is lost: stop working and write nothing.
+        """
+        until = self.now() + LEASE_SECONDS
+        changes: dict[str, Any] = {"lease_expires_at": until, "due_at": until}
+        if progress is not None:
+            changes["progress"] = round(min(max(progress, 0.0), 1.0), 3)
+        return self.items.fenced_move(record, leaving=record.status, changes=changes)
+
+    def give_back(
+        self, record: R, *, delay: float = 0.0, error: Mapping[str, Any] | None = None, failed: bool = True
+    ) -> R:
+        """Return a claimed record to the state before the claim, to be tried again.
+
+        Parameters
+        ----------
+        record : Audio or Generation
+            As claimed.
+        delay : float
+            Seconds until its message comes back.
+        error : mapping, optional
+            Why: `{code, detail}`.
+        failed : bool
+            Whether the claim counts as one of its tries.
+
+        Raises
+        ------
+        Fenced
+        """
+        changes = {
+            "status": _BEFORE_CLAIM[record.status],
+            "due_at": self.now() + delay + RESEND_SECONDS,
+            "lease_expires_at": None,
+            "error": error,
+        }
+        if not failed:
+            changes["attempts_before"] = record.attempts_before + 1
+        return self.items.fenced_move(record, leaving=record.status, changes=changes)
+
+    def requeue(self, record: R) -> R:
+        """Return a record whose lease has ended to the state before the claim; the caller sends its message.
+
+        Raises
+        ------
+        Fenced
+            It was renewed, claimed or finished meanwhile.
+        """
+        changes = {
+            "status": _BEFORE_CLAIM[record.status],
+            "due_at": self.now() + RESEND_SECONDS,
+            "lease_expires_at": None,
+        }
+        return self.items.fenced_move(record, leaving=record.status, changes=changes, lease_over=True)
+
+    def reopen(self, record: R) -> R:
+        """Return a failed record to the state before its claim, because its dead letter is replayed.
+
+        The count of tries starts again; the attempt number, which fences, goes on.
+
+        Raises
+        ------
+        Fenced
+            It is not failed any more, or has failed again in a later attempt.
+        """
+        changes = {
+            "status": "uploaded" if record.kind == "audio" else "queued",
+            "due_at": self.now() + RESEND_SECONDS,
+            "attempts_before": record.attempt,
+            "resends": 0,
+            "progress": 0.0,
+            "error": None,
+        }
+        return self.items.fenced_move(record, leaving="failed", changes=changes)
+
+    def bury(self, record: R, status: Tombstone = "deleted") -> R:
+        """Turn a record into a tombstone: deleted by its owner or expired by retention.
+
+        Writers that held it are fenced. The caller then removes object, vector and generations and calls
+        `purged`; if it dies before, the sweeper does.
+
+        Returns
+        -------
+        Audio or Generation
+            As it was before, to know what to remove.
+
+        Raises
+        ------
+        NotFound
+            It is gone already.
+        """
+        now = self.now()
+        gone = {f.name for f in fields(record)} - _TOMBSTONE_KEEPS | {"waiting", "audio_pk"}
+        changes = dict.fromkeys(sorted(gone)) | {
+            "status": status,
+            "due_at": now + RESEND_SECONDS,
+            "ttl": int(now + TOMBSTONE_SECONDS),
+        }
+        try:
+            before = self.items.update(record_key(record), IS_ALIVE, changes, DEAD, returns="ALL_OLD")
+        except ConditionFailed as refused:
+            raise NotFound(refused.item.get("status")) from None
+        return from_item(type(record), before)
+
+    def purged(self, record: Record) -> None:
+        """Take a tombstone off the sweeper's list: everything it stood for is removed."""
+        try:
+            self.items.update(record_key(record), IS_DEAD, {"open": None}, DEAD)
+        except ConditionFailed:
+            return  # the table's TTL was faster

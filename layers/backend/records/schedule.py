@@ -1,0 +1,123 @@
+"""What the sweeper reads: which records are due, all of them in turn, and when to look at one again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from backend.records.table import Items, R, from_item, number
+from backend.records.types import RESEND_LIMIT_SECONDS, RESEND_SECONDS, Audio, Generation
+
+_RECONCILIATION = {"pk": "sweeper", "sk": "reconciliation"}
+
+
+class Schedule:
+    """The records in the order of the times at which they have to be looked at.
+
+    Parameters
+    ----------
+    items : Items
+        The items of the table.
+    """
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
+
+    def due(self, limit: int = 100) -> Iterator[Audio | Generation]:
+        """Find the records whose time has come, longest overdue first, each read when its turn comes.
+
+        Parameters
+        ----------
+        limit : int
+            Records in a page of the index. All pages are read: records that stay due, because nobody can do
+            what they need, must not hide the others.
+
+        Yields
+        ------
+        Audio or Generation
+            Tombstones that are not yet purged are among them.
+        """
+        now = self._items.clock()
+        request = _open_items(limit)
+        request["KeyConditionExpression"] += " AND due_at <= :now"
+        request["ExpressionAttributeValues"][":now"] = number(now)
+        while True:
+            answer = self._items.table.query(**request)
+            for keys in answer["Items"]:
+                item = self._read(keys)
+                if item.get("open") and float(item["due_at"]) <= now:
+                    yield _record(item)
+            if "LastEvaluatedKey" not in answer:
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def page(self, after: str | None, limit: int) -> tuple[list[Audio | Generation], str | None]:
+        """Read every record that is no purged tombstone, a page at a time, each consistently.
+
+        Parameters
+        ----------
+        after : str or None
+            Where the page before ended, as it said; None begins anew.
+        limit : int
+            Most records on a page.
+
+        Returns
+        -------
+        list of Audio or Generation
+        str or None
+            Where the next page begins; None after the last one.
+        """
+        request = _open_items(limit)
+        if after:
+            start = json.loads(after)
+            request["ExclusiveStartKey"] = {**start, "open": "open", "due_at": Decimal(start["due_at"])}
+        answer = self._items.table.query(**request)
+        items = [self._read(keys) for keys in answer["Items"]]
+        last = answer.get("LastEvaluatedKey")
+        following = last and json.dumps({name: str(last[name]) for name in ("pk", "sk", "due_at")})
+        return [_record(item) for item in items if item], following or None
+
+    def postpone(self, record: R) -> R:
+        """Note that a message was sent again, or an upload looked for; the interval doubles each time.
+
+        Raises
+        ------
+        Fenced
+            The record has moved, or another sweep was faster.
+        """
+        wait = min(RESEND_SECONDS * 2 ** (record.resends + 1), RESEND_LIMIT_SECONDS)
+        due_at = self._items.clock() + wait
+        if isinstance(record, Audio) and record.status == "awaiting_upload":
+            due_at = min(due_at, record.upload_until)
+        changes = {"due_at": due_at, "resends": record.resends + 1}
+        return self._items.fenced_move(record, leaving=record.status, changes=changes, due_at=record.due_at)
+
+    def reconciliation(self) -> dict[str, str]:
+        """Return how far reconciliation came, as it noted."""
+        item = self._items.table.get_item(Key=_RECONCILIATION).get("Item") or {}
+        return {name: str(value) for name, value in item.items() if name not in _RECONCILIATION}
+
+    def note_reconciliation(self, **at: str | None) -> None:
+        """Note how far reconciliation came."""
+        noted = {name: value for name, value in at.items() if value}
+        self._items.table.put_item(Item={**_RECONCILIATION, **noted})
+
+    def _read(self, keys: Any) -> dict[str, Any]:
+        return self._items.read({"pk": keys["pk"], "sk": keys["sk"]})
+
+
+def _open_items(limit: int) -> dict[str, Any]:
+    """The query for every record that is no purged tombstone, by the time at which it is due."""
+    return {
+        "IndexName": "due",
+        "KeyConditionExpression": "#open = :open",
+        "ExpressionAttributeNames": {"#open": "open"},
+        "ExpressionAttributeValues": {":open": "open"},
+        "Limit": limit,
+    }
+
+
+def _record(item: dict[str, Any]) -> Audio | Generation:
+    return from_item(Audio, item) if item["sk"].startswith("audio#") else from_item(Generation, item)
