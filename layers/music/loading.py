@@ -80,9 +80,9 @@ def load_embedder(name: str) -> Embedder:
 
         return Mir512()
     if _runtime() == "reference":
-        from music.torch.clap import ClapReference
+        from music.torch.clap import ClapTowers
 
-        return ClapReference(_checkpoint(name, "clap"), _unpinned(name, "clap")).embedder()
+        return ClapTowers(_checkpoint(name, "clap"), _unpinned(name, "clap")).embedder()
     from music.clap.embedder import Clap
 
     with _explained(name):
@@ -117,9 +117,7 @@ def load(name: str) -> Profile:
         from music.mosaic.generator import Mosaic
 
         return Profile(name, load_embedder(name), Mosaic())
-    return Profile(
-        name, load_embedder(name), _reference(name) if _runtime() == "reference" else _engine(name)
-    )
+    return Profile(name, load_embedder(name), _torch(name) if _runtime() == "reference" else _engine(name))
 
 
 def _engine(name: str) -> Generator:
@@ -154,7 +152,7 @@ def _engine(name: str) -> Generator:
         )
 
 
-def _reference(name: str) -> Generator:
+def _torch(name: str) -> Generator:
     """MusicGen on torch and transformers."""
     import torch
     from tokenizers import Tokenizer

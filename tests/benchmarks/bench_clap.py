@@ -53,10 +53,10 @@ def measure(folder: Path, precision: str, threads: int, rounds: int) -> dict[str
     os.environ["ENGINE_THREADS"] = str(threads)  # read when the engine is first used
     import torch
 
-    from music.torch.clap import ClapReference
+    from music.torch.clap import ClapTowers
 
     torch.set_num_threads(threads)
-    reference = ClapReference(folder)
+    reference = ClapTowers(folder)
     draw = np.random.default_rng(0)
     sound = (0.1 * draw.standard_normal((4, WINDOW))).astype(np.float32)
     mels = np.stack([log_mel(window) for window in sound])

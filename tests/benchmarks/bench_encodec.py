@@ -87,10 +87,10 @@ def measure(folder: Path, precision: str, seconds: float, threads: int, rounds: 
     os.environ["ENGINE_THREADS"] = str(threads)  # read when the engine is first used
     import torch
 
-    from music.torch.encodec import Encodec as Reference
+    from music.torch.encodec import Encodec as TorchEncodec
 
     torch.set_num_threads(threads)
-    reference = Reference(folder)
+    reference = TorchEncodec(folder)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "codec.safetensors"
         write(path, *export("encodec", Checkpoint(folder), precision))

@@ -291,7 +291,7 @@ def measure(folder: Path, quick: bool) -> dict[str, Any]:
     quick : bool
         Fewer steps and repeats.
     """
-    from music.torch import musicgen as reference
+    from music.torch import musicgen as torch_musicgen
 
     paths = {
         precision: pack.build("small", source=str(folder), precision=precision, target=folder / precision)
@@ -319,7 +319,7 @@ def measure(folder: Path, quick: bool) -> dict[str, Any]:
 
     say("100 greedy steps of float32, of transformers, of int8")
     tokens, logits, fast = greedy(MusicGen(opened["float32"].tensors("musicgen")), 100)
-    model = reference.MusicGen(reference.load(folder / "musicgen"))
+    model = torch_musicgen.MusicGen(torch_musicgen.load(folder / "musicgen"))
     expected, right, slow = greedy(model, 100)
     del model
     notes["float32 ms a step"], notes["transformers float32 ms a greedy step"] = 1000 * fast, 1000 * slow

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from music.torch import musicgen
-from music.torch.clap import ClapReference
+from music.torch.clap import ClapTowers
 from music.torch.encodec import Encodec
 from tests.golden import FOLDER, PROFILES, answers
 from weights import synthetic
 from weights.sources import sha256
 
 
-class Reference:
+class Torch:
     """All networks on torch."""
 
     def __init__(self, folder: Path) -> None:
         loaded = musicgen.load(folder / "musicgen")
-        clap = ClapReference(folder / "clap")
+        clap = ClapTowers(folder / "clap")
         self.t5, self.musicgen = musicgen.T5(loaded), musicgen.MusicGen(loaded)
         self.encodec = Encodec(folder / "musicgen")
         self.clap_audio, self.clap_text = clap.audio, clap.text
@@ -33,7 +33,7 @@ def main() -> None:
             folder = Path(scratch)
             synthetic.write(profile, folder)
             weights = [sha256(folder / part / "model.safetensors") for part in ("musicgen", "clap")]
-            found = answers(Reference(folder))
+            found = answers(Torch(folder))
         found["weights"] = np.array(weights)
         np.savez_compressed(FOLDER / f"{profile}.npz", **found)  # type: ignore[arg-type]
         print(profile, (FOLDER / f"{profile}.npz").stat().st_size)

@@ -19,7 +19,7 @@ from music.clap.mel import WINDOW, log_mel
 from music.clap.tags import ClapTags
 from music.clap.text_encoder import ClapText
 from music.engine.packing import Tensors, write
-from music.torch.clap import ClapReference
+from music.torch.clap import ClapTowers
 from tests.models import parity
 from weights import Checkpoint, synthetic
 from weights.export import export
@@ -37,8 +37,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reference(checkpoint: Path) -> ClapReference:
-    return ClapReference(checkpoint)
+def reference(checkpoint: Path) -> ClapTowers:
+    return ClapTowers(checkpoint)
 
 
 @pytest.fixture(scope="module", params=["float32", "int8"])
@@ -89,7 +89,7 @@ def test_spectrograms_are_the_extractors_to_the_bit(checkpoint: Path, name: str)
     assert (log_mel(sound) == theirs).all()
 
 
-def test_audio(audio: ClapAudio, reference: ClapReference, precision: str) -> None:
+def test_audio(audio: ClapAudio, reference: ClapTowers, precision: str) -> None:
     mels = np.stack([log_mel(sound) for sound in sounds().values()])
     expected, found = reference.audio(mels), audio(mels)
     # The comparison means something: sounds differ by far more than the two runtimes.
@@ -100,7 +100,7 @@ def test_audio(audio: ClapAudio, reference: ClapReference, precision: str) -> No
     parity.note("clap", f"audio, {precision}: relative RMS error", float(relative), None)
 
 
-def test_text(text: ClapText, reference: ClapReference, precision: str) -> None:
+def test_text(text: ClapText, reference: ClapTowers, precision: str) -> None:
     worst = 0.0
     for words in TEXTS:
         ids = reference._tokenizer(words)["input_ids"]
@@ -109,7 +109,7 @@ def test_text(text: ClapText, reference: ClapReference, precision: str) -> None:
 
 
 def test_a_track_and_its_tags(
-    checkpoint: Path, audio: ClapAudio, reference: ClapReference, precision: str, tmp_path: Path
+    checkpoint: Path, audio: ClapAudio, reference: ClapTowers, precision: str, tmp_path: Path
 ) -> None:
     """From samples to tags, and against what transformers does with the same windows by itself."""
     if precision != "float32":

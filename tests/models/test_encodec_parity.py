@@ -10,7 +10,7 @@ import torch
 
 from music.engine.packing import Tensors, Weight, write
 from music.musicgen.encodec import Encodec
-from music.torch.encodec import Encodec as Reference
+from music.torch.encodec import Encodec as TorchEncodec
 from tests.models.parity import note
 from weights import Checkpoint, synthetic
 from weights.export import export
@@ -27,8 +27,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reference(checkpoint: Path) -> Reference:
-    return Reference(checkpoint)
+def reference(checkpoint: Path) -> TorchEncodec:
+    return TorchEncodec(checkpoint)
 
 
 @pytest.fixture(scope="module", params=["float32", "int8"])
@@ -66,13 +66,13 @@ def decoded(model: torch.nn.Module, codes: np.ndarray) -> np.ndarray:
         return model.decode(torch.tensor(codes)[None, None], [None]).audio_values[0, 0].numpy()
 
 
-def test_the_config_says_what_the_reference_takes_from_it(codec: Encodec, reference: Reference) -> None:
+def test_the_config_says_what_the_reference_takes_from_it(codec: Encodec, reference: TorchEncodec) -> None:
     for name in ("sample_rate", "hop", "codebooks", "codebook_size"):
         assert getattr(codec, name) == getattr(reference, name)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 7, 50, 250])
-def test_audio(codec: Encodec, reference: Reference, frames: int, precision: str) -> None:
+def test_audio(codec: Encodec, reference: TorchEncodec, frames: int, precision: str) -> None:
     codes = some_codes(frames)
     expected, found = decoded(reference.model, codes), codec.decode(codes)[0]
     assert expected.std() > 0.05  # the comparison means something
@@ -82,7 +82,7 @@ def test_audio(codec: Encodec, reference: Reference, frames: int, precision: str
     np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
 
 
-def test_a_stream(codec: Encodec, reference: Reference) -> None:
+def test_a_stream(codec: Encodec, reference: TorchEncodec) -> None:
     codes = some_codes(250)
     decoder = codec.decoder(1)
     parts = [decoder.push(part) for part in np.split(codes, [1, 2, 10, 60, 61, 200], axis=1)]
@@ -90,7 +90,7 @@ def test_a_stream(codec: Encodec, reference: Reference) -> None:
     np.testing.assert_allclose(found, decoded(reference.model, codes), atol=TOLERANCE, rtol=0)
 
 
-def test_stereo(codec: Encodec, reference: Reference) -> None:
+def test_stereo(codec: Encodec, reference: TorchEncodec) -> None:
     codes = some_codes(40, channels=2)
     left, right = decoded(reference.model, codes[::2]), decoded(reference.model, codes[1::2])
     np.testing.assert_allclose(codec.decode(codes), np.stack([left, right]), atol=TOLERANCE, rtol=0)
@@ -100,7 +100,7 @@ def test_stereo(codec: Encodec, reference: Reference) -> None:
 
 @pytest.mark.parametrize("kind", ["noise", "chord", "silence"])
 @pytest.mark.parametrize("samples", [1, 639, 640, 641, 5000, 32_000 * 12 + 7])
-def test_codes(codec: Encodec, reference: Reference, samples: int, kind: str, precision: str) -> None:
+def test_codes(codec: Encodec, reference: TorchEncodec, samples: int, kind: str, precision: str) -> None:
     audio = some_audio(samples, kind)
     with torch.inference_mode():
         expected = reference.model.encode(torch.tensor(audio)[None], bandwidth=2.2).audio_codes[0, 0].numpy()
@@ -113,7 +113,7 @@ def test_codes(codec: Encodec, reference: Reference, samples: int, kind: str, pr
     assert same.mean() >= 0.995
 
 
-def test_stereo_codes(codec: Encodec, reference: Reference) -> None:
+def test_stereo_codes(codec: Encodec, reference: TorchEncodec) -> None:
     audio = np.concatenate([some_audio(9999, "noise"), some_audio(9999, "chord")])
     found = codec.encode(audio)
     for channel in range(2):
@@ -123,7 +123,7 @@ def test_stereo_codes(codec: Encodec, reference: Reference) -> None:
 
 @pytest.mark.parametrize("part", ["decoder.layers.0", "decoder.layers.3", "decoder.layers.13.block.3"])
 def test_a_slightly_wrong_network_is_noticed(
-    checkpoint: Path, reference: Reference, tmp_path: Path, part: str
+    checkpoint: Path, reference: TorchEncodec, tmp_path: Path, part: str
 ) -> None:
     """One weight of 50 million, off by a hundredth of the largest, is more than the tolerance allows."""
     tensors, metadata = export("encodec", Checkpoint(checkpoint), "float32")

@@ -16,7 +16,8 @@ NETWORKS = {
 }
 OPEN = """
 import os, sys
-from music.engine.bundle import bundle_folder, open_bundle
+from music.engine.bundle import open_bundle
+from music.profiles import bundle_folder
 from tokenizers import Tokenizer
 bundle = open_bundle(bundle_folder("tiny"), "tiny", sys.argv[1:])
 bundle.verify()

@@ -8,7 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from music.features import Features
 from music.musicgen.networks import Condition
+
+FEATURES = Features(
+    duration=20.0, tempo=119.6, key="D", mode="minor", loudness=-14.0, spectral_centroid=1500.0,
+    onset_rate=3.0, beats=[0.5, 1.0],
+)  # fmt: skip
+"""What was measured of a track that a generator is given."""
 
 
 class FakeLanguage:
@@ -161,3 +168,24 @@ class FakeDecoder:
     def finish(self) -> np.ndarray:
         """End."""
         return self._held
+
+
+class Shelf:
+    """Snapshots in a list, and a clock that the test turns."""
+
+    def __init__(self, left: float = float("inf")) -> None:
+        self.saved: list[tuple[int, bytes]] = []
+        self.left = left
+
+    def load(self) -> list[bytes]:
+        return [data for _, data in reversed(self.saved)]
+
+    def save(self, data: bytes, step: int) -> None:
+        self.saved.append((step, data))
+
+    def remaining(self) -> float:
+        return self.left
+
+
+class Killed(Exception):
+    """The process is gone."""

@@ -16,7 +16,6 @@ from typing import Any
 
 from music.engine import library
 from music.engine.packing import Tensors
-from music.profiles import bundle_folder as bundle_folder  # there, where it costs no numpy
 
 MANIFEST = "manifest.json"
 PARTS = {

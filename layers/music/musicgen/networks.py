@@ -1,4 +1,4 @@
-"""What a generator asks of the networks. The CPU engine and the torch reference both give exactly this.
+"""What a generator asks of the networks. The CPU engine and the torch runtime both give exactly this.
 
 Shapes are in brackets. Codes are EnCodec's: integers in [0, vocabulary), one for each codebook and frame.
 A language model also takes `vocabulary` itself as a code: the token of places that a delay pattern leaves

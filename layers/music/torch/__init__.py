@@ -1,4 +1,5 @@
-"""The reference backend: the same networks on torch and transformers, from the same checkpoints.
+"""The torch runtime: the same networks as transformers has them, from the same checkpoints.
 
-What the engine is compared with, and what runs on a GPU (``RUNTIME=reference``). Nothing else imports torch.
+It is what the engine is compared with, and what runs on a GPU (``RUNTIME=reference``). Nothing else imports
+torch.
 """

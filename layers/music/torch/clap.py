@@ -13,7 +13,7 @@ from music.clap.tags import categories, likeliest, prompts
 from music.interfaces import Identity, TextTooLong
 
 
-class ClapReference:
+class ClapTowers:
     """Both towers of a checkpoint.
 
     Parameters
@@ -27,8 +27,8 @@ class ClapReference:
 
     Examples
     --------
-    >>> reference = ClapReference(Path("checkpoints/small/clap"))  # doctest: +SKIP
-    >>> reference.embedder().embed(mono)                           # doctest: +SKIP
+    >>> towers = ClapTowers(Path("checkpoints/small/clap"))  # doctest: +SKIP
+    >>> towers.embedder().embed(mono)                         # doctest: +SKIP
     """
 
     def __init__(self, folder: Path, identity: Identity | None = None, device: str = "cpu") -> None:

@@ -336,8 +336,6 @@ def test_an_image_needs_neither_the_source_nor_the_compiler(tmp_path: Path) -> N
     engine.mkdir(parents=True)
     for name in ("__init__.py", "library.py", "ops.py", "packing.py", "safetensors.py", "bundle.py"):
         shutil.copy(library.FOLDER / name, engine)
-    shutil.copy(library.FOLDER.parent / "profiles.py", tmp_path / "music")
-    shutil.copy(library.FOLDER.parent / "interfaces.py", tmp_path / "music")
     for path in library.FOLDER.glob("*.so"):
         shutil.copy(path, engine)
     code = (

@@ -10,37 +10,23 @@ import numpy as np
 import pytest
 
 from music import resume
-from music.features import Features
 from music.interfaces import Candidate, GenerationError, Identity, Parameters, Request
 from music.musicgen import melody
 from music.musicgen.generator import MusicGen, describe, joined
 from music.resume import Kept, Suspended
 from music.seeds import candidate_seeds
-from tests.support.networks import FakeCodec, FakeLanguage, FakeText, FakeTokenizer
+from tests.support.networks import (
+    FEATURES,
+    FakeCodec,
+    FakeLanguage,
+    FakeText,
+    FakeTokenizer,
+    Killed,
+    Shelf,
+)
 
 IDENTITY = Identity("fake/musicgen", "abc", "1", "float32")
-FEATURES = Features(
-    duration=20.0, tempo=119.6, key="D", mode="minor", loudness=-14.0, spectral_centroid=1500.0,
-    onset_rate=3.0, beats=[0.5, 1.0],
-)  # fmt: skip
 PARAMETERS = Parameters(seed=7, duration=1.0, top_k=20)
-
-
-class Shelf:
-    """Snapshots in a list, and a clock that the test turns."""
-
-    def __init__(self, left: float = float("inf")) -> None:
-        self.saved: list[tuple[int, bytes]] = []
-        self.left = left
-
-    def load(self) -> list[bytes]:
-        return [data for _, data in reversed(self.saved)]
-
-    def save(self, data: bytes, step: int) -> None:
-        self.saved.append((step, data))
-
-    def remaining(self) -> float:
-        return self.left
 
 
 def tone(seconds: float, pitch: float = 440.0, channels: int = 1) -> np.ndarray:
@@ -317,10 +303,6 @@ def test_later_windows_are_given_the_melody_from_there_on() -> None:
 
 
 # -- interruptions -------------------------------------------------------------------------------------------
-
-
-class Killed(Exception):
-    """The process is gone."""
 
 
 @pytest.mark.parametrize("mode", ["similar", "continue"])

@@ -21,7 +21,7 @@ from music.production import generate
 from music.profiles import ProfileError
 from music.resume import Kept
 from music.seeds import candidate_seeds
-from tests.unit.music.test_musicgen_generator import FEATURES, Killed, Shelf
+from tests.support.networks import FEATURES, Killed, Shelf
 from weights import pack
 
 PARAMETERS = Parameters(seed=7, duration=1.0)

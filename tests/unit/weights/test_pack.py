@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from music.engine import bundle as bundle_module
 from music.engine.bundle import Bundle, BundleError, open_bundle
+from music.profiles import bundle_folder
 from tests.support.hub import running
 from weights import CheckpointError, pack, sources, synthetic
 from weights.__main__ import main
@@ -231,9 +232,9 @@ def test_large_does_not_fit_a_lambda_in_float32(made: Path) -> None:
 
 def test_bundles_are_looked_for_where_models_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELS", "/somewhere")
-    assert bundle_module.bundle_folder("small") == Path("/somewhere/small")
+    assert bundle_folder("small") == Path("/somewhere/small")
     monkeypatch.delenv("MODELS")
-    assert bundle_module.bundle_folder("small") == Path("/opt/models/small")
+    assert bundle_folder("small") == Path("/opt/models/small")
 
 
 def test_an_image_checks_its_bundle_when_it_is_built(bundle: Path) -> None:
