@@ -29,10 +29,11 @@ from local.template import ACCOUNT, REGION, ROOT, ScheduleTrigger
 from local.triggers import scheduled_event
 from tests.faults.process import Plan
 from tests.support.client import Api, post_form
+from tests.support.waiting import eventually
 
 CLOCKS = {
     "backend.records": {
-        "LEASE_SECONDS": 10,
+        "LEASE_SECONDS": 20,
         "RENEW_SECONDS": 2,
         "RESEND_SECONDS": 20,
         "RESEND_LIMIT_SECONDS": 30,
@@ -41,7 +42,8 @@ CLOCKS = {
 }
 """The same delivery with shorter clocks: a lease of 60 s would make a suite of hours."""
 SWEEP_SECONDS = 1.0
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 1800.0
+"""When a job is given up. It only ends a hang: a busy machine may need many minutes for all that waits."""
 SWEEPER = "SweeperFunction"
 WORKERS = {"EmbedFunction": "EmbedQueue", "GenerateFunction": "GenerateQueue"}
 
@@ -179,8 +181,8 @@ class Stage(Invoker):
         if plans:
             self.plans |= plans(job)
         assert post_form(announced["upload"], content).status in {200, 201, 204}
-        while ("EmbedFunction", job.audio_id) in self.plans:
-            time.sleep(0.05)  # or the sweeper would find the upload before its event does
+        # Or the sweeper would find the upload before its event does.
+        eventually(lambda: ("EmbedFunction", job.audio_id) not in self.plans, patience=PATIENCE_SECONDS)
         return job
 
     def finish(self, job: Job) -> Outcome:
@@ -223,13 +225,15 @@ class Stage(Invoker):
 
     def deliver_all_again(self) -> None:
         """Let every message that a dead worker has left invisible be delivered now, not in half an hour."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while messages := [m for queue in self.queues() for m in queue._messages]:
-            assert time.monotonic() < deadline, f"{len(messages)} messages are never taken"
+
+        def all_taken() -> bool:
+            messages = [message for queue in self.queues() for message in queue._messages]
             idle = not self.busy.now()
             for message in messages if idle else []:
                 message.visible_at = 0.0
-            time.sleep(2.0)
+            return not messages
+
+        eventually(all_taken, every=2.0, patience=PATIENCE_SECONDS)
 
     def queues(self) -> Iterator[Any]:
         """The workers' queues, as moto keeps them."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.injection import Fault
-from tests.faults.stage import staged
+from tests.faults.stage import PATIENCE_SECONDS, staged
 from tests.support import sound
-from tests.support.client import Answer, Api, form, post_form
+from tests.support.client import UNFINISHED, Answer, Api, form, post_form
+from tests.support.waiting import eventually
 
 LONG = os.environ.get("FAULT_SUITE") == "long"
 JOBS = 60 if LONG else 10
@@ -46,14 +47,13 @@ def submit(api: Api, number: int, source: bytes) -> tuple[str, str]:
 
 
 def await_end(api: Api, path: str) -> str:
-    """Wait for the end of a job."""
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
+    """Wait for the end of a job, and return its last status."""
+
+    def ended() -> str:
         status: str = insist(lambda: api.get(path)).ok(200)["status"]
-        if status in {"ready", "succeeded", "failed", "cancelled"}:
-            return status
-        time.sleep(0.5)
-    raise AssertionError(f"{path} is still {status}")
+        return "" if status in UNFINISHED else status
+
+    return eventually(ended, every=0.5, patience=PATIENCE_SECONDS)
 
 
 def test_nothing_is_lost_or_made_twice_in_a_storm(tmp_path: Path) -> None:
