@@ -12,7 +12,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,9 +26,9 @@ from local.template import ACCOUNT, REGION, ROOT
 from tests.deployed.ministack import Certificate, MiniStack
 from tests.deployed.vectors import VectorsFront, served
 from tests.support.images import docker
+from tests.support.waiting import eventually
 
 SAM_STACK = "aws-sam-cli-managed-default"
-LOG_SECONDS = 120
 STACK = REPOSITORY = "music-rehearsal"
 LACKING = {
     "AWS::S3Vectors::VectorBucket and Index": "left out; moto answers, MiniStack says who may (vectors.py)",
@@ -190,10 +189,7 @@ class Rehearsal:
 
     def wait_for_log(self, function: str, text: str) -> None:
         """Wait until a function has logged a text."""
-        deadline = time.monotonic() + LOG_SECONDS
-        while text not in self.log(function):
-            assert time.monotonic() < deadline, f"{text!r} is not in the log:\n{self.log(function)[-5000:]}"
-            time.sleep(1)
+        eventually(lambda: self.log(function), until=lambda log: text in log, every=1.0)
 
     def sibling(self, name: str, template: Mapping[str, Any]) -> Rehearsal:
         """Deploy another template beside this stack, with the same images."""

@@ -48,12 +48,12 @@ def submit(api: Api, number: int, source: bytes) -> tuple[str, str]:
 
 def await_end(api: Api, path: str) -> str:
     """Wait for the end of a job, and return its last status."""
-
-    def ended() -> str:
-        status: str = insist(lambda: api.get(path)).ok(200)["status"]
-        return "" if status in UNFINISHED else status
-
-    return eventually(ended, every=0.5, patience=PATIENCE_SECONDS)
+    return eventually(
+        lambda: str(insist(lambda: api.get(path)).ok(200)["status"]),
+        until=lambda status: status not in UNFINISHED,
+        every=0.5,
+        patience=PATIENCE_SECONDS,
+    )
 
 
 def test_nothing_is_lost_or_made_twice_in_a_storm(tmp_path: Path) -> None:

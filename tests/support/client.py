@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import time
 import urllib.error
 import urllib.request
 import uuid
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
+
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 UNFINISHED = {"awaiting_upload", "uploaded", "embedding", "waiting", "queued", "running"}
 
@@ -111,7 +112,7 @@ class Api:
         Seconds that a job may take before a test gives it up. No test is faster or slower for it.
     """
 
-    def __init__(self, url: str, token: str | None = None, patience: float = 300.0) -> None:
+    def __init__(self, url: str, token: str | None = None, patience: float = PATIENCE_SECONDS) -> None:
         self.url = url.rstrip("/")
         self.token = token
         self.patience = patience
@@ -176,13 +177,12 @@ class Api:
 
     def finished(self, link: str) -> Any:
         """Wait for the end of an audio's or a generation's job and return its record."""
-        deadline = time.monotonic() + self.patience
-        while True:
-            record = self.get(link).ok(200)
-            if record["status"] not in UNFINISHED:
-                return record
-            assert time.monotonic() < deadline, f"not finished after {self.patience:.0f} s: {record}"
-            time.sleep(0.25)
+        return eventually(
+            lambda: self.get(link).ok(200),
+            until=lambda record: record["status"] not in UNFINISHED,
+            every=0.25,
+            patience=self.patience,
+        )
 
     def ready(self, uploaded: Any) -> Any:
         """Wait until an upload is embedded and return its record."""

@@ -12,13 +12,21 @@ PATIENCE_SECONDS = 300.0
 """When a wait is given up. It only ends a hang: no test is faster, slower or stricter for it."""
 
 
-def eventually(condition: Callable[[], T], every: float = 0.05, patience: float = PATIENCE_SECONDS) -> T:
-    """Wait until something is true, and return it.
+def eventually(
+    ask: Callable[[], T],
+    until: Callable[[T], object] = bool,
+    *,
+    every: float = 0.05,
+    patience: float = PATIENCE_SECONDS,
+) -> T:
+    """Ask until the answer is the awaited one, and return it.
 
     Parameters
     ----------
-    condition : callable
-        Is asked until its answer is true.
+    ask : callable
+        Gives the answer of now.
+    until : callable
+        Whether an answer is the awaited one. By default it is one that is true.
     every : float
         Seconds between two questions.
     patience : float
@@ -27,11 +35,11 @@ def eventually(condition: Callable[[], T], every: float = 0.05, patience: float 
     Raises
     ------
     AssertionError
-        It did not happen; with the last answer.
+        It did not happen; with the end of the last answer.
     """
     deadline = time.monotonic() + patience
-    while not (answer := condition()):
+    while not until(answer := ask()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"did not happen within {patience:.0f} s; the last answer was {answer!r}")
+            raise AssertionError(f"not within {patience:.0f} s; the last answer was {repr(answer)[-3000:]}")
         time.sleep(every)
     return answer
