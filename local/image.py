@@ -37,10 +37,10 @@ class Image:
 
     @classmethod
     def read(cls, dockerfile: Path, context: Path) -> Image:
-        """Read the last stage of a Dockerfile.
+        """Read what the last stage of a Dockerfile copies and runs.
 
-        What it copies from an earlier stage is left out: the engine's compiled libraries lie beside their
-        source on this machine.
+        What it copies from an earlier stage was made there and is left out. These are the engine's libraries,
+        which `music.engine.library` finds beside their source on this machine.
 
         Parameters
         ----------
@@ -61,18 +61,22 @@ class Image:
                 code, command = {}, []
             elif name == "COPY" and not rest.startswith("--from="):
                 *sources, target = rest.split()
-                if not target.startswith(tuple(map(str, SEARCHED))):
-                    continue
-                for source in sources:
-                    for path, original in _copied(source, target, context):
-                        if any(path.is_relative_to(other) or other.is_relative_to(path) for other in code):
-                            raise DockerfileError(f"{dockerfile}: {path} is copied twice")
-                        code[path] = original
+                originals = [path for source in sources for path in _originals(source, context)]
+                if not originals:
+                    raise DockerfileError(f"{dockerfile}: there is nothing to copy into {target}")
+                for original in originals:
+                    # A folder's content goes into the target; a file too, if that is written as a folder.
+                    into = target.endswith("/") and not original.is_dir()
+                    path = PurePosixPath(target, original.name if into else "")
+                    if any(path.is_relative_to(other) or other.is_relative_to(path) for other in code):
+                        raise DockerfileError(f"{dockerfile}: {path} is copied twice")
+                    code[path] = original
             elif name == "CMD":
                 command = json.loads(rest)
         if len(command) != 1:
             raise DockerfileError(f"{dockerfile}: the CMD names no handler")
-        return cls(command[0], code)
+        searched = {path: original for path, original in code.items() if _searched(path)}
+        return cls(command[0], searched)
 
     def lay_out(self, folder: Path) -> list[Path]:
         """Lay the code out under a folder, as links to the originals.
@@ -93,10 +97,10 @@ class Image:
         found = {}
         for path, original in self.code.items():
             for file in sorted(original.rglob("*.py")) if original.is_dir() else [original]:
-                inside = path / file.relative_to(original) if original.is_dir() else path
-                searched = next(folder for folder in SEARCHED if inside.is_relative_to(folder))
-                parts = inside.relative_to(searched).with_suffix("").parts
-                if file.suffix == ".py":
+                inside = path / file.relative_to(original)
+                folder = _searched(inside)
+                if folder and file.suffix == ".py":
+                    parts = inside.relative_to(folder).with_suffix("").parts
                     found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
         return found
 
@@ -113,12 +117,14 @@ def _instructions(dockerfile: Path) -> Iterator[tuple[str, str]]:
             yield name, rest.strip()
 
 
-def _copied(source: str, target: str, context: Path) -> Iterator[tuple[PurePosixPath, Path]]:
-    """Give what one source of a COPY instruction becomes: paths in the image, and of the originals."""
-    originals = sorted(context.glob(source))
-    if not originals:
+def _originals(source: str, context: Path) -> list[Path]:
+    """Find what a source of a COPY instruction means; a pattern may mean nothing."""
+    found = sorted(context.glob(source))
+    if not found and "*" not in source:
         raise DockerfileError(f"{context / source}: no such file, and a Dockerfile copies it")
-    for original in originals:
-        # A folder's content goes into the target, a file into the target where that is written as a folder.
-        into = target.endswith("/") and not original.is_dir()
-        yield PurePosixPath(target) / original.name if into else PurePosixPath(target), original.resolve()
+    return [path.resolve() for path in found]
+
+
+def _searched(path: PurePosixPath) -> PurePosixPath | None:
+    """Return which of the `SEARCHED` folders a path of the image is in, if any."""
+    return next((folder for folder in SEARCHED if path.is_relative_to(folder)), None)

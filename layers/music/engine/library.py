@@ -12,7 +12,7 @@ import platform
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent  # the local stack gives a function links to what its image holds
 SOURCE = FOLDER / "kernels.c"
 
 _FLAGS: dict[str, dict[str, set[str]]] = {

@@ -96,7 +96,8 @@ def test_an_image_holds_nothing_that_its_function_does_not_import(label: str) ->
 def test_what_builds_or_tests_is_in_no_image(label: str) -> None:
     modules = IMAGES[label].modules()
     assert {name.partition(".")[0] for name in modules} <= {*LAYERS, "functions"}
-    assert not {name for name in modules if name.startswith("music.torch")}
+    assert not {name for name in modules if name.startswith(("music.torch", "music.engine.build"))}
+    assert "kernels.c" not in {path.name for path in IMAGES[label].code}
     assert {name for name in modules if name.startswith("functions.")} == {
         f"functions.{label}.{path.stem}" for path in (ROOT / "functions" / label).glob("*.py")
     }
@@ -115,14 +116,15 @@ def test_the_api_knows_of_music_what_a_profile_can_do() -> None:
 DOCKERFILE = """\
 ARG BASE=scratch
 FROM ${BASE} AS made
-COPY engine /made
+COPY package /made
 # Of the last stage
 FROM ${BASE}
 COPY app.py requirements.txt /opt/
 COPY one.py two.py \\
      /opt/python/
-COPY package /opt/python/package
+COPY package/__init__.py package/part.py /opt/python/package/
 COPY --from=made /made/*.so /opt/python/package/
+COPY folder /opt/python/folder
 COPY functions/*.py /var/task/functions/here/
 CMD ["functions.here.app.handler"]
 """
@@ -131,7 +133,8 @@ CMD ["functions.here.app.handler"]
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
     """A folder with a Dockerfile and what it copies."""
-    for name in ("app.py", "one.py", "two.py", "package/__init__.py", "package/part.py", "functions/app.py"):
+    package = ("package/__init__.py", "package/part.py")
+    for name in ("app.py", "one.py", "two.py", *package, "folder/within.py", "functions/app.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"NAME = {name!r}\n")
     (tmp_path / "requirements.txt").touch()
@@ -145,16 +148,20 @@ def test_the_last_stage_says_what_is_where(context: Path) -> None:
     assert image.code == {
         PurePosixPath("/opt/python/one.py"): context / "one.py",
         PurePosixPath("/opt/python/two.py"): context / "two.py",
-        PurePosixPath("/opt/python/package"): context / "package",
+        PurePosixPath("/opt/python/package/__init__.py"): context / "package/__init__.py",
+        PurePosixPath("/opt/python/package/part.py"): context / "package/part.py",
+        PurePosixPath("/opt/python/folder"): context / "folder",
         PurePosixPath("/var/task/functions/here/app.py"): context / "functions/app.py",
     }
-    assert image.modules().keys() == {"one", "two", "package", "package.part", "functions.here.app"}
+    assert image.modules().keys() == {
+        *("one", "two", "package", "package.part", "folder.within", "functions.here.app")
+    }
 
 
 def test_the_code_is_laid_out_as_in_the_image(context: Path, tmp_path: Path) -> None:
     task, python = Image.read(context / "Dockerfile", context).lay_out(tmp_path / "image")
     assert (task / "functions/here/app.py").read_text() == "NAME = 'functions/app.py'\n"
-    assert (python / "package/part.py").read_text() == "NAME = 'package/part.py'\n"
+    assert (python / "folder/within.py").read_text() == "NAME = 'folder/within.py'\n"
     assert not (python / "app.py").exists()
 
 
@@ -162,7 +169,8 @@ def test_the_code_is_laid_out_as_in_the_image(context: Path, tmp_path: Path) -> 
     ("line", "message"),
     [
         ("COPY missing.py /opt/python/", "missing.py: no such file"),
-        ("COPY one.py /opt/python/package/", "copied twice"),
+        ("COPY missing*.py /opt/python/", "nothing to copy into /opt/python/"),
+        ("COPY one.py /opt/python/folder/", "copied twice"),
         ("COPY functions /opt/python", "copied twice"),
         ('CMD ["one", "two"]', "names no handler"),
         ("FROM scratch", "names no handler"),
