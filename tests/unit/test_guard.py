@@ -222,14 +222,11 @@ def test_every_queue_ends_in_dead_letters_that_somebody_hears_of() -> None:
         assert alarm["AlarmActions"] == [{"Ref": "Alarms"}]
 
 
-def test_cfn_lint_has_nothing_to_say() -> None:
-    assert cfnlint.api.lint_file(TEMPLATE, {"include_checks": ["I"]}) == []
-
-
-def test_cfn_lint_would_say_it(tmp_path: Path) -> None:
+def test_cfn_lint_finds_the_mistake_that_is_made_in_a_copy_and_no_other(tmp_path: Path) -> None:
     spoilt = tmp_path / "template.yaml"
     spoilt.write_text(TEMPLATE.read_text().replace("SSEAlgorithm: AES256", "SSEAlgorithm: ROT13"))
-    assert any("ROT13" in match.message for match in cfnlint.api.lint_file(spoilt, {"include_checks": ["I"]}))
+    (found,) = cfnlint.api.lint_file(spoilt, {"include_checks": ["I"]})
+    assert "ROT13" in found.message
 
 
 @pytest.mark.parametrize("lock", audit.LOCKS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -14,7 +14,7 @@ from music.clap.embedder import ClapSearch
 from music.engine.bundle import open_bundle
 from tests.support.requests import Answer, call
 from tests.support.stack import Stack, deployed
-from tests.unit.functions.test_api import World
+from tests.support.world import World
 from weights import pack
 
 pytestmark = pytest.mark.xdist_group("api")
