@@ -1,0 +1,169 @@
+"""Playing a piece with a General MIDI soundfont, through TinySoundFont (MIT).
+
+The soundfont is FluidR3Mono (MIT), from Debian's package `fluidr3mono-gm-soundfont`. It is not in this repository:
+`fetch` gets it once and keeps it in the cache. `$SOUNDFONT` names another place.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weights.compose.piece import DRUM_CHANNEL, Piece
+
+PACKAGE = "fluidr3mono-gm-soundfont"
+FILE = "usr/share/fluidr3mono-gm-soundfont/FluidR3Mono_GM.sf3"
+
+MAX_VOICES = 96
+GAIN_DB = -6.0
+STEP = 32  # samples between the places where a note can start or end: 1 ms at 32 kHz
+
+# Where channels sit in stereo, 0 left to 1 right. The first ones of a style carry its harmony and bass.
+PAN = (0.5, 0.46, 0.6, 0.4, 0.68, 0.32, 0.56, 0.44, 0.5, 0.5, 0.36, 0.64, 0.42, 0.58, 0.3, 0.7)
+
+
+class SoundfontError(Exception):
+    """A soundfont is not here, or is none; the message names it and says what to do."""
+
+
+def cached() -> Path:
+    """Where `fetch` keeps the soundfont: in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "music-generation-backend" / "soundfont" / Path(FILE).name
+
+
+def fetch() -> Path:
+    """Make sure that there is a soundfont.
+
+    Returns
+    -------
+    Path
+        What ``$SOUNDFONT`` names, or else FluidR3Mono in the cache, fetched with apt if it is not there.
+
+    Raises
+    ------
+    SoundfontError
+        If ``$SOUNDFONT`` names no file, or apt cannot fetch the package.
+    """
+    if chosen := os.environ.get("SOUNDFONT"):
+        return check(Path(chosen))
+    target = cached()
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        for command in (["apt-get", "download", PACKAGE], ["sh", "-c", "dpkg -x ./*.deb ."]):
+            if not shutil.which(command[0]):
+                raise SoundfontError(f"{PACKAGE}: no {command[0]} here; name a soundfont in $SOUNDFONT")
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+                raise SoundfontError(f"{PACKAGE}: {command[0]} failed ({reason}); name one in $SOUNDFONT")
+        (Path(folder) / FILE).replace(target)
+    return target
+
+
+def check(path: Path) -> Path:
+    """Refuse what is no soundfont.
+
+    Raises
+    ------
+    SoundfontError
+        If there is no such file, or it does not begin as soundfonts do.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError as error:
+        raise SoundfontError(f"soundfont {path}: {error.strerror}") from error
+    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
+        raise SoundfontError(f"soundfont {path}: not a soundfont (RIFF sfbk)")
+    return path
+
+
+def _tinysoundfont() -> Any:
+    try:
+        from tinysoundfont import _tinysoundfont as module
+    except ImportError as error:
+        # Its declared dependency, PyAudio, is for live playing only and wants a compiler.
+        raise SoundfontError("no tinysoundfont here: pip install --no-deps tinysoundfont==0.3.7") from error
+    return module
+
+
+@lru_cache(maxsize=1)
+def _load(path: Path) -> Any:
+    """The soundfont, loaded once in a process: that takes longer than to play a piece."""
+    return _tinysoundfont().SoundFont(str(check(path)))
+
+
+def _player(path: Path, rate: int, channels: int) -> Any:
+    """A player that nothing has been played on: what rings on from another piece would be heard in the next."""
+    modes = _tinysoundfont().OutputMode
+    player = _tinysoundfont().SoundFont(_load(path))
+    player.set_output(modes.Mono if channels == 1 else modes.StereoInterleaved, rate, GAIN_DB)
+    player.set_max_voices(MAX_VOICES)
+    return player
+
+
+def play(piece: Piece, path: Path, rate: int, channels: int) -> np.ndarray:
+    """Play a piece, dry.
+
+    Returns
+    -------
+    np.ndarray [shape=(channels, n), dtype=float32]
+
+    Raises
+    ------
+    SoundfontError
+        See `check`.
+    """
+    player = _player(path, rate, channels)
+    for channel, (bank, program) in piece.programs.items():
+        drums = channel == DRUM_CHANNEL
+        player.channel_set_bank(channel, 0 if drums else bank)
+        player.channel_set_preset_number(channel, program, drums)
+        player.channel_set_pan(channel, 0.5 if channels == 1 else PAN[channel])
+        player.channel_set_volume(channel, piece.volumes[channel])
+
+    n = round(piece.seconds * rate)
+    out = np.zeros((n, channels), np.float32)
+    samples = memoryview(out.reshape(-1)).cast("B")
+    done = 0
+    for step, kind, channel, pitch, value in _events(piece, rate):
+        at = step * STEP
+        if at >= n:
+            break
+        if at > done:
+            player.render(samples[4 * channels * done : 4 * channels * at], False)
+            done = at
+        if kind == NOTE_ON:
+            player.channel_note_on(channel, pitch, value)
+        elif kind == NOTE_OFF:
+            player.channel_note_off(channel, pitch)
+        else:
+            player.channel_set_volume(channel, value)
+    if done < n:
+        player.render(samples[4 * channels * done :], False)
+    return np.ascontiguousarray(out.T)
+
+
+# In this order at one instant, so that a note which is struck again ends first.
+NOTE_OFF, VOLUME, NOTE_ON = range(3)
+
+
+def _events(piece: Piece, rate: int) -> list[tuple[int, int, int, int, float]]:
+    """(step, kind, channel, pitch, velocity or volume) in the order of playing."""
+    steps = rate / STEP
+    events: list[tuple[int, int, int, int, float]] = []
+    for start, duration, channel, pitch, velocity in piece.notes.tolist():
+        on = round(start * steps)
+        events.append((on, NOTE_ON, channel, pitch, velocity / 127.0))
+        events.append((max(int((start + duration) * steps), on + 1), NOTE_OFF, channel, pitch, 0.0))
+    for time, channel, factor in piece.controls:
+        events.append((int(time * steps), VOLUME, channel, 0, piece.volumes[channel] * factor))
+    return sorted(events)
