@@ -5,12 +5,32 @@ import random
 from weights.compose.piece import Piece
 from weights.compose.styles import STYLES
 
+SECONDS = (4.0, 600.0)
+
+
 def moods(rng, mode, base, tempo, n=2):
     pos = {"calm", "cheerful", "dreamy", "happy", "peaceful", "playful", "romantic", "uplifting", "epic"}
-    neg = {"dark", "melancholic", "mysterious", "sad", "tense", "dramatic", "dreamy", "calm", "romantic", "epic"}
+    neg = {
+        "dark",
+        "melancholic",
+        "mysterious",
+        "sad",
+        "tense",
+        "dramatic",
+        "dreamy",
+        "calm",
+        "romantic",
+        "epic",
+    }
     ok = [m for m in base if m in (pos if mode == "major" else neg)]
     if not ok:
-        ok = ["happy"] if mode == "major" and tempo > 100 else ["peaceful"] if mode == "major" else ["melancholic"]
+        ok = (
+            ["happy"]
+            if mode == "major" and tempo > 100
+            else ["peaceful"]
+            if mode == "major"
+            else ["melancholic"]
+        )
     rng.shuffle(ok)
     return sorted(ok[:n])
 
@@ -32,8 +52,8 @@ def compose(seed: int, seconds: float, style: str | None = None) -> Piece:
     ValueError
         If the length is out of range or nobody composes in that style.
     """
-    if not 4.0 <= seconds <= 600.0:
-        raise ValueError(f"seconds must be 4 to 600, not {seconds}")
+    if not SECONDS[0] <= seconds <= SECONDS[1]:
+        raise ValueError(f"seconds must be {SECONDS[0]:g} to {SECONDS[1]:g}, not {seconds}")
     if style is None:
         weights = [weight for _, weight in STYLES.values()]
         style = random.Random(f"compose {seed}").choices(list(STYLES), weights)[0]

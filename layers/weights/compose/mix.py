@@ -10,6 +10,7 @@ from weights.compose import soundfont as fonts
 from weights.compose import synth
 from weights.compose.piece import Piece
 
+RATES = (8000, 192_000)
 PEAK = 0.95
 KNEE = 0.6  # amplitudes above are bent towards the peak
 FADE_OUT = 0.01  # seconds
@@ -46,8 +47,8 @@ def render(piece: Piece, rate: int = 32000, channels: int = 1, soundfont: Path |
     SoundfontError
         If the soundfont is not there or is none.
     """
-    if not 8000 <= rate <= 192_000:
-        raise ValueError(f"rate must be 8000 to 192000, not {rate}")
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"rate must be {RATES[0]} to {RATES[1]}, not {rate}")
     if channels not in (1, 2):
         raise ValueError(f"channels must be 1 or 2, not {channels}")
     if soundfont is None:

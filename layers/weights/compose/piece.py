@@ -1,5 +1,6 @@
 """What a composed piece is: its notes, and the truth about it."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +75,8 @@ class Piece:
     def beats(self) -> np.ndarray:
         """Seconds of every beat [shape=(b,), dtype=float64]."""
         period = 60.0 / self.tempo
-        return np.arange(self.first_beat, self.seconds, period)
+        count = math.ceil((self.seconds - self.first_beat) / period - 1e-6)
+        return self.first_beat + period * np.arange(count)
 
     @property
     def downbeats(self) -> np.ndarray:

@@ -43,7 +43,9 @@ class Run:
 
     def seeds(self, shard: int) -> range:
         first = self.seed * SEEDS_PER_RUN
-        return range(first + shard * PIECES_PER_SHARD, first + min((shard + 1) * PIECES_PER_SHARD, self.pieces))
+        return range(
+            first + shard * PIECES_PER_SHARD, first + min((shard + 1) * PIECES_PER_SHARD, self.pieces)
+        )
 
 
 def write_shard(run: Run, shard: int) -> None:

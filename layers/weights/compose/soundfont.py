@@ -98,13 +98,15 @@ def _tinysoundfont() -> Any:
 @lru_cache(maxsize=1)
 def _load(path: Path) -> Any:
     """The soundfont, loaded once in a process: that takes longer than to play a piece."""
-    return _tinysoundfont().SoundFont(str(check(path)))
+    check(path)
+    return _tinysoundfont().SoundFont(str(path))
 
 
 def _player(path: Path, rate: int, channels: int) -> Any:
     """A player that nothing has been played on: what rings on from another piece would be heard in the next."""
+    font = _load(path)
     modes = _tinysoundfont().OutputMode
-    player = _tinysoundfont().SoundFont(_load(path))
+    player = _tinysoundfont().SoundFont(font)
     player.set_output(modes.Mono if channels == 1 else modes.StereoInterleaved, rate, GAIN_DB)
     player.set_max_voices(MAX_VOICES)
     return player

@@ -43,9 +43,21 @@ HAT = (0.0, 0.0, 0.01, 0.0, 0.03, 2)
 CYMBAL = (0.0, 0.0, 0.01, 0.0, 0.5, 2)
 STICK = (900.0, 800.0, 0.02, 0.6, 0.02, 1)
 DRUMS = {35: KICK, 36: KICK, 37: STICK, 38: SNARE, 39: (0.0, 0.0, 0.01, 0.0, 0.09, 1), 42: HAT, 44: HAT}
-DRUMS |= {46: (0.0, 0.0, 0.01, 0.0, 0.18, 2), 49: CYMBAL, 51: CYMBAL, 53: STICK, 54: HAT, 56: STICK, 63: STICK, 70: HAT}
-DRUMS |= {pitch: (hertz, 0.7 * hertz, 0.2, 1.0, 0.02, 0) for pitch, hertz in zip(range(41, 51), range(80, 180, 10))
-          if pitch in (41, 43, 45, 47, 48, 50)}
+DRUMS |= {
+    46: (0.0, 0.0, 0.01, 0.0, 0.18, 2),
+    49: CYMBAL,
+    51: CYMBAL,
+    53: STICK,
+    54: HAT,
+    56: STICK,
+    63: STICK,
+    70: HAT,
+}
+DRUMS |= {
+    pitch: (hertz, 0.7 * hertz, 0.2, 1.0, 0.02, 0)
+    for pitch, hertz in zip(range(41, 51), range(80, 180, 10))
+    if pitch in (41, 43, 45, 47, 48, 50)
+}
 
 
 @lru_cache(maxsize=1024)
@@ -124,5 +136,7 @@ def _volume(piece: Piece, channel: int, n: int, rate: int) -> np.ndarray | np.fl
     if not controls:
         return np.float32(piece.volumes[channel])
     edges = [0, *(min(n, int(time * rate)) for time, _ in controls), n]
-    factors = np.array([1.0, *(factor for _, factor in controls)], np.float32) * np.float32(piece.volumes[channel])
+    factors = np.array([1.0, *(factor for _, factor in controls)], np.float32) * np.float32(
+        piece.volumes[channel]
+    )
     return np.repeat(factors, np.diff(edges))
