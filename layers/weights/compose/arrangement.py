@@ -42,12 +42,9 @@ class Arr:
         self.skip = 0.0                # quarter notes cut from the beginning
         self.chname = {}
 
-    def inst(self, name, level=0.0, word=True):
+    def inst(self, name, level=0.0):
         """A channel for the named instrument; level in dB relative to the others."""
         b, p, w, db, lo, hi = I[name]
-        for c, (n, l) in self.chname.items():
-            if n == name and abs(l - level) < 4:
-                return c
         c = self._next
         self._next += 1
         if self._next == 9:
@@ -57,16 +54,13 @@ class Arr:
         self.chname[c] = (name, level)
         self.prog[c] = (b, p)
         self.vol[c] = level + max(-9.0, min(9.0, -21.0 - db)) * 0.85
-        if word and w not in self.words:
-            self.words.append(w)
         return c
 
     def drums(self, kit, level=0.0, word="drum kit"):
         self.kit = kit
         self.prog[9] = (128, kit)
         self.vol[9] = level
-        if word and word not in self.words:
-            self.words.append(word)
+        self.drumword = word
 
     def range(self, c):
         return I[self.chname[c][0]][4:6]
@@ -109,7 +103,7 @@ class Arr:
                 beat = start_beat
             t = (self.warp(beat) - start_beat) * self.spb
             e = (self.warp(beat + dur) - start_beat) * self.spb
-            t += self.lag.get(c, 0.0) + (rng.gauss(0, self.jitter) if self.jitter else 0.0)
+            t += (rng.gauss(0, self.jitter) if self.jitter else 0.0)
             t = max(0.0, t)
             if t >= self.seconds - 0.02:
                 continue
@@ -149,7 +143,7 @@ class Arr:
         words = []
         for c in sorted(prog):
             w = self.drumword if c == 9 else I[self.chname[c][0]][2]
-            if w in self.words and w not in words:
+            if w not in words:
                 words.append(w)
         ctl = [(round(max(0.0, b - start_beat) * self.spb, 4), c, v) for b, c, v in self.controls
                if c in prog and b > start_beat - 1 and (b - start_beat) * self.spb < self.seconds]
@@ -174,8 +168,5 @@ class Arr:
             tags=tuple(tags),
         )
 
-    @property
-    def drumword(self):
-        return "drum machine" if "drum machine" in self.words else "drum kit"
 
 

@@ -10,7 +10,7 @@ def drums(a, t0, nb, groove, vel=92, fill=0.8, crash=True, parts=None, fillkind=
     rng = a.rng
     for i in range(nb):
         f = fill and (i == nb - 1 or (i % 4 == 3 and rng.random() < .35)) and rng.random() < fill
-        flen = a.rng.choice((4, 4, 8)) if a.steps == 16 else a.rng.choice((3, 6)) if f else 0
+        flen = (rng.choice((4, 4, 8)) if a.steps == 16 else rng.choice((3, 6))) if f else 0
         cut = a.steps - flen if f else a.steps
         b0 = t0 + i * a.bb
         for note, pat in groove.items():
@@ -26,9 +26,9 @@ def drums(a, t0, nb, groove, vel=92, fill=0.8, crash=True, parts=None, fillkind=
         if crash and i == 0:
             a.hit(b0, CR, vel * .82)
         if f:
-            unit = rng.choice((1, 2, 1)) if a.steps == 16 else 1
             if fillkind == "none":
                 continue
+            unit = rng.choice((1, 2, 1)) if a.steps == 16 else 1
             toms = list(TOMS)
             m = 0
             for k in range(cut, a.steps, unit):

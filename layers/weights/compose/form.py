@@ -12,7 +12,7 @@ def plan_form(a, letters, unit, intro=2, can_end=.5):
     rng = a.rng
     need = a.seconds / a.bar_s
     end = rng.random() < can_end * .7 and need > 5
-    tail = min(2.6, a.bar_s, max(1.4, rng.uniform(1.2, 2.6)))
+    tail = min(a.bar_s, rng.uniform(1.4, 2.6)) if end else 0.0
     total = int(math.ceil((a.seconds - tail) / a.bar_s)) + 1 if end else int(math.ceil(need)) + 1
     if end:
         a.skip = ((total - 1) * a.bar_s - (a.seconds - tail)) / a.spb

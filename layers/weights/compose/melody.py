@@ -78,14 +78,14 @@ def vary_rhythm(rng, r):
     return r
 
 
-def melody(a, bars, kind="mid", lo=60, hi=84, leap=0.22, penta=False, close=True, kinds2=None, rest=0.0, chroma=0.0):
+def melody(a, bars, kind="mid", lo=60, hi=84, leap=0.22, penta=False, close=True, rest=0.0, chroma=0.0):
     """List of (beat, dur, pitch, accent) over the bars (each a list of (chord, share))."""
     rng = a.rng
     pool = pool_for(a.meter, kind)
     n = len(bars)
     ra, rb = rng.choice(pool), rng.choice(pool)
     slow = pool_for(a.meter, "slow")
-    rc = rng.choice(pool_for(a.meter, kinds2) if kinds2 else pool)
+    rc = rng.choice(pool)
     half = rng.choice([["A", "A1", "B", "C"], ["A", "B", "A", "C"], ["A", "Ar", "A2", "C"], ["A", "B", "Ai", "C"],
                        ["A", "A1", "Ai", "C"], ["A", "B", "A1", "Br"], ["A", "A1", "A2", "C"]])
     ca = contour(rng, 16, leap)

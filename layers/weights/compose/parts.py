@@ -102,7 +102,9 @@ def arp(a, t0, bars, c, rate=.5, order="up", vel=66, lo=48, hi=79, n=4, st=None,
         elif order == "oct":
             seq = [x for p in v for x in (p, p + 12)]
         else:
-            seq = st.setdefault("rnd", [a.rng.randrange(n) for _ in range(8)])
+            if "rnd" not in st:
+                st["rnd"] = [a.rng.randrange(n) for _ in range(8)]
+            seq = st["rnd"]
             seq = [v[k % len(v)] for k in seq]
         m = int(round(d / rate))
         for k in range(m):

@@ -35,7 +35,7 @@ def s_ambient(rng, sec):
                     "iadd9 | bIIImaj7 | bVII | bVImaj7"]}[mode]
     pads = rng.sample(["warmpad", "halo", "sweep", "spacevoice", "bowed", "slowstrings", "choir", "soundtrack", "synstr2", "oohs", "fantasia"], 2)
     p1, p2 = a.inst(pads[0], 0), a.inst(pads[1], -3)
-    bass = a.inst(rng.choice(["fretless", "sbass1", "contrabass", "warmpad"]), -3, word=False)
+    bass = a.inst(rng.choice(["fretless", "sbass1", "contrabass", "warmpad"]), -3)
     bell = a.inst(rng.choice(["vibes", "piano", "mellowpiano", "epiano", "harp", "celesta", "star", "echo", "atmos", "panflute", "shaku", "sitar", "sitar", "kalimba", "clean"]), -1)
     arp = rng.random() < .5
     ac = a.inst(rng.choice(["atmos", "harp", "vibes", "kalimba", "fantasia", "nylon"]), -6) if arp else None
@@ -112,7 +112,7 @@ def s_pop(rng, sec):
     gp = rng.choice(["X---x-x-..x-x-x-", "X-x-x-xox-x-x-xo", "x---X-x-x---X-x-", "s.s.S.s.s.s.S.s."])
     bp = rng.choice(["R-R-R-R-R-R-R-R-", "R-----R-R-----a-", "R--R--R-R--R--a-", "R-------R-----a-", "R--R..R-5--5..a-"])
     st, sg, sb, sp = {}, {}, {}, {}
-    glk = a.inst("glock", -8, word=False) if rng.random() < .25 else None
+    glk = a.inst("glock", -8) if rng.random() < .25 else None
     vm = rng.random() < .8
     arpk = rng.random() < .3
 
@@ -153,11 +153,10 @@ def s_rock(rng, sec):
     pr = ["i5 | bVI5 | bVII5 | i5", "i5 | bIII5 | bVII5 | IV5", "i5 bVII5 | bVI5 bVII5 | i5 bVII5 | bVI5 bVII5", "i5 | i5 | bVI5 | bVII5", "i5 bIII5 | IV5 bIII5 | i5 | bVI5 bVII5",
           "bVI5 | bVII5 | i5 | v5"] \
         if mode == "minor" else ["I5 | IV5 | V5 | IV5", "I5 | bVII5 | IV5 | I5", "I5 | V5 | vi5 | IV5", "I5 IV5 | I5 V5 | I5 IV5 | V5 I5", "I5 | vi5 | IV5 | V5"]
-    d1 = a.inst("dist" if rng.random() < .7 else "overdrive", 0)
+    rhythm = "dist" if rng.random() < .7 else "overdrive"
+    d1 = a.inst(rhythm, 0)
     bass = a.inst(rng.choice(["pbass", "fbass"]), 0)
-    lead = a.inst(rng.choice(["overdrive", "overdrive", "clean", "rockorgan", "dist"]), 2)
-    if lead == d1:
-        lead = a.inst("overdrive" if a.chname[d1][0] == "dist" else "dist", 2)
+    lead = a.inst(rng.choice(["overdrive" if rhythm == "dist" else "dist"] * 3 + ["clean", "rockorgan"]), 2)
     org = a.inst(rng.choice(["rockorgan", "brightpiano", "organ"]), -5) if rng.random() < .4 else None
     cl = a.inst("clean", -3) if rng.random() < .4 else None
     a.drums(rng.choice([16, 17, 0, 8, 1]), -2)
@@ -435,6 +434,7 @@ def s_strings(rng, sec):
         ch = [s2, s2, s1, s1]
     solo = a.inst(rng.choice(["violin", "cello", "oboe", "oboe", "flute", "clarinet", "englhorn"]), 1) if rng.random() < .55 else None
     pz = a.inst("pizz", -3) if rng.random() < .25 else None
+    sz = {}
 
     def play(kind, t, bars, mel, rep):
         sp = list(spans(a, t, bars))
@@ -468,7 +468,7 @@ def s_strings(rng, sec):
         if solo is not None and mel and kind != "i":
             parts.lead(a, t, mel, solo, 84, .98)
         if pz is not None:
-            parts.arp(a, t, bars, pz, .5, "updown", 66, 50, 74, 4, {}, .5)
+            parts.arp(a, t, bars, pz, .5, "updown", 66, 50, 74, 4, sz, .5)
         L = len(bars) * a.bb
         cs = sorted(set(ch))
         swell(a, t, L * .6, cs, .62, 1.0)
@@ -519,8 +519,6 @@ def s_folk(rng, sec):
     lead = a.inst(rng.choice(["flute", "recorder", "fiddle", "violin", "panflute", "ocarina", "flute", "mandolin", "accordion", "clarinet"]), 0)
     bass = a.inst(rng.choice(["abass", "fbass", "contrabass"]), -3) if rng.random() < .6 else None
     g2 = a.inst(rng.choice(["mandolin", "ukulele", "nylon", "steel"]), -4) if rng.random() < .5 else None
-    if g2 == g:
-        g2 = None
     pad = a.inst(rng.choice(["strings", "cello", "accordion", "viola"]), -6) if rng.random() < .4 else None
     perc = rng.random() < .3
     if perc:
@@ -598,7 +596,8 @@ def s_jazz(rng, sec):
     g = rng.choice([{RIDE: "X...x.x.x...x.x.", PH: "....x.......x...", K: "o...o...o...o..."}, {RIDE: "X...x.x.X...x.x.", PH: "....x.......x...", S: "......g........g"},
                     {RIDE: "x...x.x.x...x...", PH: "....x.......x...", RIM: "............o..."}])
     cps = ["x-....x-........", "..x-....x-..x-..", "X---......x-....", "......x-......x-", "x-....x-....x---", "....x-......x---", "..x---....x-...."]
-    st, ss = {}, {}
+    hits = rng.choice(["......S.....X---", "..S.......S.....", "X-----S........."])
+    st, ss, s3 = {}, {}, {}
     sect = a.inst("brass2", -5) if rng.random() < .25 else None
 
     def play(kind, t, bars, mel, rep):
@@ -611,7 +610,7 @@ def s_jazz(rng, sec):
                 mel = melody(a, bars, "swing", *rg, .25, chroma=.2, close=False)
             parts.lead(a, t, mel, lead, 88, .95)
             if sect is not None and kind == "A":
-                parts.comp(a, t, bars, sect, ["......S.....X---", "..S.......S.....", "X-----S........."], 80, 55, 76, 4, {}, short=.7)
+                parts.comp(a, t, bars, sect, None, 80, 55, 76, 4, s3, fixed=hits, short=.7)
     rg = {"tenorsax": (50, 72), "altosax": (55, 78), "trumpet": (57, 80), "mutetpt": (57, 80), "jazzgtr": (55, 79)}.get(a.chname[lead][0], (60, 84))
     run(a, pr, "AABA", 8 if a.bar_s < 2.2 else 4, play, lambda l, b: melody(a, b, "swing", *rg, .25, chroma=.15), 2, [(comp, "c"), (bass, "b"), (lead, "l")], .4, .25,
         endchord="I69" if mode == "major" else "i6")
@@ -631,17 +630,19 @@ def s_bossa(rng, sec):
     pno = a.inst(rng.choice(["epiano", "piano"]), -5) if rng.random() < .4 else None
     a.drums(rng.choice([0, 40, 32, 41]), -1)
     dr = {RIM: rng.choice(["x.....x.....x...", "x.....x.....x.......x.....x....."]), HH: "x.o.x.o.x.o.x.o.", K: "x.....x.x.....x.", SHK: rng.choice(["................", "oooooooooooooooo"])}
+    bp = rng.choice(["R-----5-5-----R-", "R-----5-5-----R-", "R-----5-5-----a-"])
+    pp = rng.choice(["..x-....x-......", "......x---......", "x-....x-........"])
     gp = rng.choice(["X---x---..x---x-..x---x-X---x---", "x-..x-..x-x-..x-", "x---..x-..x-x---", "X-..x---..x-x---"])
     st, sb, sp, sq = {}, {}, {}, {}
 
     def play(kind, t, bars, mel, rep):
         parts.comp(a, t, bars, g, None, 74, 50, 69, 4, st, fixed=gp, strum=.006, rootless=True, short=.92)
-        parts.bass(a, t, bars, bass, None, 84, 28, 45, sb, .92, "R-----5-5-----R-" if rng.random() < .9 else "R-----5-5-----a-")
+        parts.bass(a, t, bars, bass, None, 84, 28, 45, sb, .92, bp)
         drums.drums(a, t, len(bars), dr, 76, .25, False, {HH, SHK} if kind == "i" else None, "none")
         if pad is not None and kind == "B":
             parts.pad(a, t, bars, pad, 58, 57, 79, 3, sp)
         if pno is not None and kind != "i":
-            parts.comp(a, t, bars, pno, ["..x-....x-......", "......x---......", "x-....x-........"], 58, 55, 76, 3, sq, rootless=True)
+            parts.comp(a, t, bars, pno, None, 58, 55, 76, 3, sq, fixed=pp, rootless=True)
         if mel:
             parts.lead(a, t, mel, lead, 80, .97)
     run(a, pr, "AABA", 8, play, lambda l, b: melody(a, b, rng.choice(["sync", "mid"]), 60, 81, .22, chroma=.08), 2, [(g, "c"), (bass, "b"), (lead, "l")], .4,
@@ -694,7 +695,8 @@ def s_march(rng, sec):
         dr = rng.choice([{K: "X.......X.......", S: "x...x.xxx...xxxx", CR: "X..............."}, {K: "X...x...X...x...", S: "X..xX..xX.xxX.xx"}, {K: "X.......X.......", S: "o...X.ooo...Xooo"}])
     else:
         dr = {K: "X.....X.....", S: "o.x.x.o.x.xx"}
-    so, sc, sh = {}, {}, {}
+    fanfare = rng.choice(["X-..X-xxX---....", "X---X-x-X---...."]) if a.steps == 16 else "X---x-X-----"
+    so, sc, sh, s4 = {}, {}, {}, {}
 
     def play(kind, t, bars, mel, rep):
         parts.oompah(a, t, bars, tub, hn, 88, 29, 48, 53, 70, 3, so, .4)
@@ -710,8 +712,8 @@ def s_march(rng, sec):
             else:
                 parts.lead(a, t, mel, trb, 76, .85, -12)
         else:
-            parts.comp(a, t, bars, trb, ["X-..X-xxX---....", "X---X-x-X---...."] if a.steps == 16 else ["X---x-X-----"], 92, 50, 67, 3, sh)
-            parts.comp(a, t, bars, tpt, ["X-..X-xxX---....", "X---X-x-X---...."] if a.steps == 16 else ["X---x-X-----"], 92, 60, 77, 3, {})
+            parts.comp(a, t, bars, trb, None, 92, 50, 67, 3, sh, fixed=fanfare)
+            parts.comp(a, t, bars, tpt, None, 92, 60, 77, 3, s4, fixed=fanfare)
     run(a, pr, rng.choice(["AABB", "AABA", "ABAC"]), 8, play, lambda l, b: melody(a, b, "march" if meter == "4/4" else "fast", 60, 79, .3), 2,
         [(tub, "b"), (trb, "c"), (tpt, "l"), (hn, "c")], .5, .15)
     return a, ["marching band", "brass", "march", "parade"], ["uplifting", "happy", "cheerful", "epic", "dramatic"], "loud and energetic"
@@ -755,9 +757,7 @@ def s_chip(rng, sec):
     pr = POP_MAJ[:7] + ["I | bVI | bVII | I", "I | IV | bVII | V"] if mode == "major" else POP_MIN
     lead = a.inst("square", 1)
     l2 = a.inst("square", -5)
-    bass = a.inst(rng.choice(["square", "sine", "saw"]), -1.5)
-    if bass in (lead, l2):
-        bass = a.inst("sine", 0)
+    bass = a.inst(rng.choice(["sine", "sine", "saw"]), -1)
     a.drums(rng.choice([24, 25, 24]), -3, "drum machine")
     dr = rng.choice([{K: "X...X...X...X...", S: "....X.......X...", HH: "x.x.x.x.x.x.x.x."}, {K: "X.....x.X.......", S: "....X.......X...", HH: "xxxxxxxxxxxxxxxx"},
                      {K: "X..x..x.X..x....", S: "....X.......X..x", HH: "x.x.x.x.x.x.x.x."}])
@@ -903,10 +903,10 @@ def s_film(rng, sec):
     tm = a.inst("timpani", 1)
     chv = a.inst(rng.choice(["choir", "oohs", "spacevoice"]), -3) if rng.random() < .55 else None
     br = a.inst(rng.choice(["brass", "trombone"]), -4)
-    tk = a.inst("taiko", 2, word=False) if rng.random() < .5 else None
+    tk = a.inst("taiko", 2) if rng.random() < .5 else None
     cym = rng.random() < .6
     if cym:
-        a.drums(48, -3)
+        a.drums(48, -3, "cymbals")
     if a.steps == 16:
         op = rng.choice(["0.1.2.1.0.1.2.1.", "0012001200120012", "0.00.00.0.00.00.", "0.2.1.2.3.2.1.2.", "0.000.000.000.00", "0123012301230123", "0.1.0.2.0.1.0.3."])
         tp = rng.choice(["R...............", "R.......R.5.R...", "R.....R.R.......", "R...........R.RR"])
@@ -966,7 +966,8 @@ def s_flamenco(rng, sec):
     g2 = a.inst(rng.choice(["nylon", "steel"]), -4)
     bass = a.inst(rng.choice(["abass", "fretless"]), -2) if rng.random() < .5 else None
     vl = a.inst(rng.choice(["violin", "flute", "trumpet", "clarinet"]), -1) if rng.random() < .35 else None
-    a.drums(0, -3)
+    a.drums(0, -3, "hand claps")
+    order = rng.choice(["updown", "up"])
     if a.steps == 16:
         dr = rng.choice([{CLAP: "x..xx..xx..xx..x", K: "X.....x.X......."}, {CLAP: "..x...x...x...xx", K: "X...x...X..xx..."}, {CLAP: "x.xxx.xxx.xxx.xx"}])
         gp = rng.choice(["X-..xxX-..x-xxX-", "X---x-x-Xxx-x-x-", "X-xxX-x-X-xxX-x-", "X-----xxX---xxx-"])
@@ -982,7 +983,7 @@ def s_flamenco(rng, sec):
         else:
             parts.comp(a, t, bars, g2, None, 70, 45, 67, 4, sa, fixed=gp, strum=.014, short=.95)
         if kind == "C":
-            parts.arp(a, t, bars, g, .25, rng.choice(["updown", "up"]), 78, 55, 80, 4, st, 1.5)
+            parts.arp(a, t, bars, g, .25, order, 78, 55, 80, 4, st, 1.5)
         elif mel:
             parts.lead(a, t, mel, vl if vl is not None and rep % 2 else g, 94, 1.0)
         if bass is not None:
