@@ -1,172 +1,155 @@
-"""Notes as they are written, and their times."""
+"""What the parts of a piece are written into: notes and volumes of channels, in quarter notes from the beginning."""
 
-import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
-
-from weights.compose.instruments import I
-from weights.compose.piece import BEATS_PER_BAR, KEYS, NOTE_DTYPE, Piece
+from weights.compose.instruments import INSTRUMENTS
+from weights.compose.piece import DRUM_CHANNEL
+from weights.compose.rhythm import STEPS
 from weights.compose.theory import SCALES
 
-MAX_POLY = 22
+REFERENCE_LEVEL = -21.0  # dBFS: instruments that are louder or softer in the soundfont are brought near to it
 
-class Arr:
-    def __init__(self, rng, style, seconds, tempo, meter, mode, scale=None, swing=0.5, swing_unit=0.5,
-                 jitter=0.006, key=None):
+
+class Event(NamedTuple):
+    """A written note: start and length in quarter notes, channel, pitch, velocity (not rounded)."""
+
+    at: float
+    length: float
+    channel: int
+    pitch: int
+    velocity: float
+
+
+class Arrangement:
+    """A piece while it is written.
+
+    Parameters
+    ----------
+    rng : random.Random
+        Where all chance comes from.
+    style : str
+        Its name, in words.
+    seconds : float
+        Length.
+    tempo : float
+        Beats per minute; a beat of 6/8 is a dotted quarter.
+    meter : str
+        ``4/4``, ``3/4`` or ``6/8``.
+    mode : str
+        ``major`` or ``minor``.
+    scale : str, optional
+        One of `SCALES`; the mode's own if not given.
+    swing : float
+        Share of its pair that the first of two swung notes takes: 0.5 is straight, 0.67 is a triplet.
+    swing_unit : float
+        What is swung: 0.5 for eighths, 0.25 for sixteenths.
+    jitter : float
+        Standard deviation in seconds of how exactly it is played; 0 for machines.
+
+    Attributes
+    ----------
+    tonic : int
+        Pitch class that chords and scale are built on.
+    key : int
+        Pitch class of the key that it is said to be in: the tonic, but for phrygian music.
+    scale : list of int
+        Pitch classes from the tonic up.
+    bar, beat : float
+        Their lengths in quarter notes.
+    steps : int
+        Sixteenths in a bar.
+    intensity : float
+        Factor of all velocities that are written from now on.
+    skip : float
+        Quarter notes to cut from the beginning.
+    """
+
+    def __init__(
+        self,
+        rng: random.Random,
+        style: str,
+        seconds: float,
+        tempo: float,
+        meter: str,
+        mode: str,
+        *,
+        scale: str | None = None,
+        swing: float = 0.5,
+        swing_unit: float = 0.5,
+        jitter: float,
+    ) -> None:
         self.rng = rng
         self.style = style
         self.seconds = seconds
         self.tempo = tempo
         self.meter = meter
         self.mode = mode
-        self.key = rng.randrange(12) if key is None else key
-        self.scale = [(self.key + s) % 12 for s in SCALES[scale or mode]]
-        self.bb = {"4/4": 4.0, "3/4": 3.0, "6/8": 3.0}[meter]
-        self.spb = 60.0 / tempo / (1.5 if meter == "6/8" else 1.0)
-        self.pulse = 1.5 if meter == "6/8" else 1.0
-        self.steps = int(self.bb * 4)
-        self.bar_s = self.bb * self.spb
         self.swing = swing
-        self.su = swing_unit           # 0.5: swung eighths, 0.25: swung sixteenths
+        self.swing_unit = swing_unit
         self.jitter = jitter
-        self.ev = []
-        self.prog = {}
-        self.vol = {}
-        self.words = []
-        self.inten = 1.0               # the section's strength
-        self.lag = {}
-        self.controls = []
-        self.kit = None
-        self._next = 0
-        self.keyshift = 0              # the named key, from the tonic of the arrangement
-        self.skip = 0.0                # quarter notes cut from the beginning
-        self.chname = {}
+        self.tonic = self.key = rng.randrange(12)
+        self.scale = [(self.tonic + step) % 12 for step in SCALES[scale or mode]]
+        self.bar = 4.0 if meter == "4/4" else 3.0
+        self.beat = 1.5 if meter == "6/8" else 1.0
+        self.steps = int(self.bar * STEPS)
+        self.quarter_seconds = 60.0 / tempo / self.beat
+        self.bar_seconds = self.bar * self.quarter_seconds
+        self.intensity = 1.0
+        self.skip = 0.0
+        self.events: list[Event] = []
+        self.controls: list[tuple[float, int, float]] = []  # quarter notes, channel, factor of its volume
+        self.names: dict[int, str] = {}
+        self.words: dict[int, str] = {}
+        self.programs: dict[int, tuple[int, int]] = {}
+        self.levels: dict[int, float] = {}
 
-    def inst(self, name, level=0.0):
-        """A channel for the named instrument; level in dB relative to the others."""
-        b, p, w, db, lo, hi = I[name]
-        c = self._next
-        self._next += 1
-        if self._next == 9:
-            self._next = 10
-        if c > 15:
-            raise RuntimeError("out of channels")
-        self.chname[c] = (name, level)
-        self.prog[c] = (b, p)
-        self.vol[c] = level + max(-9.0, min(9.0, -21.0 - db)) * 0.85
-        return c
+    def instrument(self, name: str, level: float) -> int:
+        """A new channel for one of `INSTRUMENTS`, some dB louder than the others; returns its number."""
+        chosen = INSTRUMENTS[name]
+        channel = len(self.names) + (len(self.names) >= DRUM_CHANNEL)
+        self.names[channel] = name
+        self.words[channel] = chosen.word
+        self.programs[channel] = (chosen.bank, chosen.program)
+        self.levels[channel] = level + 0.85 * max(-9.0, min(9.0, REFERENCE_LEVEL - chosen.level))
+        return channel
 
-    def drums(self, kit, level=0.0, word="drum kit"):
-        self.kit = kit
-        self.prog[9] = (128, kit)
-        self.vol[9] = level
-        self.drumword = word
+    def drums(self, kit: int, level: float, word: str = "drum kit") -> None:
+        """Have drums, of one of General MIDI's kits."""
+        self.words[DRUM_CHANNEL] = word
+        self.programs[DRUM_CHANNEL] = (128, kit)
+        self.levels[DRUM_CHANNEL] = level
 
-    def range(self, c):
-        return I[self.chname[c][0]][4:6]
+    def range(self, channel: int) -> tuple[int, int]:
+        """Lowest and highest pitch of a channel's instrument."""
+        chosen = INSTRUMENTS[self.names[channel]]
+        return chosen.low, chosen.high
 
-    def add(self, c, beat, dur, pitch, vel):
-        self.ev.append((beat, dur, c, int(pitch), vel * self.inten))
+    def note(self, channel: int, at: float, length: float, pitch: int, velocity: float) -> None:
+        """Write a note."""
+        self.events.append(Event(at, length, channel, pitch, velocity * self.intensity))
 
-    def hit(self, beat, pitch, vel):
-        self.ev.append((beat, 0.25, 9, pitch, vel * self.inten))
+    def hit(self, at: float, drum: int, velocity: float) -> None:
+        """Write a stroke on a drum."""
+        self.note(DRUM_CHANNEL, at, 0.25, drum, velocity)
 
-    def accent(self, pos):
-        """Metric weight of a position within the bar."""
-        p = pos % self.bb
-        if p < 1e-6:
+    def accent(self, at: float) -> float:
+        """Factor of the velocity by the place in the bar: downbeats are strongest."""
+        place = at % self.bar
+        if place < 1e-6:
             return 1.08
-        if self.meter == "4/4" and abs(p - 2) < 1e-6:
+        if self.meter == "4/4" and abs(place - 2.0) < 1e-6:
             return 1.03
-        if abs(p / self.pulse - round(p / self.pulse)) < 1e-6:
-            return 1.0
-        return 0.93
-
-    def warp(self, b):
-        if self.swing == 0.5:
-            return b
-        u = self.su * 2
-        k = math.floor(b / u + 1e-9)
-        f = b / u - k
-        s = self.swing
-        f = f * 2 * s if f < 0.5 else s + (f - 0.5) * 2 * (1 - s)
-        return (k + f) * u
-
-    def finish(self, seed, tags, mood, energy, start_beat=0.0):
-        rng = self.rng
-        out = []
-        for beat, dur, c, pitch, vel in self.ev:
-            if beat < start_beat - 1e-6:
-                if c == 9 or beat + dur < start_beat + .4:
-                    continue
-                dur -= start_beat - beat
-                beat = start_beat
-            t = (self.warp(beat) - start_beat) * self.spb
-            e = (self.warp(beat + dur) - start_beat) * self.spb
-            t += (rng.gauss(0, self.jitter) if self.jitter else 0.0)
-            t = max(0.0, t)
-            if t >= self.seconds - 0.02:
-                continue
-            v = vel + rng.gauss(0, 3.0 if self.jitter else 1.0)
-            if pitch < 12 or pitch > 115:
-                continue
-            out.append([t, max(0.04, e - t), c, pitch, int(max(8, min(127, v)))])
-        out.sort(key=lambda n: (n[0], n[2], n[3]))
-        # no overlap of one pitch on one channel
-        last = {}
-        keep = []
-        for n in out:
-            k = (n[2], n[3])
-            p = last.get(k)
-            if p is not None and n[0] < p[0] + p[1]:
-                if n[0] - p[0] < 0.03:
-                    p[1] = max(p[1], n[0] + n[1] - p[0])
-                    continue
-                p[1] = n[0] - p[0] - 0.004
-            last[k] = n
-            keep.append(n)
-        # polyphony: cut the longest sounding note that is not the lowest
-        act = []
-        for n in keep:
-            act = [m for m in act if m[0] + m[1] > n[0]]
-            while len(act) >= MAX_POLY:
-                low = min(act, key=lambda m: m[3])
-                m = min((m for m in act if m is not low), key=lambda m: m[0])
-                m[1] = max(0.04, n[0] - m[0])
-                act.remove(m)
-            act.append(n)
-        notes = np.array([tuple(n) for n in keep], NOTE_DTYPE)
-        used = {n[2] for n in keep}
-        prog = {c: p for c, p in self.prog.items() if c in used}
-        top = max(self.vol[c] for c in prog)
-        vols = {c: round(float(10 ** ((self.vol[c] - top) / 20)), 4) for c in prog}
-        words = []
-        for c in sorted(prog):
-            w = self.drumword if c == 9 else I[self.chname[c][0]][2]
-            if w not in words:
-                words.append(w)
-        ctl = [(round(max(0.0, b - start_beat) * self.spb, 4), c, v) for b, c, v in self.controls
-               if c in prog and b > start_beat - 1 and (b - start_beat) * self.spb < self.seconds]
-        first = math.ceil(start_beat / self.pulse - 1e-9)
-        return Piece(
-            seed=seed,
-            seconds=self.seconds,
-            notes=notes,
-            programs=prog,
-            volumes=vols,
-            controls=tuple(ctl),
-            tempo=float(self.tempo),
-            first_beat=max(0.0, (first * self.pulse - start_beat) * self.spb),
-            first_beat_in_bar=first % BEATS_PER_BAR[self.meter],
-            meter=self.meter,
-            key=KEYS[(self.key + self.keyshift) % 12],
-            mode=self.mode,
-            style=self.style,
-            instruments=tuple(words),
-            mood=tuple(mood),
-            energy=energy,
-            tags=tuple(tags),
-        )
+        return 1.0 if abs(place / self.beat - round(place / self.beat)) < 1e-6 else 0.93
 
 
+@dataclass(frozen=True)
+class Score:
+    """A finished arrangement, and what it is in words; moods are those that may fit."""
 
+    arrangement: Arrangement
+    tags: Sequence[str]
+    moods: Sequence[str]
+    energy: str

@@ -1,38 +1,30 @@
 """A piece from a seed."""
 
 import random
+from collections.abc import Sequence
 
+from weights.compose.performance import perform
 from weights.compose.piece import Piece
 from weights.compose.styles import STYLES
 
 SECONDS = (4.0, 600.0)
 
-
-def moods(rng, mode, base, tempo, n=2):
-    pos = {"calm", "cheerful", "dreamy", "happy", "peaceful", "playful", "romantic", "uplifting", "epic"}
-    neg = {
+# Moods that music of a mode may have.
+MOODS = {
+    "major": {"calm", "cheerful", "dreamy", "epic", "happy", "peaceful", "playful", "romantic", "uplifting"},
+    "minor": {
+        "calm",
         "dark",
-        "melancholic",
-        "mysterious",
-        "sad",
-        "tense",
         "dramatic",
         "dreamy",
-        "calm",
-        "romantic",
         "epic",
-    }
-    ok = [m for m in base if m in (pos if mode == "major" else neg)]
-    if not ok:
-        ok = (
-            ["happy"]
-            if mode == "major" and tempo > 100
-            else ["peaceful"]
-            if mode == "major"
-            else ["melancholic"]
-        )
-    rng.shuffle(ok)
-    return sorted(ok[:n])
+        "melancholic",
+        "mysterious",
+        "romantic",
+        "sad",
+        "tense",
+    },
+}
 
 
 def compose(seed: int, seconds: float, style: str | None = None) -> Piece:
@@ -61,11 +53,24 @@ def compose(seed: int, seconds: float, style: str | None = None) -> Piece:
         raise ValueError(f"{style} is not one of the styles: {', '.join(STYLES)}")
     rng = random.Random(f"compose {seed} {style}")
     write, _ = STYLES[style]
-    a, tags, base, energy = write(rng, float(seconds))
-    mood = moods(rng, a.mode, base, a.tempo)
-    tags = list(dict.fromkeys([*tags, "instrumental"]))
-    if a.tempo < 80 and "slow" not in tags:
+    score = write(rng, float(seconds))
+    a = score.arrangement
+    mood = _mood(rng, a.mode, score.moods, a.tempo)
+    tags = [*score.tags, "instrumental"]
+    if a.tempo < 80:
         tags.append("slow")
-    elif a.tempo > 140 and "fast" not in tags:
+    elif a.tempo > 140:
         tags.append("fast")
-    return a.finish(seed, tags, mood, energy, a.skip)
+    return perform(score, seed, mood, tuple(dict.fromkeys(tags)))
+
+
+def _mood(rng: random.Random, mode: str, moods: Sequence[str], tempo: float) -> tuple[str, ...]:
+    """At most two of some moods, that go with the mode."""
+    fitting = [mood for mood in moods if mood in MOODS[mode]]
+    if not fitting:
+        if mode == "minor":
+            fitting = ["melancholic"]
+        else:
+            fitting = ["happy" if tempo > 100 else "peaceful"]
+    rng.shuffle(fitting)
+    return tuple(sorted(fitting[:2]))

@@ -1,46 +1,85 @@
-"""Drums."""
+"""Drums: grooves of step patterns, and the fills that lead out of a section."""
 
-K, S, RIM, CLAP, HH, PH, OH, RIDE, BELL, CR, TAMB, COW, SHK = 36, 38, 37, 39, 42, 44, 46, 51, 53, 49, 54, 56, 70
-DV = {"X": 1.15, "x": 1.0, "o": .78, "g": .5}
+from collections.abc import Collection, Mapping
+
+from weights.compose.arrangement import Arrangement
+from weights.compose.rhythm import STEPS
+from weights.compose.section import Section
+
+# General MIDI's percussion.
+KICK, STICK, SNARE, CLAP, HAT, PEDAL_HAT, OPEN_HAT = 36, 37, 38, 39, 42, 44, 46
+CRASH, RIDE, TAMBOURINE, COWBELL, CONGA, SHAKER = 49, 51, 54, 56, 63, 70
+LOW_TOM = 45
 TOMS = (50, 48, 47, 45, 43, 41)
 
+# Groups that play alone in introductions.
+KICK_AND_HAT = {KICK, HAT}
+TICKING = {HAT, PEDAL_HAT, OPEN_HAT, RIDE, TAMBOURINE, SHAKER}  # softer, and softer still off the beat
 
-def drums(a, t0, nb, groove, vel=92, fill=0.8, crash=True, parts=None, fillkind="tom"):
-    """groove: {note: step pattern}; a fill in the last bar of four/eight."""
+VELOCITIES = {"X": 1.15, "x": 1.0, "o": 0.78, "g": 0.5}  # accent, stroke, soft stroke, ghost note
+
+Groove = Mapping[int, str]  # a step pattern for each drum; it may be one bar or two
+
+
+def play(
+    a: Arrangement,
+    section: Section,
+    groove: Groove,
+    velocity: float,
+    *,
+    fills: float = 0.0,
+    fill: str = "toms",
+    crash: bool = False,
+    only: Collection[int] | None = None,
+) -> None:
+    """Play a groove over a section.
+
+    Parameters
+    ----------
+    a : Arrangement
+    section : Section
+    groove : mapping of int to str
+    velocity : float
+    fills : float
+        How often the last bar has a fill, 0 to 1; a fourth bar has one about a third as often.
+    fill : str
+        On ``toms``, ``snare`` or drum ``machine``, or a ``break``: nothing but the kick.
+    crash : bool
+        Begin with the crash cymbal.
+    only : collection of int, optional
+        Drums of the groove that play.
+    """
     rng = a.rng
-    for i in range(nb):
-        f = fill and (i == nb - 1 or (i % 4 == 3 and rng.random() < .35)) and rng.random() < fill
-        flen = (rng.choice((4, 4, 8)) if a.steps == 16 else rng.choice((3, 6))) if f else 0
-        cut = a.steps - flen if f else a.steps
-        b0 = t0 + i * a.bb
-        for note, pat in groove.items():
-            if parts and note not in parts:
+    last = len(section.bars) - 1
+    for bar, start in enumerate(section.starts):
+        filled = fills and (bar == last or (bar % 4 == 3 and rng.random() < 0.35)) and rng.random() < fills
+        length = rng.choice((4, 4, 8) if a.steps == 16 else (3, 6)) if filled else 0
+        for drum, pattern in groove.items():
+            if only and drum not in only:
                 continue
-            for k in range(min(cut, a.steps) if note not in (K, HH, RIDE) else (cut if note != K else a.steps)):
-                s = pat[(i * a.steps + k) % len(pat)]
-                if s in DV:
-                    v = vel * DV[s]
-                    if note in (HH, OH, RIDE, SHK, PH, TAMB):
-                        v *= .72 * (1.0 if k % 4 == 0 else .9)
-                    a.hit(b0 + k * .25, note, v)
-        if crash and i == 0:
-            a.hit(b0, CR, vel * .82)
-        if f:
-            if fillkind == "none":
-                continue
-            unit = rng.choice((1, 2, 1)) if a.steps == 16 else 1
-            toms = list(TOMS)
-            m = 0
-            for k in range(cut, a.steps, unit):
-                fr = (k - cut) / max(1, flen)
-                if fillkind == "snare":
-                    note = S
-                elif fillkind == "mach":
-                    note = rng.choice((S, S, CLAP))
-                else:
-                    note = S if fr < .3 else toms[min(5, int(fr * 6))]
-                if rng.random() < .88:
-                    a.hit(b0 + k * .25, note, vel * (.72 + .35 * fr))
-                m += 1
+            for step in range(a.steps if drum == KICK else a.steps - length):
+                stroke = pattern[(bar * a.steps + step) % len(pattern)]
+                if stroke in VELOCITIES:
+                    factor = VELOCITIES[stroke]
+                    if drum in TICKING:
+                        factor *= 0.72 if step % STEPS == 0 else 0.648
+                    a.hit(start + step / STEPS, drum, velocity * factor)
+        if crash and bar == 0:
+            a.hit(start, CRASH, 0.82 * velocity)
+        if filled and fill != "break":
+            _fill(a, start, length, velocity, fill)
 
 
+def _fill(a: Arrangement, start: float, length: int, velocity: float, kind: str) -> None:
+    """Fill the last steps of a bar, ever louder."""
+    rng = a.rng
+    for step in range(0, length, rng.choice((1, 2, 1)) if a.steps == 16 else 1):
+        done = step / length
+        if kind == "machine":
+            drum = rng.choice((SNARE, SNARE, CLAP))
+        elif kind == "snare" or done < 0.3:
+            drum = SNARE
+        else:
+            drum = TOMS[int(6 * done)]
+        if rng.random() < 0.88:
+            a.hit(start + (a.steps - length + step) / STEPS, drum, velocity * (0.72 + 0.35 * done))

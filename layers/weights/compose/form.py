@@ -1,122 +1,141 @@
-"""The form of a piece."""
+"""The form of a piece: which sections follow each other, how it begins and ends."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 
-from weights.compose.drums import CR, K
-from weights.compose.melody import vary_melody
-from weights.compose.parts import bass_note
-from weights.compose.theory import Chord, near_tone, parse, voice
+from weights.compose.arrangement import Arrangement
+from weights.compose.drums import CRASH, KICK
+from weights.compose.melody import Melody, ornamented
+from weights.compose.parts import bass_pitch
+from weights.compose.piece import DRUM_CHANNEL
+from weights.compose.section import INTRO, Section
+from weights.compose.theory import Bar, chord, nearest, progression
+from weights.compose.voicing import voice
 
-def plan_form(a, letters, unit, intro=2, can_end=.5):
-    """List of (kind, bars) that fills the time.  letters: 'AABA' etc."""
-    rng = a.rng
-    need = a.seconds / a.bar_s
-    end = rng.random() < can_end * .7 and need > 5
-    tail = min(a.bar_s, rng.uniform(1.4, 2.6)) if end else 0.0
-    total = int(math.ceil((a.seconds - tail) / a.bar_s)) + 1 if end else int(math.ceil(need)) + 1
-    if end:
-        a.skip = ((total - 1) * a.bar_s - (a.seconds - tail)) / a.spb
-    secs = []
-    if intro and rng.random() < .55 and total > unit + intro:
-        secs.append(("i", intro))
-    k = 0 if rng.random() < .6 else rng.randrange(len(letters))
-    n = sum(b for _, b in secs)
-    lim = total - (1 if end else 0)
-    while n < lim:
-        b = min(unit, lim - n)
-        secs.append((letters[k % len(letters)], b))
-        n += b
-        k += 1
-    if end:
-        secs.append(("E", 1))
-    return secs
+# What an instrument plays in the last bar.
+BASS, CHORD, LEAD, BOTH_HANDS = "bass", "chord", "lead", "both hands"
 
 
-def fit(bars, n, unit):
-    """First n bars of a phrase, or, when cut short, its last bars (so that it ends with the cadence)."""
-    if n >= len(bars):
-        return (bars * (n // len(bars) + 1))[:n]
-    return bars[len(bars) - n:]
+def write(
+    a: Arrangement,
+    play: Callable[[Section], None],
+    *,
+    form: str,
+    phrase: int,
+    progressions: Sequence[str] | Mapping[str, Sequence[str]],
+    melody: Callable[[str, Sequence[Bar]], Melody] | None = None,
+    intro: int = 2,
+    ending: Sequence[tuple[int, str]] = (),
+    ends: float = 0.5,
+    variation: float = 0.22,
+    dynamics: Mapping[str, float] | None = None,
+    final_chord: str | None = None,
+) -> None:
+    """Write a piece section by section.
 
-
-def run(a, progs, letters, unit, play, melfn=None, intro=2, ends=(), can_end=.5, vary=.22, intens=None, endchord=None):
-    """Plan the form, make one theme per letter and let play() write the sections."""
-    rng = a.rng
-    secs = plan_form(a, letters, unit, intro, can_end)
-    themes, seen = {}, {}
-    used = {}
-    for l in dict.fromkeys(letters):
-        pr = progs[l] if isinstance(progs, dict) else progs
-        pick = used.get(id(pr), [])
-        cand = [p for p in pr if p not in pick] or list(pr)
-        p = rng.choice(cand)
-        used.setdefault(id(pr), []).append(p)
-        bars = parse(p, a.key)
-        bars = (bars * 8)[:unit] if len(bars) < unit else bars[:unit] if len(bars) % unit == 0 else fit(bars, unit, unit)
-        themes[l] = (bars, melfn(l, bars) if melfn else None)
-    t = 0.0
-    base = intens or {}
-    for n, (kind, nb) in enumerate(secs):
-        if kind == "E":
-            a.inten = 1.0
-            finish_bar(a, t, ends, endchord)
-            break
-        key = letters[0] if kind == "i" else kind
-        bars, mel = themes[key]
-        rep = seen.get(kind, 0)
-        seen[kind] = rep + 1
-        cut = nb < len(bars)
-        if kind == "i":
-            bb = bars[:nb]
-            m = None
+    Parameters
+    ----------
+    a : Arrangement
+    play : callable
+        Has the parts play a section.
+    form : str
+        Letters of the sections, over again until the time is full.
+    phrase : int
+        Bars of a section.
+    progressions : sequence of str, or one for each letter
+        What the letters' chords are drawn from; no two take the same if there are others.
+    melody : callable, optional
+        Writes the melody of a letter over its bars.
+    intro : int
+        Bars of an introduction, which not every piece has; 0 for none.
+    ending : sequence of (int, str)
+        Channels that play in the last bar, and what.
+    ends : float
+        How often the piece comes to its end rather than being cut, 0 to 1.
+    variation : float
+        How much a melody that returns is ornamented, 0 to 1.
+    dynamics : mapping of str to float, optional
+        Intensities of letters, or of `INTRO`; 1 otherwise, of the introduction 0.82.
+    final_chord : str, optional
+        The tonic's if not given.
+    """
+    sections, ended = _plan(a, form, phrase, intro, ends)
+    dynamics = {INTRO: 0.82, **(dynamics or {})}
+    themes: dict[str, tuple[list[Bar], Melody | None]] = {}
+    taken: set[str] = set()
+    for letter in dict.fromkeys(form):
+        if isinstance(progressions, Mapping):
+            chosen = a.rng.choice(progressions[letter])
         else:
-            bb = fit(bars, nb, unit)
-            m = mel
-            if m is not None:
-                if rep:
-                    m = vary_melody(a, m, vary)
-                if cut:
-                    off = (len(bars) - nb) * a.bb
-                    m = [(b - off, d, p, v) for b, d, p, v in m if b >= off - 1e-6]
-        a.inten = base.get(kind, .82 if kind == "i" else 1.0) * (1 + .03 * min(rep, 2))
-        play(kind, t, bb, m, rep)
-        t += nb * a.bb
-    a.inten = 1.0
+            chosen = a.rng.choice([text for text in progressions if text not in taken] or progressions)
+        taken.add(chosen)
+        bars = (2 * progression(chosen, a.tonic))[:phrase]
+        themes[letter] = bars, melody(letter, bars) if melody else None
+
+    start = 0.0
+    heard: dict[str, int] = {}
+    for label, count in sections:
+        bars, theme = themes[form[0] if label == INTRO else label]
+        repeat = heard.get(label, 0)
+        heard[label] = repeat + 1
+        if label == INTRO:
+            bars, theme = bars[:count], None
+        else:
+            # A section that is cut short loses its beginning, so that it ends with the cadence.
+            lost = (len(bars) - count) * a.bar
+            bars = bars[len(bars) - count :]
+            if theme is not None:
+                theme = ornamented(a, theme, variation) if repeat else theme
+                theme = [note._replace(at=note.at - lost) for note in theme if note.at >= lost - 1e-6]
+        a.intensity = dynamics.get(label, 1.0) * (1.0 + 0.03 * min(repeat, 2))
+        play(Section(label, start, bars, a.bar, theme, repeat))
+        start += count * a.bar
+    a.intensity = 1.0
+    if ended:
+        _last_bar(a, start, ending, final_chord or ("I" if a.mode == "major" else "i"))
 
 
-def finish_bar(a, t, ends, endchord=None):
-    ch = Chord(endchord or ("I" if a.mode == "major" else "i"), a.key)
-    for c, role in ends:
-        lo, hi = a.range(c)
-        d = a.bb + 1
-        if role == "b":
-            a.add(c, t, d, bass_note(ch, max(lo, 26), hi, 36), 90)
-        elif role == "c":
-            for k, p in enumerate(voice(ch, None, max(lo, 48), min(hi, 76), 4)):
-                a.add(c, t + k * .04, d, p, 78)
-        elif role == "l":
-            p = near_tone((a.key,), (max(lo, 60) + min(hi, 84)) // 2)
-            a.add(c, t, d, p, 84)
-        elif role == "w":
-            r = bass_note(ch, 36, 52, 40)
-            for k, p in enumerate([r, r + 12] + voice(ch, None, 58, 77, 4)):
-                a.add(c, t + k * .05, d, p, 76)
-    if 9 in a.prog:
-        a.hit(t, K, 96)
-        a.hit(t, CR, 84)
+def _plan(
+    a: Arrangement, form: str, phrase: int, intro: int, ends: float
+) -> tuple[list[tuple[str, int]], bool]:
+    """Labels and bars that fill the time, and whether a last bar follows them; sets what is cut from the beginning."""
+    rng = a.rng
+    bars = a.seconds / a.bar_seconds
+    ended = rng.random() < 0.7 * ends and bars > 5
+    if ended:
+        before_last = a.seconds - min(a.bar_seconds, rng.uniform(1.4, 2.6))
+        total = math.ceil(before_last / a.bar_seconds) + 1
+        a.skip = ((total - 1) * a.bar_seconds - before_last) / a.quarter_seconds
+    else:
+        total = math.ceil(bars) + 1
+    left = total - ended
+    sections = []
+    if intro and rng.random() < 0.55 and total > phrase + intro:
+        sections.append((INTRO, intro))
+        left -= intro
+    letter = 0 if rng.random() < 0.6 else rng.randrange(len(form))
+    while left > 0:
+        sections.append((form[letter % len(form)], min(phrase, left)))
+        left -= phrase
+        letter += 1
+    return sections, ended
 
 
-def pump(a, t0, nb, chans, depth=.3):
-    for k in range(int(nb * a.bb)):
-        for f, v in ((0, depth), (.125, depth + .12), (.25, depth + .3), (.375, depth + .5), (.5, 1.0)):
-            for c in chans:
-                a.controls.append((t0 + k + f, c, min(1.0, v)))
-
-
-def swell(a, t0, beats, chans, lo=.6, hi=1.0, down=False):
-    n = max(2, int(beats * 2))
-    for k in range(n + 1):
-        x = k / n
-        v = lo + (hi - lo) * (1 - x if down else x)
-        for c in chans:
-            a.controls.append((t0 + beats * x * .999, c, v))
+def _last_bar(a: Arrangement, at: float, ending: Sequence[tuple[int, str]], symbol: str) -> None:
+    last = chord(symbol, a.tonic)
+    for channel, role in ending:
+        low, high = a.range(channel)
+        if role == BASS:
+            pitches, spread, velocity = [bass_pitch(last, max(low, 26), high, 36)], 0.0, 90
+        elif role == CHORD:
+            pitches, spread, velocity = voice(last, None, max(low, 48), min(high, 76)), 0.04, 78
+        elif role == LEAD:
+            pitches, spread, velocity = [nearest((a.tonic,), (max(low, 60) + min(high, 84)) // 2)], 0.0, 84
+        else:
+            root = bass_pitch(last, 36, 52, 40)
+            pitches, spread, velocity = [root, root + 12, *voice(last, None, 58, 77)], 0.05, 76
+        for number, pitch in enumerate(pitches):
+            a.note(channel, at + spread * number, a.bar + 1.0, pitch, velocity)
+    if DRUM_CHANNEL in a.programs:
+        a.hit(at, KICK, 96)
+        a.hit(at, CRASH, 84)

@@ -1,225 +1,254 @@
-"""Melodies."""
+"""Melodies: a few motifs that return moved, mirrored and varied, over the chords, with a cadence every four bars."""
 
-from weights.compose.theory import Ladder, local_scale, near_tone
+import itertools
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
 
-# one-bar rhythms (quarter notes; negative = rest)
-R44 = {
-    "slow": [[2, 2], [3, 1], [4], [1, 1, 2], [2, 1, 1], [-1, 1, 2], [1.5, .5, 2], [-2, 1, 1]],
-    "mid": [[1, 1, 1, 1], [1, .5, .5, 2], [1.5, .5, 1, 1], [.5, .5, 1, 2], [1, 1, .5, .5, 1], [-.5, .5, 1, 1, 1],
-            [1.5, .5, 1.5, .5], [.5, .5, .5, .5, 1, 1], [-1, 1, 1, 1], [1, .5, .5, 1, -1]],
-    "fast": [[.5] * 8, [1, .5, .5, .5, .5, 1], [.5, .5, 1, .5, .5, 1], [.5] * 6 + [1], [.5, .25, .25, .5, .5, 1, 1],
-             [1, .5, .5, 1, .5, .5], [.5, .5, .5, .5, 1, -.5, .5], [.75, .25, .5, .5, 1, .5, .5]],
-    "sync": [[.75, .75, .5, 1, 1], [.5, 1, .5, 1, 1], [.75, .75, 1, .5, 1], [-.5, .5, .5, 1, .5, 1], [.75, .75, .75, .75, 1],
-             [1, .75, .75, .5, 1], [.5, .5, 1, .5, .5, -1], [.5, .5, .75, .75, 1.5], [1.5, 1, 1.5]],
-    "swing": [[1, .5, .5, 1, .5, .5], [-.5, .5, .5, .5, .5, .5, 1], [.5, .5, .5, .5, 1, -1], [1.5, .5, 1, -1],
-              [-1, .5, .5, .5, .5, .5, .5], [.5] * 8, [-.5, .5, 1, .5, .5, .5, .5], [.5, 1, .5, 1, -1], [-1.5, .5, .5, .5, 1]],
-    "run": [[.25] * 4 + [.5] * 4 + [1], [.5, .25, .25] * 3 + [1], [.25] * 8 + [.5, .5, 1], [.5, .25, .25, .5, .5, .25, .25, .25, .25, 1],
-            [.25] * 12 + [.5, .5], [.5] * 4 + [.25] * 8],
-    "funk": [[.25, .25, .5, -.5, .25, .25, .5, .5, -1], [-.5, .25, .25, .5, .75, .25, .5, 1], [.5, .25, .5, .25, .5, -1, .5, .5],
-             [.75, .25, -.5, .5, .5, .5, 1], [-.25, .25, .5, .5, .5, -1, .25, .25, .5]],
-    "march": [[1, .75, .25, 1, 1], [.75, .25, .75, .25, 1, 1], [1, .5, .5, 1, 1], [1, 1, .5, .5, .5, .5], [1.5, .5, 1, 1],
-              [.5, .5, .5, .5, 1, 1], [1, 1, 2]],
-    "reel": [[.5] * 8, [1, .5, .5, .5, .5, .5, .5], [.5, .5, 1, .5, .5, 1], [.5, .25, .25, .5, .5, .5, .25, .25, .5, .5],
-             [.5, .5, .5, .5, .5, .5, 1], [1, .5, .5, 1, .5, .5]],
-}
-R34 = {
-    "slow": [[3], [2, 1], [1, 2], [1.5, .5, 1], [-1, 1, 1], [1, 1, 1]],
-    "mid": [[1, 1, 1], [2, 1], [1, .5, .5, 1], [1.5, .5, 1], [1, 1, .5, .5], [.5, .5, 1, 1], [2, .5, .5]],
-    "fast": [[.5] * 6, [1, .5, .5, .5, .5], [1.5, .5, .5, .5], [.5, .5, .5, .5, 1], [1, 1, .5, .5], [.75, .25, 1, 1]],
-    "run": [[.5, .25, .25, .5, .5, .5, .5], [.25] * 4 + [.5] * 4, [.5] * 6, [.25] * 8 + [.5, .5], [1, .25, .25, .25, .25, .5, .5]],
-}
-R68 = {
-    "slow": [[3], [1.5, 1.5], [1, .5, 1.5], [1.5, 1, .5]],
-    "mid": [[1, .5, 1, .5], [1.5, 1, .5], [1, .5, 1.5], [.5, .5, .5, 1.5], [1.5, .5, .5, .5]],
-    "fast": [[.5] * 6, [1, .5, .5, .5, .5], [.5, .5, .5, 1, .5], [.5, .5, .5, 1.5], [.75, .25, .5, .5, .5, .5]],
-    "run": [[.5] * 6, [.25] * 4 + [.5] * 4, [.5, .25, .25, .5, .5, .5, .5]],
-}
-FALL = {"sync": "mid", "swing": "fast", "funk": "fast", "march": "mid", "reel": "fast"}
+from weights.compose.arrangement import Arrangement
+from weights.compose.rhythm import rhythms
+from weights.compose.theory import PENTATONIC, Bar, Chord, Keyboard, around, nearest
+
+# Motifs of four bars. A letter alone is the motif as it is; with s it is moved (a sequence), with i mirrored, with r
+# in another rhythm, with v in another rhythm perhaps.
+_PLANS = [
+    plan.split()
+    for plan in ("A As B C", "A B A C", "A Ar Av C", "A B Ai C", "A As Ai C", "A B As B", "A As Av C")
+]
+_CONTOUR = 16  # steps of a contour, more than a bar has notes
 
 
-def pool_for(meter, kind):
-    d = {"4/4": R44, "3/4": R34, "6/8": R68}[meter]
-    return d.get(kind) or d[FALL[kind]]
+class Note(NamedTuple):
+    """A note of a melody: quarter notes from its beginning, its length in quarter notes, pitch, and accent."""
+
+    at: float
+    length: float
+    pitch: int
+    accent: float
 
 
-def contour(rng, n, leap):
-    """Scale-step offsets from the anchor for n notes."""
-    c = [0]
-    d = rng.choice((1, -1))
-    for i in range(1, n):
-        if rng.random() < leap:
-            s = rng.choice((2, 2, 3, 4)) * d
-            d = -d
-        elif rng.random() < 0.13:
-            s = 0
-        else:
-            s = d
-            if rng.random() < 0.28:
-                d = -d
-        x = c[-1] + s
-        if x > 5:
-            x, d = c[-1] - 1, -1
-        if x < -4:
-            x, d = c[-1] + 1, 1
-        c.append(x)
-    return c
+Melody = list[Note]
 
 
-def vary_rhythm(rng, r):
-    r = list(r)
-    k = [i for i, x in enumerate(r) if x >= 1]
-    m = [i for i in range(len(r) - 1) if 0 < r[i] <= .5 and 0 < r[i + 1] <= .5]
-    if k and (rng.random() < .6 or not m):
-        i = rng.choice(k)
-        r[i:i + 1] = [r[i] / 2, r[i] / 2]
-    elif m:
-        i = rng.choice(m)
-        r[i:i + 2] = [r[i] + r[i + 1]]
-    return r
+def melody(
+    a: Arrangement,
+    bars: Sequence[Bar],
+    kind: str,
+    low: int,
+    high: int,
+    leap: float,
+    *,
+    pentatonic: bool = False,
+    closed: bool = True,
+    rests: float = 0.0,
+    chromatic: float = 0.0,
+) -> Melody:
+    """Write a melody over the chords of some bars.
 
-
-def melody(a, bars, kind="mid", lo=60, hi=84, leap=0.22, penta=False, close=True, rest=0.0, chroma=0.0):
-    """List of (beat, dur, pitch, accent) over the bars (each a list of (chord, share))."""
+    Parameters
+    ----------
+    a : Arrangement
+        For its scale, meter and random numbers.
+    bars : sequence of Bar
+    kind : str
+        Of its rhythms, see `weights.compose.rhythm.rhythms`.
+    low, high : int
+        Range of its pitches.
+    leap : float
+        How often it leaps rather than steps, 0 to 1.
+    pentatonic : bool
+        Between the chords' tones, use the five-tone scale alone.
+    closed : bool
+        End on the tonic.
+    rests, chromatic : float
+        How often a note is left out, or approached from a semitone below, 0 to 1.
+    """
     rng = a.rng
-    pool = pool_for(a.meter, kind)
-    n = len(bars)
-    ra, rb = rng.choice(pool), rng.choice(pool)
-    slow = pool_for(a.meter, "slow")
-    rc = rng.choice(pool)
-    half = rng.choice([["A", "A1", "B", "C"], ["A", "B", "A", "C"], ["A", "Ar", "A2", "C"], ["A", "B", "Ai", "C"],
-                       ["A", "A1", "Ai", "C"], ["A", "B", "A1", "Br"], ["A", "A1", "A2", "C"]])
-    ca = contour(rng, 16, leap)
-    cb = contour(rng, 16, leap)
-    cc = contour(rng, 16, leap)
-    center = (lo + hi) / 2 + rng.uniform(-2, 2)
-    plan = []
-    for i in range(n):
-        s = half[i % 4]
-        if i // 4 % 2 == 1 and i % 4 == 2:
-            s = rng.choice([s, "B", "Ai"])
-        plan.append(s)
-    seqdir = rng.choice((1, -1, -1))
-    ar = vary_rhythm(rng, ra)
-    out = []
-    prev = None
-    anchor0 = None
-    for i, s in enumerate(plan):
-        last = i == n - 1
-        mid = i % 4 == 3 and not last
-        r = ar if s == "Ar" else vary_rhythm(rng, ra) if s == "A2" and rng.random() < .5 else \
-            ra if s[0] == "A" else rb if s[0] == "B" else rc
-        con = ca if s[0] == "A" else cb if s[0] == "B" else cc
-        if s == "Ai":
-            con = [-x for x in con]
-        if last or mid:
-            # cadence bar: move, then hold
-            head = a.bb - (1.5 if a.meter == "6/8" else (2 if a.bb == 4 else 1))
-            acc, rr = 0.0, []
-            for x in r:
-                if acc + abs(x) > head + 1e-6:
-                    break
-                rr.append(x)
-                acc += abs(x)
-            if acc < head - 1e-6:
-                rr.append(head - acc)
-            hold = a.bb - head
-            rr.append(hold if rng.random() < .6 else hold * .75 if hold >= 2 else hold)
-            r = rr
-        bar = bars[i]
-        ch = bar[0][0]
-        if s in ("A", "Ar", "Ai", "A2") and anchor0 is not None:
-            tgt = anchor0
-        elif s == "A1" and anchor0 is not None:
-            tgt = anchor0 + seqdir * 2
-        elif prev is not None:
-            tgt = prev + rng.choice((-3, -2, 0, 2, 3))
+    pool = rhythms(a.meter, kind)
+    motifs = {letter: rng.choice(pool) for letter in "ABC"}
+    plan = rng.choice(_PLANS)
+    contours = {letter: _contour(rng, leap) for letter in "ABC"}
+    previous = None
+    home = int((low + high) / 2 + rng.uniform(-2.0, 2.0))
+    first_anchor = None
+    order = [_motif(rng, plan, number) for number in range(len(bars))]
+    sequence = 2 * rng.choice((1, -1, -1))
+    other_rhythm = _varied(rng, motifs["A"])
+
+    notes: Melody = []
+    for number, (name, bar) in enumerate(zip(order, bars, strict=True)):
+        last = number == len(bars) - 1
+        cadence = last or number % 4 == 3
+        rhythm = motifs[name[0]]
+        if name == "Ar":
+            rhythm = other_rhythm
+        elif name == "Av" and rng.random() < 0.5:
+            rhythm = _varied(rng, rhythm)
+        if cadence:
+            rhythm = _with_held_end(rng, rhythm, a.bar, a.meter)
+        contour = contours[name[0]]
+        if name == "Ai":
+            contour = [-step for step in contour]
+
+        # Where the motif starts: its own place, or near to where the melody is.
+        if first_anchor is not None and name[0] == "A":
+            target = first_anchor + (sequence if name == "As" else 0)
+        elif previous is not None:
+            target = previous + rng.choice((-3, -2, 0, 2, 3))
         else:
-            tgt = int(center)
-        if tgt < lo:
-            tgt += 5
-        if tgt > hi - 3:
-            tgt -= 5
-        anc = near_tone(ch.pcs[:3], int(tgt))
-        if anchor0 is None:
-            anchor0 = anc
-        pos = 0.0
-        k = 0
-        cur, lad = None, None
-        for j, d in enumerate(r):
-            if d < 0 or (rest and rng.random() < rest and j > 0):
-                pos += abs(d)
+            target = home
+        if target < low:
+            target += 5
+        if target > high - 3:
+            target -= 5
+        anchor = nearest(bar[0][0].tones[:3], target)
+        if first_anchor is None:
+            first_anchor = anchor
+
+        position = 0.0
+        sounded = 0
+        for index, length in enumerate(rhythm):
+            if length < 0.0 or (rests and rng.random() < rests and index > 0):
+                position += abs(length)
                 continue
-            # chord at this point
-            acc = 0.0
-            for c, sh in bar:
-                acc += sh * a.bb
-                if pos < acc - 1e-6:
-                    break
-            if c is not cur:
-                cur = c
-                pcs = local_scale(a.scale, c)
-                if penta:
-                    base = (0, 3, 5, 7, 10) if a.mode == "minor" else (0, 2, 4, 7, 9)
-                    pcs = [(a.key + x) % 12 for x in base]
-                    pcs = list(set(pcs) | {c.pcs[0]} if len(c.pcs) else pcs)
-                lad = Ladder(pcs)
-            idx = lad.near(anc) + con[k % 16]
-            idx = max(0, min(len(lad.p) - 1, idx))
-            p = lad.p[idx]
-            strong = abs(pos / a.pulse - round(pos / a.pulse)) < 1e-6 and (d >= 1 or pos == 0 or pos == 2)
-            if strong or d >= 1.5:
-                p = near_tone(c.pcs[:4], p)
-            endnote = (last or mid) and j == len(r) - 1
-            if endnote:
-                if last and close:
-                    tonic = a.key if a.key in c.pcs else c.root
-                    p = near_tone((tonic,), prev if prev is not None else p)
-                else:
-                    p = near_tone((c.pcs[1], c.pcs[2 % len(c.pcs)], c.root), prev if prev is not None else p)
-            while p > hi:
-                p -= 12
-            while p < lo:
-                p += 12
-            if prev is not None and abs(p - prev) > 9:
-                q = p - 12 if p > prev else p + 12
-                if lo <= q <= hi and abs(q - prev) < abs(p - prev):
-                    p = q
-            if k and prev is not None and abs(p - prev) > 7 and not (endnote and last):
-                q = near_tone(c.pcs[:3], prev + (4 if p > prev else -4))
-                p = q if lo <= q <= hi else p
-            out.append((i * a.bb + pos, abs(d), p, 1.0 + (0.06 if strong else 0)))
-            prev = p
-            k += 1
-            pos += abs(d)
-    if chroma:
-        extra = []
-        for x, y in zip(out, out[1:]):
-            if x[1] >= 1 and rng.random() < chroma and x[0] + x[1] == y[0]:
-                extra.append((y[0] - .5, .5, y[2] - 1, .9))
-                extra.append((x[0], x[1] - .5, x[2], x[3]))
-            else:
-                extra.append(x)
-        out = extra + out[-1:]
-    return out
+            chord = _at(bar, position / a.bar)
+            on_beat = abs(position / a.beat - round(position / a.beat)) < 1e-6
+            strong = on_beat and (length >= 1.0 or position in (0.0, 2.0))
+            pitch = _keyboard(a, chord, pentatonic).step(anchor, contour[sounded % _CONTOUR])
+            if strong or length >= 1.5:
+                pitch = nearest(chord.tones[:4], pitch)
+            ending = cadence and index == len(rhythm) - 1
+            if ending and last and closed:
+                tonic = a.tonic if a.tonic in chord.tones else chord.root
+                pitch = nearest((tonic,), pitch if previous is None else previous)
+            elif ending:
+                pitch = nearest(chord.tones[:3], pitch if previous is None else previous)
+            while pitch > high:
+                pitch -= 12
+            while pitch < low:
+                pitch += 12
+            if previous is not None:
+                pitch = _nearer(pitch, previous, low, high)
+                if sounded and abs(pitch - previous) > 7 and not (ending and last):
+                    closer = nearest(chord.tones[:3], previous + (4 if pitch > previous else -4))
+                    pitch = closer if low <= closer <= high else pitch
+            notes.append(Note(number * a.bar + position, length, pitch, 1.06 if strong else 1.0))
+            previous = pitch
+            sounded += 1
+            position += length
+    return _approached(rng, notes, chromatic) if chromatic else notes
 
 
-def vary_melody(a, mel, amount=0.25):
-    """Ornament a repeat: split notes with neighbours, drop or push a few."""
-    rng = a.rng
-    lad = Ladder(a.scale)
-    out = []
-    for b, d, p, v in mel:
-        r = rng.random()
-        if d >= 1 and r < amount:
-            q = lad.p[max(0, min(len(lad.p) - 1, lad.near(p) + rng.choice((1, -1))))]
-            out += [(b, d / 2, p, v), (b + d / 2, d / 2, q, v * .92)]
-        elif d >= 1.5 and r < amount * 1.6:
-            q = lad.p[lad.near(p) + 1]
-            out += [(b, .25, q, v * .9), (b + .25, d - .25, p, v)]
-        elif d <= .5 and r < amount * .3:
-            continue
+def _motif(rng: random.Random, plan: Sequence[str], bar: int) -> str:
+    name = plan[bar % 4]
+    # The third bar of every second phrase may go elsewhere.
+    return rng.choice([name, "B", "Ai"]) if bar % 8 == 6 else name
+
+
+def _contour(rng: random.Random, leap: float) -> list[int]:
+    """Steps of the scale from the anchor, for each note: a walk that turns after leaps and at its limits."""
+    contour = [0]
+    direction = rng.choice((1, -1))
+    while len(contour) < _CONTOUR:
+        if rng.random() < leap:
+            step = rng.choice((2, 2, 3, 4)) * direction
+            direction = -direction
+        elif rng.random() < 0.13:
+            step = 0
         else:
-            out.append((b, d, p, v))
-    return out
+            step = direction
+            if rng.random() < 0.28:
+                direction = -direction
+        place = contour[-1] + step
+        if place > 5:
+            place, direction = contour[-1] - 1, -1
+        if place < -4:
+            place, direction = contour[-1] + 1, 1
+        contour.append(place)
+    return contour
 
 
+def _varied(rng: random.Random, rhythm: Sequence[float]) -> list[float]:
+    """Split a long note in two, or join two short ones."""
+    varied = list(rhythm)
+    long = [index for index, length in enumerate(varied) if length >= 1.0]
+    short = [
+        index
+        for index, pair in enumerate(itertools.pairwise(varied))
+        if all(0.0 < length <= 0.5 for length in pair)
+    ]
+    if long and (rng.random() < 0.6 or not short):
+        index = rng.choice(long)
+        varied[index : index + 1] = [varied[index] / 2.0] * 2
+    elif short:
+        index = rng.choice(short)
+        varied[index : index + 2] = [varied[index] + varied[index + 1]]
+    return varied
+
+
+def _with_held_end(rng: random.Random, rhythm: Sequence[float], bar: float, meter: str) -> list[float]:
+    """The beginning of a rhythm, and a note that holds to the end of the bar, or nearly."""
+    hold = 1.5 if meter == "6/8" else 2.0 if bar == 4.0 else 1.0
+    moving: list[float] = []
+    filled = 0.0
+    for length in rhythm:
+        if filled + abs(length) > bar - hold + 1e-6:
+            break
+        moving.append(length)
+        filled += abs(length)
+    if filled < bar - hold - 1e-6:
+        moving.append(bar - hold - filled)
+    return [*moving, hold if rng.random() < 0.6 or hold < 2.0 else 0.75 * hold]
+
+
+def _at(bar: Bar, place: float) -> Chord:
+    """The chord at a place in a bar, 0 to 1."""
+    end = 0.0
+    for chord, share in bar:
+        end += share
+        if place < end - 1e-6:
+            break
+    return chord
+
+
+def _keyboard(a: Arrangement, chord: Chord, pentatonic: bool) -> Keyboard:
+    if pentatonic:
+        return Keyboard([*((a.tonic + step) % 12 for step in PENTATONIC[a.mode]), chord.root])
+    return Keyboard(around(chord, a.scale))
+
+
+def _nearer(pitch: int, previous: int, low: int, high: int) -> int:
+    """Another octave of a pitch, if that spares a leap of more than a sixth."""
+    if abs(pitch - previous) <= 9:
+        return pitch
+    other = pitch - 12 if pitch > previous else pitch + 12
+    return other if low <= other <= high and abs(other - previous) < abs(pitch - previous) else pitch
+
+
+def _approached(rng: random.Random, notes: Melody, often: float) -> Melody:
+    """Shorten some long notes for one that leads to the next from a semitone below."""
+    approached = []
+    for note, following in itertools.pairwise(notes):
+        if note.length >= 1.0 and rng.random() < often and note.at + note.length == following.at:
+            approached.append(Note(following.at - 0.5, 0.5, following.pitch - 1, 0.9))
+            note = note._replace(length=note.length - 0.5)
+        approached.append(note)
+    return [*approached, *notes[-1:]]
+
+
+def ornamented(a: Arrangement, notes: Melody, amount: float) -> Melody:
+    """Vary a melody that returns: split notes with their neighbours, add grace notes, leave some out."""
+    keyboard = Keyboard(a.scale)
+    varied = []
+    for at, length, pitch, accent in notes:
+        chance = a.rng.random()
+        if length >= 1.0 and chance < amount:
+            neighbour = keyboard.step(pitch, a.rng.choice((1, -1)))
+            varied.append(Note(at, length / 2.0, pitch, accent))
+            varied.append(Note(at + length / 2.0, length / 2.0, neighbour, 0.92 * accent))
+        elif length >= 1.5 and chance < 1.6 * amount:
+            varied.append(Note(at, 0.25, keyboard.step(pitch, 1), 0.9 * accent))
+            varied.append(Note(at + 0.25, length - 0.25, pitch, accent))
+        elif length > 0.5 or chance >= 0.3 * amount:
+            varied.append(Note(at, length, pitch, accent))
+    return varied

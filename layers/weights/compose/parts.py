@@ -1,350 +1,473 @@
-"""What the instruments play."""
+"""What instruments play over a section: accompaniments, basses, melodies.
+
+A part keeps what it played last, so that its next chord lies near. Pitches are bounded by `low` and `high`.
+"""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from weights.compose.theory import Ladder, local_scale, near_tone, voice
-
-# every layer gets (a, sec, t0, bars) with sec = dict(kind, inten, first) and writes its notes
-def spans(a, t0, bars):
-    """(start beat, length, chord, next chord) over the bars, equal neighbours kept apart."""
-    seq = []
-    for i, bar in enumerate(bars):
-        pos = t0 + i * a.bb
-        for c, sh in bar:
-            seq.append([pos, sh * a.bb, c])
-            pos += sh * a.bb
-    for k, s in enumerate(seq):
-        yield s[0], s[1], s[2], seq[k + 1][2] if k + 1 < len(seq) else seq[0][2]
+from weights.compose.arrangement import Arrangement
+from weights.compose.melody import Melody
+from weights.compose.rhythm import STEPS, strokes
+from weights.compose.section import Section
+from weights.compose.theory import Chord, Keyboard, around, into, nearest
+from weights.compose.voicing import voice
 
 
-def chord_at(a, bars, step):
-    """Chord at a sixteenth step counted from the start of bars."""
-    b = int(step // a.steps) % len(bars)
-    x = (step % a.steps) / a.steps
-    acc = 0.0
-    for c, sh in bars[b]:
-        acc += sh
-        if x < acc - 1e-9:
-            return c
-    return bars[b][-1][0]
+def bass_pitch(chord: Chord, low: int, high: int, near: float, pitch_class: int | None = None) -> int:
+    """The pitch of a chord's bass (or of another pitch class) that is nearest to a pitch; rather a low one."""
+    wanted = chord.bass if pitch_class is None else pitch_class
+    candidates = [pitch for pitch in range(low, high + 1) if pitch % 12 == wanted]
+    if not candidates:
+        return low + (wanted - low) % 12
+    return min(candidates, key=lambda pitch: abs(pitch - near) + 0.4 * max(0, pitch - low - 12))
 
 
-def pad(a, t0, bars, c, vel=62, lo=52, hi=76, n=4, st=None, rootless=False, merge=True):
-    st = st if st is not None else {}
-    hold = None
-    for b, d, ch, _ in spans(a, t0, bars):
-        v = voice(ch, st.get("p"), lo, hi, n, a.rng, rootless)
-        st["p"] = v
-        if hold and merge and hold[2] == v and hold[0] + hold[1] == b:
-            hold[1] += d
-        else:
-            if hold:
-                for p in hold[2]:
-                    a.add(c, hold[0], hold[1] * .985, p, vel)
-            hold = [b, d, v]
-    if hold:
-        for p in hold[2]:
-            a.add(c, hold[0], hold[1] * .985, p, vel)
+@dataclass
+class _Voiced:
+    """A part that plays chords, each voiced near to the one before."""
+
+    a: Arrangement
+    channel: int
+    velocity: float
+    low: int
+    high: int
+    voices: int = 4
+    rootless: bool = field(default=False, kw_only=True)
+    _chord: Chord | None = field(default=None, init=False)
+    _voicing: list[int] = field(default_factory=list, init=False)
+
+    def _voice(self, chord: Chord) -> list[int]:
+        if chord is not self._chord:
+            self._voicing = voice(chord, self._voicing, self.low, self.high, self.voices, self.rootless)
+            self._chord = chord
+        return self._voicing
 
 
-def comp(a, t0, bars, c, pats, vel=72, lo=50, hi=76, n=4, st=None, rootless=False, short=.9, strum=0.0, fixed=None):
-    """Chord hits by a step pattern: X accent, x hit, o soft, - hold, . rest, s/S staccato."""
-    st = st if st is not None else {}
-    pat = fixed or a.rng.choice(pats)
-    for i in range(len(bars)):
-        steps = a.steps
-        p = pat
-        k = 0
-        off = (i * steps) % len(p) if len(p) > steps else 0
-        while k < steps:
-            s = p[(off + k) % len(p)]
-            if s in "-.":
-                k += 1
-                continue
-            ln = 1
-            while k + ln < steps and p[(off + k + ln) % len(p)] == "-":
-                ln += 1
-            ch = chord_at(a, bars, i * steps + k)
-            if st.get("c") is not ch:
-                st["v"] = voice(ch, st.get("v"), lo, hi, n, a.rng, rootless)
-                st["c"] = ch
-            v = {"X": 1.12, "x": 1.0, "o": .75, "s": .9, "S": 1.1}[s] * vel
-            d = ln * .25 * (short if s not in "sS" else .5)
-            b = t0 + i * a.bb + k * .25
-            notes = st["v"]
-            if strum:
-                down = (k // 2) % 2 == 0
-                for m, q in enumerate(notes if down else notes[::-1]):
-                    a.add(c, b + m * strum / a.spb, max(.1, d - m * strum / a.spb), q, v * (1 - .03 * m))
-            else:
-                for q in notes:
-                    a.add(c, b, d, q, v)
-            k += ln
+@dataclass
+class Pad(_Voiced):
+    """Held chords; what does not change is tied."""
+
+    def __call__(self, section: Section) -> None:
+        held: list[tuple[float, float, list[int]]] = []
+        for at, length, chord, _ in section.spans():
+            voicing = self._voice(chord)
+            if held and held[-1][2] == voicing:
+                start, before, _ = held.pop()
+                at, length = start, before + length
+            held.append((at, length, voicing))
+        for at, length, voicing in held:
+            for pitch in voicing:
+                self.a.note(self.channel, at, 0.985 * length, pitch, self.velocity)
 
 
-def arp(a, t0, bars, c, rate=.5, order="up", vel=66, lo=48, hi=79, n=4, st=None, hold=1.0, acc=True, rootless=False):
-    st = st if st is not None else {}
-    for b, d, ch, _ in spans(a, t0, bars):
-        v = voice(ch, st.get("p"), lo, hi, n, a.rng, rootless)
-        st["p"] = v
-        if order == "up":
-            seq = v
-        elif order == "down":
-            seq = v[::-1]
-        elif order == "updown":
-            seq = v + v[-2:0:-1]
-        elif order == "alberti":
-            seq = [v[0], v[-1], v[len(v) // 2], v[-1]]
-        elif order == "wide":
-            seq = [v[0], v[1], v[2], v[-1], v[0] + 12, v[-1], v[2], v[1]] if len(v) > 2 else v
-        elif order == "skip":
-            seq = [v[0], v[2 % len(v)], v[1], v[-1]]
-        elif order == "oct":
-            seq = [x for p in v for x in (p, p + 12)]
-        else:
-            if "rnd" not in st:
-                st["rnd"] = [a.rng.randrange(n) for _ in range(8)]
-            seq = st["rnd"]
-            seq = [v[k % len(v)] for k in seq]
-        m = int(round(d / rate))
-        for k in range(m):
-            x = b + k * rate
-            w = a.accent(x - t0) if acc else 1.0
-            ln = min(rate * hold, d - k * rate)
-            a.add(c, x, ln * .97, seq[k % len(seq)], vel * w)
+@dataclass
+class Comp(_Voiced):
+    """Chords by a step pattern: X accent, x stroke, o soft, s and S short, - held, . rest.
+
+    `hold` is the share of its time that a chord sounds, `strum` the seconds from string to string.
+    """
+
+    pattern: str = field(kw_only=True)
+    hold: float = field(default=0.9, kw_only=True)
+    strum: float = field(default=0.0, kw_only=True)
+
+    def __call__(self, section: Section) -> None:
+        a = self.a
+        between = self.strum / a.quarter_seconds
+        for bar, start in enumerate(section.starts):
+            for step, stroke, steps in strokes(self.pattern, bar, a.steps):
+                voicing = self._voice(section.chord_at_step(bar, step))
+                velocity = self.velocity * {"X": 1.12, "x": 1.0, "o": 0.75, "s": 0.9, "S": 1.1}[stroke]
+                length = steps / STEPS * (0.5 if stroke in "sS" else self.hold)
+                at = start + step / STEPS
+                if not self.strum:
+                    for pitch in voicing:
+                        a.note(self.channel, at, length, pitch, velocity)
+                    continue
+                down = step // 2 % 2 == 0
+                for string, pitch in enumerate(voicing if down else voicing[::-1]):
+                    late = string * between
+                    softer = velocity * (1.0 - 0.03 * string)
+                    a.note(self.channel, at + late, max(0.1, length - late), pitch, softer)
 
 
-def bass_note(ch, lo, hi, prev=None, pc=None):
-    pc = ch.bass if pc is None else pc
-    c = [p for p in range(lo, hi + 1) if p % 12 == pc]
-    if not c:
-        return lo + (pc - lo) % 12
-    return min(c, key=lambda p: abs(p - (prev if prev is not None else lo + 5)) + (0.4 * max(0, p - lo - 12)))
+@dataclass
+class PowerChords:
+    """Root, fifth and octave by a step pattern, on the low strings of a guitar."""
+
+    a: Arrangement
+    channel: int
+    velocity: float
+
+    def __call__(self, section: Section, pattern: str) -> None:
+        for bar, start in enumerate(section.starts):
+            for step, stroke, steps in strokes(pattern, bar, self.a.steps):
+                root = bass_pitch(section.chord_at_step(bar, step), 40, 51, 44)
+                length = steps / STEPS * (0.55 if stroke in "sS" else 0.96)
+                velocity = self.velocity * (1.1 if stroke in "XS" else 0.95)
+                for pitch in (root, root + 7, root + 12):
+                    self.a.note(self.channel, start + step / STEPS, length, pitch, velocity)
 
 
-def bass(a, t0, bars, c, pats, vel=88, lo=28, hi=48, st=None, short=.92, fixed=None, ghost=True):
-    """Step pattern: R root, 5 fifth, 8 octave, 3 third, 7 seventh, a approach, g ghost, - hold, . rest."""
-    st = st if st is not None else {}
-    pat = fixed or a.rng.choice(pats)
-    N = len(bars) * a.steps
-    for i in range(len(bars)):
-        k = 0
-        off = (i * a.steps) % len(pat)
-        while k < a.steps:
-            s = pat[(off + k) % len(pat)]
-            if s in "-.":
-                k += 1
-                continue
-            ln = 1
-            while k + ln < a.steps and pat[(off + k + ln) % len(pat)] == "-":
-                ln += 1
-            step = i * a.steps + k
-            ch = chord_at(a, bars, step)
-            r = bass_note(ch, lo, hi, st.get("r"))
-            st["r"] = (r + lo + 6) / 2
-            v = vel * a.accent(k * .25)
-            fifth = (ch.pcs[-1] if len(ch.pcs) == 2 else ch.pcs[2]) if len(ch.pcs) > 1 else ch.root
-            if s == "R":
-                p = r
-            elif s == "5":
-                p = r + (fifth - r) % 12
-                if p > hi + 3:
-                    p -= 12
-            elif s == "8":
-                p = r + 12
-            elif s == "3":
-                p = r + (ch.pcs[1] - r) % 12
-            elif s == "7":
-                p = r + (10 if a.scale[6] % 12 == (a.key + 10) % 12 or ch.minor else 9)
-            elif s == "a":
-                nx = chord_at(a, bars, (step + ln) % N)
-                q = bass_note(nx, lo, hi, r)
-                p = q + a.rng.choice((-1, -2, 2)) if q != r else r + (fifth - r) % 12
-                if (p % 12) not in a.scale:
-                    p = q - 1
-            else:
-                p, v = r, v * .55
-            d = ln * .25 * short
-            if s == "g":
-                d = .12
-            a.add(c, t0 + i * a.bb + k * .25, d, p, v)
-            k += ln
+@dataclass
+class Arpeggio(_Voiced):
+    """Broken chords: `rate` quarter notes a note, in an order, each held for `hold` times the rate."""
+
+    rate: float = field(default=0.5, kw_only=True)
+    order: str = field(kw_only=True)
+    hold: float = field(default=1.0, kw_only=True)
+    _random: list[int] = field(default_factory=list, init=False)
+
+    def __call__(self, section: Section) -> None:
+        for start, length, chord, _ in section.spans():
+            pitches = self._ordered(self._voice(chord))
+            for number in range(round(length / self.rate)):
+                passed = number * self.rate
+                lasting = 0.97 * min(self.rate * self.hold, length - passed)
+                velocity = self.velocity * self.a.accent(start + passed - section.start)
+                self.a.note(self.channel, start + passed, lasting, pitches[number % len(pitches)], velocity)
+
+    def _ordered(self, v: list[int]) -> list[int]:
+        if self.order == "random":
+            if not self._random:
+                self._random = [self.a.rng.randrange(self.voices) for _ in range(8)]
+            return [v[index % len(v)] for index in self._random]
+        return {
+            "up": v,
+            "down": v[::-1],
+            "up and down": v + v[-2:0:-1],
+            "Alberti": [v[0], v[-1], v[len(v) // 2], v[-1]],
+            "wide": [v[0], v[1], v[2], v[-1], v[0] + 12, v[-1], v[2], v[1]],
+            "skipping": [v[0], v[2], v[1], v[-1]],
+            "octaves": [pitch for low in v for pitch in (low, low + 12)],
+        }[self.order]
 
 
-def walk(a, t0, bars, c, vel=86, lo=29, hi=52, st=None):
-    st = st if st is not None else {}
-    cur = st.get("p", lo + 9)
-    for b, d, ch, nx in spans(a, t0, bars):
-        n = int(round(d))
-        root = bass_note(ch, lo, hi, cur)
-        tgt = bass_note(nx, lo, hi, root)
-        line = [root]
-        sc = Ladder(local_scale(a.scale, ch))
-        for k in range(1, n):
-            if k == n - 1:
-                ap = tgt + a.rng.choice((-1, 1, -1, 2 if (tgt + 2) % 12 in a.scale else 1))
-                line.append(ap)
-            else:
-                p = line[-1]
-                i = sc.near(p)
-                dirn = 1 if tgt > p or (tgt == p and a.rng.random() < .6) else -1
-                if a.rng.random() < .45:
-                    q = near_tone(ch.pcs, p + dirn * 4)
+@dataclass
+class Bass:
+    """A bass by a step pattern: R root, 3 third, 5 fifth, 7 seventh, 8 octave, a approach, g ghost, - held, . rest."""
+
+    a: Arrangement
+    channel: int
+    velocity: float
+    low: int
+    high: int
+    pattern: str
+    hold: float = 0.92
+    _near: float | None = field(default=None, init=False)
+
+    def __call__(self, section: Section) -> None:
+        a = self.a
+        for bar, start in enumerate(section.starts):
+            for step, stroke, steps in strokes(self.pattern, bar, a.steps):
+                chord = section.chord_at_step(bar, step)
+                root = bass_pitch(
+                    chord, self.low, self.high, self.low + 5 if self._near is None else self._near
+                )
+                self._near = (root + self.low + 6) / 2
+                if stroke == "a":
+                    pitch = self._approach(root, chord, section.chord_at_step(bar, step + steps))
                 else:
-                    q = sc.p[max(0, i + dirn)]
-                if k == 2:
-                    q = near_tone(ch.pcs, q)
-                if q == p:
-                    q = near_tone(ch.pcs, p + dirn * 3)
-                if q > hi:
-                    q -= 12
-                if q < lo:
-                    q += 12
-                line.append(q)
-        for k, p in enumerate(line):
-            a.add(c, b + k, .92, p, vel * (1.04 if k % 2 else 1))
-            if a.rng.random() < .08:
-                a.add(c, b + k + .5, .3, p, vel * .7)
-        cur = tgt
-    st["p"] = cur
+                    pitch = self._tone(stroke, root, chord)
+                at = step / STEPS
+                velocity = self.velocity * a.accent(at) * (0.55 if stroke == "g" else 1.0)
+                a.note(
+                    self.channel,
+                    start + at,
+                    0.12 if stroke == "g" else steps / STEPS * self.hold,
+                    pitch,
+                    velocity,
+                )
 
+    def _tone(self, stroke: str, root: int, chord: Chord) -> int:
+        if stroke == "3":
+            return root + (chord.tones[1] - root) % 12
+        if stroke == "5":
+            pitch = root + (chord.fifth - root) % 12
+            return pitch - 12 if pitch > self.high + 3 else pitch
+        if stroke == "7":
+            flat = chord.minor or self.a.scale[6] == (self.a.tonic + 10) % 12
+            return root + (10 if flat else 9)
+        return root + 12 if stroke == "8" else root
 
-def lead(a, t0, mel, c, vel=88, legato=.95, oct=0, harm=0):
-    n = len(mel)
-    end = mel[-1][0] + 1 if mel else 1
-    lad = Ladder(a.scale)
-    for b, d, p, acc in mel:
-        arch = 1 + .10 * math.sin(math.pi * min(1, b / end))
-        a.add(c, t0 + b, d * legato, p + oct, vel * acc * arch)
-        if harm and d >= .5:
-            q = lad.p[max(0, lad.near(p) + harm)]
-            a.add(c, t0 + b, d * legato, q + oct, vel * .72 * arch)
-
-
-def counter(a, t0, bars, c, vel=66, lo=55, hi=74, st=None, rate=None):
-    """Slow inner line of chord tones and passing notes."""
-    st = st if st is not None else {}
-    cur = st.get("p", (lo + hi) // 2)
-    for b, d, ch, _ in spans(a, t0, bars):
-        parts = [d] if d <= 2 or a.rng.random() < .4 else [d / 2, d / 2]
-        x = b
-        for k, ln in enumerate(parts):
-            if k == 0:
-                q = near_tone(ch.pcs[1:3] or ch.pcs, cur + a.rng.choice((-1, 1, 2, -2)))
-            else:
-                q = near_tone(ch.pcs, cur + a.rng.choice((-3, 3, 4, -4)))
-            if q > hi:
-                q -= 12
-            if q < lo:
-                q += 12
-            a.add(c, x, ln * .98, q, vel)
-            cur = q
-            x += ln
-    st["p"] = cur
-
-
-def oompah(a, t0, bars, cb, cc, vel=76, lo=33, hi=50, clo=55, chi=74, n=3, st=None, short=.5):
-    st = st if st is not None else {}
-    three = a.bb == 3 and a.meter != "6/8"
-    for i in range(len(bars)):
-        ch0 = chord_at(a, bars, i * a.steps)
-        r = bass_note(ch0, lo, hi, st.get("r"))
-        st["r"] = (r + lo + 6) / 2
-        if three or a.meter == "6/8":
-            five = r + (ch0.pcs[2 % len(ch0.pcs)] - r) % 12
-            bn = r if i % 2 == 0 or len(bars[i]) > 1 else (five if five <= hi else five - 12)
-            if a.meter == "6/8":
-                a.add(cb, t0 + i * a.bb, .8, r, vel * 1.05)
-                a.add(cb, t0 + i * a.bb + 1.5, .8, five if five <= hi else five - 12, vel)
-                beats = (1.0, 2.5)
-            else:
-                a.add(cb, t0 + i * a.bb, .9, bn, vel * 1.06)
-                beats = (1, 2)
+    def _approach(self, root: int, chord: Chord, following: Chord) -> int:
+        """A step away from the next root; where that is the same, the fifth."""
+        target = bass_pitch(following, self.low, self.high, root)
+        if target == root:
+            pitch = root + (chord.fifth - root) % 12
         else:
-            for k in (0, 2):
-                ch = chord_at(a, bars, i * a.steps + k * 4)
-                r = bass_note(ch, lo, hi, st.get("r"))
-                five = r + (ch.pcs[2 % len(ch.pcs)] - r) % 12
-                five = five if five <= hi else five - 12
-                a.add(cb, t0 + i * a.bb + k, .8, r if k == 0 or ch is not ch0 else five, vel * 1.05)
-            beats = (1, 3)
-        for k in beats:
-            ch = chord_at(a, bars, i * a.steps + int(k * 4))
-            v = voice(ch, st.get("v"), clo, chi, n, a.rng)
-            st["v"] = v
-            for p in v:
-                a.add(cc, t0 + i * a.bb + k, short, p, vel * .82)
+            pitch = target + self.a.rng.choice((-1, -2, 2))
+        return pitch if pitch % 12 in self.a.scale else target - 1
 
 
-def pick(a, t0, bars, c, vel=74, st=None, pat=None, lo=40, hi=71):
-    """Travis picking: thumb alternates bass notes, fingers the chord above."""
-    st = st if st is not None else {}
-    if pat is None:
-        pat = st.get("pat") or a.rng.choice(
-            ["B.2.b.1.B.2.b.1.", "B.23b.12B.23b.12", "B.1.2.3.b.3.2.1.", "B3.2b1.3B3.2b1.2", "B.123.21b.123.21"]
-            if a.bb == 4 else ["B.1.2.3.2.1.", "B.12b.32B.21", "B.2.1.b.2.1."])
-        st["pat"] = pat
-    for i in range(len(bars)):
-        for k in range(a.steps):
-            s = pat[k % len(pat)]
-            if s == ".":
-                continue
-            ch = chord_at(a, bars, i * a.steps + k)
-            if st.get("c") is not ch:
-                st["v"] = voice(ch, st.get("v"), 54, hi, 3, a.rng)
-                st["r"] = bass_note(ch, lo, 52, 45)
-                st["c"] = ch
-            if s == "B":
-                p, v, d = st["r"], vel * 1.05, 1.0
-            elif s == "b":
-                f = st["r"] + (ch.pcs[2 % len(ch.pcs)] - st["r"]) % 12
-                p, v, d = (f if f <= 55 else f - 12), vel * .95, 1.0
+@dataclass
+class WalkingBass:
+    """A note a quarter: the root, tones of chord and scale towards the next root, and a step that leads into it."""
+
+    a: Arrangement
+    channel: int
+    velocity: float
+    low: int
+    high: int
+    _near: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._near = self.low + 9
+
+    def __call__(self, section: Section) -> None:
+        rng = self.a.rng
+        for start, length, chord, following in section.spans():
+            quarters = round(length)
+            root = bass_pitch(chord, self.low, self.high, self._near)
+            target = bass_pitch(following, self.low, self.high, root)
+            line = [root]
+            for quarter in range(1, quarters - 1):
+                line.append(self._towards(target, line[-1], chord, strong=quarter == 2))
+            if quarters > 1:
+                above = 2 if (target + 2) % 12 in self.a.scale else 1
+                line.append(target + rng.choice((-1, 1, -1, above)))
+            for quarter, pitch in enumerate(line):
+                velocity = self.velocity * (1.04 if quarter % 2 else 1.0)
+                self.a.note(self.channel, start + quarter, 0.92, pitch, velocity)
+                if rng.random() < 0.08:
+                    self.a.note(self.channel, start + quarter + 0.5, 0.3, pitch, 0.7 * self.velocity)
+            self._near = target
+
+    def _towards(self, target: int, pitch: int, chord: Chord, strong: bool) -> int:
+        rng = self.a.rng
+        direction = 1 if target > pitch or (target == pitch and rng.random() < 0.6) else -1
+        if rng.random() < 0.45:
+            following = nearest(chord.tones, pitch + 4 * direction)
+        else:
+            following = Keyboard(around(chord, self.a.scale)).step(pitch, direction)
+        if strong:
+            following = nearest(chord.tones, following)
+        if following == pitch:
+            following = nearest(chord.tones, pitch + 3 * direction)
+        return into(following, self.low, self.high)
+
+
+@dataclass
+class BassAndChords:
+    """Bass on the strong beats, chords on the weak ones: waltz, march and bluegrass."""
+
+    a: Arrangement
+    bass: int
+    chords: int
+    velocity: float
+    bass_range: tuple[int, int]
+    chord_range: tuple[int, int]
+    voices: int = 3
+    hold: float = 0.5
+    _near: float | None = field(default=None, init=False)
+    _voicing: list[int] = field(default_factory=list, init=False)
+
+    def __call__(self, section: Section) -> None:
+        for bar, start in enumerate(section.starts):
+            chord = section.chord_at_step(bar, 0)
+            if self.a.meter == "6/8":
+                root, fifth = self._root_and_fifth(chord)
+                bass = [(0.0, 0.8, root, 1.05), (1.5, 0.8, fifth, 1.0)]
+                weak = (1.0, 2.5)
+            elif self.a.meter == "3/4":
+                root, fifth = self._root_and_fifth(chord)
+                alternate = bar % 2 and len(section.bars[bar]) == 1
+                bass = [(0.0, 0.9, fifth if alternate else root, 1.06)]
+                weak = (1.0, 2.0)
             else:
-                p, v, d = st["v"][int(s) - 1], vel * .88, .9
-            a.add(c, t0 + i * a.bb + k * .25, d, p, v)
+                bass = []
+                self._root_and_fifth(chord)
+                for at in (0.0, 2.0):
+                    here = section.chord(bar * 4.0 + at)
+                    root, fifth = self._root_and_fifth(here, keep=True)
+                    bass.append((at, 0.8, fifth if at and here is chord else root, 1.05))
+                weak = (1.0, 3.0)
+            for at, length, pitch, factor in bass:
+                self.a.note(self.bass, start + at, length, pitch, self.velocity * factor)
+            for at in weak:
+                here = section.chord(bar * self.a.bar + at)
+                self._voicing = voice(here, self._voicing, *self.chord_range, self.voices)
+                for pitch in self._voicing:
+                    self.a.note(self.chords, start + at, self.hold, pitch, 0.82 * self.velocity)
+
+    def _root_and_fifth(self, chord: Chord, keep: bool = False) -> tuple[int, int]:
+        low, high = self.bass_range
+        root = bass_pitch(chord, low, high, low + 5 if self._near is None else self._near)
+        if not keep:
+            self._near = (root + low + 6) / 2
+        fifth = root + (chord.fifth - root) % 12
+        return root, fifth if fifth <= high else fifth - 12
 
 
-ROLLS = ["13212312", "21321231", "13123123", "31213121", "12312313"]
+@dataclass
+class Picking:
+    """Travis picking: the thumb alternates bass notes (B, b), the fingers play the chord above (1, 2, 3)."""
+
+    a: Arrangement
+    channel: int
+    velocity: float
+    _pattern: str = field(default="", init=False)
+    _chord: Chord | None = field(default=None, init=False)
+    _voicing: list[int] = field(default_factory=list, init=False)
+    _root: int = field(default=0, init=False)
+
+    PATTERNS = (
+        ("B.2.b.1.B.2.b.1.", "B.23b.12B.23b.12", "B.1.2.3.b.3.2.1.", "B3.2b1.3B3.2b1.2", "B.123.21b.123.21"),
+        ("B.1.2.3.2.1.", "B.12b.32B.21", "B.2.1.b.2.1."),
+    )
+
+    def __call__(self, section: Section) -> None:
+        if not self._pattern:
+            self._pattern = self.a.rng.choice(self.PATTERNS[self.a.bar == 3.0])
+        for bar, start in enumerate(section.starts):
+            for step, stroke, _ in strokes(self._pattern, bar, self.a.steps):
+                chord = section.chord_at_step(bar, step)
+                if chord is not self._chord:
+                    self._chord = chord
+                    self._voicing = voice(chord, self._voicing, 54, 71, 3)
+                    self._root = bass_pitch(chord, 40, 52, 45)
+                if stroke == "B":
+                    pitch, factor, length = self._root, 1.05, 1.0
+                elif stroke == "b":
+                    pitch, factor, length = self._root + (chord.fifth - self._root) % 12, 0.95, 1.0
+                    pitch -= 12 if pitch > 55 else 0
+                else:
+                    pitch, factor, length = self._voicing[int(stroke) - 1], 0.88, 0.9
+                self.a.note(self.channel, start + step / STEPS, length, pitch, self.velocity * factor)
 
 
-def roll(a, t0, bars, c, vel=80, st=None, rate=.5):
-    """Banjo rolls over close chord tones with a high drone."""
-    st = st if st is not None else {}
-    for i in range(len(bars)):
-        pat = a.rng.choice(ROLLS)
-        for k in range(int(a.bb / rate)):
-            ch = chord_at(a, bars, i * a.steps + int(k * rate * 4))
-            if st.get("c") is not ch:
-                st["v"] = voice(ch, st.get("v"), 55, 74, 3, a.rng)
-                st["c"] = ch
-                st["d"] = near_tone(ch.pcs[:1] + ch.pcs[2:3], 74)
-            s = pat[k % 8]
-            p = st["v"][0] if s == "3" else st["v"][1] if s == "2" else (st["d"] if k % 4 == 3 else st["v"][2])
-            x = t0 + i * a.bb + k * rate
-            a.add(c, x, .45, p, vel * a.accent(x - t0))
+@dataclass
+class BanjoRoll:
+    """Rolls of three fingers over close chord tones, with a high drone."""
+
+    a: Arrangement
+    channel: int
+    rate: float
+    _chord: Chord | None = field(default=None, init=False)
+    _voicing: list[int] = field(default_factory=list, init=False)
+    _drone: int = field(default=0, init=False)
+
+    ROLLS = ("13212312", "21321231", "13123123", "31213121", "12312313")
+
+    def __call__(self, section: Section, velocity: float) -> None:
+        for bar, start in enumerate(section.starts):
+            roll = self.a.rng.choice(self.ROLLS)
+            for number in range(int(self.a.bar / self.rate)):
+                at = number * self.rate
+                chord = section.chord(bar * self.a.bar + at)
+                if chord is not self._chord:
+                    self._chord = chord
+                    self._voicing = voice(chord, self._voicing, 55, 74, 3)
+                    self._drone = nearest((chord.root, chord.fifth), 74)
+                low, middle, high = self._voicing
+                finger = roll[number % 8]
+                pitch = {"3": low, "2": middle, "1": self._drone if number % 4 == 3 else high}[finger]
+                self.a.note(
+                    self.channel, start + at, 0.45, pitch, velocity * self.a.accent(bar * self.a.bar + at)
+                )
 
 
-def ost(a, t0, bars, c, pat, vel=80, lo=48, hi=67, st=None, short=.7, oct2=False):
-    """String ostinato: digits index chord tones; steps of a sixteenth."""
-    st = st if st is not None else {}
-    for i in range(len(bars)):
-        for k in range(a.steps):
-            s = pat[k % len(pat)]
-            if s == ".":
-                continue
-            ch = chord_at(a, bars, i * a.steps + k)
-            if st.get("c") is not ch:
-                st["v"] = voice(ch, st.get("v"), lo, hi, 4, a.rng)
-                st["c"] = ch
-            v = st["v"]
-            j = int(s)
-            p = v[j] if j < len(v) else v[j - len(v)] + 12
-            x = k * .25
-            ln = 1
-            while k + ln < a.steps and pat[(k + ln) % len(pat)] == "." and ln < 2:
-                ln += 1
-            a.add(c, t0 + i * a.bb + x, .25 * ln * short, p, vel * a.accent(x))
-            if oct2:
-                a.add(c, t0 + i * a.bb + x, .25 * ln * short, p - 12, vel * .9)
+@dataclass
+class Ostinato(_Voiced):
+    """A figure that is repeated over the chords: digits number their tones from the bottom, a step each."""
+
+    pattern: str = field(kw_only=True)
+
+    def __call__(self, section: Section, octave_below: bool = False) -> None:
+        a = self.a
+        for bar, start in enumerate(section.starts):
+            for step, digit, _ in strokes(self.pattern, bar, a.steps):
+                voicing = self._voice(section.chord_at_step(bar, step))
+                pitch = voicing[int(digit)]
+                followed = step + 1 == a.steps or self.pattern[(step + 1) % len(self.pattern)] != "."
+                length = 0.7 * (1 if followed else 2) / STEPS
+                at = step / STEPS
+                a.note(self.channel, start + at, length, pitch, self.velocity * a.accent(at))
+                if octave_below:
+                    a.note(self.channel, start + at, length, pitch - 12, 0.9 * self.velocity)
 
 
+@dataclass
+class Countermelody:
+    """A slow inner line of chord tones."""
+
+    a: Arrangement
+    channel: int
+    velocity: float
+    low: int
+    high: int
+    _pitch: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pitch = (self.low + self.high) // 2
+
+    def __call__(self, section: Section) -> None:
+        rng = self.a.rng
+        for at, length, chord, _ in section.spans():
+            split = length > 2.0 and rng.random() >= 0.4
+            self._play(at, length / 2 if split else length, chord.tones[1:3], rng.choice((-1, 1, 2, -2)))
+            if split:
+                self._play(at + length / 2, length / 2, chord.tones, rng.choice((-3, 3, 4, -4)))
+
+    def _play(self, at: float, length: float, tones: Sequence[int], move: int) -> None:
+        self._pitch = into(nearest(tones, self._pitch + move), self.low, self.high)
+        self.a.note(self.channel, at, 0.98 * length, self._pitch, self.velocity)
+
+
+def lead(
+    a: Arrangement,
+    start: float,
+    melody: Melody,
+    channel: int,
+    velocity: float,
+    hold: float,
+    *,
+    transpose: int = 0,
+    harmony: int = 0,
+) -> None:
+    """Play a melody, loudest in its middle.
+
+    Parameters
+    ----------
+    a : Arrangement
+    start : float
+        Quarter notes from the beginning of the piece.
+    melody : Melody
+    channel : int
+    velocity : float
+    hold : float
+        Share of its time that a note sounds.
+    transpose : int
+        Semitones.
+    harmony : int
+        Steps of the scale to a second voice; 0 for none.
+    """
+    keyboard = Keyboard(a.scale)
+    end = melody[-1].at + 1.0 if melody else 1.0
+    for at, length, pitch, accent in melody:
+        arch = 1.0 + 0.1 * math.sin(math.pi * min(1.0, at / end))
+        a.note(channel, start + at, hold * length, pitch + transpose, velocity * accent * arch)
+        if harmony and length >= 0.5:
+            second = keyboard.step(pitch, harmony) + transpose
+            a.note(channel, start + at, hold * length, second, 0.72 * velocity * arch)
+
+
+def swell(
+    a: Arrangement, at: float, length: float, channels: Sequence[int], first: float, last: float
+) -> None:
+    """Move the volume of channels from a factor to another, in steps of an eighth."""
+    steps = max(2, int(2.0 * length))
+    for step in range(steps + 1):
+        done = step / steps
+        for channel in channels:
+            a.controls.append((at + 0.999 * length * done, channel, first + (last - first) * done))
+
+
+def pump(a: Arrangement, section: Section, channels: Sequence[int], depth: float) -> None:
+    """Duck channels on every quarter note, as a compressor does that listens to the kick."""
+    for quarter in range(int(section.length)):
+        for place, factor in ((0.0, 0.0), (0.125, 0.12), (0.25, 0.3), (0.375, 0.5), (0.5, 1.0)):
+            for channel in channels:
+                a.controls.append((section.start + quarter + place, channel, min(1.0, depth + factor)))
