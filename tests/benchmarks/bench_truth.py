@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.bench_truth [--pieces 300] [--seconds 30] [--seed 0] [--synth] [--json FILE]
 
-Pieces in 22 styles are composed and rendered with FluidR3Mono (Debian's package, fetched once), or with the built-in
-synthesizer. Tempo within 4 %, exactly and up to an octave; key exactly, and with relatives and fifths at half weight;
-beats by their F-measure.
+Pieces in 22 styles are composed and rendered with FluidR3Mono (Debian's package, fetched once), or with the
+built-in synthesizer. Tempo within 4 %, exactly and up to an octave; key exactly, and with relatives and
+fifths at half weight; beats by their F-measure.
 """
 
 import argparse
@@ -36,7 +36,7 @@ class Scores:
 
 
 def analyse(piece: Piece, soundfont: Path | None) -> Features:
-    """Render a piece and measure it."""
+    """Render a piece and measure it; its loudness is asked by nobody here."""
     return measure(render(piece, SAMPLE_RATE, 1, soundfont)[0], -14.0)
 
 

@@ -1,7 +1,6 @@
 """Music of which everything is known, and how near to the truth an analysis of it comes.
 
-Pieces are composed from seeds; the styles take turns, so that every one counts the same. They are played with the
-soundfont where there is one, and otherwise by the built-in synthesizer, which needs nothing.
+Pieces are composed from seeds; the styles take turns, so that every one counts the same.
 """
 
 from collections.abc import Iterator
@@ -43,7 +42,7 @@ def same_tempo(found: float, true: float, octaves: bool = False) -> bool:
 
 
 def key_score(found: tuple[str | None, str | None], true: tuple[str, str]) -> float:
-    """Score a key as (tonic, mode): 1 if right, 0.5 for the relative key and for a fifth up or down, otherwise 0."""
+    """Score a key: 1 if right, 0.5 for the relative key and for a fifth up or down, otherwise 0."""
     (tonic, mode), (true_tonic, true_mode) = found, true
     if tonic is None or mode is None:
         return 0.0

@@ -1,11 +1,10 @@
-"""What the parts of a piece are written into: notes and volumes of channels, in quarter notes from the beginning."""
+"""What the parts of a piece are written into: notes and volumes of channels, at places in quarter notes."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from weights.compose.instruments import INSTRUMENTS
+from weights.compose.instruments import DRUMS, INSTRUMENTS
 from weights.compose.piece import DRUM_CHANNEL
 from weights.compose.rhythm import STEPS
 from weights.compose.theory import SCALES
@@ -131,9 +130,9 @@ class Arrangement:
         """Write a note."""
         self.events.append(Event(at, length, channel, pitch, velocity * self.intensity))
 
-    def hit(self, at: float, drum: int, velocity: float) -> None:
-        """Write a stroke on a drum."""
-        self.note(DRUM_CHANNEL, at, 0.25, drum, velocity)
+    def hit(self, at: float, drum: str, velocity: float) -> None:
+        """Write a stroke on one of `DRUMS`."""
+        self.note(DRUM_CHANNEL, at, 0.25, DRUMS[drum], velocity)
 
     def accent(self, at: float) -> float:
         """Factor of the velocity by the place in the bar: downbeats are strongest."""
@@ -147,9 +146,9 @@ class Arrangement:
 
 @dataclass(frozen=True)
 class Score:
-    """A finished arrangement, and what it is in words; moods are those that may fit."""
+    """A finished arrangement, and what it is in words, commas between them; moods are those that may fit."""
 
     arrangement: Arrangement
-    tags: Sequence[str]
-    moods: Sequence[str]
+    tags: str
+    moods: str
     energy: str

@@ -55,8 +55,8 @@ def compose(seed: int, seconds: float, style: str | None = None) -> Piece:
     write, _ = STYLES[style]
     score = write(rng, float(seconds))
     a = score.arrangement
-    mood = _mood(rng, a.mode, score.moods, a.tempo)
-    tags = [*score.tags, "instrumental"]
+    mood = _mood(rng, a.mode, score.moods.split(", "), a.tempo)
+    tags = [*score.tags.split(", "), "instrumental"]
     if a.tempo < 80:
         tags.append("slow")
     elif a.tempo > 140:
@@ -68,9 +68,6 @@ def _mood(rng: random.Random, mode: str, moods: Sequence[str], tempo: float) -> 
     """At most two of some moods, that go with the mode."""
     fitting = [mood for mood in moods if mood in MOODS[mode]]
     if not fitting:
-        if mode == "minor":
-            fitting = ["melancholic"]
-        else:
-            fitting = ["happy" if tempo > 100 else "peaceful"]
+        fitting = ["melancholic" if mode == "minor" else "happy" if tempo > 100 else "peaceful"]
     rng.shuffle(fitting)
     return tuple(sorted(fitting[:2]))

@@ -1,24 +1,28 @@
 """Drums: grooves of step patterns, and the fills that lead out of a section."""
 
+import random
 from collections.abc import Collection, Mapping
 
 from weights.compose.arrangement import Arrangement
+from weights.compose.chance import lines
 from weights.compose.rhythm import STEPS
 from weights.compose.section import Section
 
-# General MIDI's percussion.
-KICK, STICK, SNARE, CLAP, HAT, PEDAL_HAT, OPEN_HAT = 36, 37, 38, 39, 42, 44, 46
-CRASH, RIDE, TAMBOURINE, COWBELL, CONGA, SHAKER = 49, 51, 54, 56, 63, 70
-LOW_TOM = 45
-TOMS = (50, 48, 47, 45, 43, 41)
+# They play alone in introductions.
+KICK_AND_HAT = {"kick", "hat"}
 
-# Groups that play alone in introductions.
-KICK_AND_HAT = {KICK, HAT}
-TICKING = {HAT, PEDAL_HAT, OPEN_HAT, RIDE, TAMBOURINE, SHAKER}  # softer, and softer still off the beat
+# Softer than other drums, and softer still off the beat.
+_TICKING = {"hat", "pedal", "open", "ride", "tambourine", "shaker"}
 
 VELOCITIES = {"X": 1.15, "x": 1.0, "o": 0.78, "g": 0.5}  # accent, stroke, soft stroke, ghost note
 
-Groove = Mapping[int, str]  # a step pattern for each drum; it may be one bar or two
+Groove = Mapping[str, str]  # a step pattern of one bar or two for each drum
+
+
+def pick(rng: random.Random, grooves: str) -> dict[str, str]:
+    """One of the grooves in a text, each a line: a drum and its pattern, the next drum and its pattern."""
+    words = rng.choice(lines(grooves)).split()
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def play(
@@ -30,7 +34,7 @@ def play(
     fills: float = 0.0,
     fill: str = "toms",
     crash: bool = False,
-    only: Collection[int] | None = None,
+    only: Collection[str] | None = None,
 ) -> None:
     """Play a groove over a section.
 
@@ -38,7 +42,7 @@ def play(
     ----------
     a : Arrangement
     section : Section
-    groove : mapping of int to str
+    groove : Groove
     velocity : float
     fills : float
         How often the last bar has a fill, 0 to 1; a fourth bar has one about a third as often.
@@ -46,7 +50,7 @@ def play(
         On ``toms``, ``snare`` or drum ``machine``, or a ``break``: nothing but the kick.
     crash : bool
         Begin with the crash cymbal.
-    only : collection of int, optional
+    only : collection of str, optional
         Drums of the groove that play.
     """
     rng = a.rng
@@ -57,15 +61,15 @@ def play(
         for drum, pattern in groove.items():
             if only and drum not in only:
                 continue
-            for step in range(a.steps if drum == KICK else a.steps - length):
+            for step in range(a.steps if drum == "kick" else a.steps - length):
                 stroke = pattern[(bar * a.steps + step) % len(pattern)]
                 if stroke in VELOCITIES:
                     factor = VELOCITIES[stroke]
-                    if drum in TICKING:
+                    if drum in _TICKING:
                         factor *= 0.72 if step % STEPS == 0 else 0.648
                     a.hit(start + step / STEPS, drum, velocity * factor)
         if crash and bar == 0:
-            a.hit(start, CRASH, 0.82 * velocity)
+            a.hit(start, "crash", 0.82 * velocity)
         if filled and fill != "break":
             _fill(a, start, length, velocity, fill)
 
@@ -76,10 +80,10 @@ def _fill(a: Arrangement, start: float, length: int, velocity: float, kind: str)
     for step in range(0, length, rng.choice((1, 2, 1)) if a.steps == 16 else 1):
         done = step / length
         if kind == "machine":
-            drum = rng.choice((SNARE, SNARE, CLAP))
+            drum = rng.choice(("snare", "snare", "clap"))
         elif kind == "snare" or done < 0.3:
-            drum = SNARE
+            drum = "snare"
         else:
-            drum = TOMS[int(6 * done)]
+            drum = f"tom {1 + int(6 * done)}"
         if rng.random() < 0.88:
             a.hit(start + (a.steps - length + step) / STEPS, drum, velocity * (0.72 + 0.35 * done))

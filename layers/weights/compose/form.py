@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from weights.compose.arrangement import Arrangement
-from weights.compose.drums import CRASH, KICK
 from weights.compose.melody import Melody, ornamented
 from weights.compose.parts import bass_pitch
 from weights.compose.piece import DRUM_CHANNEL
@@ -98,7 +97,7 @@ def write(
 def _plan(
     a: Arrangement, form: str, phrase: int, intro: int, ends: float
 ) -> tuple[list[tuple[str, int]], bool]:
-    """Labels and bars that fill the time, and whether a last bar follows them; sets what is cut from the beginning."""
+    """Labels and bars that fill the time, and whether a last bar follows; sets what the beginning loses."""
     rng = a.rng
     bars = a.seconds / a.bar_seconds
     ended = rng.random() < 0.7 * ends and bars > 5
@@ -137,5 +136,5 @@ def _last_bar(a: Arrangement, at: float, ending: Sequence[tuple[int, str]], symb
         for number, pitch in enumerate(pitches):
             a.note(channel, at + spread * number, a.bar + 1.0, pitch, velocity)
     if DRUM_CHANNEL in a.programs:
-        a.hit(at, KICK, 96)
-        a.hit(at, CRASH, 84)
+        a.hit(at, "kick", 96)
+        a.hit(at, "crash", 84)

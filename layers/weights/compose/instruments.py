@@ -1,4 +1,4 @@
-"""The instruments of General MIDI that the styles use, and some of the variants in bank 8 (Roland GS)."""
+"""The instruments and drums of General MIDI that the styles use; bank 8 has variants, as on Roland's GS."""
 
 from typing import NamedTuple
 
@@ -6,8 +6,8 @@ from typing import NamedTuple
 class Instrument(NamedTuple):
     """How to select an instrument and what it can do.
 
-    `level` is its RMS in dBFS as FluidR3Mono plays it, by which instruments are balanced; `low` and `high` bound the
-    MIDI pitches at which it sounds like itself.
+    `level` is its RMS in dBFS as FluidR3Mono plays it, by which instruments are balanced; `low` and `high`
+    bound the MIDI pitches at which it sounds like itself.
     """
 
     bank: int
@@ -129,4 +129,27 @@ INSTRUMENTS = {
     "ukulele": Instrument(8, 24, "ukulele", -17, 60, 84),
     "mandolin": Instrument(8, 107, "mandolin", -21, 55, 88),
     "taiko": Instrument(0, 116, "timpani", -22, 36, 55),
+}
+
+DRUMS = {
+    "bass drum": 35,
+    "kick": 36,
+    "stick": 37,
+    "snare": 38,
+    "clap": 39,
+    "hat": 42,
+    "pedal": 44,
+    "open": 46,
+    "crash": 49,
+    "ride": 51,
+    "tambourine": 54,
+    "cowbell": 56,
+    "conga": 63,
+    "shaker": 70,
+    "tom 1": 50,
+    "tom 2": 48,
+    "tom 3": 47,
+    "tom 4": 45,
+    "tom 5": 43,
+    "tom 6": 41,
 }

@@ -1,4 +1,4 @@
-"""Melodies: a few motifs that return moved, mirrored and varied, over the chords, with a cadence every four bars."""
+"""Melodies over chords: a few motifs that return moved, mirrored and varied; a cadence every four bars."""
 
 import itertools
 import random
@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from weights.compose.arrangement import Arrangement
 from weights.compose.rhythm import rhythms
-from weights.compose.theory import PENTATONIC, Bar, Chord, Keyboard, around, nearest
+from weights.compose.theory import PENTATONIC, Bar, Chord, Keyboard, around, chord_at, nearest
 
-# Motifs of four bars. A letter alone is the motif as it is; with s it is moved (a sequence), with i mirrored, with r
-# in another rhythm, with v in another rhythm perhaps.
+# Motifs of four bars. A letter alone is the motif as it is; with s it is moved (a sequence), with i mirrored,
+# with r in another rhythm, with v in another rhythm perhaps.
 _PLANS = [
     plan.split()
     for plan in ("A As B C", "A B A C", "A Ar Av C", "A B Ai C", "A As Ai C", "A B As B", "A As Av C")
@@ -19,7 +19,7 @@ _CONTOUR = 16  # steps of a contour, more than a bar has notes
 
 
 class Note(NamedTuple):
-    """A note of a melody: quarter notes from its beginning, its length in quarter notes, pitch, and accent."""
+    """A note of a melody: quarter notes from its beginning, length in quarter notes, pitch, and accent."""
 
     at: float
     length: float
@@ -111,7 +111,7 @@ def melody(
             if length < 0.0 or (rests and rng.random() < rests and index > 0):
                 position += abs(length)
                 continue
-            chord = _at(bar, position / a.bar)
+            chord = chord_at(bar, position / a.bar)
             on_beat = abs(position / a.beat - round(position / a.beat)) < 1e-6
             strong = on_beat and (length >= 1.0 or position in (0.0, 2.0))
             pitch = _keyboard(a, chord, pentatonic).step(anchor, contour[sounded % _CONTOUR])
@@ -172,11 +172,8 @@ def _varied(rng: random.Random, rhythm: Sequence[float]) -> list[float]:
     """Split a long note in two, or join two short ones."""
     varied = list(rhythm)
     long = [index for index, length in enumerate(varied) if length >= 1.0]
-    short = [
-        index
-        for index, pair in enumerate(itertools.pairwise(varied))
-        if all(0.0 < length <= 0.5 for length in pair)
-    ]
+    pairs = itertools.pairwise(varied)
+    short = [index for index, (one, two) in enumerate(pairs) if 0.0 < one <= 0.5 and 0.0 < two <= 0.5]
     if long and (rng.random() < 0.6 or not short):
         index = rng.choice(long)
         varied[index : index + 1] = [varied[index] / 2.0] * 2
@@ -199,16 +196,6 @@ def _with_held_end(rng: random.Random, rhythm: Sequence[float], bar: float, mete
     if filled < bar - hold - 1e-6:
         moving.append(bar - hold - filled)
     return [*moving, hold if rng.random() < 0.6 or hold < 2.0 else 0.75 * hold]
-
-
-def _at(bar: Bar, place: float) -> Chord:
-    """The chord at a place in a bar, 0 to 1."""
-    end = 0.0
-    for chord, share in bar:
-        end += share
-        if place < end - 1e-6:
-            break
-    return chord
 
 
 def _keyboard(a: Arrangement, chord: Chord, pentatonic: bool) -> Keyboard:

@@ -16,7 +16,7 @@ from weights.compose.voicing import voice
 
 
 def bass_pitch(chord: Chord, low: int, high: int, near: float, pitch_class: int | None = None) -> int:
-    """The pitch of a chord's bass (or of another pitch class) that is nearest to a pitch; rather a low one."""
+    """The pitch of a chord's bass, or of another pitch class, nearest to a pitch; rather a low one."""
     wanted = chord.bass if pitch_class is None else pitch_class
     candidates = [pitch for pitch in range(low, high + 1) if pitch % 12 == wanted]
     if not candidates:
@@ -147,7 +147,7 @@ class Arpeggio(_Voiced):
 
 @dataclass
 class Bass:
-    """A bass by a step pattern: R root, 3 third, 5 fifth, 7 seventh, 8 octave, a approach, g ghost, - held, . rest."""
+    """A bass by a step pattern: R root, 3 third, 5 fifth, 7 seventh, 8 octave, a approach, g ghost."""
 
     a: Arrangement
     channel: int
@@ -156,30 +156,27 @@ class Bass:
     high: int
     pattern: str
     hold: float = 0.92
-    _near: float | None = field(default=None, init=False)
+    _near: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._near = self.low + 5
 
     def __call__(self, section: Section) -> None:
         a = self.a
         for bar, start in enumerate(section.starts):
             for step, stroke, steps in strokes(self.pattern, bar, a.steps):
                 chord = section.chord_at_step(bar, step)
-                root = bass_pitch(
-                    chord, self.low, self.high, self.low + 5 if self._near is None else self._near
-                )
+                root = bass_pitch(chord, self.low, self.high, self._near)
                 self._near = (root + self.low + 6) / 2
                 if stroke == "a":
                     pitch = self._approach(root, chord, section.chord_at_step(bar, step + steps))
                 else:
                     pitch = self._tone(stroke, root, chord)
-                at = step / STEPS
-                velocity = self.velocity * a.accent(at) * (0.55 if stroke == "g" else 1.0)
-                a.note(
-                    self.channel,
-                    start + at,
-                    0.12 if stroke == "g" else steps / STEPS * self.hold,
-                    pitch,
-                    velocity,
-                )
+                at, length = step / STEPS, steps / STEPS * self.hold
+                velocity = self.velocity * a.accent(at)
+                if stroke == "g":
+                    length, velocity = 0.12, 0.55 * velocity
+                a.note(self.channel, start + at, length, pitch, velocity)
 
     def _tone(self, stroke: str, root: int, chord: Chord) -> int:
         if stroke == "3":
@@ -204,7 +201,7 @@ class Bass:
 
 @dataclass
 class WalkingBass:
-    """A note a quarter: the root, tones of chord and scale towards the next root, and a step that leads into it."""
+    """A note a quarter: the root, then tones of chord and scale, and a step that leads into the next root."""
 
     a: Arrangement
     channel: int
@@ -261,8 +258,11 @@ class BassAndChords:
     chord_range: tuple[int, int]
     voices: int = 3
     hold: float = 0.5
-    _near: float | None = field(default=None, init=False)
+    _near: float = field(init=False)
     _voicing: list[int] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self._near = self.bass_range[0] + 5
 
     def __call__(self, section: Section) -> None:
         for bar, start in enumerate(section.starts):
@@ -294,7 +294,7 @@ class BassAndChords:
 
     def _root_and_fifth(self, chord: Chord, keep: bool = False) -> tuple[int, int]:
         low, high = self.bass_range
-        root = bass_pitch(chord, low, high, low + 5 if self._near is None else self._near)
+        root = bass_pitch(chord, low, high, self._near)
         if not keep:
             self._near = (root + low + 6) / 2
         fifth = root + (chord.fifth - root) % 12
@@ -364,9 +364,7 @@ class BanjoRoll:
                 low, middle, high = self._voicing
                 finger = roll[number % 8]
                 pitch = {"3": low, "2": middle, "1": self._drone if number % 4 == 3 else high}[finger]
-                self.a.note(
-                    self.channel, start + at, 0.45, pitch, velocity * self.a.accent(bar * self.a.bar + at)
-                )
+                self.a.note(self.channel, start + at, 0.45, pitch, velocity * self.a.accent(at))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""From what is written to what is played: seconds instead of quarter notes, with swing and a player's inexactness."""
+"""From what is written to what is played: quarter notes become seconds, with swing and human inexactness."""
 
 import math
 

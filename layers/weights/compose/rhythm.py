@@ -60,7 +60,8 @@ _RHYTHMS = {
         "run": _bars(
             ".25 .25 .25 .25 .5 .5 .5 .5 1 / .5 .25 .25 .5 .25 .25 .5 .25 .25 1 /"
             ".25 .25 .25 .25 .25 .25 .25 .25 .5 .5 1 / .5 .25 .25 .5 .5 .25 .25 .25 .25 1 /"
-            ".25 .25 .25 .25 .25 .25 .25 .25 .25 .25 .25 .25 .5 .5 / .5 .5 .5 .5 .25 .25 .25 .25 .25 .25 .25 .25"
+            ".25 .25 .25 .25 .25 .25 .25 .25 .25 .25 .25 .25 .5 .5 /"
+            ".5 .5 .5 .5 .25 .25 .25 .25 .25 .25 .25 .25"
         ),
         "funk": _bars(
             ".25 .25 .5 -.5 .25 .25 .5 .5 -1 / -.5 .25 .25 .5 .75 .25 .5 1 / .5 .25 .5 .25 .5 -1 .5 .5 /"
@@ -98,5 +99,5 @@ _RHYTHMS = {
 
 
 def rhythms(meter: str, kind: str) -> list[list[float]]:
-    """The one-bar rhythms of a kind: ``slow``, ``mid``, ``fast`` or ``run``; in 4/4, others named after a style."""
+    """One-bar rhythms of a kind: ``slow``, ``mid``, ``fast``, ``run``; in 4/4, others named after styles."""
     return _RHYTHMS[meter][kind]

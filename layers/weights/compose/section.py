@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from weights.compose.melody import Melody
 from weights.compose.rhythm import STEPS
-from weights.compose.theory import Bar, Chord
+from weights.compose.theory import Bar, Chord, chord_at
 
 INTRO = "intro"
 
@@ -52,7 +52,7 @@ class Section:
         return [self.start + number * self.bar for number in range(len(self.bars))]
 
     def spans(self) -> Iterator[tuple[float, float, Chord, Chord]]:
-        """Each chord: where it starts, its length, itself, and the one that follows (at the end, the first)."""
+        """Each chord: where it starts, its length, itself, and what follows (at the end, the first one)."""
         chords = []
         for at, bar in zip(self.starts, self.bars, strict=True):
             for chord, share in bar:
@@ -65,12 +65,7 @@ class Section:
     def chord(self, at: float) -> Chord:
         """The chord at a place in quarter notes from `start`; after the end, that of the beginning."""
         number, place = divmod(at, self.bar)
-        end = 0.0
-        for chord, share in self.bars[int(number) % len(self.bars)]:
-            end += share
-            if place / self.bar < end - 1e-9:
-                break
-        return chord
+        return chord_at(self.bars[int(number) % len(self.bars)], place / self.bar)
 
     def chord_at_step(self, bar: int, step: int) -> Chord:
         """The chord at a sixteenth of a bar."""

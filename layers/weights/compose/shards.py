@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

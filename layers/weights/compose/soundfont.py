@@ -1,9 +1,10 @@
 """Playing a piece with a General MIDI soundfont, through TinySoundFont (MIT).
 
-The soundfont is FluidR3Mono (MIT), from Debian's package `fluidr3mono-gm-soundfont`. It is not in this repository:
-`fetch` gets it once and keeps it in the cache. `$SOUNDFONT` names another place.
+The soundfont is FluidR3Mono (MIT), from Debian's package `fluidr3mono-gm-soundfont`. It is not in this
+repository: `fetch` gets it once and keeps it in the cache. `$SOUNDFONT` names another place.
 """
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -88,23 +89,22 @@ def check(path: Path) -> Path:
 
 def _tinysoundfont() -> Any:
     try:
-        from tinysoundfont import _tinysoundfont as module
+        return importlib.import_module("tinysoundfont._tinysoundfont")
     except ImportError as error:
         # Its declared dependency, PyAudio, is for live playing only and wants a compiler.
         raise SoundfontError("no tinysoundfont here: pip install --no-deps tinysoundfont==0.3.7") from error
-    return module
 
 
 @lru_cache(maxsize=1)
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
     """The soundfont, loaded once in a process: that takes longer than to play a piece."""
     check(path)
     return _tinysoundfont().SoundFont(str(path))
 
 
 def _player(path: Path, rate: int, channels: int) -> Any:
-    """A player that nothing has been played on: what rings on from another piece would be heard in the next."""
-    font = _load(path)
+    """A player that nothing was played on yet: what rings on from a piece would be heard in the next."""
+    font = load(path)
     modes = _tinysoundfont().OutputMode
     player = _tinysoundfont().SoundFont(font)
     player.set_output(modes.Mono if channels == 1 else modes.StereoInterleaved, rate, GAIN_DB)
@@ -134,7 +134,7 @@ def play(piece: Piece, path: Path, rate: int, channels: int) -> np.ndarray:
 
     n = round(piece.seconds * rate)
     out = np.zeros((n, channels), np.float32)
-    samples = memoryview(out.reshape(-1)).cast("B")
+    samples = memoryview(out.data).cast("B")
     done = 0
     for step, kind, channel, pitch, value in _events(piece, rate):
         at = step * STEP

@@ -4,9 +4,11 @@ It sounds like an old games console. It is exact in pitch and time, and fast eno
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+from weights.compose.instruments import DRUMS
 from weights.compose.piece import DRUM_CHANNEL, Piece
 from weights.compose.soundfont import PAN
 
@@ -14,8 +16,9 @@ TABLE = 4096
 RELEASE = 0.05  # seconds
 PARTIALS = 24
 
-# For each of General MIDI's families of eight programs: how partials fall off (their amplitude is k to this power),
-# whether there are odd ones only, the seconds of the attack, and the seconds in which a held note decays to 1/e.
+# For each of General MIDI's families of eight programs: how partials fall off (the k-th has the amplitude
+# k to this power), whether there are odd ones only, seconds of the attack, seconds in which a held note
+# decays to 1/e.
 FAMILIES = (
     (-1.6, False, 0.003, 0.9),  # pianos
     (-2.2, False, 0.002, 0.5),  # chromatic percussion
@@ -35,29 +38,48 @@ FAMILIES = (
     (-1.5, False, 0.010, 1.0),  # sound effects
 )
 
-# Drums by their General MIDI pitch: a tone that glides from one frequency in Hz to another, its seconds of decay, its
-# share; the seconds of the noise's decay, and how many times it is differenced (more is brighter).
-KICK = (150.0, 48.0, 0.12, 1.0, 0.01, 0)
-SNARE = (220.0, 180.0, 0.06, 0.5, 0.11, 1)
-HAT = (0.0, 0.0, 0.01, 0.0, 0.03, 2)
-CYMBAL = (0.0, 0.0, 0.01, 0.0, 0.5, 2)
-STICK = (900.0, 800.0, 0.02, 0.6, 0.02, 1)
-DRUMS = {35: KICK, 36: KICK, 37: STICK, 38: SNARE, 39: (0.0, 0.0, 0.01, 0.0, 0.09, 1), 42: HAT, 44: HAT}
-DRUMS |= {
-    46: (0.0, 0.0, 0.01, 0.0, 0.18, 2),
-    49: CYMBAL,
-    51: CYMBAL,
-    53: STICK,
-    54: HAT,
-    56: STICK,
-    63: STICK,
-    70: HAT,
-}
-DRUMS |= {
-    pitch: (hertz, 0.7 * hertz, 0.2, 1.0, 0.02, 0)
-    for pitch, hertz in zip(range(41, 51), range(80, 180, 10))
-    if pitch in (41, 43, 45, 47, 48, 50)
-}
+
+class Drum(NamedTuple):
+    """A tone that glides from one frequency to another, and noise.
+
+    Both decay to 1/e in their seconds. `tone` is the tone's share of the amplitude; the more often the noise
+    is differenced, the brighter it is.
+    """
+
+    from_hertz: float
+    to_hertz: float
+    decay: float
+    tone: float
+    noise_decay: float
+    differences: int
+
+
+def _drum_kit() -> dict[int, Drum]:
+    hat = Drum(0.0, 0.0, 0.01, 0.0, 0.03, 2)
+    cymbal = hat._replace(noise_decay=0.5)
+    block = Drum(900.0, 800.0, 0.02, 0.6, 0.02, 1)
+    kinds = {
+        "bass drum": Drum(120.0, 40.0, 0.2, 1.0, 0.01, 0),
+        "kick": Drum(150.0, 48.0, 0.12, 1.0, 0.01, 0),
+        "stick": block,
+        "snare": Drum(220.0, 180.0, 0.06, 0.5, 0.11, 1),
+        "clap": Drum(0.0, 0.0, 0.01, 0.0, 0.09, 1),
+        "hat": hat,
+        "pedal": hat,
+        "open": hat._replace(noise_decay=0.18),
+        "crash": cymbal,
+        "ride": cymbal,
+        "tambourine": hat,
+        "cowbell": block,
+        "conga": Drum(330.0, 300.0, 0.1, 0.9, 0.02, 1),
+        "shaker": hat,
+    }
+    for number in range(1, 7):
+        kinds[f"tom {number}"] = Drum(200.0 - 20.0 * number, 140.0 - 14.0 * number, 0.2, 1.0, 0.02, 0)
+    return {DRUMS[name]: drum for name, drum in kinds.items()}
+
+
+DRUM_KIT = _drum_kit()
 
 
 @lru_cache(maxsize=1024)
@@ -76,14 +98,13 @@ def _cycle(family: int, pitch: int, rate: int) -> np.ndarray:
 @lru_cache(maxsize=256)
 def _drum(pitch: int, rate: int) -> np.ndarray:
     """A stroke on a drum [shape=(n,)]."""
-    start, end, decay, share, noise_decay, brightness = DRUMS[pitch]
-    n = int(5.0 * max(decay, noise_decay) * rate)
-    seconds = np.arange(n) / rate
-    hertz = end + (start - end) * np.exp(-seconds / 0.03)
-    tone = np.sin(2.0 * np.pi * np.cumsum(hertz) / rate) * np.exp(-seconds / decay)
-    noise = np.diff(np.random.default_rng(pitch).standard_normal(n + brightness), brightness)
-    noise *= np.exp(-seconds / noise_decay) / 2.0**brightness
-    return (2.0 * (share * tone + (1.0 - share) * noise)).astype(np.float32)
+    drum = DRUM_KIT[pitch]
+    seconds = np.arange(int(5.0 * max(drum.decay, drum.noise_decay) * rate)) / rate
+    hertz = drum.to_hertz + (drum.from_hertz - drum.to_hertz) * np.exp(-seconds / 0.03)
+    tone = np.sin(2.0 * np.pi * np.cumsum(hertz) / rate) * np.exp(-seconds / drum.decay)
+    noise = np.random.default_rng(pitch).standard_normal(len(seconds) + drum.differences)
+    noise = np.diff(noise, drum.differences) / 2.0**drum.differences * np.exp(-seconds / drum.noise_decay)
+    return (2.0 * (drum.tone * tone + (1.0 - drum.tone) * noise)).astype(np.float32)
 
 
 def _hertz(pitch: int) -> float:
@@ -111,32 +132,24 @@ def play(piece: Piece, rate: int, channels: int) -> np.ndarray:
     """
     n = round(piece.seconds * rate)
     out = np.zeros((channels, n), np.float32)
-    parts = {channel: np.zeros(n, np.float32) for channel in piece.programs}
-    for start, seconds, channel, pitch, velocity in piece.notes.tolist():
-        if channel == DRUM_CHANNEL:
-            sound = _drum(pitch, rate)
-        else:
-            sound = _note(piece.programs[channel][1], pitch, seconds, rate)
-        at = round(start * rate)
-        sound = sound[: n - at]
-        parts[channel][at : at + len(sound)] += sound * np.float32((velocity / 127.0) ** 2)
-    for channel, part in parts.items():
-        part *= _volume(piece, channel, n, rate)
+    for number, (_, program) in piece.programs.items():
+        part = np.zeros(n, np.float32)
+        for start, seconds, _, pitch, velocity in piece.notes[piece.notes["channel"] == number].tolist():
+            at = round(start * rate)
+            sound = _drum(pitch, rate) if number == DRUM_CHANNEL else _note(program, pitch, seconds, rate)
+            sound = sound[: n - at]
+            part[at : at + len(sound)] += sound * np.float32((velocity / 127.0) ** 2)
+        part *= _volume(piece, number, n, rate)
         if channels == 1:
             out[0] += part
         else:
-            out[0] += part * np.float32(np.sqrt(1.0 - PAN[channel]))
-            out[1] += part * np.float32(np.sqrt(PAN[channel]))
+            out += np.sqrt([[1.0 - PAN[number]], [PAN[number]]]).astype(np.float32) * part
     return out
 
 
-def _volume(piece: Piece, channel: int, n: int, rate: int) -> np.ndarray | np.float32:
-    """The channel's volume at each sample; each control holds until the next."""
+def _volume(piece: Piece, channel: int, n: int, rate: int) -> np.ndarray:
+    """The channel's volume at each sample [shape=(n,)]; each control holds until the next."""
     controls = sorted((time, factor) for time, number, factor in piece.controls if number == channel)
-    if not controls:
-        return np.float32(piece.volumes[channel])
     edges = [0, *(min(n, int(time * rate)) for time, _ in controls), n]
-    factors = np.array([1.0, *(factor for _, factor in controls)], np.float32) * np.float32(
-        piece.volumes[channel]
-    )
-    return np.repeat(factors, np.diff(edges))
+    factors = np.array([1.0, *(factor for _, factor in controls)], np.float32)
+    return np.repeat(piece.volumes[channel] * factors, np.diff(edges))

@@ -72,7 +72,7 @@ Bar = Sequence[tuple[Chord, float]]
 
 
 def chord(symbol: str, tonic: int) -> Chord:
-    """Read a chord, a Roman numeral: ``bVII7``, ``iih7`` (half diminished), ``V/1`` (with its second tone lowest).
+    """Read a chord in Roman numerals: ``bVII7``, ``iih7`` (half diminished), ``V/1`` (second tone lowest).
 
     Raises
     ------
@@ -93,21 +93,29 @@ def chord(symbol: str, tonic: int) -> Chord:
 
 def progression(text: str, tonic: int) -> list[Bar]:
     """Read the chords of some bars: ``I vi | IV V7`` are two bars of two chords."""
-    return [
-        [(chord(symbol, tonic), 1.0 / len(bar.split())) for symbol in bar.split()] for bar in text.split("|")
-    ]
+    bars = [bar.split() for bar in text.split("|")]
+    return [[(chord(symbol, tonic), 1.0 / len(bar)) for symbol in bar] for bar in bars]
+
+
+def chord_at(bar: Bar, place: float) -> Chord:
+    """The chord at a place in a bar, 0 to 1."""
+    end = 0.0
+    for chord, share in bar:
+        end += share
+        if place < end - 1e-6:
+            return chord
+    return bar[-1][0]
 
 
 def around(chord: Chord, scale: Sequence[int]) -> list[int]:
-    """Bend a scale so that it holds a chord's tones: each missing tone replaces its nearest neighbour."""
+    """Bend a scale so that it holds a chord's tones: each missing tone takes the place of the nearest one."""
     bent = list(scale)
     for tone in chord.tones[:4]:
         if tone not in bent:
-            distances = [
-                min((step - tone) % 12, (tone - step) % 12) + (0.5 if step in chord.tones else 0.0)
-                for step in bent
+            away = [
+                min((step - tone) % 12, (tone - step) % 12) + 0.5 * (step in chord.tones) for step in bent
             ]
-            bent[distances.index(min(distances))] = tone
+            bent[away.index(min(away))] = tone
     return bent
 
 

@@ -51,7 +51,7 @@ def voice(
                 continue
             mean = sum(pitches) / voices
             if previous:
-                cost = sum(min(abs(pitch - other) for other in previous) for pitch in pitches)
+                cost = 0.0 + sum(min(abs(pitch - other) for other in previous) for pitch in pitches)
                 cost += 0.7 * abs(mean - sum(previous) / len(previous))
                 cost += 0.25 * abs(mean - middle)
             else:
@@ -68,7 +68,7 @@ Setting = tuple[int, int, int, int]  # pitches of bass, tenor, alto and soprano
 def four_voices(chords: Sequence[Chord], rng: random.Random) -> list[Setting]:
     """Set chords for four voices: small steps, all tones there, no parallel fifths or octaves.
 
-    Each chord takes the setting that costs least after the one before; a little chance keeps repeats from being alike.
+    Each chord takes the setting that costs least after the one before; a little chance varies repeats.
     """
     settings: list[Setting] = []
     for chord in chords:
@@ -114,8 +114,6 @@ def _cost(setting: Setting, chord: Chord, previous: Setting | None) -> float:
     for upper in range(4):
         for lower in range(upper):
             interval = (setting[upper] - setting[lower]) % 12
-            parallel = (
-                interval == (previous[upper] - previous[lower]) % 12 and setting[upper] != previous[upper]
-            )
-            cost += 9.0 * (interval in (0, 7) and parallel)
+            before = (previous[upper] - previous[lower]) % 12
+            cost += 9.0 * (interval == before and interval in (0, 7) and setting[upper] != previous[upper])
     return cost

@@ -52,8 +52,7 @@ def digest(style: str) -> str:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_a_seed_gives_the_same_piece_as_ever(style: str) -> None:
-    # Benchmarks compare with figures of before and weights name the seeds they learned from: a change of what a seed
-    # composes makes both false.
+    # Benchmarks compare with figures of before, and weights name the seeds they learned from.
     assert digest(style) == PINNED[style]
 
 
@@ -126,8 +125,8 @@ def test_more_notes_begin_on_beats_than_anywhere_else(style: str) -> None:
         piece = compose(seed, 30.0, style)
         places = (piece.notes["start"] - piece.first_beat) * piece.tempo / 60.0
         near = 0.04 * piece.tempo / 60.0
-        on_beats += np.sum(np.abs(places - np.rint(places)) < near)
-        between += np.sum(np.abs(places - 0.25 - np.rint(places - 0.25)) < near)
+        on_beats += int(np.sum(np.abs(places - np.rint(places)) < near))
+        between += int(np.sum(np.abs(places - 0.25 - np.rint(places - 0.25)) < near))
     assert on_beats > 1.3 * between
 
 
@@ -145,7 +144,7 @@ def test_bars_begin_where_the_bass_of_a_waltz_does() -> None:
 
 
 def in_scale(piece: Piece, tonic: int) -> float:
-    """Share of the sounding time whose pitches are in the scale on a tonic; of minor, its raised steps too."""
+    """Share of the sounding time whose pitches are of the scale on a tonic; minor with its raised steps."""
     steps = (0, 2, 4, 5, 7, 9, 11) if piece.mode == "major" else (0, 2, 3, 5, 7, 8, 9, 10, 11)
     pitched = piece.notes[piece.notes["channel"] != DRUM_CHANNEL]
     inside = np.isin((pitched["pitch"] - tonic) % 12, steps)

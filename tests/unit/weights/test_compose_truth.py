@@ -57,7 +57,7 @@ def test_styles_take_turns() -> None:
 
 
 def test_the_analysis_finds_most_of_what_is_true() -> None:
-    # Bars for the analysis are the benchmark's; this holds truth and analysis together on a dozen short pieces.
+    # The benchmark measures the analysis; this sees on a dozen short pieces that truth and analysis meet.
     rows = []
     for number, style in enumerate(
         ("pop", "waltz", "chiptune", "synthwave", "bluegrass", "marching band") * 2

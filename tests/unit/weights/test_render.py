@@ -11,6 +11,7 @@ import pytest
 
 from weights.compose import STYLES, Piece, compose, render, shards, soundfont
 from weights.compose.__main__ import main
+from weights.compose.instruments import INSTRUMENTS
 from weights.compose.mix import PEAK
 from weights.compose.piece import NOTE_DTYPE
 
@@ -18,17 +19,10 @@ RATE = 16000
 
 # The synthesizer is always here; the soundfont where somebody fetched it.
 FONT = soundfont.cached()
-PLAYERS = [
-    pytest.param(None, id="synthesizer"),
-    pytest.param(
-        FONT,
-        id="soundfont",
-        marks=pytest.mark.skipif(
-            not (FONT.exists() and find_spec("tinysoundfont")),
-            reason="no soundfont here, or no tinysoundfont",
-        ),
-    ),
-]
+needs_soundfont = pytest.mark.skipif(
+    not (FONT.exists() and find_spec("tinysoundfont")), reason="no soundfont here, or no tinysoundfont"
+)
+PLAYERS = [pytest.param(None, id="synthesizer"), pytest.param(FONT, id="soundfont", marks=needs_soundfont)]
 
 
 def with_notes(notes: Sequence[tuple[float, float, int, int, int]], program: int = 0) -> Piece:
@@ -83,12 +77,9 @@ def test_a_note_is_heard_when_it_begins(pitch: int | None, player: Path | None) 
 def test_a_note_has_its_pitch(program: int, pitch: int, player: Path | None) -> None:
     audio = render(with_notes([(0.0, 3.5, 0, pitch, 100)], program), RATE, 1, player)[0]
     spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
-    # Multiplied with itself at two and three times the frequency, the peak is the fundamental (Schroeder, 1968).
-    product = (
-        spectrum[: len(spectrum) // 3]
-        * spectrum[::2][: len(spectrum) // 3]
-        * spectrum[::3][: len(spectrum) // 3]
-    )
+    # Harmonic product spectrum (Schroeder, 1968): its peak is the fundamental.
+    bins = len(spectrum) // 3
+    product = spectrum[:bins] * spectrum[: 2 * bins : 2] * spectrum[: 3 * bins : 3]
     hertz = np.argmax(product) * RATE / len(audio)
     cents = 1200.0 * np.log2(hertz / (440.0 * 2.0 ** ((pitch - 69) / 12.0)))
     assert abs(cents) < 25.0
@@ -101,6 +92,13 @@ def test_louder_notes_and_channels_are_louder() -> None:
     faded = replace(quiet_then_loud, controls=((1.5, 0, 0.1),))
     audio = render(faded, RATE)[0]
     assert np.abs(audio[2 * RATE :]).max() < np.abs(audio[: 2 * RATE]).max()
+
+
+@needs_soundfont
+def test_the_soundfont_has_every_instrument() -> None:
+    font = soundfont.load(FONT)
+    missing = [name for name, chosen in INSTRUMENTS.items() if font.get_preset_index(*chosen[:2]) < 0]
+    assert not missing
 
 
 def test_what_is_no_soundfont_is_refused_by_name(tmp_path: Path) -> None:

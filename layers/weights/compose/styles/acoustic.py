@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from weights.compose import drums
 from weights.compose.arrangement import Arrangement, Score
 from weights.compose.chance import lines, pick, tempo
-from weights.compose.drums import CLAP, KICK, SHAKER, TAMBOURINE
 from weights.compose.form import BASS, CHORD, LEAD, write
 from weights.compose.melody import Melody, melody
 from weights.compose.parts import (
@@ -25,6 +24,7 @@ from weights.compose.theory import Bar
 
 
 def waltz(rng: random.Random, seconds: float) -> Score:
+    """Bass and two chords in every bar; accordion or strings."""
     mode = "major" if rng.random() < 0.6 else "minor"
     a = Arrangement(rng, "waltz", seconds, tempo(rng, 120, 178), "3/4", mode, jitter=0.008)
     progressions = {
@@ -83,13 +83,14 @@ def waltz(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["waltz", "dance", "european"],
-        ["romantic", "cheerful", "playful", "melancholic", "happy", "dreamy"],
-        "moderately energetic",
+        tags="waltz, dance, european",
+        moods="romantic, cheerful, playful, melancholic, happy, dreamy",
+        energy="moderately energetic",
     )
 
 
 def folk(rng: random.Random, seconds: float) -> Score:
+    """Picked or strummed guitar and a solo, in major, minor and two church modes."""
     scale = pick(rng, "major major minor dorian mixolydian")
     mode = "minor" if scale in ("minor", "dorian") else "major"
     meter = pick(rng, "4/4 4/4 3/4 6/8")
@@ -138,9 +139,9 @@ def folk(rng: random.Random, seconds: float) -> Score:
     countermelody = Countermelody(a, counter, 62, 52, 70) if counter is not None else None
     four = a.steps == 16
     groove = {
-        TAMBOURINE: "....x.......x..." if four else "....o...o...",
-        SHAKER: "x.o." * (a.steps // 4),
-        KICK: "X.......X......." if four else "X...........",
+        "tambourine": "....x.......x..." if four else "....o...o...",
+        "shaker": "x.o." * (a.steps // 4),
+        "kick": "X.......X......." if four else "X...........",
     }
 
     def play(s: Section) -> None:
@@ -174,13 +175,14 @@ def folk(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["folk", "acoustic", "strumming" if strummed else "fingerpicking"],
-        ["peaceful", "calm", "happy", "melancholic", "dreamy", "cheerful"],
-        "quiet and relaxing" if a.tempo < 98 else "moderately energetic",
+        tags=f"folk, acoustic, {'strumming' if strummed else 'fingerpicking'}",
+        moods="peaceful, calm, happy, melancholic, dreamy, cheerful",
+        energy="quiet and relaxing" if a.tempo < 98 else "moderately energetic",
     )
 
 
 def bluegrass(rng: random.Random, seconds: float) -> Score:
+    """Banjo rolls, fiddle, mandolin chops, no drums."""
     beats = tempo(rng, 104, 160)
     scale = pick(rng, "major major mixolydian")
     a = Arrangement(rng, "bluegrass", seconds, beats, "4/4", "major", scale=scale, jitter=0.006)
@@ -227,13 +229,14 @@ def bluegrass(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["bluegrass", "country", "acoustic", "banjo", "lively"],
-        ["happy", "cheerful", "playful", "uplifting"],
-        rng.choice(["moderately energetic", "loud and energetic"]),
+        tags="bluegrass, country, acoustic, banjo, lively",
+        moods="happy, cheerful, playful, uplifting",
+        energy=rng.choice(["moderately energetic", "loud and energetic"]),
     )
 
 
 def lullaby(rng: random.Random, seconds: float) -> Score:
+    """A music box over soft broken chords."""
     mode = "major" if rng.random() < 0.8 else "minor"
     meter = pick(rng, "3/4 6/8 4/4")
     beats = tempo(rng, 60, 76) if meter == "6/8" else tempo(rng, 66, 96)
@@ -283,13 +286,14 @@ def lullaby(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["lullaby", "gentle", "soft"],
-        ["calm", "peaceful", "dreamy", "sad", "melancholic"],
-        "quiet and relaxing",
+        tags="lullaby, gentle, soft",
+        moods="calm, peaceful, dreamy, sad, melancholic",
+        energy="quiet and relaxing",
     )
 
 
 def flamenco(rng: random.Random, seconds: float) -> Score:
+    """Strummed and picked guitar in the phrygian mode, hand claps."""
     meter = pick(rng, "4/4 3/4 4/4")
     a = Arrangement(
         rng, "flamenco", seconds, tempo(rng, 96, 144), meter, "minor", scale="phrygian", jitter=0.008
@@ -310,17 +314,22 @@ def flamenco(rng: random.Random, seconds: float) -> Score:
     a.drums(0, -3, "hand claps")
     order = rng.choice(["up and down", "up"])
     if meter == "4/4":
-        groove = rng.choice(
-            [
-                {CLAP: "x..xx..xx..xx..x", KICK: "X.....x.X......."},
-                {CLAP: "..x...x...x...xx", KICK: "X...x...X..xx..."},
-                {CLAP: "x.xxx.xxx.xxx.xx"},
-            ]
+        groove = drums.pick(
+            rng,
+            """
+            clap x..xx..xx..xx..x kick X.....x.X.......
+            clap ..x...x...x...xx kick X...x...X..xx...
+            clap x.xxx.xxx.xxx.xx
+            """,
         )
         pattern = pick(rng, "X-..xxX-..x-xxX- X---x-x-Xxx-x-x- X-xxX-x-X-xxX-x- X-----xxX---xxx-")
     else:
-        groove = rng.choice(
-            [{CLAP: "....x...x...", KICK: "X..........."}, {CLAP: "x...x.x.x.x.", KICK: "X.......x..."}]
+        groove = drums.pick(
+            rng,
+            """
+            clap ....x...x... kick X...........
+            clap x...x.x.x.x. kick X.......x...
+            """,
         )
         pattern = pick(rng, "X---xxx-x-x- X-xxX---X--- X---x---xxx-")
     rasgueado = Comp(a, guitar, 88, 45, 70, 5, pattern=pattern, strum=0.016, hold=0.95)
@@ -359,7 +368,7 @@ def flamenco(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["flamenco", "spanish", "guitar", "phrygian"],
-        ["dramatic", "tense", "romantic", "mysterious", "dark"],
-        rng.choice(["moderately energetic", "loud and energetic"]),
+        tags="flamenco, spanish, guitar, phrygian",
+        moods="dramatic, tense, romantic, mysterious, dark",
+        energy=rng.choice(["moderately energetic", "loud and energetic"]),
     )

@@ -6,19 +6,6 @@ from collections.abc import Sequence
 from weights.compose import drums
 from weights.compose.arrangement import Arrangement, Score
 from weights.compose.chance import lines, pick, tempo
-from weights.compose.drums import (
-    CLAP,
-    HAT,
-    KICK,
-    KICK_AND_HAT,
-    OPEN_HAT,
-    PEDAL_HAT,
-    RIDE,
-    SHAKER,
-    SNARE,
-    STICK,
-)
-from weights.compose.drums import TAMBOURINE
 from weights.compose.form import BASS, CHORD, LEAD, write
 from weights.compose.melody import Melody, melody
 from weights.compose.parts import Arpeggio, Bass, Comp, Pad, PowerChords, WalkingBass, lead
@@ -28,6 +15,7 @@ from weights.compose.theory import Bar
 
 
 def pop(rng: random.Random, seconds: float) -> Score:
+    """Verses and choruses over four chords."""
     mode = "major" if rng.random() < 0.68 else "minor"
     a = Arrangement(rng, "pop", seconds, tempo(rng, 90, 128), "4/4", mode, jitter=0.005)
     keys = a.instrument(pick(rng, "piano brightpiano epiano piano"), 0)
@@ -39,24 +27,15 @@ def pop(rng: random.Random, seconds: float) -> Score:
         a, a.instrument(pick(rng, "strings warmpad synstr oohs choir organ polysynth"), -5), 66, 57, 79, 3
     )
     a.drums(rng.choice([0, 1, 8, 16, 24]), 2)
-    groove = rng.choice(
-        [
-            {KICK: "X.......X.x.....", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
-            {KICK: "X.....x.X.......", SNARE: "....X.......X...", HAT: "x.o.x.o.x.o.x.o."},
-            {KICK: "X..x..x...x.....", SNARE: "....X.......X...", HAT: "xoxoxoxoxoxoxoxo"},
-            {
-                KICK: "X...X...X...X...",
-                CLAP: "....X.......X...",
-                HAT: "..x...x...x...x.",
-                TAMBOURINE: "....o.......o...",
-            },
-            {
-                KICK: "X.......X.......",
-                SNARE: "....X.......X...",
-                HAT: "x.x.x.x.x.x.x.x.",
-                OPEN_HAT: "..............x.",
-            },
-        ]
+    groove = drums.pick(
+        rng,
+        """
+        kick X.......X.x..... snare ....X.......X... hat x.x.x.x.x.x.x.x.
+        kick X.....x.X....... snare ....X.......X... hat x.o.x.o.x.o.x.o.
+        kick X..x..x...x..... snare ....X.......X... hat xoxoxoxoxoxoxoxo
+        kick X...X...X...X... clap ....X.......X... hat ..x...x...x...x. tambourine ....o.......o...
+        kick X.......X....... snare ....X.......X... hat x.x.x.x.x.x.x.x. open ..............x.
+        """,
     )
     pattern = pick(
         rng, "X---x---x---x--- X-----x-----x--- X--x--x---x-x--- X-------x------- x-x-x-x-x-x-x-x-"
@@ -86,10 +65,10 @@ def pop(rng: random.Random, seconds: float) -> Score:
         beat = groove
         if chorus and rng.random() < 0.5:
             beat = {
-                **{drum: pattern for drum, pattern in groove.items() if drum != HAT},
-                OPEN_HAT: "..x...x...x...x.",
+                **{drum: pattern for drum, pattern in groove.items() if drum != "hat"},
+                "open": "..x...x...x...x.",
             }
-        velocity, only = 92 if chorus else 86, KICK_AND_HAT if s.intro else None
+        velocity, only = 92 if chorus else 86, drums.KICK_AND_HAT if s.intro else None
         drums.play(a, s, beat, velocity, fills=0.85, crash=not s.intro, only=only)
         if s.melody and (chorus or verses_sing or s.label == "B"):
             lead(a, s.start, s.melody, solo, 92 if chorus else 84, 0.95)
@@ -118,15 +97,16 @@ def pop(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["pop", "catchy", "melodic"],
-        ["happy", "uplifting", "cheerful", "romantic", "melancholic", "sad", "dreamy"],
-        "moderately energetic"
+        tags="pop, catchy, melodic",
+        moods="happy, uplifting, cheerful, romantic, melancholic, sad, dreamy",
+        energy="moderately energetic"
         if a.tempo < 118
         else rng.choice(["moderately energetic", "loud and energetic"]),
     )
 
 
 def rock(rng: random.Random, seconds: float) -> Score:
+    """Power chords, riffs, a solo guitar."""
     mode = "minor" if rng.random() < 0.6 else "major"
     beats = tempo(rng, 104, 172)
     scale = "mixolydian" if mode == "major" and rng.random() < 0.4 else None
@@ -159,16 +139,20 @@ def rock(rng: random.Random, seconds: float) -> Score:
     if rng.random() < 0.4:
         clean = Arpeggio(a, a.instrument("clean", -3), 78, 52, 76, order="up and down", hold=1.5)
     a.drums(rng.choice([16, 17, 0, 8, 1]), -2)
-    groove = rng.choice(
-        [
-            {KICK: "X.....x.X.......", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
-            {KICK: "X.x.....X.x.....", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
-            {KICK: "X.....xx..x.....", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
-            {KICK: "X...X...X...X...", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
-            {KICK: "X.X.X.X.X.X.X.X.", SNARE: "....X.......X...", HAT: "x...x...x...x..."},
-        ]
+    groove = drums.pick(
+        rng,
+        """
+        kick X.....x.X....... snare ....X.......X... hat x.x.x.x.x.x.x.x.
+        kick X.x.....X.x..... snare ....X.......X... hat x.x.x.x.x.x.x.x.
+        kick X.....xx..x..... snare ....X.......X... hat x.x.x.x.x.x.x.x.
+        kick X...X...X...X... snare ....X.......X... hat x.x.x.x.x.x.x.x.
+        kick X.X.X.X.X.X.X.X. snare ....X.......X... hat x...x...x...x...
+        """,
     )
-    riffs = "s.s.s.s.s.s.s.s. X--xs.s.X---s.s. X-----x-..x-x--- X---s.s.X---s.s. S.ssS.ssS.ssS.ss X---------------"
+    riffs = """
+        s.s.s.s.s.s.s.s. X--xs.s.X---s.s. X-----x-..x-x---
+        X---s.s.X---s.s. S.ssS.ssS.ssS.ss X---------------
+    """
     riff = pick(rng, riffs)
     wide = pick(rng, "X---X---X---X--- X-------X------- X-----X---x-X--- x-x-x-x-x-x-x-x-")
     pattern = pick(rng, "R.R.R.R.R.R.R.R. R-R-R-R-R-R-R-a- R---R-R-R---R-a-")
@@ -187,9 +171,9 @@ def rock(rng: random.Random, seconds: float) -> Score:
         beat = groove
         if big:
             beat = {
-                KICK: groove[KICK],
-                SNARE: groove[SNARE],
-                rng.choice((RIDE, OPEN_HAT)): "x...x...x...x...",
+                "kick": groove["kick"],
+                "snare": groove["snare"],
+                rng.choice(("ride", "open")): "x...x...x...x...",
             }
         drums.play(a, s, beat, 104, fills=0.9, crash=True)
         if s.melody and (s.label != "V" or s.repeat % 2):
@@ -212,13 +196,14 @@ def rock(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["rock", "electric guitar", "guitar riff", "driving"],
-        ["epic", "tense", "dark", "uplifting", "dramatic", "happy"],
-        "loud and energetic",
+        tags="rock, electric guitar, guitar riff, driving",
+        moods="epic, tense, dark, uplifting, dramatic, happy",
+        energy="loud and energetic",
     )
 
 
 def funk(rng: random.Random, seconds: float) -> Score:
+    """Sixteenths, slapped bass, brass hits on one chord or two."""
     mode = "minor" if rng.random() < 0.65 else "major"
     beats = tempo(rng, 92, 118)
     a = Arrangement(
@@ -252,20 +237,19 @@ def funk(rng: random.Random, seconds: float) -> Score:
     brass = a.instrument(pick(rng, "brass brass2 synbrass"), -1)
     solo = a.instrument(pick(rng, "altosax tenorsax trumpet organ saw clean flute"), 0)
     a.drums(rng.choice([0, 1, 8, 16]), -1)
-    groove = rng.choice(
-        [
-            {KICK: "X.x....x..x.....", SNARE: "....X..g.g..X..g", HAT: "xoxoxoxoxoxoxoxo"},
-            {KICK: "X..x..x...x..x..", SNARE: "....X.......X.g.", HAT: "x.xxx.xxx.xxx.xx"},
-            {
-                KICK: "X.X...X...x.....",
-                SNARE: "....X..g....X...",
-                HAT: "x.x.x.x.x.x.x...",
-                OPEN_HAT: "..............x.",
-            },
-            {KICK: "X.......X.x..x..", SNARE: "....X..g.g.gX...", HAT: "xxxxxxxxxxxxxxxx"},
-        ]
+    groove = drums.pick(
+        rng,
+        """
+        kick X.x....x..x..... snare ....X..g.g..X..g hat xoxoxoxoxoxoxoxo
+        kick X..x..x...x..x.. snare ....X.......X.g. hat x.xxx.xxx.xxx.xx
+        kick X.X...X...x..... snare ....X..g....X... hat x.x.x.x.x.x.x... open ..............x.
+        kick X.......X.x..x.. snare ....X..g.g.gX... hat xxxxxxxxxxxxxxxx
+        """,
     )
-    patterns = "R..R..8.R.7.8.a. R.gR..8..R.g7.8. RR.8..R.g.5.7.8. R...R.8.g7.8..a. R..g8.R..R5.7..a R.8.g.R8..R.7.5."
+    patterns = """
+        R..R..8.R.7.8.a. R.gR..8..R.g7.8. RR.8..R.g.5.7.8.
+        R...R.8.g7.8..a. R..g8.R..R5.7..a R.8.g.R8..R.7.5.
+    """
     low = Bass(a, bass, 98, 28, 45, pick(rng, patterns), hold=0.7)
     pattern = pick(
         rng, "..s.s..s..s.s..s s..ss..s.s.ss..s .ss..ss..ss..ss. ..S...s..sS..s.. s.s..s.ss..s.s.."
@@ -310,13 +294,14 @@ def funk(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["funk", "groove", "slap bass", "groovy"],
-        ["playful", "happy", "cheerful", "uplifting", "tense", "mysterious"],
-        rng.choice(["loud and energetic", "moderately energetic"]),
+        tags="funk, groove, slap bass, groovy",
+        moods="playful, happy, cheerful, uplifting, tense, mysterious",
+        energy=rng.choice(["loud and energetic", "moderately energetic"]),
     )
 
 
 def reggae(rng: random.Random, seconds: float) -> Score:
+    """Chords off the beat, the kick on two and four."""
     mode = pick(rng, "major minor")
     beats = tempo(rng, 66, 90)
     swing = rng.choice([0.5, 0.56, 0.6])
@@ -342,12 +327,13 @@ def reggae(rng: random.Random, seconds: float) -> Score:
     solos = "trumpet trombone altosax steeldrums steeldrums steeldrums brass flute organ clean accordion"
     solo = a.instrument(pick(rng, solos), 0)
     a.drums(rng.choice([0, 8, 1]), 0)
-    groove = rng.choice(
-        [
-            {KICK: "....X.......X...", STICK: "....x.......x...", HAT: "x.o.x.o.x.o.x.o."},
-            {KICK: "X...X...X...X...", STICK: "....x.......x...", HAT: "xoxoxoxoxoxoxoxo"},
-            {KICK: "....X.......X...", SNARE: "....x.......x..g", HAT: "x.xox.xox.xox.xo"},
-        ]
+    groove = drums.pick(
+        rng,
+        """
+        kick ....X.......X... stick ....x.......x... hat x.o.x.o.x.o.x.o.
+        kick X...X...X...X... stick ....x.......x... hat xoxoxoxoxoxoxoxo
+        kick ....X.......X... snare ....x.......x..g hat x.xox.xox.xox.xo
+        """,
     )
     pattern = pick(rng, "..S...S...S...S. ..S...Ss..S...Ss ..S...S...S...S.")
     skank = Comp(a, guitar, 84, 57, 76, 3, pattern=pattern, strum=0.006)
@@ -363,7 +349,7 @@ def reggae(rng: random.Random, seconds: float) -> Score:
         bubble(s)
         if not s.intro:
             low(s)
-        drums.play(a, s, groove, 92, fills=0.8, only={HAT, STICK} if s.intro else None)
+        drums.play(a, s, groove, 92, fills=0.8, only={"hat", "stick"} if s.intro else None)
         if s.melody and (s.label == "B" or not s.repeat % 2):
             lead(a, s.start, s.melody, solo, 84, 0.9, harmony=-2 if s.label == "B" else 0)
 
@@ -384,13 +370,14 @@ def reggae(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["reggae", "offbeat", "laid-back", "caribbean"],
-        ["happy", "calm", "cheerful", "peaceful", "melancholic", "playful"],
-        "moderately energetic",
+        tags="reggae, offbeat, laid-back, caribbean",
+        moods="happy, calm, cheerful, peaceful, melancholic, playful",
+        energy="moderately energetic",
     )
 
 
 def jazz(rng: random.Random, seconds: float) -> Score:
+    """A combo: walking bass, swung ride cymbal, comping, improvised choruses."""
     mode = "major" if rng.random() < 0.65 else "minor"
     beats = tempo(rng, 100, 180)
     a = Arrangement(rng, "jazz", seconds, beats, "4/4", mode, swing=rng.uniform(0.62, 0.67), jitter=0.008)
@@ -433,12 +420,13 @@ def jazz(rng: random.Random, seconds: float) -> Score:
     bass = a.instrument("abass", 0)
     walk = WalkingBass(a, bass, 88, 29, 52)
     a.drums(rng.choice([32, 33, 40, 34]), 2)
-    groove = rng.choice(
-        [
-            {RIDE: "X...x.x.x...x.x.", PEDAL_HAT: "....x.......x...", KICK: "o...o...o...o..."},
-            {RIDE: "X...x.x.X...x.x.", PEDAL_HAT: "....x.......x...", SNARE: "......g........g"},
-            {RIDE: "x...x.x.x...x...", PEDAL_HAT: "....x.......x...", STICK: "............o..."},
-        ]
+    groove = drums.pick(
+        rng,
+        """
+        ride X...x.x.x...x.x. pedal ....x.......x... kick o...o...o...o...
+        ride X...x.x.X...x.x. pedal ....x.......x... snare ......g........g
+        ride x...x.x.x...x... pedal ....x.......x... stick ............o...
+        """,
     )
     patterns = """
         x-....x-........ ..x-....x-..x-.. X---......x-.... ......x-......x- x-....x-....x---
@@ -489,13 +477,14 @@ def jazz(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["jazz", "swing", "walking bass"],
-        ["playful", "cheerful", "romantic", "mysterious", "happy", "melancholic"],
-        "moderately energetic",
+        tags="jazz, swing, walking bass",
+        moods="playful, cheerful, romantic, mysterious, happy, melancholic",
+        energy="moderately energetic",
     )
 
 
 def bossa_nova(rng: random.Random, seconds: float) -> Score:
+    """Nylon guitar in syncopated chords with sevenths and ninths."""
     mode = pick(rng, "major minor")
     a = Arrangement(rng, "bossa nova", seconds, tempo(rng, 112, 150), "4/4", mode, jitter=0.007)
     progressions = {
@@ -529,10 +518,10 @@ def bossa_nova(rng: random.Random, seconds: float) -> Score:
     piano = a.instrument(pick(rng, "epiano piano"), -5) if rng.random() < 0.4 else None
     a.drums(rng.choice([0, 40, 32, 41]), -1)
     groove = {
-        STICK: pick(rng, "x.....x.....x... x.....x.....x.......x.....x....."),
-        HAT: "x.o.x.o.x.o.x.o.",
-        KICK: "x.....x.x.....x.",
-        SHAKER: pick(rng, "................ oooooooooooooooo"),
+        "stick": pick(rng, "x.....x.....x... x.....x.....x.......x.....x....."),
+        "hat": "x.o.x.o.x.o.x.o.",
+        "kick": "x.....x.x.....x.",
+        "shaker": pick(rng, "................ oooooooooooooooo"),
     }
     pattern = pick(rng, "R-----5-5-----R- R-----5-5-----R- R-----5-5-----a-")
     low = Bass(a, bass, 84, 28, 45, pattern)
@@ -544,7 +533,7 @@ def bossa_nova(rng: random.Random, seconds: float) -> Score:
     def play(s: Section) -> None:
         strings(s)
         low(s)
-        drums.play(a, s, groove, 76, fills=0.25, fill="break", only={HAT, SHAKER} if s.intro else None)
+        drums.play(a, s, groove, 76, fills=0.25, fill="break", only={"hat", "shaker"} if s.intro else None)
         if pad and s.label == "B":
             pad(s)
         if comp and not s.intro:
@@ -568,7 +557,7 @@ def bossa_nova(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["bossa nova", "latin", "brazilian", "smooth"],
-        ["romantic", "calm", "dreamy", "peaceful", "melancholic"],
-        rng.choice(["quiet and relaxing", "moderately energetic"]),
+        tags="bossa nova, latin, brazilian, smooth",
+        moods="romantic, calm, dreamy, peaceful, melancholic",
+        energy=rng.choice(["quiet and relaxing", "moderately energetic"]),
     )

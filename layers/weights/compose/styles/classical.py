@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from weights.compose import drums
 from weights.compose.arrangement import Arrangement, Score
 from weights.compose.chance import lines, pick, tempo
-from weights.compose.drums import CRASH, KICK, SNARE, VELOCITIES
 from weights.compose.form import BASS, BOTH_HANDS, CHORD, LEAD, write
 from weights.compose.melody import Melody, melody
 from weights.compose.parts import (
@@ -27,10 +26,9 @@ from weights.compose.section import Section
 from weights.compose.theory import Bar, Keyboard, around, into, nearest
 from weights.compose.voicing import four_voices, voice
 
-LOW_BASS_DRUM = 35
-
 
 def solo_piano(rng: random.Random, seconds: float) -> Score:
+    """One player, in a texture of the eighteenth or nineteenth century."""
     mode = "major" if rng.random() < 0.55 else "minor"
     meter = pick(rng, "4/4 4/4 3/4 6/8")
     textures = {
@@ -108,11 +106,11 @@ def solo_piano(rng: random.Random, seconds: float) -> Score:
     calm = texture in ("nocturne", "arpeggio", "chords", "romantic") and a.tempo < 90
     return Score(
         a,
-        ["classical", "solo piano", "piano"],
-        ["calm", "romantic", "melancholic", "peaceful", "sad"]
+        tags="classical, solo piano, piano",
+        moods="calm, romantic, melancholic, peaceful, sad"
         if calm
-        else ["cheerful", "playful", "dramatic", "romantic", "happy", "tense"],
-        "quiet and relaxing" if calm else "moderately energetic",
+        else "cheerful, playful, dramatic, romantic, happy, tense",
+        energy="quiet and relaxing" if calm else "moderately energetic",
     )
 
 
@@ -161,25 +159,29 @@ class _Nocturne:
 
 
 def _left_hand(a: Arrangement, piano: int, texture: str) -> list[Callable[[Section], None]]:
-    whole_bar = "R" + "-" * (a.steps - 1)
-    return {
-        "Alberti": lambda: [Arpeggio(a, piano, 60, 46, 64, 3, order="Alberti")],
-        "arpeggio": lambda: [_RollingArpeggio(a, piano)],
-        "nocturne": lambda: [_Nocturne(a, piano)],
-        "waltz": lambda: [BassAndChords(a, piano, piano, 66, (36, 50), (54, 70), hold=0.6)],
-        "march": lambda: [BassAndChords(a, piano, piano, 70, (36, 50), (54, 70), hold=0.4)],
-        "chords": lambda: [
+    if texture == "Alberti":
+        return [Arpeggio(a, piano, 60, 46, 64, 3, order="Alberti")]
+    if texture == "arpeggio":
+        return [_RollingArpeggio(a, piano)]
+    if texture == "nocturne":
+        return [_Nocturne(a, piano)]
+    if texture == "waltz":
+        return [BassAndChords(a, piano, piano, 66, (36, 50), (54, 70), hold=0.6)]
+    if texture == "march":
+        return [BassAndChords(a, piano, piano, 70, (36, 50), (54, 70), hold=0.4)]
+    if texture == "chords":
+        return [
             Comp(a, piano, 58, 50, 67, 3, pattern="x---" * (a.steps // 4), hold=1.0),
-            Bass(a, piano, 62, 34, 48, whole_bar, hold=1.0),
-        ],
-        "romantic": lambda: [
-            Bass(a, piano, 66, 31, 45, "R-------5-------", hold=1.0),
-            Comp(a, piano, 54, 50, 66, 3, pattern=".-o-o-o-.-o-o-o-", hold=1.0),
-        ],
-    }[texture]()
+            Bass(a, piano, 62, 34, 48, "R" + "-" * (a.steps - 1), hold=1.0),
+        ]
+    return [
+        Bass(a, piano, 66, 31, 45, "R-------5-------", hold=1.0),
+        Comp(a, piano, 54, 50, 66, 3, pattern=".-o-o-o-.-o-o-o-", hold=1.0),
+    ]
 
 
 def string_orchestra(rng: random.Random, seconds: float) -> Score:
+    """Four voices, for orchestra or quartet, perhaps with a solo."""
     mode = pick(rng, "major minor")
     beats = tempo(rng, 60, 92)
     a = Arrangement(rng, "classical", seconds, beats, pick(rng, "4/4 4/4 3/4"), mode, jitter=0.012)
@@ -250,16 +252,16 @@ def string_orchestra(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["classical", "orchestral", "strings", "slow"],
-        ["calm", "peaceful", "romantic", "sad", "melancholic", "dramatic"],
-        "quiet and relaxing" if a.tempo < 78 else "moderately energetic",
+        tags="classical, orchestral, strings, slow",
+        moods="calm, peaceful, romantic, sad, melancholic, dramatic",
+        energy="quiet and relaxing" if a.tempo < 78 else "moderately energetic",
     )
 
 
 def _voice_line(
     a: Arrangement, channel: int, line: list[tuple[float, float, int]], voice: int, double_bass: int | None
 ) -> None:
-    """One of four voices (0 is the bass): ties, passing notes within thirds, the soprano's neighbouring notes."""
+    """One of four voices, 0 for the bass: ties, passing notes in thirds, neighbours of the soprano."""
     rng = a.rng
     keyboard = Keyboard(a.scale)
     soprano = voice == 3
@@ -286,6 +288,7 @@ def _voice_line(
 
 
 def baroque(rng: random.Random, seconds: float) -> Score:
+    """Two voices in counterpoint, for harpsichord, organ or an ensemble."""
     mode = pick(rng, "major minor")
     meter = pick(rng, "4/4 4/4 3/4")
     a = Arrangement(rng, "baroque", seconds, tempo(rng, 76, 116), meter, mode, jitter=0.004)
@@ -341,15 +344,15 @@ def baroque(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["baroque", "classical", "counterpoint"],
-        ["playful", "cheerful", "dramatic", "tense", "melancholic", "uplifting"],
-        "moderately energetic",
+        tags="baroque, classical, counterpoint",
+        moods="playful, cheerful, dramatic, tense, melancholic, uplifting",
+        energy="moderately energetic",
     )
 
 
 @dataclass
 class _LowerVoice:
-    """The bass of two-part counterpoint: it runs in eighths or quarters, or answers the upper voice a bar later."""
+    """The bass of two-part counterpoint: it runs in eighths or quarters, or imitates the upper voice."""
 
     a: Arrangement
     channel: int
@@ -407,6 +410,7 @@ class _LowerVoice:
 
 
 def marching_band(rng: random.Random, seconds: float) -> Score:
+    """Brass and winds in two, snare drum rolls, a fanfare to begin with."""
     mode = "major" if rng.random() < 0.85 else "minor"
     meter = "6/8" if rng.random() < 0.2 else "4/4"
     a = Arrangement(rng, "marching band", seconds, tempo(rng, 104, 126), meter, mode, jitter=0.007)
@@ -429,16 +433,17 @@ def marching_band(rng: random.Random, seconds: float) -> Score:
     winds = a.instrument(pick(rng, "piccolo flute clarinet glock"), -2)
     a.drums(rng.choice([0, 48, 0]), 1)
     if meter == "4/4":
-        groove = rng.choice(
-            [
-                {KICK: "X.......X.......", SNARE: "x...x.xxx...xxxx", CRASH: "X..............."},
-                {KICK: "X...x...X...x...", SNARE: "X..xX..xX.xxX.xx"},
-                {KICK: "X.......X.......", SNARE: "o...X.ooo...Xooo"},
-            ]
+        groove = drums.pick(
+            rng,
+            """
+            kick X.......X....... snare x...x.xxx...xxxx crash X...............
+            kick X...x...X...x... snare X..xX..xX.xxX.xx
+            kick X.......X....... snare o...X.ooo...Xooo
+            """,
         )
         pattern = pick(rng, "X-..X-xxX---.... X---X-x-X---....")
     else:
-        groove = {KICK: "X.....X.....", SNARE: "o.x.x.o.x.xx"}
+        groove = {"kick": "X.....X.....", "snare": "o.x.x.o.x.xx"}
         pattern = "X---x-X-----"
     accompaniment = BassAndChords(a, tubas, horns, 88, (29, 48), (53, 70), hold=0.4)
     countermelody = Countermelody(a, trombones, 80, 46, 64)
@@ -479,13 +484,14 @@ def marching_band(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["marching band", "brass", "march", "parade"],
-        ["uplifting", "happy", "cheerful", "epic", "dramatic"],
-        "loud and energetic",
+        tags="marching band, brass, march, parade",
+        moods="uplifting, happy, cheerful, epic, dramatic",
+        energy="loud and energetic",
     )
 
 
 def film_score(rng: random.Random, seconds: float) -> Score:
+    """A string ostinato that grows, section by section, to brass, timpani and choir."""
     mode = "minor" if rng.random() < 0.75 else "major"
     meter = pick(rng, "4/4 4/4 4/4 3/4 6/8")
     beats = tempo(rng, 70, 100) if meter == "6/8" else tempo(rng, 84, 148)
@@ -542,10 +548,10 @@ def film_score(rng: random.Random, seconds: float) -> Score:
             if taiko is not None:
                 for bar, start in enumerate(s.starts):
                     for step, stroke, _ in strokes(taiko_pattern, bar, a.steps):
-                        a.note(taiko, start + step / STEPS, 0.8, 40, 104 * VELOCITIES[stroke])
+                        a.note(taiko, start + step / STEPS, 0.8, 40, 104 * drums.VELOCITIES[stroke])
             if cymbals:
-                a.hit(s.start, CRASH, 84)
-                a.hit(s.start, LOW_BASS_DRUM, 90)
+                a.hit(s.start, "crash", 84)
+                a.hit(s.start, "bass drum", 90)
         if s.label == "C":
             brass_pad(s)
             if choir_pad:
@@ -583,7 +589,9 @@ def film_score(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["film score", "cinematic", "orchestral", "soundtrack"],
-        ["epic", "dramatic", "tense", "mysterious", "dark", "uplifting"],
-        "loud and energetic" if a.tempo > 104 else rng.choice(["moderately energetic", "loud and energetic"]),
+        tags="film score, cinematic, orchestral, soundtrack",
+        moods="epic, dramatic, tense, mysterious, dark, uplifting",
+        energy="loud and energetic"
+        if a.tempo > 104
+        else rng.choice(["moderately energetic", "loud and energetic"]),
     )

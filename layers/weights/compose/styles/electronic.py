@@ -6,20 +6,6 @@ from collections.abc import Sequence
 from weights.compose import drums
 from weights.compose.arrangement import Arrangement, Score
 from weights.compose.chance import lines, pick, tempo
-from weights.compose.drums import (
-    CLAP,
-    CONGA,
-    COWBELL,
-    HAT,
-    KICK,
-    KICK_AND_HAT,
-    LOW_TOM,
-    OPEN_HAT,
-    RIDE,
-    SHAKER,
-    SNARE,
-)
-from weights.compose.drums import STICK
 from weights.compose.form import BASS, CHORD, LEAD, write
 from weights.compose.melody import Melody, melody
 from weights.compose.parts import Arpeggio, Bass, Comp, Pad, lead, pump, swell
@@ -30,6 +16,7 @@ from weights.compose.theory import Bar, Keyboard
 
 
 def ambient(rng: random.Random, seconds: float) -> Score:
+    """Pads that swell, a slow bell above, perhaps a figure of broken chords."""
     scale = pick(rng, "major lydian dorian minor major minor")
     mode = "minor" if scale in ("minor", "dorian") else "major"
     beats = tempo(rng, 60, 78)
@@ -99,9 +86,9 @@ def ambient(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["ambient", "pads", "atmospheric", "slow"],
-        ["calm", "dreamy", "peaceful", "mysterious", "melancholic"],
-        "quiet and relaxing",
+        tags="ambient, pads, atmospheric, slow",
+        moods="calm, dreamy, peaceful, mysterious, melancholic",
+        energy="quiet and relaxing",
     )
 
 
@@ -110,6 +97,7 @@ def _whole_bar(a: Arrangement) -> str:
 
 
 def lofi(rng: random.Random, seconds: float) -> Score:
+    """Swung drum machine, electric piano with ninths, a soft solo."""
     mode = pick(rng, "major minor")
     beats = tempo(rng, 68, 90)
     scale = "dorian" if mode == "minor" and rng.random() < 0.4 else None
@@ -149,18 +137,14 @@ def lofi(rng: random.Random, seconds: float) -> Score:
     if rng.random() < 0.4:
         pad = Pad(a, a.instrument(pick(rng, "warmpad synstr2 oohs slowstrings"), -8), 50, 55, 78, 3)
     a.drums(rng.choice([0, 8, 25, 32, 10, 24]), -3, "drum machine")
-    groove = rng.choice(
-        [
-            {KICK: "X.....x...x.....", SNARE: "....X.......X...", HAT: "x.o.x.o.x.o.x.oo"},
-            {KICK: "X..x......x.....", SNARE: "....X.......X..g", HAT: "x.x.x.x.x.x.x.x."},
-            {KICK: "X......x..X.....", STICK: "....X.......X...", HAT: "xoxoxoxoxoxoxoxo"},
-            {
-                KICK: "X.x.......x..x..",
-                SNARE: "....X..g.g..X...",
-                HAT: "..x...x...x...x.",
-                SHAKER: "o.o.o.o.o.o.o.o.",
-            },
-        ]
+    groove = drums.pick(
+        rng,
+        """
+        kick X.....x...x..... snare ....X.......X... hat x.o.x.o.x.o.x.oo
+        kick X..x......x..... snare ....X.......X..g hat x.x.x.x.x.x.x.x.
+        kick X......x..X..... stick ....X.......X... hat xoxoxoxoxoxoxoxo
+        kick X.x.......x..x.. snare ....X..g.g..X... hat ..x...x...x...x. shaker o.o.o.o.o.o.o.o.
+        """,
     )
     pattern = pick(
         rng, "X-------x-----x- X-----x-..x---x- x---..x-----x--- X--------------- ..x-----..x-----"
@@ -175,7 +159,7 @@ def lofi(rng: random.Random, seconds: float) -> Score:
             pad(s)
         if not s.intro or rng.random() < 0.5:
             low(s)
-        drums.play(a, s, groove, 84, fills=0.35, fill="snare", only=KICK_AND_HAT if s.intro else None)
+        drums.play(a, s, groove, 84, fills=0.35, fill="snare", only=drums.KICK_AND_HAT if s.intro else None)
         if s.melody and not (s.label == "B" and s.repeat % 2):
             lead(a, s.start, s.melody, solo, 76, 1.0)
 
@@ -196,13 +180,14 @@ def lofi(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["lo-fi", "hip hop", "chill", "mellow"],
-        ["calm", "dreamy", "melancholic", "peaceful", "romantic"],
-        "quiet and relaxing",
+        tags="lo-fi, hip hop, chill, mellow",
+        moods="calm, dreamy, melancholic, peaceful, romantic",
+        energy="quiet and relaxing",
     )
 
 
 def synthwave(rng: random.Random, seconds: float) -> Score:
+    """Sequenced basses and arpeggios of the eighties."""
     mode = "minor" if rng.random() < 0.75 else "major"
     a = Arrangement(rng, "synthwave", seconds, tempo(rng, 84, 120), "4/4", mode, jitter=0.0)
     progressions = POP_MINOR if mode == "minor" else POP_MAJOR[:6]
@@ -211,17 +196,13 @@ def synthwave(rng: random.Random, seconds: float) -> Score:
     sequencer = a.instrument(pick(rng, "square saw polysynth bright calliope"), -5)
     solo = a.instrument(pick(rng, "saw square calliope synbrass basslead synvoice"), -1)
     a.drums(rng.choice([24, 25, 16, 24]), -3, "drum machine")
-    groove = rng.choice(
-        [
-            {KICK: "X...X...X...X...", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
-            {KICK: "X.......X.......", SNARE: "....X.......X...", HAT: "xoxoxoxoxoxoxoxo"},
-            {
-                KICK: "X.....X.X.......",
-                SNARE: "....X.......X...",
-                CLAP: "....x.......x...",
-                HAT: "x.x.x.x.x.x.x.x.",
-            },
-        ]
+    groove = drums.pick(
+        rng,
+        """
+        kick X...X...X...X... snare ....X.......X... hat x.x.x.x.x.x.x.x.
+        kick X.......X....... snare ....X.......X... hat xoxoxoxoxoxoxoxo
+        kick X.....X.X....... snare ....X.......X... clap ....x.......x... hat x.x.x.x.x.x.x.x.
+        """,
     )
     pattern = pick(
         rng, "RRRRRRRRRRRRRRRR R.R.R.R.R.R.R.R. RR8RRR8RRR8RRR8R R.8.R.8.R.8.R.8. R.RR8.RRR.RR8.R5"
@@ -235,7 +216,7 @@ def synthwave(rng: random.Random, seconds: float) -> Score:
         low(s)
         if s.label != "A" or s.repeat % 2 or s.melody is None:
             figure(s)
-        only = {KICK} if s.intro else None
+        only = {"kick"} if s.intro else None
         drums.play(a, s, groove, 100, fills=0.6, fill="machine", crash=not s.intro, only=only)
         if s.melody:
             lead(a, s.start, s.melody, solo, 90, 0.98)
@@ -257,13 +238,14 @@ def synthwave(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["synthwave", "electronic", "retro", "80s"],
-        ["dreamy", "mysterious", "uplifting", "dark", "epic", "melancholic"],
-        "moderately energetic",
+        tags="synthwave, electronic, retro, 80s",
+        moods="dreamy, mysterious, uplifting, dark, epic, melancholic",
+        energy="moderately energetic",
     )
 
 
 def techno(rng: random.Random, seconds: float) -> Score:
+    """Four on the floor, a sequence of sixteenths, stabs; breaks without the kick."""
     beats = tempo(rng, 122, 142)
     scale = pick(rng, "minor phrygian dorian")
     a = Arrangement(rng, "techno", seconds, beats, "4/4", "minor", scale=scale, jitter=0.0)
@@ -279,17 +261,18 @@ def techno(rng: random.Random, seconds: float) -> Score:
     sequencer = a.instrument(pick(rng, "square saw bright calliope basslead"), 0)
     pad = Pad(a, a.instrument(pick(rng, "sweep halo spacevoice warmpad"), -3), 66, 52, 74)
     a.drums(rng.choice([24, 25, 24, 16]), -4, "drum machine")
-    hats = rng.choice(
-        [
-            {OPEN_HAT: "..x...x...x...x."},
-            {OPEN_HAT: "..x...x...x...x.", HAT: "xoxoxoxoxoxoxoxo"},
-            {HAT: "..X...X...X...X.", SHAKER: "oooooooooooooooo"},
-        ]
+    hats = drums.pick(
+        rng,
+        """
+        open ..x...x...x...x.
+        open ..x...x...x...x. hat xoxoxoxoxoxoxoxo
+        hat ..X...X...X...X. shaker oooooooooooooooo
+        """,
     )
-    groove = {KICK: "X...X...X...X...", CLAP: "....X.......X...", **hats}
+    groove = {"kick": "X...X...X...X...", "clap": "....X.......X...", **hats}
     if rng.random() < 0.4:
         pattern = pick(rng, "...x..x....x..x. ..x..x....x..x.. x..x..x...x.....")
-        groove[rng.choice((STICK, LOW_TOM, COWBELL))] = pattern
+        groove[rng.choice(("stick", "tom 4", "cowbell"))] = pattern
     pattern = pick(
         rng, "..R...R...R...R. .RRR.RRR.RRR.RRR R..R..R.R..R..R. RRRRRRRRRRRRRR8R ..RR..RR..RR..R8"
     )
@@ -315,11 +298,11 @@ def techno(rng: random.Random, seconds: float) -> Score:
         quiet = s.label == "D"
         if not quiet or rng.random() < 0.3:
             begins = s.label in ("A", "intro") and s.repeat == 0
-            only = {KICK, HAT, SHAKER} if begins else None
+            only = {"kick", "hat", "shaker"} if begins else None
             drums.play(a, s, groove, 108, fills=0.5, fill="machine", crash=True, only=only)
         else:
             claps = "....X.......X..." if rng.random() < 0.5 else "................"
-            ticking = {HAT: groove.get(HAT, "x.x.x.x.x.x.x.x."), CLAP: claps}
+            ticking = {"hat": groove.get("hat", "x.x.x.x.x.x.x.x."), "clap": claps}
             drums.play(a, s, ticking, 100, fills=1.0, fill="machine")
         low(s)
         if s.label != "A" or s.repeat:
@@ -341,13 +324,14 @@ def techno(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["techno", "electronic", "dance", "four on the floor"],
-        ["dark", "tense", "mysterious", "dramatic"],
-        "loud and energetic",
+        tags="techno, electronic, dance, four on the floor",
+        moods="dark, tense, mysterious, dramatic",
+        energy="loud and energetic",
     )
 
 
 def house(rng: random.Random, seconds: float) -> Score:
+    """Four on the floor with open hats off the beat, piano or organ stabs, claps."""
     mode = "minor" if rng.random() < 0.6 else "major"
     beats = tempo(rng, 118, 128)
     a = Arrangement(
@@ -382,14 +366,14 @@ def house(rng: random.Random, seconds: float) -> Score:
     solo = a.instrument(pick(rng, "altosax vibes flute saw trumpet percorgan marimba square"), 2)
     a.drums(rng.choice([24, 25, 0]), -4, "drum machine")
     groove = {
-        KICK: "X...X...X...X...",
-        CLAP: "....X.......X...",
-        OPEN_HAT: "..x...x...x...x.",
-        HAT: pick(rng, "xoxoxoxoxoxoxoxo x..ox..ox..ox..o ................"),
-        SHAKER: pick(rng, "oooooooooooooooo ................"),
+        "kick": "X...X...X...X...",
+        "clap": "....X.......X...",
+        "open": "..x...x...x...x.",
+        "hat": pick(rng, "xoxoxoxoxoxoxoxo x..ox..ox..ox..o ................"),
+        "shaker": pick(rng, "oooooooooooooooo ................"),
     }
     if rng.random() < 0.4:
-        groove[CONGA] = "...x..x....x.x.."
+        groove["conga"] = "...x..x....x.x.."
     pattern = pick(
         rng, "S..S..S...S..S.. ..X-..X-..X-..X- S..S...S..S.S... X--x--x-..x--x-- ...X-.S....X-.S."
     )
@@ -404,7 +388,7 @@ def house(rng: random.Random, seconds: float) -> Score:
         if s.label in ("B", "C"):
             pad(s)
             pump(a, s, [pad.channel], 0.3)
-        only = KICK_AND_HAT if s.intro else None
+        only = drums.KICK_AND_HAT if s.intro else None
         drums.play(a, s, groove, 104, fills=0.5, fill="machine", crash=not s.intro, only=only)
         if s.melody and (s.label != "A" or s.repeat % 2):
             lead(a, s.start, s.melody, solo, 84, 0.9)
@@ -424,13 +408,14 @@ def house(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["house", "electronic", "dance", "groovy", "four on the floor"],
-        ["uplifting", "happy", "dreamy", "tense", "cheerful", "dark"],
-        rng.choice(["loud and energetic", "loud and energetic", "moderately energetic"]),
+        tags="house, electronic, dance, groovy, four on the floor",
+        moods="uplifting, happy, dreamy, tense, cheerful, dark",
+        energy=rng.choice(["loud and energetic", "loud and energetic", "moderately energetic"]),
     )
 
 
 def drum_and_bass(rng: random.Random, seconds: float) -> Score:
+    """Broken beats at 164 to 180, long basses, pads."""
     beats = tempo(rng, 164, 180)
     scale = pick(rng, "minor dorian")
     a = Arrangement(rng, "drum and bass", seconds, beats, "4/4", "minor", scale=scale, jitter=0.001)
@@ -446,21 +431,14 @@ def drum_and_bass(rng: random.Random, seconds: float) -> Score:
     keys = a.instrument(pick(rng, "epiano piano vibes atmos saw bright"), -3)
     solo = a.instrument(pick(rng, "saw square flute mellowpiano synvoice calliope"), -2)
     a.drums(rng.choice([0, 16, 24, 1]), -1, rng.choice(["drum machine", "drum kit"]))
-    groove = rng.choice(
-        [
-            {KICK: "X.........X.....", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
-            {
-                KICK: "X.x.......X.....X.........xX....",
-                SNARE: "....X..g.g..X..g....X..g.g..X.g.",
-                HAT: "x.x.x.x.x.x.x.x.",
-            },
-            {KICK: "X.......x.X.....", SNARE: "....X..g....X...", HAT: "xoxoxoxoxoxoxoxo"},
-            {
-                KICK: "X.x.......X.....X.x.......X.....",
-                SNARE: "....X..g.g..X.......X..g.g....X.",
-                RIDE: "x.x.x.x.x.x.x.x.",
-            },
-        ]
+    groove = drums.pick(
+        rng,
+        """
+        kick X.........X..... snare ....X.......X... hat x.x.x.x.x.x.x.x.
+        kick X.x.......X.....X.........xX.... snare ....X..g.g..X..g....X..g.g..X.g. hat x.x.x.x.x.x.x.x.
+        kick X.......x.X..... snare ....X..g....X... hat xoxoxoxoxoxoxoxo
+        kick X.x.......X.....X.x.......X..... snare ....X..g.g..X.......X..g.g....X. ride x.x.x.x.x.x.x.x.
+        """,
     )
     pattern = pick(
         rng, "R--------------- R-----R-....R-8- R--.R-..R-....a- R-------..R---5- R-R-..R-..R-8---"
@@ -473,7 +451,7 @@ def drum_and_bass(rng: random.Random, seconds: float) -> Score:
         pad(s)
         if not s.intro:
             low(s)
-        only = {HAT, RIDE, SNARE} if s.intro else None
+        only = {"hat", "ride", "snare"} if s.intro else None
         drums.play(a, s, groove, 108, fills=0.6, fill="snare", crash=not s.intro, only=only)
         if s.label != "A":
             figure(s)
@@ -497,13 +475,14 @@ def drum_and_bass(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["drum and bass", "electronic", "breakbeat", "fast"],
-        ["tense", "dark", "dreamy", "mysterious", "dramatic"],
-        "loud and energetic",
+        tags="drum and bass, electronic, breakbeat, fast",
+        moods="tense, dark, dreamy, mysterious, dramatic",
+        energy="loud and energetic",
     )
 
 
 def chiptune(rng: random.Random, seconds: float) -> Score:
+    """Square waves, fast arpeggios, the drums of a games console."""
     mode = "major" if rng.random() < 0.6 else "minor"
     a = Arrangement(rng, "chiptune", seconds, tempo(rng, 112, 172), "4/4", mode, jitter=0.0)
     progressions = POP_MINOR
@@ -513,12 +492,13 @@ def chiptune(rng: random.Random, seconds: float) -> Score:
     second = a.instrument("square", -5)
     bass = a.instrument(pick(rng, "sine sine saw"), -1)
     a.drums(rng.choice([24, 25, 24]), -3, "drum machine")
-    groove = rng.choice(
-        [
-            {KICK: "X...X...X...X...", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
-            {KICK: "X.....x.X.......", SNARE: "....X.......X...", HAT: "xxxxxxxxxxxxxxxx"},
-            {KICK: "X..x..x.X..x....", SNARE: "....X.......X..x", HAT: "x.x.x.x.x.x.x.x."},
-        ]
+    groove = drums.pick(
+        rng,
+        """
+        kick X...X...X...X... snare ....X.......X... hat x.x.x.x.x.x.x.x.
+        kick X.....x.X....... snare ....X.......X... hat xxxxxxxxxxxxxxxx
+        kick X..x..x.X..x.... snare ....X.......X..x hat x.x.x.x.x.x.x.x.
+        """,
     )
     pattern = pick(
         rng, "R.8.R.8.R.8.R.8. R.R.R.R.R.R.R.R. R.5.8.5.R.5.8.5. RR8RRR8RRR8RRR8R R-..R-8-R-..5-a-"
@@ -532,7 +512,7 @@ def chiptune(rng: random.Random, seconds: float) -> Score:
     def play(s: Section) -> None:
         low(s)
         figure(s)
-        drums.play(a, s, groove, 92, fills=0.7, fill="machine", only=KICK_AND_HAT if s.intro else None)
+        drums.play(a, s, groove, 92, fills=0.7, fill="machine", only=drums.KICK_AND_HAT if s.intro else None)
         if s.melody:
             lead(a, s.start, s.melody, solo, 96, 0.88)
             if echo:
@@ -555,7 +535,7 @@ def chiptune(rng: random.Random, seconds: float) -> Score:
     )
     return Score(
         a,
-        ["chiptune", "8-bit", "video game", "retro"],
-        ["playful", "happy", "cheerful", "uplifting", "tense", "mysterious"],
-        rng.choice(["moderately energetic", "loud and energetic"]),
+        tags="chiptune, 8-bit, video game, retro",
+        moods="playful, happy, cheerful, uplifting, tense, mysterious",
+        energy=rng.choice(["moderately energetic", "loud and energetic"]),
     )
