@@ -44,7 +44,6 @@ def test_what_is_no_chord_is_refused_by_name(symbol: str) -> None:
 def test_a_scale_bends_to_a_chord() -> None:
     major = [0, 2, 4, 5, 7, 9, 11]
     assert around(chord("ii7", C), major) == major
-    assert around(chord("bVII", C), major) == [0, 2, 4, 5, 7, 9, 10]
     for symbol in ("iv", "V7b9", "bII", "III7"):
         bent = around(chord(symbol, C), major)
         assert set(chord(symbol, C).tones[:4]) <= set(bent)
