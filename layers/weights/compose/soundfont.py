@@ -58,15 +58,21 @@ def fetch() -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        for command in (["apt-get", "download", PACKAGE], ["sh", "-c", "dpkg -x ./*.deb ."]):
-            if not shutil.which(command[0]):
-                raise SoundfontError(f"{PACKAGE}: no {command[0]} here; name a soundfont in $SOUNDFONT")
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode:
-                reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-                raise SoundfontError(f"{PACKAGE}: {command[0]} failed ({reason}); name one in $SOUNDFONT")
+        _run(["apt-get", "download", PACKAGE], folder)
+        _run(["dpkg", "-x", *map(str, Path(folder).glob("*.deb")), "."], folder)
         (Path(folder) / FILE).replace(target)
     return target
+
+
+def _run(command: list[str], folder: str) -> None:
+    """Run a command of Debian's in a folder."""
+    name = command[0]
+    if not shutil.which(name):
+        raise SoundfontError(f"{PACKAGE}: no {name} here; name a soundfont in $SOUNDFONT")
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise SoundfontError(f"{PACKAGE}: {name} failed ({reason}); name a soundfont in $SOUNDFONT")
 
 
 def check(path: Path) -> Path:
