@@ -15,7 +15,8 @@ In the order of a build (``python -m weights build``):
 - `pack`: all of it together, into a bundle and its manifest.
 
 Beside them, `synthetic` writes random checkpoints and `tokenizers` their tokenizers; `sensitivity` reports
-what each matrix loses as integers.
+what each matrix loses as integers. `compose` writes and renders music of which tempo, key and beats are
+known: tests and benchmarks judge the analysis by it.
 """
 
 

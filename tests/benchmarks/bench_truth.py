@@ -17,7 +17,7 @@ from statistics import fmean
 
 import numpy as np
 
-from models.features import SAMPLE_RATE, Features, measure
+from music.features import SAMPLE_RATE, Features, measure
 from tests.benchmarks.machine import machine
 from tests.support import truth
 from weights.compose import Piece, render
