@@ -1,4 +1,4 @@
-"""Who is it? API Gateway asks once a minute for each key, and before any function sees the request.
+"""Tells API Gateway whose key came with a request: asked once a minute for each key, before any function.
 
 The answer covers the whole stage, since API Gateway gives the same answer to the next request of the same
 key, whichever route that is for. So a revoked key ends a minute later.

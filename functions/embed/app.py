@@ -1,4 +1,4 @@
-"""Embed: from an uploaded track to its vector, features and tags.
+"""Turns an uploaded track into its vector, features and tags.
 
 Takes S3 event notifications and our own ``{"tenant", "audio_id"}`` messages from one queue. An event is only
 a hint that an object may be there: what counts is the object itself and the record.

@@ -1,4 +1,4 @@
-"""Generate: from a queued generation to new music in the bucket.
+"""Turns a queued generation into new music in the bucket.
 
 The key of the result follows from the generation, and an object that is there is never replaced: whichever
 attempt writes it first has made the result, and every later one adopts it with what its metadata says.
@@ -121,7 +121,7 @@ class GenerationSnapshots:
         self._record, self._lease = record, lease
 
     def load(self) -> Iterator[bytes]:
-        """Read them, the furthest first."""
+        """Read the snapshots, the furthest first."""
         for key in storage.snapshots(self._record.tenant, self._record.id):
             try:
                 yield storage.read(key)
@@ -129,14 +129,14 @@ class GenerationSnapshots:
                 continue  # an attempt that was believed dead has gone further
 
     def save(self, data: bytes, step: int) -> None:
-        """Write one."""
+        """Write the snapshot of a step, and delete those before it."""
         tenant, identifier = self._record.tenant, self._record.id
         key = snapshot_key(tenant, identifier, step, self._record.attempt)
         storage.put(key, data, "application/octet-stream")
         storage.delete_all([old for old in storage.snapshots(tenant, identifier) if old < key])
 
     def remaining(self) -> float:
-        """Seconds that this attempt has left."""
+        """Return the seconds that this attempt has left."""
         return self._lease.remaining()
 
 

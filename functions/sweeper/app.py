@@ -1,4 +1,4 @@
-"""Sweep: every minute, look at each record whose time has come and do what nobody else did.
+"""Every minute, looks at each record whose time has come and does what nobody else did.
 
     lease ended                     requeued and sent again
     queued or uploaded for long     sent again (the message may have been lost), ever more rarely
@@ -32,7 +32,7 @@ from backend.storage import Storage, upload_key
 from backend.vectors import Vectors
 
 RESERVE_SECONDS = 10.0
-"""A sweep stops this long before its function's time is up; the next one goes on."""
+"""Seconds before the end of its function's time at which a sweep stops; the next one goes on."""
 
 settings = Settings.from_environment()
 records = Records.from_settings(settings)

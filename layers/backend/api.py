@@ -129,7 +129,7 @@ class Api(APIGatewayRestResolver):
 
     @property
     def tenant(self) -> str:
-        """Owner of everything this request may see, as the authorizer says.
+        """Return the owner of everything that this request may see, as the authorizer says.
 
         Raises
         ------
@@ -145,19 +145,19 @@ class Api(APIGatewayRestResolver):
 
     @property
     def correlation_id(self) -> str:
-        """The request's correlation id."""
+        """Return the request's correlation id."""
         return correlation_id(self.current_event.raw_event)
 
     @property
     def prefix(self) -> str:
-        """What comes before ``/api`` in the path that the client used: a stage, or a base path mapping."""
+        """Return what precedes ``/api`` in the path that the client used: a stage, or a base path mapping."""
         event = self.current_event.raw_event
         full = event["requestContext"].get("path") or event["path"]
         return _split(full, event["resource"])[0]
 
     @property
     def base_url(self) -> str:
-        """The URL that the client reached us by, up to the prefix."""
+        """Return the URL that the client reached us by, up to the prefix."""
         event = self.current_event.raw_event
         headers = self.current_event.headers
         host = headers.get("host") or event["requestContext"].get("domainName") or "localhost"
@@ -271,7 +271,7 @@ def _split(path: str, resource: str) -> tuple[str, str]:
 
 
 def _normalised(event: Mapping[str, Any], multipart: bool) -> dict[str, Any]:
-    """Make what clients and gateways vary uniform.
+    """Bring an event into the one form that the routes expect.
 
     - A base path mapping of a custom domain is part of `path`: routes do not know it.
     - Only multipart bodies where they are expected (`multipart`) are not JSON here, whatever the client calls

@@ -8,12 +8,12 @@ the field; nothing is clamped or converted. Answer models are the single source 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.records import Audio, Generation
+from backend.records.table import iso
 from backend.settings import MAX_UPLOAD_BYTES
 
 VERSION = "0.1.0"
@@ -288,7 +288,7 @@ Prefix = Annotated[str, "Path before /api, such as the stage of the deployment"]
 
 
 def audio_links(prefix: Prefix, audio_id: str) -> dict[str, str]:
-    """Links of a source track."""
+    """Return the links of a source track."""
     return {
         "self": f"{prefix}/api/audio/{audio_id}",
         "content": f"{prefix}/api/audio/{audio_id}/content",
@@ -299,7 +299,7 @@ def audio_links(prefix: Prefix, audio_id: str) -> dict[str, str]:
 
 
 def generation_links(prefix: Prefix, generation: Generation) -> dict[str, str]:
-    """Links of a generation."""
+    """Return the links of a generation."""
     return {
         "self": f"{prefix}/api/generation/{generation.id}",
         "download": f"{prefix}/api/download/{generation.id}",
@@ -308,7 +308,7 @@ def generation_links(prefix: Prefix, generation: Generation) -> dict[str, str]:
 
 
 def duplicate(audio: Audio) -> dict[str, str]:
-    """The member that names an older audio with the same content; nothing when there is none."""
+    """Return the member that names an older audio with the same content; it is missing when there is none."""
     return {"duplicate_of": audio.duplicate_of} if audio.duplicate_of else {}
 
 
@@ -332,7 +332,7 @@ def audio_answer(prefix: Prefix, audio: Audio) -> AudioAnswer:
         "progress": audio.progress,
         "created_at": audio.created_at,
         "updated_at": audio.updated_at,
-        "expires_at": _iso(audio.expires_at),
+        "expires_at": iso(audio.expires_at),
         "links": audio_links(prefix, audio.id),
     }
     return AudioAnswer.model_validate(known)
@@ -367,11 +367,7 @@ def generation_answer(prefix: Prefix, generation: Generation) -> GenerationAnswe
         "profile": generation.profile,
         "created_at": generation.created_at,
         "updated_at": generation.updated_at,
-        "expires_at": _iso(generation.expires_at),
+        "expires_at": iso(generation.expires_at),
         "links": generation_links(prefix, generation),
     }
     return GenerationAnswer.model_validate(known)
-
-
-def _iso(epoch: float) -> str:
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

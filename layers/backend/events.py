@@ -1,4 +1,4 @@
-"""Completion and failure as EventBridge events, for whoever wants to hear of them.
+"""Completion and failure are published as EventBridge events.
 
 Delivery is at least once: compare ``generation_id`` or ``audio_id`` and ``status``. The records are the
 truth; an event that cannot be sent is logged and holds nothing up.
@@ -22,7 +22,7 @@ SOURCE = "music-generation-backend"
 
 
 class Events:
-    """The event bus.
+    """The event bus to which completion and failure are published.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ class Events:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Events:
-        """Make the bus a deployment has."""
+        """Make the bus that a deployment has."""
         return cls(settings.event_bus_name)
 
     def publish(self, record: Audio | Generation) -> None:
-        """Tell that a record has come to its end.
+        """Publish that a record has come to its end.
 
         The detail type is such as ``Generation succeeded`` or ``Audio failed``.
         """

@@ -58,13 +58,13 @@ from backend.records import (
 from backend.storage import ObjectChanged, ObjectMissing, Storage, upload_key
 
 MAX_ATTEMPTS = 5
-"""Claims of one record before it fails for good."""
+"""A record fails for good after so many claims."""
 RESERVE_SECONDS = 10.0
-"""What a worker keeps of its function's time to give a job up in order."""
+"""Seconds of its function's time that a worker keeps to give a job up in order."""
 PROGRESS_SECONDS = 2.0
-"""Progress is written at most this often; without progress the lease is renewed every `RENEW_SECONDS`."""
+"""Seconds between two writes of progress; without progress the lease is renewed every `RENEW_SECONDS`."""
 SENSELESS_SECONDS = 5.0
-"""Pause after which a message that nobody understands comes back, on its way to the dead letters."""
+"""Seconds after which a message that nobody understands comes back, on its way to the dead letters."""
 _TICK_SECONDS = 0.5
 _UNFINISHED = {*PENDING_AUDIO, *UNFINISHED_GENERATION}
 _CLAIMABLE = {"uploaded", "embedding", "queued", "running"}
@@ -148,18 +148,18 @@ class Worker(ABC, Generic[R]):
 
     @abstractmethod
     def fail(self, record: R, code: str, detail: str) -> list[Generation]:
-        """Move the record to failed, and tell; return the generations that failed with it."""
+        """Move the record to failed and publish that; return the generations that failed with it."""
 
     @abstractmethod
     def discard(self, target: Target) -> None:
         """Remove what was written for a record that was cancelled, deleted or has expired."""
 
     def settled(self, record: R) -> None:
-        """Hear of a record that another worker finished, or whose announcement may have been lost."""
+        """Take note of a record that another worker finished, or whose event may have been lost."""
 
 
 class Consumer(Generic[R]):
-    """Runs a worker on the messages of one queue.
+    """Runs a worker on the messages of one queue, a batch at a time.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ class Consumer(Generic[R]):
     records : Records
         For the moves that end or repeat a job.
     renewals : Records
-        A second one, used by the renewing thread alone: boto3 resources must not be shared by threads.
+        A second table, used by the renewing thread alone: boto3 resources must not be shared by threads.
     queues : Queues
         To postpone messages.
     url : str
@@ -436,7 +436,7 @@ class Lease(Generic[R]):
             raise TransientError("timed_out", "The job did not end in the time that one attempt has.")
 
     def remaining(self) -> float:
-        """Seconds until `progress` says that the time is up."""
+        """Return the seconds until `progress` says that the time is up."""
         return self._remaining() - RESERVE_SECONDS
 
     def _keep(self) -> None:
@@ -485,7 +485,7 @@ def download_source(storage: Storage, audio: Audio, path: Path) -> str:
 
 
 def backoff(tries: int) -> float:
-    """Seconds until the next attempt: 10, 20, 40, … up to 300, less up to half at random."""
+    """Return the seconds until the next attempt: 10, 20, 40, … up to 300, less up to half at random."""
     return min(10.0 * 2 ** (tries - 1), 300.0) * uniform(0.5, 1.0)
 
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 SECRET_BYTES = 32
 SALT_BYTES = 16
 COST = 2**12
-"""Of scrypt with blocks of 8: 4 MB and some 10 ms. A secret of 256 random bits cannot be guessed anyway; this
-is for whoever reads the table."""
+"""Cost of scrypt with blocks of 8: a hash takes 4 MB and some 10 ms. A secret of 256 random bits cannot be
+guessed anyway; the cost is for whoever reads the table."""
 
 _PARTITION = "keys"
 _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

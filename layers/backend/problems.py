@@ -1,4 +1,4 @@
-"""Problems: the error answers of the API, as RFC 9457 describes them, those of Powertools itself included."""
+"""The error answers of the API are problems as RFC 9457 describes them, those of Powertools included."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from backend import records
 
 RETRY_AFTER_SECONDS = 2
-"""Pause that clients are asked to make before they try again."""
+"""Seconds that clients are asked to wait before they try again."""
 UNAUTHORIZED = "This needs a valid key: Authorization: Bearer KEY."
 
 _THROTTLES = {
@@ -71,27 +71,27 @@ class Problem(Exception):
 
 
 def not_found(what: str) -> Problem:
-    """The 404 problem; `what` is ``audio`` or ``generation``."""
+    """Return the 404 of a record that is not there; `what` is ``audio`` or ``generation``."""
     return Problem(404, "not_found", f"There is no such {what}.")
 
 
 def gone(what: str) -> Problem:
-    """The 410 problem of a record that retention has removed."""
+    """Return the 410 of a record that retention has removed."""
     return Problem(410, "expired", f"This {what} has expired and was removed.")
 
 
 def invalid(field: str, detail: str) -> Problem:
-    """The 422 problem that names a field."""
+    """Return the 422 that names a field."""
     return Problem(422, "invalid_parameter", f"{field}: {detail}", field=field)
 
 
 def later(status: int, code: str, detail: str, **members: Any) -> Problem:
-    """A problem that passes by itself: try again after a while."""
+    """Return a problem that passes by itself: the client is asked to try again after a while."""
     return Problem(status, code, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}, **members)
 
 
 def unsupported(profile: str, what: str, able: Sequence[str], **members: Any) -> Problem:
-    """The 409 of something that the deployment's profile cannot do, naming those that can."""
+    """Return the 409 of what the deployment's profile cannot do; it names the profiles that can."""
     return Problem(
         409,
         "unsupported_by_profile",
@@ -151,7 +151,7 @@ def as_problem(error: Exception, method: str, allowed: Sequence[str]) -> Problem
 
 
 def _passes(error: ClientError | BotoCoreError) -> bool:
-    """Whether AWS is only slow, throttling or out of order, which goes by; its client has retried already."""
+    """Tell whether AWS is only slow, throttling or out of order; its client has retried already."""
     if isinstance(error, ClientError):
         answer = error.response
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -1,4 +1,4 @@
-"""What a tombstone stands for, removed: objects, vectors and generations.
+"""Removes what a tombstone stands for: objects, vectors and generations.
 
 `Records.bury` comes first, so that writers are fenced before anything goes. Every step may run again: whoever
 dies half way leaves a tombstone that the sweeper finds.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 MAX_VISIBILITY_SECONDS = 43200
+"""Seconds for which SQS can hide a message, at most."""
 
 
 class Queues:
@@ -53,7 +54,7 @@ class Queues:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Queues:
-        """Make the queues a deployment has."""
+        """Make the queues that a deployment has."""
         dead_letter_urls = {
             Audio.kind: settings.embed_dead_letters_url,
             Generation.kind: settings.generate_dead_letters_url,
@@ -71,7 +72,7 @@ class Queues:
         )
 
     def send_dead_letter(self, record: Audio | Generation, error: Mapping[str, Any]) -> None:
-        """Leave word of a job that is given up.
+        """Send the dead letter of a job that is given up.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Records, objects and vectors held against each other: what no record that is due would ever tell.
+"""Compares records, objects and vectors: some faults no record that comes due would ever tell.
 
     object without a living record             deleted                              orphan_object
     object that is not named as ours are       left alone                           unknown_object
@@ -27,11 +27,11 @@ from backend.storage import ListedObject, Storage, parse_generated_key, parse_up
 from backend.vectors import Vectors, parse_vector_key
 
 LIMIT = 250
-"""Looks of one call: 360,000 a day, at one call a minute."""
+"""Records, objects and vectors that one call looks at: 360,000 a day at one call a minute."""
 REST_SECONDS = 6 * 3600
-"""Between one pass over all there is and the next: every look costs a request or two."""
+"""Seconds between one pass over all there is and the next: every look costs a request or two."""
 ORPHAN_SECONDS = 24 * 3600
-"""An object is nobody's only after so long: whoever restores a table has a day for it."""
+"""Seconds for which an object without a record is left alone: whoever restores a table has a day for it."""
 
 WALKS = ("objects", "vectors", "records")
 Check = tuple[str, Callable[[], str | None]]

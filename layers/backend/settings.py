@@ -1,7 +1,8 @@
-"""The one place that reads the environment.
+"""What a deployment tells its functions: the variables of the template's `Globals`, read and checked.
 
-Every function gets the same variables from the template's `Globals`; nothing else tells a handler where it
-runs. The AWS SDK itself reads `AWS_REGION`, credentials and, locally, `AWS_ENDPOINT_URL`.
+The environment also says what does not depend on the parts of a deployment, and others read that: the AWS SDK
+its region, credentials and, locally, `AWS_ENDPOINT_URL`; Powertools its names and the log's level; `music`
+the folder of the models and what the machine has.
 """
 
 from __future__ import annotations
@@ -47,8 +48,6 @@ class Settings:
         Origins that browsers may call the API from.
     retention_days : int
         Days after which record, object and vector expire together.
-    log_level : str
-        Level name understood by the logger.
     auth_mode : str
         ``"keys"``: every request needs an API key; ``"none"``: everybody is the default tenant.
     max_unfinished, max_seconds_per_day, max_stored_bytes : int
@@ -74,7 +73,6 @@ class Settings:
     profile: str
     allowed_origins: tuple[str, ...]
     retention_days: int
-    log_level: str
     auth_mode: str
     max_unfinished: int
     max_seconds_per_day: int
@@ -82,7 +80,7 @@ class Settings:
 
     @property
     def retention_seconds(self) -> int:
-        """Retention in seconds, as the records want it."""
+        """Return the retention in seconds."""
         return self.retention_days * 86400
 
     @classmethod
@@ -109,9 +107,6 @@ class Settings:
                 )
             return int(value)
 
-        level = environ.get("LOG_LEVEL", "INFO").strip().upper()
-        if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-            raise SettingsError(f"environment variable LOG_LEVEL must be a level name, not {level!r}")
         mode = text("AUTH_MODE")
         if mode not in {"keys", "none"}:
             raise SettingsError(f"environment variable AUTH_MODE must be keys or none, not {mode!r}")
@@ -129,7 +124,6 @@ class Settings:
             profile=text("PROFILE"),
             allowed_origins=origins,
             retention_days=count("RETENTION_DAYS"),
-            log_level=level,
             auth_mode=mode,
             max_unfinished=count("MAX_UNFINISHED"),
             max_seconds_per_day=count("MAX_SECONDS_PER_DAY"),
@@ -143,11 +137,11 @@ CONFIG = Config(
     connect_timeout=3,
     read_timeout=20,
 )
-"""Bounded retries and timeouts for every AWS client."""
+"""Every AWS client has these bounded retries and timeouts."""
 
 S3_CONFIG = CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
-"""The same for S3. Only SigV4 and virtual addressing together make presigned URLs regional, which browsers
-need: others are redirected. The SDK itself uses path addressing when the endpoint is an IP address."""
+"""Those of S3 are the same. Only SigV4 and virtual addressing together make presigned URLs regional, which
+browsers need: others are redirected. The SDK itself uses path addressing where the endpoint is an IP."""
 
 
 def client(service: str) -> Any:

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 UPLOADS = "uploads"
 GENERATED = "generated"
 FORMATS = ("wav", "flac", "mp3", "ogg")
-"""Output formats, each its own file name extension."""
+"""Output formats; each is its own file name extension."""
 UPLOAD_SECONDS = 900
-"""Life of a presigned upload."""
+"""Seconds for which a presigned upload may begin."""
 DOWNLOAD_SECONDS = 900
-"""Life of a presigned download."""
+"""Seconds for which a presigned download may begin."""
 MAX_METADATA_BYTES = 2048
-"""What S3 allows for the keys and values of user metadata together."""
+"""Bytes that S3 allows for the keys and values of user metadata together."""
 
 _UPLOAD_KEY = re.compile(rf"{UPLOADS}/([A-Za-z0-9._-]{{1,64}})/([0-9A-HJKMNP-TV-Z]{{26}})")
 _GENERATED_KEY = re.compile(
@@ -82,17 +82,17 @@ class DirectUpload:
 
 
 def upload_key(tenant: str, audio_id: str) -> str:
-    """Key of a source track."""
+    """Return the key of a source track."""
     return f"{UPLOADS}/{tenant}/{audio_id}"
 
 
 def generated_key(tenant: str, generation_id: str, extension: str) -> str:
-    """Key of a finished generation; the same for every attempt."""
+    """Return the key of a finished generation, which is the same for every attempt."""
     return f"{GENERATED}/{tenant}/{generation_id}.{extension}"
 
 
 def snapshot_key(tenant: str, generation_id: str, step: int, attempt: int) -> str:
-    """Key of what a generation has made after a step: the further it is, the later in the order of keys."""
+    """Return the key of what a generation has made after a step: the further it is, the later it sorts."""
     return f"{GENERATED}/{tenant}/{generation_id}/{step:08d}-{attempt:04d}"
 
 
@@ -154,7 +154,7 @@ class Storage:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Storage:
-        """Make the bucket a deployment has."""
+        """Make the bucket that a deployment has."""
         return cls(settings.bucket_name)
 
     def presign_upload(
@@ -233,7 +233,7 @@ class Storage:
         return found, found[-1].key if answer["IsTruncated"] else None
 
     def has_generated(self, tenant: str, generation_id: str) -> bool:
-        """Whether a generation's result is there, in any format."""
+        """Return whether a generation's result is there, in any format."""
         prefix = f"{GENERATED}/{tenant}/{generation_id}."
         return self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=1)["KeyCount"] > 0
 
@@ -309,7 +309,7 @@ class Storage:
         self._s3.delete_object(Bucket=self.bucket, Key=key)
 
     def snapshots(self, tenant: str, generation_id: str) -> list[str]:
-        """Keys of a generation's snapshots, the furthest first."""
+        """Return the keys of a generation's snapshots, the furthest first."""
         prefix = f"{GENERATED}/{tenant}/{generation_id}/"
         answer = self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
         return [item["Key"] for item in reversed(answer.get("Contents", []))]

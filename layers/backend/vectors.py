@@ -39,7 +39,7 @@ def neighbours(matches: Iterable[Match], tenant: str, records: Records) -> Itera
 
 
 def vector_key(tenant: str, audio_id: str) -> str:
-    """Key of an audio's vector."""
+    """Return the key of an audio's vector."""
     return f"{tenant}/{audio_id}"
 
 
@@ -66,7 +66,7 @@ class Vectors:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Vectors:
-        """Make the index a deployment has."""
+        """Make the index that a deployment has."""
         return cls(settings.vector_bucket_name, settings.vector_index_name)
 
     def put(
@@ -91,17 +91,8 @@ class Vectors:
         with self._clear_errors():
             self._s3vectors.put_vectors(**self._where, vectors=[record])
 
-    def get(self, tenant: str, audio_id: str) -> list[float] | None:
-        """Return an audio's vector, or None when there is none."""
-        with self._clear_errors():
-            answer = self._s3vectors.get_vectors(
-                **self._where, keys=[vector_key(tenant, audio_id)], returnData=True
-            )
-        found = answer["vectors"]
-        return list(found[0]["data"]["float32"]) if found else None
-
     def has(self, tenant: str, audio_id: str) -> bool:
-        """Whether an audio's vector is there."""
+        """Return whether an audio's vector is there."""
         with self._clear_errors():
             answer = self._s3vectors.get_vectors(**self._where, keys=[vector_key(tenant, audio_id)])
         return bool(answer["vectors"])

@@ -503,7 +503,7 @@ class Records:
         return generation
 
     def _tie(self, generation: Generation, *, ready: bool) -> dict[str, Any]:
-        """The write that holds a new generation's audio in the state that the generation was made for."""
+        """Return the write that fails unless a new generation's audio is still as it was read."""
         key = item_key(generation.tenant, sort_key(Audio, generation.audio_id))
         names = {"#status": "status"}
         if ready:
@@ -529,7 +529,7 @@ class Records:
         return {"Update": note}
 
     def _remember(self, generation: Generation, idempotency: tuple[str, str]) -> dict[str, Any]:
-        """The write that notes the answer to an idempotency key, and fails where there is one."""
+        """Return the write that notes the answer to an idempotency key, and fails where there is one."""
         key_hash, body_hash = idempotency
         now = int(self.now())
         item = {
@@ -547,7 +547,7 @@ class Records:
         return {"Put": claim}
 
     def _waiting(self, audio: Audio) -> set[str]:
-        """Ids of the generations that wait for an audio."""
+        """Read the ids of the generations that wait for an audio."""
         found: set[str] = self.items.read(record_key(audio)).get("waiting", set())
         return found
 

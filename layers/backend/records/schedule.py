@@ -109,7 +109,7 @@ class Schedule:
 
 
 def _open_items(limit: int) -> dict[str, Any]:
-    """The query for every record that is no purged tombstone, by the time at which it is due."""
+    """Return the query for every record that is no purged tombstone, by the time at which it is due."""
     return {
         "IndexName": "due",
         "KeyConditionExpression": "#open = :open",

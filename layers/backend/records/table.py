@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Audio | Generation)
 
 ROUNDS = 10
-"""Tries of a write that other writes may be faster than."""
+"""How often a write is tried that other writes may be faster than."""
 DEAD = {f":dead{i}": status for i, status in enumerate(TOMBSTONES)}
-"""Values of `IS_DEAD` and `IS_ALIVE`."""
+"""The placeholders in `IS_DEAD` and `IS_ALIVE`, and their values."""
 IS_DEAD = f"#status IN ({', '.join(DEAD)})"
 IS_ALIVE = f"attribute_exists(pk) AND NOT {IS_DEAD}"
 
@@ -412,27 +412,27 @@ def rounds() -> Iterator[int]:
 
 
 def partition(tenant: str) -> str:
-    """Partition key of everything that belongs to a tenant."""
+    """Return the partition key of everything that belongs to a tenant."""
     return f"tenant#{tenant}"
 
 
 def audio_partition(tenant: str, audio_id: str) -> str:
-    """Partition key of an audio's generations in the index `by_audio`."""
+    """Return the partition key of an audio's generations in the index `by_audio`."""
     return f"tenant#{tenant}#audio#{audio_id}"
 
 
 def item_key(tenant: str, sk: str) -> dict[str, str]:
-    """Key of a tenant's item."""
+    """Return the key of a tenant's item."""
     return {"pk": partition(tenant), "sk": sk}
 
 
 def sort_key(kind: type[Record], record_id: str) -> str:
-    """Sort key of a record."""
+    """Return the sort key of a record."""
     return f"{kind.kind}#{record_id}"
 
 
 def record_key(record: Record) -> dict[str, str]:
-    """Key of a record's item."""
+    """Return the key of a record's item."""
     return item_key(record.tenant, sort_key(type(record), record.id))
 
 
@@ -503,7 +503,7 @@ def _store(name: str, value: Any) -> Any:
 
 
 def _fence(record: Audio | Generation, leaving: str) -> tuple[str, dict[str, Any]]:
-    """The condition that nobody has moved or claimed a record since it was read, and its values."""
+    """Return the condition that nobody has moved or claimed a record since it was read, and its values."""
     return "#status = :from AND attempt = :attempt", {":from": leaving, ":attempt": record.attempt}
 
 

@@ -10,20 +10,24 @@ from ulid import ULID
 from backend.settings import Settings
 
 LEASE_SECONDS = 60
+"""Seconds that a claim holds without being renewed."""
 RENEW_SECONDS = 15
+"""Seconds after which a worker renews its lease."""
 RESEND_SECONDS = 120
-"""A record that should have a message in a queue is sent again after this long without one being taken."""
+"""Seconds after which a record's message is sent again if none has been taken from its queue."""
 RESEND_LIMIT_SECONDS = 900
-"""The interval doubles up to this until a claim, lest a long backlog be flooded with copies of itself."""
+"""Seconds up to which that interval doubles, lest a long backlog be flooded with copies of itself."""
 UPLOAD_GRACE_SECONDS = 3600
-"""S3 checks the expiry when an upload starts: 200 MB on a slow line takes its time after that."""
+"""Seconds that an upload may take. S3 checks its expiry at the start, and 200 MB on a slow line take long."""
 TOMBSTONE_SECONDS = 14 * 24 * 3600
-"""Longer than any queue keeps a message, so that no late event can bring a deleted record back."""
+"""Seconds that a tombstone stays: longer than any queue keeps a message, so that no late event can bring a
+deleted record back."""
 IDEMPOTENCY_SECONDS = 24 * 3600
+"""Seconds for which an idempotency key is remembered."""
 STORAGE_RETRY_SECONDS = 3600
-"""When to ask again after storage was full: deleting helps at once, waiting only in the long run."""
+"""Seconds after which to ask again when storage was full: deleting helps at once, waiting in the long run."""
 MAX_WAITING = 50
-"""Generations that may wait for one audio."""
+"""Generations that may wait for one audio at the same time."""
 
 PENDING_AUDIO = ("awaiting_upload", "uploaded", "embedding")
 UNFINISHED_GENERATION = ("waiting", "queued", "running")
@@ -109,7 +113,7 @@ class Limits:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Limits | None:
-        """What a deployment allows each tenant; None where everybody is the same one."""
+        """Return what a deployment allows each tenant; None where everybody is the same tenant."""
         if settings.auth_mode == "none":
             return None
         return cls(settings.max_unfinished, settings.max_seconds_per_day, settings.max_stored_bytes)
@@ -117,9 +121,36 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What both kinds of record carry. Times are epoch seconds, except the two ISO 8601 stamps.
+    """What both kinds of record carry.
 
-    `counted` are the bytes that the tenant's limit counts for it; None for records made without limits.
+    Attributes
+    ----------
+    tenant, id : str
+        Its owner, and its ULID.
+    status : str
+        Its state.
+    created_at, updated_at : str
+        Times in ISO 8601.
+    correlation_id : str
+        Id of the request that made it, which joins logs and messages.
+    expires_at : float
+        End of its life, in epoch seconds.
+    due_at : float
+        When the sweeper is to look at it, in epoch seconds.
+    attempt : int
+        Number of its last claim; it only grows, and fences.
+    attempts_before : int
+        Claims before the job was last asked for.
+    resends : int
+        How often its message was sent again since the last claim.
+    lease_expires_at : float or None
+        End of the claim, in epoch seconds; None when nobody holds it.
+    progress : float
+        Share of the job that is done, in [0, 1].
+    error : dict or None
+        Why it failed, or why its last try did: ``{code, detail}``.
+    counted : int or None
+        Bytes that the tenant's limit counts for it; None if it was made without limits.
     """
 
     kind: ClassVar[str]
@@ -142,21 +173,45 @@ class Record:
 
     @property
     def tries(self) -> int:
-        """Claims since the job was last asked for: what a bound on retries counts."""
+        """Return the claims since the job was last asked for, which a bound on retries counts."""
         return self.attempt - self.attempts_before
 
     @property
     def deleted(self) -> bool:
-        """Whether this is a tombstone."""
+        """Return whether this is a tombstone."""
         return self.status in TOMBSTONES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audio(Record):
-    """A source track. `vector` is little-endian float32, the mean of so many `windows`; lists leave it out.
+    """A source track.
 
-    `upload_until` is when its upload can no longer arrive. `duplicate_of` is the tenant's oldest audio with
-    the same content (`sha256`) when this one was taken in.
+    Attributes
+    ----------
+    filename, content_type : str
+        As its owner said; the type of a ready one is what the file turned out to be.
+    upload_until : float
+        When its upload can no longer arrive, in epoch seconds.
+    size : int or None
+        Bytes, as announced and then as stored.
+    etag : str or None
+        ETag of the object that is embedded.
+    sha256 : str or None
+        SHA-256 of the file, in hexadecimal.
+    duplicate_of : str or None
+        Id of the tenant's oldest audio with the same content when this one was taken in.
+    vector : bytes or None
+        Unit vector in little-endian float32; lists leave it out.
+    identity : dict or None
+        What made the vector: model, revision, pipeline and precision.
+    windows : int or None
+        Windows of sound that the vector is the mean of.
+    features : dict or None
+        What was measured.
+    tags : list of str or None
+        What was heard, the likeliest first.
+    tag_scores : dict or None
+        For each category its likeliest tags with their shares.
     """
 
     filename: str = ""
@@ -178,7 +233,21 @@ class Audio(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Generation(Record):
-    """A request for music like a track, and what became of it. `replayed` marks an idempotent repeat."""
+    """A request for music like a track, and what became of it.
+
+    Attributes
+    ----------
+    audio_id : str
+        The source.
+    profile : str
+        Profile that makes it.
+    parameters : dict or None
+        As validated.
+    result : dict or None
+        Report on the finished music.
+    replayed : bool
+        Whether this is the answer to an idempotency key that came before; it is not stored.
+    """
 
     audio_id: str
     profile: str = ""

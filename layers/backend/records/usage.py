@@ -211,6 +211,6 @@ def _day(now: float) -> str:
 
 
 def _cost(generation: Generation) -> Decimal:
-    """Seconds of music that are made for a generation."""
+    """Return the seconds of music that are made for a generation, each candidate counted."""
     parameters = generation.parameters or {}
     return Decimal(str(parameters["duration"])) * int(parameters.get("candidates", 1))

@@ -10,12 +10,11 @@ from tests.support.stack import ENVIRONMENT
 
 def test_reads_every_variable() -> None:
     settings = Settings.from_environment(
-        ENVIRONMENT | {"ALLOWED_ORIGINS": "https://a.example, https://b.example", "LOG_LEVEL": "debug"}
+        ENVIRONMENT | {"ALLOWED_ORIGINS": "https://a.example, https://b.example"}
     )
     assert settings.table_name == "records"
     assert settings.allowed_origins == ("https://a.example", "https://b.example")
     assert settings.retention_seconds == 30 * 86400
-    assert settings.log_level == "DEBUG"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_names_the_missing_variable(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("RETENTION_DAYS", "0"), ("RETENTION_DAYS", "a week"), ("LOG_LEVEL", "loud"), ("AUTH_MODE", "off")],
+    [("RETENTION_DAYS", "0"), ("RETENTION_DAYS", "a week"), ("AUTH_MODE", "off")],
 )
 def test_names_the_invalid_variable(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
