@@ -6,6 +6,8 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -122,63 +124,88 @@ def _ogg_table() -> list[int]:
 _OGG_TABLE = _ogg_table()
 
 
-def cases(folder: Path) -> dict[str, tuple[Path, set[str]]]:
-    """Files made to a purpose.
+Make = Callable[[dict[str, bytes], Path], bytes]
+"""From good files (see `clips`) and a path that may be written to, to the content of a bad one."""
 
-    Returns
-    -------
-    dict of str to (Path, set of str)
-        Each file with what may become of it: codes of `music.audio.AudioError`, or ``ready``.
+
+@dataclass(frozen=True)
+class Case:
+    """A file made to a purpose.
+
+    Attributes
+    ----------
+    make : Make
+        Makes its content.
+    outcomes : frozenset of str
+        What may become of it: codes of `music.audio.AudioError`, or ``ready``.
     """
-    good = clips(folder)
-    found: dict[str, tuple[Path, set[str]]] = {}
 
-    def add(name: str, content: bytes, *outcomes: str) -> None:
-        path = folder / f"case {len(found)} {name}"
-        path.write_bytes(content)
-        found[name] = path, set(outcomes)
+    make: Make
+    outcomes: frozenset[str]
 
-    def made(path: Path) -> bytes:
-        return path.read_bytes()
 
-    scratch = folder / "scratch"
-    zipped = io.BytesIO()
-    with zipfile.ZipFile(zipped, "w") as archive:
-        archive.writestr("hello.txt", "hello " * 1000)
-    image = made(picture(folder / "picture.jpg"))
+def cases() -> dict[str, Case]:
+    """Name all files made to a purpose; none is made yet."""
+    found: dict[str, Case] = {}
 
-    add("nothing", b"", "empty_audio")
-    add("one byte", b"R", "undecodable")
-    add("archive.mp3", zipped.getvalue(), "not_audio")
-    add("picture.wav", image, "not_audio")
-    add("text.flac", b"la la la\n" * 10_000, "undecodable")
-    add("elf.ogg", b"\x7fELF" + bytes(5000), "not_audio")
-    add("film.mkv, named mp3", made(movie(scratch, tones(2, 44100, 1.0), "matroska")), "not_audio")
-    add("film.avi, named mp3", made(movie(scratch, tones(2, 44100, 1.0), "avi")), "not_audio")
-    for name, content in good.items():
-        add(f"{name} as it should be, wrongly named.txt", content, "ready")
-        for kept in (len(content) // 3, len(content) - 1):
-            add(f"{name} cut off after {kept} bytes", content[:kept], "ready", "undecodable")
+    def add(name: str, make: Make, *outcomes: str) -> None:
+        assert name not in found
+        found[name] = Case(make, frozenset(outcomes))
+
+    def given(content: bytes) -> Make:
+        return lambda good, scratch: content
+
+    def around(name: str, before: bytes = b"", after: bytes = b"") -> Make:
+        return lambda good, scratch: before + good[name] + after
+
+    def head(name: str, kept: int) -> Make:
+        return lambda good, scratch: good[name][:kept]
+
+    def third(name: str) -> Make:
+        return lambda good, scratch: good[name][: len(good[name]) // 3]
+
+    def wav(samples: np.ndarray, rate: int = RATE, kind: int = 1) -> Make:
+        return lambda good, scratch: write_wav(scratch, samples, rate, kind=kind).read_bytes()
+
+    def patched(offset: int, layout: str, value: int) -> Make:
+        """A wav of silence with another number in its header."""
+
+        def make(good: dict[str, bytes], scratch: Path) -> bytes:
+            head = bytearray(write_wav(scratch, np.zeros((2, 24000), "<i2"), RATE).read_bytes())
+            struct.pack_into(layout, head, offset, value)
+            return bytes(head)
+
+        return make
+
+    def film(container: str) -> Make:
+        return lambda good, scratch: movie(scratch, tones(2, 44100, 1.0), container).read_bytes()
+
+    def image(scratch: Path) -> bytes:
+        return picture(scratch.with_suffix(".jpg")).read_bytes()
+
+    def lie(name: str, after: bytes, offset: int, value: bytes) -> Make:
+        return lambda good, scratch: lying(good[name], after, offset, value)
+
+    add("nothing", given(b""), "empty_audio")
+    add("one byte", given(b"R"), "undecodable")
+    add("archive.mp3", given(archive()), "not_audio")
+    add("picture.wav", lambda good, scratch: image(scratch), "not_audio")
+    add("text.flac", given(b"la la la\n" * 10_000), "undecodable")
+    add("elf.ogg", given(b"\x7fELF" + bytes(5000)), "not_audio")
+    add("film.mkv, named mp3", film("matroska"), "not_audio")
+    add("film.avi, named mp3", film("avi"), "not_audio")
+    for name in (*CLIPS, "ogg-vorbis"):
+        add(f"{name} as it should be, wrongly named.txt", around(name), "ready")
+        add(f"{name} cut to a third", third(name), "ready", "undecodable")
+        add(f"{name} without its last byte", head(name, -1), "ready", "undecodable")
         for kept in (4, 12, 44):
-            add(
-                f"{name} cut off after {kept} bytes", content[:kept], "undecodable", "empty_audio", "no_audio"
-            )
-        flipped = bytearray(content)
-        for at in range(len(content) // 4, len(content), 997):
-            flipped[at] ^= 1 << at % 8
-        add(f"{name} with bits flipped", bytes(flipped), "ready", "undecodable", "invalid_samples")
+            refusals = ("undecodable", "empty_audio", "no_audio")
+            add(f"{name} cut off after {kept} bytes", head(name, kept), *refusals)
+        add(f"{name} with bits flipped", flipped(name), "ready", "undecodable", "invalid_samples")
 
-    silence = np.zeros((2, 24000), "<i2")
-    wav = made(write_wav(scratch, silence, RATE))
-
-    def patched(offset: int, layout: str, *values: int) -> bytes:
-        head = bytearray(wav)
-        struct.pack_into(layout, head, offset, *values)
-        return bytes(head)
-
-    refused = {"undecodable", "unsupported_rate", "too_many_channels", "empty_audio"}
+    refused = ("undecodable", "unsupported_rate", "too_many_channels", "empty_audio")
     add("no channels", patched(22, "<H", 0), *refused)
-    add("255 channels", made(write_wav(scratch, np.zeros((255, 1000), "<i2"), RATE)), "too_many_channels")
+    add("255 channels", wav(np.zeros((255, 1000), "<i2")), "too_many_channels")
     add("65535 channels", patched(22, "<H", 65535), *refused)
     for rate in (0, 1, 999, 768_001, 0x7FFFFFFF, 0xFFFFFFFF):
         add(f"{rate} Hz", patched(24, "<I", rate), "unsupported_rate", "undecodable")
@@ -191,51 +218,82 @@ def cases(folder: Path) -> dict[str, tuple[Path, set[str]]]:
         add(f"claims {size} bytes in all", patched(4, "<I", size), "ready")
     for value in (np.nan, np.inf, -np.inf, 3e38):
         samples = np.full((1, 5000), value, "<f4")
-        add(f"samples of {value}", made(write_wav(scratch, samples, RATE, kind=3)), "invalid_samples")
-        wide = made(write_wav(scratch, samples.astype("<f8"), RATE, kind=3))
-        add(f"wide samples of {value}", wide, "invalid_samples")
-    add(
-        "flac that claims a year",
-        lying(good["flac"], b"fLaC", 17, b"\xff" * 5),
-        "ready",
-        "undecodable",
-    )
-    add(
-        "aiff that claims 4 G frames",
-        lying(good["aiff-s16"], b"COMM", 6, b"\xff" * 4),
-        "ready",
-        "undecodable",
-    )
+        add(f"samples of {value}", wav(samples, kind=3), "invalid_samples")
+        add(f"wide samples of {value}", wav(samples.astype("<f8"), kind=3), "invalid_samples")
+    add("flac that claims a year", lie("flac", b"fLaC", 17, b"\xff" * 5), "ready", "undecodable")
+    add("aiff that claims 4 G frames", lie("aiff-s16", b"COMM", 6, b"\xff" * 4), "ready", "undecodable")
     for table in (b"stsz", b"stts", b"stco", b"stsc"):
-        lie = lying(good["m4a-aac"], table, 8 if table == b"stsz" else 4, b"\xff" * 4)
-        add(f"m4a of 4 G entries in {table.decode()}", lie, "ready", "too_complex", *refused)
+        claim = lie("m4a-aac", table, 8 if table == b"stsz" else 4, b"\xff" * 4)
+        add(f"m4a of 4 G entries in {table.decode()}", claim, "ready", "too_complex", *refused)
+    late = lie("ogg-opus", b"OggS", 2, b"\xff" * 7 + b"\x7f")
+    add("ogg that ends in a million years", late, "ready", "undecodable")
+
+    add("a day of silence", lambda good, scratch: day_of_silence(scratch), "too_long")
+    add("hours of opus in 400 kB", lambda good, scratch: hours_of_opus(good["ogg-opus"]), "too_long")
     add(
-        "ogg that ends in a million years",
-        lying(good["ogg-opus"], b"OggS", 2, b"\xff" * 7 + b"\x7f"),
+        "m4a with a header of 1 GB packed",
+        lambda good, scratch: packed_header(1 << 30),
+        "undecodable",
+        "too_complex",
+        "no_audio",
+    )
+    add(
+        "tag of 1 GB packed",
+        lambda good, scratch: packed_tag(1 << 30) + good["mp3"],
+        "ready",
+        "too_complex",
+    )
+    add("boxes in boxes", lambda good, scratch: nested_boxes(100_000), "undecodable", "no_audio")
+    add("a quarter of an hour and more at 1 kHz", wav(np.zeros((1, 1_000_000), "u1"), 1000), "too_long")
+    add(
+        "cover art alone",
+        lambda good, scratch: id3(image(scratch)),
+        "undecodable",
+        "no_audio",
+        "empty_audio",
+    )
+    add(
+        "cover art of 30 MB",
+        lambda good, scratch: id3(image(scratch) + bytes(30 << 20)) + good["mp3"],
+        "ready",
+        "too_complex",
+    )
+    add("film", lambda good, scratch: movie(scratch, None).read_bytes(), "no_audio")
+    add("film with sound", film("mp4"), "ready")
+    add("wav and archive in one", around("wav-s16", after=archive()), "ready")
+    add("archive before mp3", around("mp3", archive()), "not_audio")
+    add("picture before mp3", lambda good, scratch: image(scratch) + good["mp3"], "not_audio")
+    add("script and mp3 in one", around("mp3", b"#!/bin/sh\nreboot\n"), "not_audio")
+    add("tag before flac", around("flac", id3(b"")), "ready")
+    add("page before wav", around("wav-s16", b"<html><script>alert(1)</script>"), "not_audio")
+    add("document before mp3", around("mp3", b"%PDF-1.4\n"), "not_audio")
+    add(
+        "ogg of two codecs",
+        lambda good, scratch: good["ogg-opus"] + good["ogg-vorbis"],
         "ready",
         "undecodable",
     )
-
-    add("a day of silence", day_of_silence(scratch), "too_long")
-    add("hours of opus in 400 kB", hours_of_opus(good["ogg-opus"]), "too_long")
-    add("m4a with a header of 1 GB packed", packed_header(1 << 30), "undecodable", "too_complex", "no_audio")
-    add("tag of 1 GB packed", packed_tag(1 << 30) + good["mp3"], "ready", "too_complex")
-    add("boxes in boxes", nested_boxes(100_000), "undecodable", "no_audio")
-    long = np.zeros((1, 1_000_000), "u1")
-    add("a quarter of an hour and more at 1 kHz", made(write_wav(scratch, long, 1000)), "too_long")
-    add("cover art alone", id3(image), "undecodable", "no_audio", "empty_audio")
-    add("cover art of 30 MB", id3(image + bytes(30 << 20)) + good["mp3"], "ready", "too_complex")
-    add("film", made(movie(scratch, None)), "no_audio")
-    add("film with sound", made(movie(scratch, tones(2, 44100, 1.0))), "ready")
-    add("wav and archive in one", good["wav-s16"] + zipped.getvalue(), "ready")
-    add("archive before mp3", zipped.getvalue() + good["mp3"], "not_audio")
-    add("picture before mp3", image + good["mp3"], "not_audio")
-    add("script and mp3 in one", b"#!/bin/sh\nreboot\n" + good["mp3"], "not_audio")
-    add("tag before flac", id3(b"") + good["flac"], "ready")
-    add("page before wav", b"<html><script>alert(1)</script>" + good["wav-s16"], "not_audio")
-    add("document before mp3", b"%PDF-1.4\n" + good["mp3"], "not_audio")
-    add("ogg of two codecs", good["ogg-opus"] + good["ogg-vorbis"], "ready", "undecodable")
     return found
+
+
+def flipped(name: str) -> Make:
+    """Flip one bit in every 997th byte of a good file, its first quarter left out."""
+
+    def make(good: dict[str, bytes], scratch: Path) -> bytes:
+        content = bytearray(good[name])
+        for at in range(len(content) // 4, len(content), 997):
+            content[at] ^= 1 << at % 8
+        return bytes(content)
+
+    return make
+
+
+def archive() -> bytes:
+    """A zip file."""
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as file:
+        file.writestr(zipfile.ZipInfo("hello.txt"), "hello " * 1000)
+    return zipped.getvalue()
 
 
 def id3(image: bytes) -> bytes:

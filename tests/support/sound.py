@@ -81,3 +81,13 @@ def drone(seconds: float, rate: int = 22050) -> np.ndarray:
     t = np.arange(round(seconds * rate)) / rate
     chord = sum(np.sin(2 * np.pi * hertz * t) for hertz in (110.0, 164.81, 220.0, 277.18))
     return (0.1 * chord * (0.6 + 0.4 * np.sin(2 * np.pi * 0.05 * t))).astype(np.float32)[None]
+
+
+def chords(seconds: float, channels: int = 2, rate: int = 32000) -> np.ndarray:
+    """Decaying chords with some noise: enough like music for encoders to be at home."""
+    rng = np.random.default_rng(3)
+    t = np.arange(round(seconds * rate)) / rate
+    decay = np.exp(-3 * (t % 0.5))
+    notes = [sum(np.sin(2 * np.pi * f * t + c) for f in (220, 277.2, 329.6, 1760)) for c in range(channels)]
+    audio = 0.1 * decay * np.stack(notes) + 0.005 * rng.standard_normal((channels, len(t)))
+    return audio.astype(np.float32)
