@@ -23,7 +23,7 @@ from weights.check import published, shards
 if TYPE_CHECKING:
     import torch
 
-_LAYERS = Path(__file__).parents[2]
+_LAYERS = Path(__file__).parents[1]
 
 
 def convert(source: Path, target: Path) -> list[Path]:
