@@ -69,14 +69,14 @@ class Checkpoint:
             self._expect_spectrograms()
 
     def names(self) -> list[str]:
-        """Names of all tensors, sorted."""
+        """List the names of all tensors, sorted."""
         return sorted(self._entries)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor; `CheckpointError` if there is none of this name."""
+        """Look the shape of a tensor up; raises `CheckpointError` if there is none of this name."""
         return self._entry(name).shape
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -86,7 +86,7 @@ class Checkpoint:
         ----------
         name : str
         shape : tuple of int, optional
-            What it must be.
+            The shape that it must have.
 
         Returns
         -------

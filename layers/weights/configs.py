@@ -138,7 +138,7 @@ DEFAULTS: dict[str, Config] = {
         "projection_hidden_act": "relu",
     },
 }
-"""What a config of each ``model_type`` means by what it does not say, as transformers has it."""
+"""The values that transformers assumes where a config of each ``model_type`` is silent."""
 
 _PARTS = {
     "musicgen": {"text_encoder": "t5", "audio_encoder": "encodec", "decoder": "musicgen_decoder"},
@@ -169,7 +169,7 @@ def complete(config: Config) -> Config:
     Parameters
     ----------
     config : dict
-        Of any ``model_type``; one that is not known stays as it is.
+        A config of any ``model_type``; one that is not known stays as it is.
     """
     full = DEFAULTS.get(config.get("model_type", ""), {}) | config
     for part, kind in _PARTS.get(config.get("model_type", ""), {}).items():
@@ -182,14 +182,14 @@ def complete(config: Config) -> Config:
 
 
 def files(model: str, layers: int | None = None) -> dict[str, Config]:
-    """The JSON files of a random checkpoint, by name.
+    """Write the JSON files of a random checkpoint, by name.
 
     Parameters
     ----------
     model : str
         Its name in `sources.toml`.
     layers : int, optional
-        Of MusicGen's decoder, instead of the published number.
+        How many layers MusicGen's decoder gets, instead of the published number.
     """
     return _musicgen(model, layers) if model in _SIZES else _clap(tiny=model.startswith("tiny"))
 

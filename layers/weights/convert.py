@@ -1,4 +1,4 @@
-"""Making safetensors of checkpoints that are published as pickles only, once, in a process of its own.
+"""Make safetensors of checkpoints that are published as pickles only, once, in a process of its own.
 
 `convert` starts that process with the interpreter that has torch; in it, this module reads with
 ``weights_only=True``, so that nothing in a pickle can run.
@@ -39,7 +39,7 @@ def convert(source: Path, target: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        What was written.
+        The files that were written.
 
     Raises
     ------

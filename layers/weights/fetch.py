@@ -1,4 +1,4 @@
-"""Fetching checkpoints from the Hugging Face hub: once unpinned, from then on exactly what the lock says.
+"""Fetch checkpoints from the Hugging Face hub: once unpinned, from then on exactly what the lock says.
 
 Needs the package `huggingface_hub`, which nothing else does.
 """
@@ -36,7 +36,7 @@ def fetch(model: Model, folder: Path, lock: Path = LOCK, endpoint: str | None = 
         Gets the files; those that are there already are not fetched again.
     lock : Path
     endpoint : str, optional
-        Of the hub, instead of the one that `huggingface_hub` is set up with.
+        The address of the hub, instead of the one that `huggingface_hub` is set up with.
 
     Returns
     -------

@@ -31,7 +31,7 @@ class Tensor:
     ----------
     shape : tuple of int
     mean, deviation : float
-        Of the normal distribution that a random checkpoint draws it from.
+        The parameters of the normal distribution that a random checkpoint draws it from.
     constant : callable or None
         Gives the values of what is the same in every checkpoint; integers are stored as int64.
     needed : bool

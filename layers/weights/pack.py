@@ -1,4 +1,4 @@
-"""From checkpoints to the bundle that the engine loads."""
+"""Make the bundle that the engine loads: get checkpoints, check and export them, write a manifest."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def build(
     Parameters
     ----------
     profile : str
-        One of `sources.profiles`.
+        The name of the profile, one of `sources.profiles`.
     source : str
         ``hub``; ``random``; or a folder that has the checkpoints in folders ``musicgen`` and ``clap``.
     precision : str
-        One of `packing.PRECISIONS`. Where a network has no ``int4``, it gets ``int8``.
+        The precision of the matrices, one of `packing.PRECISIONS`. A network without ``int4`` gets ``int8``.
     target : Path
         Gets a folder named like the profile; it is replaced as a whole, or left as it was.
     cache : Path
-        Where fetched checkpoints are kept.
+        The folder where fetched checkpoints are kept.
     lock : Path
     endpoint : str, optional
-        Of the hub.
+        The address of the hub.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def _component(checkpoint: Checkpoint, model: Model, source: str, revision: str)
 
 
 def _embedder(made_of: dict[str, Any], folder: Path) -> Identity:
-    """What the vectors of the bundle's CLAP may be compared by."""
+    """Say by what the vectors of the bundle's CLAP may be compared."""
     precision = packing.Tensors(folder / bundle.weights_file("clap_audio")).metadata["precision"]
     return Identity(made_of["model"], made_of["revision"], PIPELINE, precision)
 

@@ -46,9 +46,9 @@ def measure(path: Path, steps: int = 48, seed: int = 0) -> Iterator[dict[str, An
     path : Path
         The file of a float32 transformer.
     steps : int
-        Length of the generated sequence.
+        The length of the generated sequence.
     seed : int
-        Of the text that it is conditioned on, which is random.
+        The seed of the text that it is conditioned on, which is random.
 
     Yields
     ------
@@ -87,12 +87,12 @@ def measure(path: Path, steps: int = 48, seed: int = 0) -> Iterator[dict[str, An
 
 
 def _unpacked(weight: Weight) -> Weight:
-    """The same values as float32: the error is that of the weights, not of the activations beside them."""
+    """Pack the same values as float32: the error is that of the weights, not of activations beside them."""
     return pack(weight.unpack())
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """A line for each kind of matrix and precision: all its layers together, and the worst of them."""
+    """Write a line for each kind of matrix and precision: all its layers together, and the worst of them."""
     kinds: dict[tuple[str, str], list[tuple[float, str]]] = defaultdict(list)
     for row in rows:
         layer, _, kind = row["name"].partition(".")

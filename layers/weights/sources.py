@@ -27,7 +27,7 @@ class Model:
     repository : str or None
         Its Hugging Face id; None for what nobody publishes.
     license : str or None
-        Of the weights, an SPDX identifier; None where there is nothing to license.
+        The licence of the weights, an SPDX identifier; None where there is nothing to license.
     """
 
     name: str
@@ -41,12 +41,12 @@ def _sources() -> dict[str, Any]:
 
 
 def profiles() -> tuple[str, ...]:
-    """The profiles that have weights."""
+    """List the profiles that have weights."""
     return tuple(_sources()["profiles"])
 
 
 def models_of(profile: str) -> dict[str, Model]:
-    """The models of a profile, by the part they play in it: ``musicgen`` and ``clap``.
+    """List the models of a profile, by the part they play in it: ``musicgen`` and ``clap``.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def models_of(profile: str) -> dict[str, Model]:
 
 
 def sha256(path: Path) -> str:
-    """Digest of a file, hexadecimal."""
+    """Digest a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

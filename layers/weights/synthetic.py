@@ -31,11 +31,11 @@ def write(profile: str, folder: str | Path, layers: int | None = None, seed: int
     Parameters
     ----------
     profile : str
-        One of `sources.profiles`.
+        The name of the profile, one of `sources.profiles`.
     folder : str or Path
         Gets the folders ``musicgen`` and ``clap``.
     layers : int, optional
-        Of MusicGen's decoder, instead of the published number.
+        How many layers MusicGen's decoder gets, instead of the published number.
     seed : int
 
     Raises
@@ -102,7 +102,7 @@ def _weights(target: Path, config: dict[str, Any], seed: int) -> None:
 
 
 def is_integer(tensor: Tensor) -> bool:
-    """Whether a tensor is stored as int64 rather than in the checkpoint's floating type."""
+    """Say whether a tensor is stored as int64 rather than in the checkpoint's floating type."""
     return tensor.constant is not None and tensor.constant().dtype.kind == "i"
 
 

@@ -41,7 +41,7 @@ class ClapAudio:
     Attributes
     ----------
     bins, dimension : int
-        Of a mel spectrogram; of the result.
+        How many mel bands a spectrogram has, and how many numbers a vector.
     """
 
     def __init__(self, tensors: Tensors) -> None:
@@ -75,22 +75,22 @@ class ClapAudio:
         Parameters
         ----------
         mels : np.ndarray [shape=(windows, frames, bins), float32]
-            In dB, of at most `picture` x `picture` / `bins` frames.
+            Spectrograms in dB, of at most `picture` x `picture` / `bins` frames.
 
         Returns
         -------
         np.ndarray [shape=(windows, dimension), float32]
-            Not normalised.
+            Vectors that are not normalised.
         """
         count = len(mels)
         if count not in self._recorded:
             self._recorded[count] = self._record(count)
         program, patches, tokens = self._recorded[count]
         normal = mels * self._tensors.array("mel.scale") + self._tensors.array("mel.shift")
-        picture = _stretch(normal, self._picture**2 // self.bins)
+        picture = _stretch(normal, self._picture**2 // self.bins)  # (windows, frames of the picture, bins)
         np.take(picture.reshape(count, -1), self._patches, axis=1, out=patches.reshape(count, -1))
         program.run()
-        pooled = tokens.reshape(count, -1, tokens.shape[1]).mean(axis=1)
+        pooled = tokens.reshape(count, -1, tokens.shape[1]).mean(axis=1)  # (windows, width of the last stage)
         return self._linear(self._linear(pooled, "projection.1", activation="relu"), "projection.2")
 
     def _record(self, count: int) -> tuple[ops.Program, np.ndarray, np.ndarray]:
@@ -98,7 +98,7 @@ class ClapAudio:
         patches = np.zeros((count * self._grid**2, len(self._patches) // self._grid**2), np.float32)
         spare = _Spare()
         with ops.recording() as program:
-            x = self._linear(patches, "patches")
+            x = self._linear(patches, "patches")  # (windows * tokens, width)
             x = self._norm(x, "patches.norm", out=x)
             for stage, depth in enumerate(self._depths):
                 grid = self._grid >> stage
@@ -112,13 +112,14 @@ class ClapAudio:
                 if stage + 1 < len(self._depths):
                     merged = _quads(grid)[_windows(grid // 2, self._window, 0)]
                     x = ops.gather(x, _batched(_places(order)[merged.ravel()], count), out=spare.other(x))
-                    x = x.reshape(count * (grid // 2) ** 2, -1)
-                    x = self._linear(self._norm(x, f"{stage}.merge.norm", out=x), f"{stage}.merge")
+                    x = x.reshape(count * (grid // 2) ** 2, -1)  # (windows * tokens / 4, 4 * width)
+                    x = self._norm(x, f"{stage}.merge.norm", out=x)
+                    x = self._linear(x, f"{stage}.merge")  # (windows * tokens / 4, 2 * width)
             tokens = self._norm(x, "norm", out=x)
         return program, patches, tokens
 
     def _block(self, x: np.ndarray, stage: int, block: int, spare: _Spare) -> None:
-        """One block of Swin, in place; `x` [shape=(rows, width)] lies in the order of the block's windows."""
+        """Run a block of Swin in place; `x` [shape=(rows, width)] lies in the order of its windows."""
         tokens, heads, width = self._window**2, self._heads[stage], x.shape[1]
         bias, name = self._biases[stage, block], f"{stage}.{block}"
         inner = self._tensors.weight(f"{name}.up.weight").outputs
@@ -127,7 +128,7 @@ class ClapAudio:
             cache = spare.cache(last - first, heads, width // heads, tokens)
             normal = self._norm(piece, f"{name}.before", self._epsilon, spare("normal", len(piece), width))
             qkv = self._linear(normal, f"{name}.qkv", out=spare("qkv", len(piece), 3 * width))
-            q, k, v = np.split(qkv, 3, axis=1)
+            q, k, v = np.split(qkv, 3, axis=1)  # each (attention windows * tokens, heads * size)
             part = bias if last - first >= len(bias) else bias[first % len(bias) :][: last - first]
             ops.attend(q, cache, k, v, scale=(width // heads) ** -0.5, bias=part, out=normal)
             self._linear(normal, f"{name}.out", residual=piece, out=piece)
@@ -137,7 +138,7 @@ class ClapAudio:
             self._linear(hidden, f"{name}.down", residual=piece, out=piece)
 
     def _shift(self, stage: int, block: int) -> int:
-        """How far the windows of a block are shifted: not at all where there is only one."""
+        """Say how far the windows of a block are shifted: not at all where there is only one."""
         return self._window // 2 if block % 2 and self._grid >> stage > self._window else 0
 
     def _linear(self, x: np.ndarray, name: str, **more: Any) -> np.ndarray:
@@ -162,7 +163,7 @@ class _Spare:
         return self._buffers.setdefault((name, rows, width), np.empty((rows, width), np.float32))
 
     def other(self, x: np.ndarray) -> np.ndarray:
-        """A buffer of the shape of `x` that is not `x`."""
+        """Give a buffer of the shape of `x` that is not `x`."""
         one = self("one", *x.shape)
         return self("another", *x.shape) if one is x else one
 
@@ -186,27 +187,28 @@ def _batched(index: np.ndarray, count: int) -> np.ndarray:
 
 
 def _places(order: np.ndarray) -> np.ndarray:
-    """Where each number is in `order`."""
+    """Say where each number is in `order`."""
     places = np.empty_like(order)
     places[order] = np.arange(len(order))
     return places
 
 
 def _windows(grid: int, window: int, shift: int) -> np.ndarray:
-    """Numbers of the cells of a square grid, row by row, in the order of the windows that they are in."""
+    """List the cells of a square grid, numbered row by row, in the order of the windows that hold them."""
     cells = np.roll(np.arange(grid**2).reshape(grid, grid), (-shift, -shift), (0, 1))
     return cells.reshape(grid // window, window, grid // window, window).swapaxes(1, 2).ravel()
 
 
 def _quads(grid: int) -> np.ndarray:
-    """Numbers of the four cells that merge into each of the next stage's [shape=(cells / 4, 4)]."""
+    """List the four cells that merge into each one of the next stage [shape=(cells / 4, 4)]."""
     cells = np.arange(grid**2).reshape(grid // 2, 2, grid // 2, 2)
     return cells.transpose(0, 2, 3, 1).reshape(-1, 4)
 
 
 def _bias(table: np.ndarray, grid: int, window: int, shift: int) -> np.ndarray:
-    """What a block adds to its scores [shape=(windows, heads, queries, keys)]; unshifted, one stands for all.
+    """Compute what a block adds to its scores [shape=(windows, heads, queries, keys)].
 
+    Where windows are not shifted, one stands for all.
     `table` [shape=((2 window - 1)^2, heads)] has a number for each offset between two tokens of a window.
     """
     y, x = np.divmod(np.arange(window**2), window)
@@ -222,7 +224,7 @@ def _bias(table: np.ndarray, grid: int, window: int, shift: int) -> np.ndarray:
 
 
 def _patches(picture: int, bins: int, patch: int) -> np.ndarray:
-    """Places of each patch's points [shape=(patches, patch^2)] in a spectrogram [frames][bins]."""
+    """Find the places of each patch's points [shape=(patches, patch^2)] in a spectrogram [frames][bins]."""
     row, column = np.divmod(np.arange(picture**2), picture)
     place = ((row // bins * picture + column) * bins + row % bins).reshape(picture, picture)
     cells = picture // patch

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from music.engine.bundle import Bundle
 
 PIPELINE = "1"
-"""Of the windows, spectrograms and the mean: raise it when a vector changes that the model did not change."""
+"""The version of windows, spectrograms and mean: raise it when a vector changes and its model did not."""
 
 WINDOWS_AT_ONCE = 2
-"""More are a few percent faster, and each takes 10 MB."""
+"""How many windows are embedded at once: more are a few percent faster, and each takes 10 MB."""
 
 
 class Clap:
@@ -40,11 +40,13 @@ class Clap:
     Parameters
     ----------
     network : callable
-        From spectrograms [shape=(windows, 1001, 64)] to raw vectors [shape=(windows, dimension)].
+        Turns spectrograms [shape=(windows, 1001, 64)] into raw vectors [shape=(windows, dimension)].
     tags : callable
-        From a unit vector to its tags (see `music.clap.tags.ClapTags`).
+        Turns a unit vector into its tags (see `music.clap.tags.ClapTags`).
     identity : Identity
+        The identity of the vectors.
     dimension : int
+        How many numbers a vector has.
 
     See Also
     --------
@@ -94,7 +96,7 @@ class Clap:
         Returns
         -------
         np.ndarray [shape=(dimension,), float32]
-            Of unit length.
+            A vector of unit length.
 
         Raises
         ------
@@ -116,12 +118,12 @@ class Listener:
     Parameters
     ----------
     network : callable
-        As for `Clap`.
+        What `Clap` takes.
 
     Attributes
     ----------
     windows : int
-        That were embedded: those that the vector is the mean of.
+        How many windows were embedded: those that the vector is the mean of.
     """
 
     def __init__(self, network: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -172,7 +174,7 @@ class Listener:
 
 
 class ClapSearch:
-    """Texts into the space of the vectors of `Clap`.
+    """Embeds texts into the space of the vectors of `Clap`.
 
     Parameters
     ----------
@@ -181,7 +183,7 @@ class ClapSearch:
     Attributes
     ----------
     identity : Identity
-        Of the vectors that texts may be compared with.
+        The identity of the vectors that texts may be compared with.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -199,7 +201,7 @@ class ClapSearch:
         Returns
         -------
         np.ndarray [shape=(dimension,), float32]
-            Of unit length.
+            A vector of unit length.
 
         Raises
         ------

@@ -17,7 +17,7 @@ from music.dsp.spectra import hann, hz_to_mel, mel_to_hz
 
 SAMPLE_RATE = 48_000
 WINDOW = 480_000
-"""Samples of one window of sound."""
+"""The number of samples of one window of sound."""
 BINS = 64
 FRAMES = 1001
 
@@ -47,12 +47,12 @@ def log_mel(sound: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     sound : np.ndarray [shape=(480000,)]
-        float32 at 48 kHz.
+        The samples, float32 at 48 kHz.
 
     Returns
     -------
     np.ndarray [shape=(1001, 64), float32]
-        In dB, -100 or more.
+        The spectrogram in dB, -100 or more.
     """
     if sound.shape != (WINDOW,):
         raise ValueError(f"a window has {WINDOW} samples, not {sound.shape}")
@@ -90,7 +90,7 @@ class _Bands:
     rising : np.ndarray [shape=(last - first,)]
         Weights of the triangle that rises; the rest to one is that of the other.
     height : np.ndarray [shape=(64,)]
-        Of each triangle.
+        The height of each triangle.
     """
 
     first: int

@@ -31,7 +31,7 @@ class ClapText:
 
     @property
     def most_tokens(self) -> int:
-        """Tokens that a text may have, its begin and end included."""
+        """How many tokens a text may have, its begin and end included."""
         return len(self._positions)
 
     def __call__(self, ids: Sequence[int]) -> np.ndarray:
@@ -40,12 +40,12 @@ class ClapText:
         Parameters
         ----------
         ids : sequence of int
-            Its tokens, begin and end included, without padding.
+            The tokens of the text, begin and end included, without padding.
 
         Returns
         -------
         np.ndarray [shape=(dimension,), float32]
-            Not normalised.
+            The vector, not normalised.
 
         Raises
         ------
@@ -58,17 +58,17 @@ class ClapText:
             raise ValueError(f"a text has 1 to {self.most_tokens} tokens, not {len(tokens)}")
         if tokens.min() < 0 or tokens.max() >= len(self._words) or made["padding"] in tokens:
             raise ValueError("a token is padding or not in the vocabulary")
-        x = self._words[tokens].astype(np.float32) + self._positions[: len(tokens)]
+        x = self._words[tokens].astype(np.float32) + self._positions[: len(tokens)]  # (tokens, width)
         x = self._norm(x, "embeddings.norm")
         heads, width = made["heads"], x.shape[1]
         for index in range(made["layers"]):
-            q, k, v = np.split(self._linear(x, f"{index}.qkv"), 3, axis=1)
+            q, k, v = np.split(self._linear(x, f"{index}.qkv"), 3, axis=1)  # each (tokens, heads * size)
             cache = Cache(1, heads, width // heads, len(tokens))
-            mixed = attend(q, cache, k, v, scale=(width // heads) ** -0.5)
+            mixed = attend(q, cache, k, v, scale=(width // heads) ** -0.5)  # (tokens, heads * size)
             x = self._norm(self._linear(mixed, f"{index}.out", residual=x), f"{index}.after_attention")
-            hidden = self._linear(x, f"{index}.up", activation="gelu")
+            hidden = self._linear(x, f"{index}.up", activation="gelu")  # (tokens, 4 * width)
             x = self._norm(self._linear(hidden, f"{index}.down", residual=x), f"{index}.after_feed")
-        pooled = np.tanh(self._linear(x[:1], "pooler"))
+        pooled = np.tanh(self._linear(x[:1], "pooler"))  # (1, width)
         return self._linear(self._linear(pooled, "projection.1", activation="relu"), "projection.2")[0]
 
     def _linear(self, x: np.ndarray, name: str, **more: Any) -> np.ndarray:

@@ -32,10 +32,10 @@ NETWORKS = tuple(PARTS)
 TOKENIZED = ("t5", "clap_text")
 
 FORMAT = 1
-"""Of the manifest and the names of the files."""
+"""The version of the manifest and of the names of the files."""
 
 EXPORTER = 1
-"""Raise it whenever a network's `export` writes other tensors or the kernels read them otherwise."""
+"""Raise it whenever `weights.export` writes other tensors or the kernels read them otherwise."""
 
 _SPARE = 200_000_000  # bytes beside weights and caches: the interpreter, its libraries, audio
 
@@ -53,7 +53,7 @@ class Bundle:
     manifest : dict
         See `weights.pack.build`.
     networks : tuple of str
-        Those of `NETWORKS` that it was opened for.
+        Those of `NETWORKS` that the bundle was opened for.
 
     Examples
     --------
@@ -69,28 +69,28 @@ class Bundle:
 
     @property
     def profile(self) -> str:
-        """The profile that it was made for."""
+        """The profile that the bundle was made for."""
         return str(self.manifest["profile"])
 
     @property
     def precision(self) -> str:
-        """One of `music.engine.packing.PRECISIONS`."""
+        """The precision of its matrices, one of `music.engine.packing.PRECISIONS`."""
         return str(self.manifest["precision"])
 
     def component(self, name: str) -> dict[str, Any]:
-        """What ``musicgen`` or ``clap`` was made of: model, id, revision, license, configs."""
+        """Say what ``musicgen`` or ``clap`` was made of: model, id, revision, license, configs."""
         return dict(self.manifest["components"][name])
 
     def tensors(self, network: str) -> Tensors:
-        """The weights of one of `NETWORKS`, mapped."""
+        """Map the weights of one of `NETWORKS`."""
         return Tensors(self.path / weights_file(network))
 
     def tokenizer(self, network: str) -> Path:
-        """The `tokenizer.json` of ``t5`` or ``clap_text``."""
+        """Give the path of the `tokenizer.json` of ``t5`` or ``clap_text``."""
         return self.path / tokenizer_file(network)
 
     def memory(self) -> int:
-        """Bytes that running `networks` takes, for one candidate of 30 s: weights, caches, the process."""
+        """Count the bytes that `networks` take for one candidate of 30 s: weights, caches, the process."""
         return _SPARE + sum(int(self.manifest["memory"][network]) for network in self.networks)
 
     def require_memory(self, available: int | None = None) -> None:
@@ -99,12 +99,12 @@ class Bundle:
         Parameters
         ----------
         available : int, optional
-            Bytes; by default what `available_memory` finds.
+            The bytes that there are, by default what `available_memory` finds.
 
         Raises
         ------
         BundleError
-            If `memory` is more than that.
+            If `memory` counts more than that.
         """
         has = available_memory() if available is None else available
         if (needs := self.memory()) > has:
@@ -130,17 +130,17 @@ class Bundle:
 
 
 def weights_file(network: str) -> str:
-    """The name of a network's file in a bundle."""
+    """Name a network's file in a bundle."""
     return f"{network}.safetensors"
 
 
 def tokenizer_file(network: str) -> str:
-    """The name of a network's tokenizer in a bundle."""
+    """Name a network's tokenizer in a bundle."""
     return f"{network}.tokenizer.json"
 
 
 def files_of(networks: Iterable[str]) -> list[str]:
-    """The files that networks need of a bundle, beside the manifest."""
+    """List the files that networks need of a bundle, beside the manifest."""
     tokenizers = [tokenizer_file(network) for network in networks if network in TOKENIZED]
     return [*map(weights_file, networks), *tokenizers]
 
@@ -152,9 +152,9 @@ def open_bundle(path: Path, profile: str | None = None, networks: Iterable[str] 
     ----------
     path : Path
     profile : str, optional
-        The profile that it must be of.
+        The profile that the bundle must be of.
     networks : iterable of str
-        What it is opened for: files of others may be missing.
+        The networks that it is opened for; files of others may be missing.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def open_bundle(path: Path, profile: str | None = None, networks: Iterable[str] 
 
 
 def available_memory() -> int:
-    """Bytes that this process may take: the function's size on Lambda, else what the machine has free."""
+    """Count the bytes that this process may take: the function's size on Lambda, else what is free here."""
     limits = []
     if size := os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"):
         limits.append(int(size) << 20)

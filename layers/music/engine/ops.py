@@ -249,13 +249,13 @@ def linear(
         With integer weights, activations are quantised to 16 bits for each row and group of inputs.
     bias : np.ndarray [shape=(outputs,)], optional
     activation : {"relu", "gelu", "elu"}, optional
-        gelu is the exact one, with erf.
+        The activation; gelu is the exact one, with erf.
     residual : np.ndarray [shape=(rows, outputs)], optional
-        May be `out` itself.
+        What is added; it may be `out` itself.
     activate_sum : bool
-        The second form.
+        Whether to compute the second form.
     out : np.ndarray [shape=(rows, outputs)], optional
-        Where to write; must not be `x`.
+        The array to write into, which must not be `x`.
 
     Returns
     -------
@@ -306,11 +306,11 @@ def norm(
     x : np.ndarray [shape=(rows, width)]
     gain, shift : np.ndarray [shape=(width,)]
     epsilon : float
-        Added to the variance.
+        What is added to the variance.
     root_mean_square : bool
-        Leave the mean in.
+        Whether to leave the mean in.
     out : np.ndarray [shape=(rows, width)], optional
-        May be `x`.
+        The array to write into, which may be `x`.
     """
     width = x.shape[1]
     _vector(gain, width, "gain")
@@ -336,9 +336,9 @@ class Cache:
     Parameters
     ----------
     sequences, heads, size : int
-        Size is that of a head.
+        How many of each there are; `size` is the width of a head.
     capacity : int
-        Positions that there is room for.
+        How many positions there is room for.
     precision : {"float32", "int8"}
         int8 has a scale for each position and head, so that nothing needs calibration.
     lengths : np.ndarray [shape=(sequences,), int32], optional
@@ -404,9 +404,9 @@ def attend(
     cache : Cache
         What it holds up to its `lengths` is seen. New keys and values go behind that; `lengths` stays.
     k, v : np.ndarray [shape=(sequences * new, heads * size)], optional
-        With equal row strides.
+        The keys and values to append; their rows have equal strides.
     scale : float
-        Of the scores, usually ``size ** -0.5``.
+        The factor of the scores, usually ``size ** -0.5``.
     causal : bool
         Query i of a sequence sees what was there and the first i + 1 of the new positions.
     bias : np.ndarray [shape=(1 or more, heads, queries, keys)], optional
@@ -479,7 +479,7 @@ def gather(x: np.ndarray, index: np.ndarray, *, out: np.ndarray | None = None) -
     index : np.ndarray [shape=(rows,), int32]
         Rows of `x`. Checked now: inside `recording` it must stay as it is.
     out : np.ndarray [shape=(rows, width)], optional
-        Must not be `x`.
+        The array to write into, which must not be `x`.
     """
     if index.ndim != 1 or index.dtype != np.int32 or not index.flags.c_contiguous:
         raise ValueError("index must be contiguous int32")
@@ -508,7 +508,8 @@ def lstm(gates: np.ndarray, recurrent: Weight, hidden: np.ndarray, cell: np.ndar
         What the input adds to the gates, both biases included. The outputs are interleaved: for each 16 units
         their 16 input, forget, cell and output gates (see `interleave_gates`).
     recurrent : Weight
-        float32 or int16, outputs interleaved likewise. Units must be a multiple of 16.
+        The weights of the state, float32 or int16, their outputs interleaved likewise. The number of units is
+        a multiple of 16.
     hidden, cell : np.ndarray [shape=(sequences, units)]
         The state, replaced by the state after the last step.
 

@@ -18,11 +18,11 @@ from music.engine import safetensors
 from music.engine.safetensors import WeightsError
 
 LANES = 16
-"""Outputs of a block: the lanes of the kernels' vectors."""
+"""The outputs of a block, as many as the kernels' vectors have lanes."""
 
 PRECISIONS = ("float32", "int8", "int4")
 GROUPS = {"float32": 0, "int8": 64, "int4": 32}
-"""Inputs that share a scale."""
+"""How many inputs share a scale, at each precision; 0 where there are no scales."""
 
 _NAMES = {np.dtype(dtype): name for name, dtype in safetensors.DTYPES.items() if name != "BF16"}
 
@@ -34,7 +34,7 @@ class Weight:
     Attributes
     ----------
     outputs, inputs : int
-        Its shape.
+        The shape of the matrix.
     precision : str
         One of `PRECISIONS`, or int16.
     data : np.ndarray
@@ -42,9 +42,9 @@ class Weight:
         uint8, the first input of two in the low half, 8 added. Inputs are padded to whole groups.
         int16: as float32.
     scales : np.ndarray [shape=(blocks, groups, 16), float16] or None
-        Of integer weights; int16: [shape=(blocks, 16), float32].
+        The scales of integer weights; those of int16 have [shape=(blocks, 16), float32].
     group : int
-        Inputs that share a scale, 0 where there are no groups.
+        How many inputs share a scale, 0 where there are no groups.
     """
 
     outputs: int
@@ -75,7 +75,7 @@ def pack(matrix: np.ndarray, precision: str = "float32") -> Weight:
     Parameters
     ----------
     matrix : np.ndarray [shape=(outputs, inputs)]
-        As a linear layer stores it.
+        The matrix as a linear layer stores it.
     precision : str
         One of `PRECISIONS`: integers are symmetric, scaled for each output and group of inputs. Or int16,
         which `lstm` takes and `linear` does not: scaled for each output, all but exact.
@@ -128,11 +128,11 @@ def write(
     Parameters
     ----------
     path : Path
-        Replaced if it is there.
+        The file to write; it is replaced if it is there.
     tensors : mapping
-        Names to arrays or `Weight`. Their names must not end in ``.scales``.
+        Arrays and packed matrices by name. No name ends in ``.scales``.
     metadata : mapping, optional
-        JSON-ready; what `Tensors.metadata` gives back.
+        What `Tensors.metadata` gives back; it must be JSON-ready.
     """
     arrays: dict[str, np.ndarray] = {}
     packed = {}

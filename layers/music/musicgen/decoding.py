@@ -32,7 +32,7 @@ class Window:
     Attributes
     ----------
     start, length : int
-        In frames of the whole piece.
+        Where the window begins and how long it is, in frames of the whole piece.
     known : int
         How many of them are there before it begins: the prompt, or what overlaps with the window before.
     """
@@ -43,11 +43,11 @@ class Window:
 
     @property
     def end(self) -> int:
-        """The frame behind its last."""
+        """The frame behind the last one of the window."""
         return self.start + self.length
 
     def steps(self, codebooks: int) -> int:
-        """Tokens that are drawn for each codebook, those of open places included."""
+        """Count the tokens that are drawn for each codebook, those of open places included."""
         return delay.positions(self.length, codebooks) - 1 - self.known
 
 
@@ -57,13 +57,13 @@ def plan(frames: int, known: int, longest: int, stride: int) -> list[Window]:
     Parameters
     ----------
     frames : int
-        Of the whole piece, a prompt included.
+        The frames of the whole piece, a prompt included.
     known : int
-        Of the prompt.
+        The frames of the prompt.
     longest : int
-        Frames of a window at most.
+        The frames that a window has at most.
     stride : int
-        Frames from the start of one window to that of the next; what lies between it and `longest` is the
+        The frames from the start of one window to that of the next; what lies between it and `longest` is the
         prompt of the next window.
 
     Returns
@@ -103,20 +103,20 @@ class Decoding:
     Parameters
     ----------
     language : LanguageModel
-        What makes the logits.
+        The model that makes the logits.
     windows : sequence of Window
-        See `plan`.
+        What `plan` returns.
     conditions : callable
-        From a window to its condition.
+        Gives the condition of a window.
     sampling : Sampling
         How tokens are drawn.
     takes : sequence of Take
-        All as long as the windows, and all at the same step: the first, or any other.
+        The candidates, all as long as the windows, and all at the same step: the first, or any other.
 
     Attributes
     ----------
     step, steps : int
-        Made, and in all.
+        How many steps are made, and how many there are in all.
 
     Examples
     --------
@@ -148,7 +148,7 @@ class Decoding:
 
     @property
     def complete(self) -> int:
-        """Frames, from the beginning, of which all codes are known."""
+        """How many frames, from the beginning, have all of their codes."""
         if self.step == self.steps:
             return self._windows[-1].end
         window, position = self._here()
@@ -161,7 +161,7 @@ class Decoding:
 
     @property
     def behind(self) -> int:
-        """Positions, but for one, that the language model has to be given before it makes the next step."""
+        """How many positions, but for one, the language model lacks before it can make the next step."""
         _, position = self._here()
         return position - 1 - (self._state.length if self._state else 0)
 
@@ -198,7 +198,7 @@ class Decoding:
             self._state = None
 
     def _here(self) -> tuple[Window, int]:
-        """The window of the next step, and the position that it makes."""
+        """Find the window of the next step, and the position that it makes."""
         self._number = bisect_right(self._ends, self.step)
         window = self._windows[self._number]
         begin = self._ends[self._number - 1] if self._number else 0
@@ -215,7 +215,7 @@ class Decoding:
         return self._sampling.guidance_scale != 1.0
 
     def _inputs(self, window: Window, first: int, last: int) -> np.ndarray:
-        """What positions [first, last) of every row hold [rows, last - first, codebooks]."""
+        """Collect what positions [first, last) of every row hold [rows, last - first, codebooks]."""
         filler = self._language.vocabulary
         rows = [
             np.full((last - first, self._language.codebooks), filler)  # nobody looks at what comes of it
@@ -226,7 +226,7 @@ class Decoding:
         return np.repeat(np.stack(rows), 2 if self._guided else 1, axis=0)
 
     def _logits(self, logits: np.ndarray) -> np.ndarray:
-        """From the logits of the rows to those of the candidates [candidates, codebooks, vocabulary]."""
+        """Turn the logits of the rows into those of the candidates [candidates, codebooks, vocabulary]."""
         if not self._guided:
             return logits
         return guide(logits[0::2], logits[1::2], self._sampling.guidance_scale)

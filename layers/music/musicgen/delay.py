@@ -45,7 +45,7 @@ def delays(codebooks: int) -> np.ndarray:
 
 
 def positions(frames: int, codebooks: int) -> int:
-    """Positions of a sequence of frames, the first one included; the last needs no pass of its own."""
+    """Count the positions of a sequence of frames, the first included; the last needs no pass of its own."""
     return frames + int(delays(codebooks)[-1]) + 1
 
 
@@ -55,11 +55,11 @@ def spread(codes: np.ndarray, first: int, last: int, frames: int, filler: int) -
     Parameters
     ----------
     codes : np.ndarray [..., codebooks, at least frames]
-        `UNKNOWN` where there is none yet.
+        The codes, `UNKNOWN` where there is none yet.
     first, last : int
-        Positions, at most ``positions(frames, codebooks)``.
+        The positions, at most ``positions(frames, codebooks)``.
     frames : int
-        Length of the sequence: later frames are open places, too.
+        The length of the sequence: later frames are open places, too.
     filler : int
         The token of open places.
 
@@ -87,11 +87,11 @@ def place(codes: np.ndarray, position: int, frames: int, tokens: np.ndarray) -> 
     Parameters
     ----------
     codes : np.ndarray [codebooks, at least frames]
-        Changed.
+        The codes, which are changed.
     position, frames : int
         See `spread`.
     tokens : np.ndarray [codebooks]
-        One for each codebook.
+        A token for each codebook.
     """
     codebooks = np.arange(len(codes))
     frame = position - 1 - delays(len(codes))

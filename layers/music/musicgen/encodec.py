@@ -25,11 +25,11 @@ from music.engine import ops
 from music.engine.packing import Tensors, Weight, WeightsError
 
 _BLOCK = 1 << 18
-"""Numbers that a layer computes at a time: 1 MiB stays in a cache near the core."""
+"""How many numbers a layer computes at a time: 1 MiB stays in a cache near the core."""
 _FRAMES = 96
-"""Frames that the LSTM takes at a time: the matrices of its input are read once for all of them."""
+"""How many frames the LSTM takes at a time: the matrices of its input are read once for all of them."""
 TOGETHER = 16
-"""Samples that the last convolution computes at once: alone, one would use one of a vector's 16 lanes."""
+"""How many samples the last convolution computes at once: one alone would use one of a vector's 16 lanes."""
 
 
 class LayerShape(NamedTuple):
@@ -82,7 +82,7 @@ class _Signal:
         self._samples = np.empty((sequences, 0, channels), np.float32)
         self._start = self._stop = 0
         self.total = 0
-        """Samples so far, the forgotten ones too."""
+        """How many samples there were so far, the forgotten ones too."""
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -133,9 +133,9 @@ class _Layer:
         Parameters
         ----------
         sink : _Signal
-            Where they go.
+            The signal that they are appended to.
         last : bool
-            `input` will not grow any more.
+            Whether `input` has come to its end.
 
         Returns
         -------
@@ -156,7 +156,7 @@ class _Convolution(_Layer):
     kernel, stride : int
     activation : str, optional
     together : int
-        Neighbouring outputs that one product gives.
+        How many neighbouring outputs one product gives.
     """
 
     def __init__(
@@ -274,7 +274,7 @@ class _Residual(_Layer):
     ----------
     input : _Signal
     wide, narrow : (Weight, np.ndarray)
-        Weights and biases: of the convolution over `kernel` samples, and of that over one.
+        The weights and biases of the convolution over `kernel` samples, and of that over one.
     kernel : int
     """
 
@@ -321,7 +321,7 @@ class _Lstm(_Layer):
     ----------
     input : _Signal
     layers : sequence of (Weight, Weight, np.ndarray)
-        Weights of the input, those of the state, and biases, as `ops.lstm` wants them.
+        The weights of the input, those of the state, and biases, as `ops.lstm` wants them.
     """
 
     def __init__(self, input: _Signal, layers: Sequence[tuple[Weight, Weight, np.ndarray]]) -> None:
@@ -336,11 +336,13 @@ class _Lstm(_Layer):
         if not count:
             return False
         # Steps first: all sequences take a step at once, and the recurrent matrices are read once for them.
-        x = np.ascontiguousarray(signal.samples[:, :count].swapaxes(0, 1))
+        x = np.ascontiguousarray(signal.samples[:, :count].swapaxes(0, 1))  # (steps, sequences, units)
         y = x
         for (weight, recurrent, bias), (hidden, cell) in zip(self._layers, self._states, strict=True):
-            gates = ops.linear(y.reshape(-1, y.shape[2]), weight, bias=bias)
-            y = ops.lstm(gates.reshape(*y.shape[:2], -1), recurrent, hidden, cell)
+            gates = ops.linear(y.reshape(-1, y.shape[2]), weight, bias=bias)  # (steps * sequences, 4 * units)
+            y = ops.lstm(
+                gates.reshape(*y.shape[:2], -1), recurrent, hidden, cell
+            )  # (steps, sequences, units)
         sink.extend(count)[:] = ops.unary(x + y, "elu").swapaxes(0, 1)
         signal.drop(count)
         return len(signal) > 0
@@ -383,13 +385,13 @@ class Encodec:
     Attributes
     ----------
     sample_rate : int
-        32000.
+        The sample rate in Hz, 32000.
     hop : int
-        Samples of a frame, 640.
+        The number of samples of a frame, 640.
     codebooks : int
-        Codes of a frame and channel, 4.
+        The number of codes of a frame and channel, 4.
     codebook_size : int
-        Codes are 0 to this, 2048, less one.
+        The number of entries of a codebook, 2048: a code is less than that.
 
     Raises
     ------
@@ -422,12 +424,13 @@ class Encodec:
         Parameters
         ----------
         audio : np.ndarray [shape=(channels, n)]
-            At 32 kHz; one channel, or two that are coded apart.
+            The audio at 32 kHz: one channel, or two that are coded apart.
 
         Returns
         -------
         np.ndarray [shape=(channels * codebooks, ceil(n / 640)), dtype=int64]
-            Those of stereo in turn, as MusicGen has them: first of left, first of right, second of left...
+            The codes. Those of stereo come in turn, as MusicGen has them: first of left, first of right,
+            second of left...
 
         Raises
         ------
@@ -459,7 +462,7 @@ class Encodec:
         Parameters
         ----------
         codes : np.ndarray [shape=(channels * codebooks, frames), integers]
-            Of one channel, or of two as `encode` gives them.
+            The codes of one channel, or of two as `encode` gives them.
 
         Returns
         -------
@@ -489,7 +492,7 @@ class Encodec:
         Parameters
         ----------
         channels : int
-            1 or 2.
+            How many channels there are, 1 or 2.
         """
         return Decoder(self, channels)
 
@@ -498,7 +501,7 @@ class Encodec:
         left = frames.copy()
         codes = np.empty((self.codebooks, len(frames)), np.int64)
         for row, book, (weight, bias) in zip(codes, self._books, self._nearest, strict=True):
-            closeness = ops.linear(left, weight, bias=bias)
+            closeness = ops.linear(left, weight, bias=bias)  # (time, entries)
             if not np.isfinite(closeness).all():
                 raise FloatingPointError("the encoder's output is not finite")
             np.argmax(closeness, axis=1, out=row)
@@ -539,7 +542,7 @@ class Decoder:
     ----------
     codec : Encodec
     channels : int
-        1 or 2.
+        How many channels there are, 1 or 2.
 
     Examples
     --------
@@ -564,12 +567,12 @@ class Decoder:
         Parameters
         ----------
         codes : np.ndarray [shape=(channels * codebooks, frames), integers]
-            Any number of frames.
+            The codes of any number of frames.
 
         Returns
         -------
         np.ndarray [shape=(channels, n), dtype=float32]
-            What they and the frames before them settle: the audio of the last few waits for what follows.
+            The samples that they and the frames before them settle: the last few wait for what follows.
 
         Raises
         ------

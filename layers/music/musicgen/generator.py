@@ -1,7 +1,7 @@
 """MusicGen: music from a text, a melody or the end of a track, by a language model over a codec's codes.
 
-The networks come from elsewhere (`music.networks`); here is what makes music with them. Pieces of over 30 s
-are made in windows that overlap by 12 s, and decoded as one stream.
+The networks come from elsewhere (see `music.musicgen.networks`); here is what makes music with them. Pieces
+of over 30 s are made in windows that overlap by 12 s, and decoded as one stream.
 
 References
 ----------
@@ -29,16 +29,16 @@ from music.resume import Forgetful, Kept, Take
 from music.seeds import candidate_seeds
 
 PIPELINE = "1"
-"""Of the decode loop: raise it whenever the same weights, inputs and seed make other music."""
+"""The version of the decode loop: raise it whenever the same weights, inputs and seed make other music."""
 
 WINDOW_SECONDS = 30.0
 STRIDE_SECONDS = 18.0
-"""From the begin of one window to the begin of the next: the last 12 s of one are the prompt of the next."""
+"""The time from one window's begin to the next one's: the last 12 s of one are the prompt of the next."""
 PROMPT_SECONDS = 12.0
 """How much of a track's end is continued."""
 MAX_PROMPT_TOKENS = 256
 MAX_TEXT_TOKENS = 304
-"""Of the prompt and what is said of the source together: the melody model has positions for no more."""
+"""The limit of the prompt and what is said of the source together: the melody model has no more positions."""
 
 _FADE_SECONDS = 0.02  # where a continuation was cut from its source
 _CHUNK_SECONDS = 1.0  # of codes that are decoded at once while others are made
@@ -48,7 +48,7 @@ _FINISH_SHARE = 0.25
 
 
 class Tokenizer(Protocol):
-    """Texts into the text encoder's tokens, as the `tokenizers` library does it."""
+    """It turns texts into the text encoder's tokens, as the `tokenizers` library does."""
 
     def encode(self, text: str) -> Any:
         """Return an object whose `ids` are the tokens, the end token included."""
@@ -61,22 +61,22 @@ class MusicGen:
     Parameters
     ----------
     name : str
-        Of the engine, such as ``musicgen-small``.
+        The name of the engine, such as ``musicgen-small``.
     language : LanguageModel
         The transformer.
     tokenizer, text : Tokenizer, TextEncoder
-        Prompts into conditions.
+        What turns prompts into conditions.
     codec : Codec
         EnCodec.
     identity : Identity
-        Of the weights.
+        The identity of the weights.
     license : str or None
-        Of the weights.
+        The licence of the weights.
     machine : str
-        What results are the same bytes on: the runtime, its instruction set and threads.
+        What the same bytes are promised on: the runtime, its instruction set and threads.
     memory : int
-        Bytes for what candidates need while they are made. More candidates than fit take their turns; one is
-        always made.
+        The bytes that candidates may take while they are made. More candidates than fit take their turns; one
+        is always made.
 
     Notes
     -----
@@ -207,7 +207,7 @@ class MusicGen:
         return (decoding.step - began) / spent if spent else 0.0
 
     def _together(self, waiting: Sequence[Take], sampling: Sampling, frames: int) -> list[Take]:
-        """The next candidates to be made side by side: at one step, as many as there is memory for."""
+        """Choose the next candidates to be made side by side: at one step, as many as there is memory for."""
         rows = 1 if sampling.guidance_scale == 1.0 else 2
         window = min(frames, self._frames(WINDOW_SECONDS))
         positions = delay.positions(window, self._language.codebooks)
@@ -217,7 +217,7 @@ class MusicGen:
         return alike[: max(1, most)]
 
     def _describe(self, request: Request) -> tuple[np.ndarray | None, str]:
-        """The encoded text, None where there is nothing to say; and what is said of the source."""
+        """Encode the text, None where there is nothing to say; also return what is said of the source."""
         prompt, tags = (request.parameters.prompt or "").strip(), request.tags
         tokens = len(self._tokenizer.encode(prompt).ids)
         if tokens > MAX_PROMPT_TOKENS:
@@ -235,7 +235,7 @@ class MusicGen:
         return (self._text.encode(self._tokenizer.encode(text).ids) if text else None), description
 
     def _prompt(self, source: np.ndarray) -> np.ndarray:
-        """Codes of the end of a track [codebooks, frames]."""
+        """Code the end of a track [codebooks, frames]."""
         end = _sounding(source)[:, -round(PROMPT_SECONDS * self.sample_rate) :]
         return self._codec.encode(end)
 
@@ -247,7 +247,7 @@ class MusicGen:
         sampling: Sampling,
         frames: int,
     ) -> str:
-        """A name for all that codes depend on besides their seeds."""
+        """Digest all that codes depend on besides their seeds."""
         digest = hashlib.sha256(repr((self.name, self.identity.id, sampling, frames)).encode())
         for part in (text, prompt, mono):
             digest.update(b"none" if part is None else np.ascontiguousarray(part).tobytes())
@@ -330,12 +330,12 @@ def describe(features: Features, tags: Sequence[str]) -> str:
 
 
 def joined(prompt: str, description: str) -> str:
-    """The prompt first, as it is but for its last full stop; then the description."""
+    """Put the description behind the prompt, which stays as it is but for its last full stop."""
     return ". ".join(part for part in (prompt.rstrip("."), description) if part) if description else prompt
 
 
 def _sounding(source: np.ndarray) -> np.ndarray:
-    """A track without the silence at its end (60 dB below its peak).
+    """Cut the silence (60 dB below the peak) at the end of a track off.
 
     Raises
     ------

@@ -21,7 +21,7 @@ SIZE = 16384
 HOP = 4096
 PITCH_CLASSES = 12
 SECONDS = 30
-"""Of melody that the model sees at once."""
+"""The length of the melody that the model sees at once."""
 
 
 def chroma(mono: np.ndarray) -> np.ndarray:
@@ -34,12 +34,12 @@ def chroma(mono: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     mono : np.ndarray [n], float32
-        At `SAMPLE_RATE`, not empty.
+        The track at `SAMPLE_RATE`, not empty.
 
     Returns
     -------
     np.ndarray [1 + n // HOP, PITCH_CLASSES], float32
-        One-hot, C first. Silence is C.
+        One-hot rows, C first. Silence is C.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def stretch(mono: np.ndarray, start: float) -> np.ndarray:
 
 
 def _powers(mono: np.ndarray) -> Iterator[np.ndarray]:
-    """Power spectra, a few frames at a time [frames, 1 + SIZE // 2]."""
+    """Yield power spectra, a few frames at a time [frames, 1 + SIZE // 2]."""
     padded = np.pad(mono, SIZE // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, SIZE)[::HOP]
     window = hann(SIZE).astype(np.float32)
@@ -79,7 +79,7 @@ def _powers(mono: np.ndarray) -> Iterator[np.ndarray]:
 
 @cache
 def filter_bank() -> np.ndarray:
-    """Weights from the bins of a spectrum to pitch classes [1 + SIZE // 2, PITCH_CLASSES], float32.
+    """Compute the weights from the bins of a spectrum to pitch classes [1 + SIZE // 2, PITCH_CLASSES].
 
     Gaussians in pitch, at least a semitone wide, each bin of equal energy; then the octaves are weighted by
     another Gaussian, around 880 Hz and two octaves wide.

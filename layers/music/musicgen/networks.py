@@ -21,10 +21,10 @@ class Condition:
     Attributes
     ----------
     text : np.ndarray [tokens, width] or None
-        Hidden states of the text encoder. None is the null condition of classifier-free guidance: no text at
-        all, which an encoded empty prompt is not.
+        The hidden states of the text encoder. None is the null condition of classifier-free guidance: no text
+        at all, which an encoded empty prompt is not.
     chroma : np.ndarray [frames, pitch classes] or None
-        One-hot chroma of a melody; only where the language model's `chroma` is positive. None is no melody.
+        The one-hot chroma of a melody, where the language model's `chroma` is positive. None is no melody.
     """
 
     text: np.ndarray | None
@@ -39,7 +39,7 @@ class State(Protocol):
 
     @property
     def length(self) -> int:
-        """Positions that each row has so far."""
+        """How many positions each row has so far."""
         ...
 
     def advance(self, codes: np.ndarray) -> np.ndarray:
@@ -52,12 +52,12 @@ class State(Protocol):
         Parameters
         ----------
         codes : np.ndarray [rows, new, codebooks], integers
-            In [0, vocabulary]; at least one new position.
+            Each code is in [0, vocabulary]; there is at least one new position.
 
         Returns
         -------
         np.ndarray [rows, codebooks, vocabulary], float32
-            Logits after the last position; the caller's to change.
+            The logits after the last position; the caller may change them.
 
         Raises
         ------
@@ -72,22 +72,22 @@ class LanguageModel(Protocol):
 
     @property
     def codebooks(self) -> int:
-        """4, or 8 for stereo: left and right in turn, for each codebook of the codec."""
+        """How many codes a position has: 4, or 8 for stereo, where left and right take turns."""
         ...
 
     @property
     def vocabulary(self) -> int:
-        """Codes in a codebook; as a code, the token of open places, with which every row begins."""
+        """How many codes a codebook has; as a code, the token of open places, with which every row begins."""
         ...
 
     @property
     def max_positions(self) -> int:
-        """Positions that a state may have, those of a prefix (melody) not counted."""
+        """How many positions a state may have, those of a prefix (melody) not counted."""
         ...
 
     @property
     def chroma(self) -> int:
-        """Pitch classes of a melody; 0 for a model that takes none."""
+        """How many pitch classes a melody has; 0 for a model that takes none."""
         ...
 
     def start(self, conditions: Sequence[Condition], capacity: int) -> State:
@@ -101,12 +101,12 @@ class LanguageModel(Protocol):
         ...
 
     def state_bytes(self, rows: int, capacity: int) -> int:
-        """How much memory such a state takes, about."""
+        """Estimate how many bytes of memory such a state takes."""
         ...
 
 
 class TextEncoder(Protocol):
-    """Prompts into what a language model is conditioned on."""
+    """It turns prompts into what a language model is conditioned on."""
 
     def encode(self, ids: Sequence[int]) -> np.ndarray:
         """Encode the tokens of one prompt, the end token included [tokens, width]."""
@@ -114,7 +114,7 @@ class TextEncoder(Protocol):
 
 
 class CodecDecoder(Protocol):
-    """Codes into one continuous stream of audio, as they come.
+    """It turns codes into one continuous stream of audio, as they come.
 
     The audio does not depend on how the codes are divided among pushes, not in a bit.
     """
@@ -139,17 +139,17 @@ class Codec(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """Hz."""
+        """The sample rate of the audio, in Hz."""
         ...
 
     @property
     def codebooks(self) -> int:
-        """Of one channel."""
+        """How many codebooks one channel has."""
         ...
 
     @property
     def hop(self) -> int:
-        """Samples in a frame."""
+        """How many samples a frame has."""
         ...
 
     def encode(self, audio: np.ndarray) -> np.ndarray:

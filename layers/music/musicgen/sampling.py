@@ -16,12 +16,12 @@ class Sampling:
     temperature : float
         Divides the logits. 0 takes the likeliest token always (greedy), and nothing is drawn.
     top_k : int
-        Only so many of the likeliest tokens are drawn from, and any as likely as the last of them; 0 is all.
+        Only this many of the likeliest tokens are drawn from, and those as likely as the last one; 0 is all.
     top_p : float
         Only the likeliest tokens that together have this probability, the one that reaches it included; 0 is
         all. Where both are given, `top_k` comes first and the probabilities are those of what it left.
     guidance_scale : float
-        Of classifier-free guidance (see `guide`). 1 is none.
+        The scale of classifier-free guidance (see `guide`); 1 is none.
     """
 
     temperature: float = 1.0
@@ -31,7 +31,7 @@ class Sampling:
 
 
 def guide(conditional: np.ndarray, null: np.ndarray, scale: float) -> np.ndarray:
-    """Classifier-free guidance [1]_: from the logits of both conditions to those that are drawn from.
+    """Combine the logits of both conditions by classifier-free guidance [1]_.
 
     References
     ----------
@@ -52,11 +52,11 @@ def draw(logits: np.ndarray, sampling: Sampling, rng: np.random.Generator) -> np
     Parameters
     ----------
     logits : np.ndarray [codebooks, vocabulary]
-        Finite.
+        Finite logits.
     sampling : Sampling
-        Guidance is done with.
+        How to draw; guidance was done before.
     rng : np.random.Generator
-        Of the candidate. Exactly one number is taken for each codebook, none when greedy.
+        The stream of the candidate. Exactly one number is taken for each codebook, none when greedy.
 
     Returns
     -------

@@ -26,7 +26,7 @@ class T5:
 
     @property
     def width(self) -> int:
-        """Size of the hidden states."""
+        """The size of the hidden states."""
         return self._embedding.shape[1]
 
     def encode(self, ids: Sequence[int]) -> np.ndarray:
@@ -35,12 +35,12 @@ class T5:
         Parameters
         ----------
         ids : sequence of int
-            Its tokens, the end token included.
+            The tokens of the prompt, the end token included.
 
         Returns
         -------
         np.ndarray [shape=(tokens, width), float32]
-            Hidden states after the last layer.
+            The hidden states after the last layer.
 
         Raises
         ------
@@ -53,16 +53,17 @@ class T5:
         w, heads, size = self._tensors, self._config["heads"], self._config["head_size"]
         width = heads * size
         bias = self._bias(len(tokens))
-        x = self._embedding[tokens].astype(np.float32)
+        x = self._embedding[tokens].astype(np.float32)  # (tokens, width of the model)
         for index in range(self._config["layers"]):
             h = self._norm(x, f"{index}.attention.norm")
-            qkv = linear(h, w.weight(f"{index}.attention.qkv"))
+            qkv = linear(h, w.weight(f"{index}.attention.qkv"))  # (tokens, 3 * heads * head size)
             q, k, v = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
             # T5 does not scale its scores.
-            h = attend(q, Cache(1, heads, size, len(tokens)), k, v, scale=1.0, bias=bias)
-            x = linear(h, w.weight(f"{index}.attention.out"), residual=x)
+            cache = Cache(1, heads, size, len(tokens))
+            h = attend(q, cache, k, v, scale=1.0, bias=bias)  # (tokens, heads * head size)
+            x = linear(h, w.weight(f"{index}.attention.out"), residual=x)  # (tokens, width of the model)
             h = self._norm(x, f"{index}.feed.norm")
-            h = linear(h, w.weight(f"{index}.feed.in"), activation="relu")
+            h = linear(h, w.weight(f"{index}.feed.in"), activation="relu")  # (tokens, inner width)
             x = linear(h, w.weight(f"{index}.feed.out"), residual=x)
         return self._norm(x, "norm")
 
@@ -70,7 +71,7 @@ class T5:
         return norm(x, self._tensors.array(name), epsilon=self._config["epsilon"], root_mean_square=True)
 
     def _bias(self, tokens: int) -> np.ndarray:
-        """Bias of the scores by distance [1, heads, tokens, tokens]."""
+        """Look up the bias of the scores by distance [1, heads, tokens, tokens]."""
         table = self._tensors.array("position")
         distance = np.arange(tokens)[None, :] - np.arange(tokens)[:, None]
         buckets = buckets_of(distance, len(table), self._config["furthest"])

@@ -16,7 +16,7 @@ from music.engine.packing import Tensors
 from music.musicgen.networks import Condition
 
 POSITIONS = 2048
-"""Positions that the checkpoints were trained for, a prefix included."""
+"""The number of positions that the checkpoints were trained for, a prefix included."""
 
 _CHUNK = 64  # positions of a prefill that are computed at once, of each row
 
@@ -45,12 +45,12 @@ class MusicGen:
 
     @property
     def chroma(self) -> int:
-        """Pitch classes of a melody, 0 where there is none."""
+        """How many pitch classes a melody has, 0 for a model that takes none."""
         return self.tensors.weight("chroma").inputs if self.prefix else 0
 
     @property
     def max_positions(self) -> int:
-        """Positions of a state, the prefix not counted. A text before the codes takes up to 64 of them."""
+        """How many positions a state may have, beside a prefix of chroma and up to 64 tokens of text."""
         return POSITIONS - (self.prefix + 64 if self.prefix else 0)
 
     def state_bytes(self, rows: int, capacity: int) -> int:
@@ -81,7 +81,7 @@ class MusicGen:
 
     def embed(self, codes: np.ndarray, start: int) -> np.ndarray:
         """Embed codes [rows, new, codebooks] at the positions from `start` on [rows, new, width]."""
-        x = self.embedding[0][codes[:, :, 0]].astype(np.float32)
+        x = self.embedding[0][codes[:, :, 0]].astype(np.float32)  # (rows, new, width)
         for book in range(1, self.codebooks):
             x += self.embedding[book][codes[:, :, book]]
         x += self.positions[start : start + codes.shape[1]]
@@ -97,7 +97,7 @@ class MusicGen:
 
 
 class MusicGenState:
-    """Rows under way: their key-value caches."""
+    """Rows under way, which are their key-value caches."""
 
     def __init__(self, model: MusicGen, conditions: Sequence[Condition], capacity: int) -> None:
         self._model = model
@@ -126,7 +126,7 @@ class MusicGenState:
 
     @property
     def length(self) -> int:
-        """Positions so far, the prefix not counted."""
+        """How many positions there are so far, the prefix not counted."""
         return int(self._lengths[0]) - self._before
 
     def advance(self, codes: np.ndarray) -> np.ndarray:
@@ -178,21 +178,23 @@ class MusicGenState:
         model, w = self._model, self._model.tensors
         width, scale = model.width, (model.width // model.heads) ** -0.5
         for index in range(model.layers):
-            h = self._norm(x, f"{index}.self.norm")
-            qkv = linear(h, w.weight(f"{index}.self.qkv"))
+            h = self._norm(x, f"{index}.self.norm")  # (rows * new, width)
+            qkv = linear(h, w.weight(f"{index}.self.qkv"))  # (rows * new, 3 * heads * size)
             q, k, v = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
-            h = attend(q, self._self[index], k, v, scale=scale, causal=True)
-            linear(h, w.weight(f"{index}.self.out"), residual=x, out=x)
+            h = attend(q, self._self[index], k, v, scale=scale, causal=True)  # (rows * new, heads * size)
+            linear(h, w.weight(f"{index}.self.out"), residual=x, out=x)  # (rows * new, width)
             if self._cross:
                 h = self._norm(x, f"{index}.cross.norm")
-                q = linear(h, w.weight(f"{index}.cross.q"))
-                h = attend(q, self._cross[index], scale=scale)
+                q = linear(h, w.weight(f"{index}.cross.q"))  # (rows * new, heads * size)
+                # The texts are the sequences of this cache: rows of one text stand together.
+                h = attend(q, self._cross[index], scale=scale)  # (rows * new, heads * size)
                 linear(h, w.weight(f"{index}.cross.out"), residual=x, out=x)
             h = self._norm(x, f"{index}.feed.norm")
-            h = linear(h, w.weight(f"{index}.feed.in"), activation="gelu")
-            linear(h, w.weight(f"{index}.feed.out"), residual=x, out=x)
+            h = linear(h, w.weight(f"{index}.feed.in"), activation="gelu")  # (rows * new, 4 * width)
+            linear(h, w.weight(f"{index}.feed.out"), residual=x, out=x)  # (rows * new, width)
 
     def _logits(self, x: np.ndarray) -> np.ndarray:
+        """Compute the logits [rows, codebooks * vocabulary] of `x` [rows, width]."""
         return linear(self._norm(x, "norm"), self._model.tensors.weight("heads"))
 
     def _norm(self, x: np.ndarray, name: str) -> np.ndarray:
@@ -212,13 +214,13 @@ class MusicGenState:
             weight = model.tensors.weight(f"{index}.cross.kv")
             for number, text in enumerate(texts):
                 if len(text):
-                    kv = linear(text, weight)
+                    kv = linear(text, weight)  # (tokens, 2 * heads * size)
                     cache.put(number, kv[:, : model.width], kv[:, model.width :])
             caches.append(cache)
         return caches
 
     def _prefix(self, conditions: Sequence[Condition]) -> np.ndarray:
-        """What stands before the codes of the melody model [rows, chroma and text, width].
+        """Compute what stands before the codes of the melody model [rows, chroma and text, width].
 
         As transformers does it: chroma is repeated or cut to the trained length, no melody is the first pitch
         class throughout, and the null condition has zeros for text, as many as the others have tokens.
@@ -241,9 +243,9 @@ def by_text(conditions: Sequence[Condition]) -> tuple[np.ndarray, int]:
     Returns
     -------
     order : np.ndarray [rows]
-        Which row comes where.
+        The number of the row that comes at each place.
     shared : int
-        Rows of each text; 1, and the given order, where texts do not have as many rows each.
+        How many rows each text has; 1, and the given order, where texts do not have as many rows each.
     """
     rows: dict[int, list[int]] = {}
     for row, condition in enumerate(conditions):
@@ -255,7 +257,7 @@ def by_text(conditions: Sequence[Condition]) -> tuple[np.ndarray, int]:
 
 
 def sinusoids(positions: int, width: int) -> np.ndarray:
-    """Positional embeddings, cosines then sines (as in tensor2tensor) [positions, width].
+    """Compute positional embeddings, cosines then sines (as in tensor2tensor) [positions, width].
 
     Computed in float32 in the published order of operations, which large positions are sensitive to.
     """

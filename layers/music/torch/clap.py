@@ -14,16 +14,16 @@ from music.interfaces import Identity, TextTooLong
 
 
 class ClapTowers:
-    """Both towers of a checkpoint.
+    """Both towers of a CLAP checkpoint, on torch.
 
     Parameters
     ----------
     folder : Path
-        As published on the Hugging Face hub, with safetensors.
+        A checkpoint as published on the Hugging Face hub, with safetensors.
     identity : Identity, optional
-        Of its vectors; by default the folder's name is the model, and nobody has said which revision.
+        The identity of its vectors; by default the folder's name is the model, and the revision is unknown.
     device : str
-        Of torch.
+        The device as torch names it.
 
     Examples
     --------

@@ -25,14 +25,14 @@ class Encodec:
     Parameters
     ----------
     folder : Path
-        As published on the Hugging Face hub, with safetensors.
+        A checkpoint as published on the Hugging Face hub, with safetensors.
     device : str
-        Of torch.
+        The device as torch names it.
 
     Attributes
     ----------
     sample_rate, hop, codebooks, codebook_size : int
-        As in `music.musicgen.encodec.Encodec`.
+        What `music.musicgen.encodec.Encodec` says of them.
 
     Raises
     ------

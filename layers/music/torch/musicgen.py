@@ -24,9 +24,9 @@ def load(folder: Path, device: str = "cpu") -> Any:
     Parameters
     ----------
     folder : Path
-        As published on the Hugging Face hub, with safetensors.
+        A checkpoint as published on the Hugging Face hub, with safetensors.
     device : str
-        Of torch.
+        The device as torch names it.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class MusicGen:
 
 
 class MusicGenState:
-    """Rows under way, in transformers' own cache."""
+    """Rows under way, which are transformers' own cache."""
 
     def __init__(self, model: MusicGen, conditions: Sequence[Condition], capacity: int) -> None:
         self._model, self._rows, self._capacity = model, len(conditions), capacity
