@@ -107,11 +107,6 @@ class Checkpoint:
             raise CheckpointError(f"{self.folder}: tensor {name}: {error}") from error
 
     @cached_property
-    def generation(self) -> dict[str, Any]:
-        """The content of `generation_config.json`."""
-        return self._json("generation_config.json")
-
-    @cached_property
     def preprocessor(self) -> dict[str, Any]:
         """The content of `preprocessor_config.json`."""
         return self._json("preprocessor_config.json")

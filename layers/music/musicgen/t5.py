@@ -24,11 +24,6 @@ class T5:
         self._config = tensors.metadata
         self._embedding = tensors.array("embedding")
 
-    @property
-    def width(self) -> int:
-        """The size of the hidden states."""
-        return self._embedding.shape[1]
-
     def encode(self, ids: Sequence[int]) -> np.ndarray:
         """Encode one prompt.
 

@@ -167,8 +167,8 @@ def test_prompts_are_checked(checkpoints: Path) -> None:
     path = checkpoints / "t5.safetensors"
     write(path, *export("t5", Checkpoint(checkpoints / "tiny" / "musicgen"), "int8"))
     encoder = T5(Tensors(path))
-    assert encoder.encode([1]).shape == (1, encoder.width)
-    assert encoder.encode(list(range(200))).shape == (200, encoder.width)
+    assert encoder.encode([1]).shape == (1, WIDTH)
+    assert encoder.encode(list(range(200))).shape == (200, WIDTH)
     for wrong in ([], [-1], [10**6]):
         with pytest.raises(ValueError, match="token"):
             encoder.encode(wrong)
