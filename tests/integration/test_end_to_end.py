@@ -3,6 +3,9 @@
 The same file judges the local stack, the functions in real containers (`make test-sam`) and a deployed stack
 (`API_URL=https://… API_TOKEN=… pytest tests/integration`), with any profile (`PROFILE=tiny`). It knows the
 contract and nothing of the code, and asks the deployment for its profile where profiles differ.
+
+Marks say what is worth asking twice: `profile` what the models answer, `transport` what gateways, containers,
+permissions and emulators of AWS may spoil. What has no mark is decided by code that is the same everywhere.
 """
 
 from __future__ import annotations
@@ -69,6 +72,8 @@ def shell(command: str, folder: Path, api: Api, *, with_key: bool = False) -> st
 # -- the four commands in users' shell histories -----------------------------------------------------------
 
 
+@pytest.mark.transport
+@pytest.mark.profile
 def test_the_four_commands_work_one_right_after_the_other(api: Api, tmp_path: Path, track: bytes) -> None:
     def run(command: str) -> str:
         return shell(command, tmp_path, api, with_key=True)
@@ -102,6 +107,7 @@ def test_the_four_commands_work_one_right_after_the_other(api: Api, tmp_path: Pa
     assert np.abs(music.audio).max() > 0.05
 
 
+@pytest.mark.transport
 def test_generate_may_be_asked_before_the_embedding_is_ready(api: Api, track: bytes) -> None:
     announced = api.announce("later.mp3", len(track), "audio/mpeg")
     assert announced["status"] == "awaiting_upload"
@@ -118,6 +124,7 @@ def test_generate_may_be_asked_before_the_embedding_is_ready(api: Api, track: by
 # -- uploads -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.transport
 def test_a_file_comes_back_as_it_went_in(api: Api, song: str, track: bytes) -> None:
     record = api.get(f"/api/audio/{song}").ok(200)
     assert record["filename"] == "Harbour Lights – söng+1.mp3"
@@ -138,6 +145,7 @@ def test_a_file_name_is_only_data(api: Api, filename: str) -> None:
     assert record["filename"] == filename
 
 
+@pytest.mark.transport
 def test_a_large_file_goes_straight_to_the_bucket(api: Api) -> None:
     content = sound.wav(np.tile(sound.noise(30.0, 44100), (2, 2)), 44100)
     assert len(content) > 10_000_000
@@ -150,6 +158,7 @@ def test_a_large_file_goes_straight_to_the_bucket(api: Api) -> None:
     assert send("GET", back.headers["Location"]).body == content
 
 
+@pytest.mark.transport
 @needs_size_limit
 def test_the_commands_of_a_413_work_as_pasted(api: Api, tmp_path: Path) -> None:
     content = sound.wav(np.tile(sound.noise(15.0, 44100), (2, 2)), 44100)
@@ -164,6 +173,7 @@ def test_the_commands_of_a_413_work_as_pasted(api: Api, tmp_path: Path) -> None:
     assert api.finished(announced["links"]["self"])["status"] == "ready"
 
 
+@pytest.mark.transport
 def test_a_presigned_upload_takes_one_key_one_size_one_type(api: Api, track: bytes) -> None:
     announced = api.announce("strict.mp3", len(track), "audio/mpeg")
     upload = announced["upload"]
@@ -197,6 +207,7 @@ def test_a_bad_announcement_names_its_field(api: Api, body: dict[str, object], f
     assert problem["field"] == field
 
 
+@pytest.mark.transport
 def test_bad_uploads_are_refused(api: Api) -> None:
     api.post("/api/upload", {"filename": "a.wav", "bytes": 10**9}).problem(413, "too_large")
     body, headers = form([], "empty.wav", b"", "audio/wav")
@@ -206,6 +217,7 @@ def test_bad_uploads_are_refused(api: Api) -> None:
     broken.problem(400, "invalid_body")
 
 
+@pytest.mark.transport
 def test_what_is_not_audio_fails_with_a_reason(api: Api) -> None:
     content = b"PK\x03\x04" + bytes(range(256)) * 40
     uploaded = api.announce("song.mp3", len(content), "audio/mpeg")
@@ -223,6 +235,7 @@ def test_what_is_not_audio_fails_with_a_reason(api: Api) -> None:
     api.post(f"/api/generate/{uploaded['audio_id']}", {}).problem(409, "embedding_failed")
 
 
+@pytest.mark.transport
 @pytest.mark.parametrize(
     ("container", "codec", "rate", "channels"),
     [
@@ -248,6 +261,8 @@ def test_common_formats_are_understood(
 # -- embeddings ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.transport
+@pytest.mark.profile
 def test_the_embedding_knows_the_sample_track(api: Api, song: str) -> None:
     answer = api.get(f"/api/embedding/{song}").ok(200)
     assert (answer["audio_id"], answer["status"]) == (song, "ready")
@@ -263,6 +278,7 @@ def test_the_embedding_knows_the_sample_track(api: Api, song: str) -> None:
         assert answer[part]
 
 
+@pytest.mark.profile
 def test_the_same_file_has_the_same_embedding(api: Api, song: str, track: bytes) -> None:
     again = api.upload("again.mp3", track, "audio/mpeg")
     api.ready(again)
@@ -272,6 +288,8 @@ def test_the_same_file_has_the_same_embedding(api: Api, song: str, track: bytes)
     assert next(r for r in results if r["audio_id"] == again["audio_id"])["score"] > 0.9999
 
 
+@pytest.mark.transport
+@pytest.mark.profile
 def test_similar_tracks_come_best_first_without_the_track_itself(
     api: Api, song: str, track: bytes, profile: str
 ) -> None:
@@ -291,6 +309,7 @@ def test_similar_tracks_come_best_first_without_the_track_itself(
         assert api.get(f"/api/similar/{song}", k=k).problem(422, "invalid_parameter")["field"] == "k"
 
 
+@pytest.mark.transport
 def test_a_track_can_be_embedded_again(api: Api, track: bytes) -> None:
     uploaded = api.upload("twice.mp3", track, "audio/mpeg")
     api.ready(uploaded)
@@ -300,6 +319,8 @@ def test_a_track_can_be_embedded_again(api: Api, track: bytes) -> None:
     assert api.get(uploaded["links"]["embedding"]).ok(200)["embedding"] == before
 
 
+@pytest.mark.transport
+@pytest.mark.profile
 def test_search_by_text(api: Api, song: str, profile: str) -> None:
     answer = api.post("/api/search", {"text": "calm solo piano", "k": 100})
     if profile == "builtin":
@@ -312,6 +333,7 @@ def test_search_by_text(api: Api, song: str, profile: str) -> None:
 # -- generations ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.transport
 @pytest.mark.parametrize("extension", list(CONTENT_TYPES))
 def test_every_format_is_what_it_says(api: Api, song: str, extension: str) -> None:
     record, answer = api.make(song, duration=7.5, seed=11, format=extension)
@@ -328,6 +350,7 @@ def test_every_format_is_what_it_says(api: Api, song: str, extension: str) -> No
     assert record["parameters"]["format"] == extension
 
 
+@pytest.mark.profile
 def test_the_record_says_how_it_was_made(api: Api, song: str, profile: str) -> None:
     record, answer = api.make(song, duration=5, temperature=0.7, seed=3, candidates=3)
     assert record["engine"] == ("mosaic" if profile == "builtin" else f"musicgen-{profile}")
@@ -352,6 +375,7 @@ def test_the_record_says_how_it_was_made(api: Api, song: str, profile: str) -> N
     assert winner["seed"] == record["seed"]
 
 
+@pytest.mark.profile
 def test_the_same_seed_makes_the_same_bytes_and_another_seed_other_music(api: Api, song: str) -> None:
     first, again, other = (api.make(song, duration=4, seed=seed)[1].body for seed in (5, 5, 6))
     assert first == again
@@ -395,6 +419,7 @@ def test_a_bad_parameter_is_named_and_never_clamped(
     assert answer.problem(422, "invalid_parameter")["field"] == field
 
 
+@pytest.mark.profile
 def test_what_the_profile_cannot_do_is_said(api: Api, song: str, profile: str) -> None:
     for parameters in ({"mode": "melody"}, {"mode": "continue"}, {"prompt": "with violins"}):
         if profile != "builtin" and (parameters != {"mode": "melody"} or "melody" in profile):
@@ -403,6 +428,8 @@ def test_what_the_profile_cannot_do_is_said(api: Api, song: str, profile: str) -
         assert "melody" in document["detail"]
 
 
+@pytest.mark.transport
+@pytest.mark.profile
 def test_the_modes_and_prompts_of_the_neural_profiles(api: Api, song: str, profile: str) -> None:
     if profile == "builtin":
         pytest.skip("the built-in profile has one mode, and no prompts")
@@ -422,6 +449,7 @@ def test_the_modes_and_prompts_of_the_neural_profiles(api: Api, song: str, profi
     assert (record["status"], record["error"]["code"]) == ("failed", "prompt_too_long")
 
 
+@pytest.mark.profile
 def test_a_request_over_the_profiles_limit_names_those_that_can(api: Api, song: str, profile: str) -> None:
     if profile == "builtin":
         pytest.skip("the built-in profile takes whatever the contract allows")
@@ -431,6 +459,7 @@ def test_a_request_over_the_profiles_limit_names_those_that_can(api: Api, song: 
     assert "builtin" in document["profiles"]
 
 
+@pytest.mark.transport
 def test_an_idempotency_key_makes_one_generation(api: Api, song: str) -> None:
     key = hashlib.sha256(os.urandom(8)).hexdigest()
     path, body = f"/api/generate/{song}", {"duration": 2, "seed": 9}
@@ -441,6 +470,7 @@ def test_an_idempotency_key_makes_one_generation(api: Api, song: str) -> None:
     api.post(path, {"duration": 3}, Idempotency_Key=key).problem(422, "idempotency_mismatch")
 
 
+@pytest.mark.transport
 def test_the_same_upload_twice_is_taken_and_recognised(api: Api) -> None:
     content = sound.wav(sound.noise(3.0, seed=int.from_bytes(os.urandom(4))), 22050)
     first = api.upload("first.wav", content, "audio/wav")
@@ -471,6 +501,7 @@ def test_waiting_is_bounded(api: Api, song: str) -> None:
     }
 
 
+@pytest.mark.transport
 def test_a_long_poll_answers_as_soon_as_the_music_is_there(api: Api, song: str) -> None:
     submitted = api.generate(song, duration=2, seed=2)
     answer = api.get(submitted["links"]["download"], wait=25)
@@ -480,6 +511,7 @@ def test_a_long_poll_answers_as_soon_as_the_music_is_there(api: Api, song: str) 
     assert answer.status == 200
 
 
+@pytest.mark.transport
 def test_a_generation_can_be_cancelled_and_removed(api: Api, track: bytes) -> None:
     announced = api.announce("cancel.mp3", len(track), "audio/mpeg")
     submitted = api.generate(announced["audio_id"], duration=2)
@@ -494,6 +526,7 @@ def test_a_generation_can_be_cancelled_and_removed(api: Api, track: bytes) -> No
 # -- lists, deletion -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.transport
 def test_lists_come_in_pages_newest_first(api: Api, song: str) -> None:
     made = [api.announce(f"page {i}.wav", 100, "audio/wav")["audio_id"] for i in range(3)]
     seen: list[str] = []
@@ -517,6 +550,7 @@ def test_lists_come_in_pages_newest_first(api: Api, song: str) -> None:
     assert newest["generation_id"] == submitted["generation_id"]
 
 
+@pytest.mark.transport
 def test_a_deleted_track_is_gone_with_all_that_was_made_of_it(api: Api, song: str, track: bytes) -> None:
     uploaded = api.upload("short-lived.mp3", track, "audio/mpeg")
     api.ready(uploaded)
@@ -553,6 +587,7 @@ def test_what_is_not_there_is_not_found(api: Api, path: str) -> None:
 # -- the service ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.transport
 def test_the_service_describes_itself(api: Api) -> None:
     health = api.get("/api/health").ok(200)
     assert health["status"] == "ok"
@@ -569,6 +604,7 @@ def test_the_service_describes_itself(api: Api) -> None:
     assert page.headers.get_content_type() == "text/html"
 
 
+@pytest.mark.transport
 def test_browsers_are_let_in(api: Api, song: str) -> None:
     headers = {
         "Origin": "https://example.org",
@@ -584,6 +620,7 @@ def test_browsers_are_let_in(api: Api, song: str) -> None:
         assert answer.headers["Access-Control-Allow-Origin"] in {"*", "https://example.org"}
 
 
+@pytest.mark.transport
 @needs_gateway
 def test_the_gateways_own_errors_are_problems_too(api: Api) -> None:
     answer = api.request("GET", "/api/nothing-here", headers={"Origin": "https://example.org"})
@@ -591,6 +628,7 @@ def test_the_gateways_own_errors_are_problems_too(api: Api) -> None:
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
+@pytest.mark.transport
 @needs_gateway
 def test_every_answer_can_be_traced(api: Api, song: str) -> None:
     one, two = (api.get(f"/api/audio/{song}").headers["X-Correlation-Id"] for _ in range(2))
@@ -599,6 +637,7 @@ def test_every_answer_can_be_traced(api: Api, song: str) -> None:
     assert one != two
 
 
+@pytest.mark.transport
 def test_links_lead_somewhere(api: Api, song: str) -> None:
     prefix = urlsplit(api.url).path
     for link in api.get(f"/api/audio/{song}").ok(200)["links"].values():
