@@ -54,9 +54,9 @@ test-faults: .venv/dev ## Workers killed between any two side effects, faults at
 test-faults-long: .venv/dev ## The same with 200 kills at random, more faults, 200 histories of events (an hour)
 	FAULT_SUITE=long $(RUN) -m pytest -n 2 --dist loadfile -rP tests/faults tests/unit/backend/test_delivery.py
 
-test-tiny: .venv/dev .venv/engine ## The end-to-end suite on the neural path, with untrained weights
+test-tiny: .venv/dev .venv/engine ## What end-to-end tests ask of a profile, on the neural path with untrained weights
 	$(RUN) -m weights build tiny --source random
-	MODELS="$(CURDIR)/build/models" PROFILE=tiny $(RUN) -m pytest tests/integration/test_end_to_end.py
+	MODELS="$(CURDIR)/build/models" PROFILE=tiny $(RUN) -m pytest -m profile tests/integration/test_end_to_end.py
 
 test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uploads, thousands of requests (half an hour)
 	$(RUN) -m tests.benchmarks.bench_hostile --json docs/benchmarks/hostile.json
@@ -91,17 +91,18 @@ bench-models: .venv/dev .venv-models/ready .venv/engine ## The engine beside tra
 sam: .venv/local .venv-sam/ready $(ENGINE) ## The same stack with the functions in real Lambda containers [PORT=8000]
 	@exec $(RUN) -m local sam --port $(PORT) --profile $(PROFILE)
 
-test-sam: .venv/dev .venv/engine .venv-sam/ready ## The end-to-end suite and the sample events against containers
-	API_GATEWAY=sam-local $(RUN) -m pytest tests/integration/test_end_to_end.py tests/sam
+test-sam: .venv/dev .venv/engine .venv-sam/ready ## What containers may spoil of the end-to-end suite, and the sample events
+	API_GATEWAY=sam-local $(RUN) -m pytest -m transport tests/integration/test_end_to_end.py tests/sam
 	$(RUN) -m weights build tiny --source random
-	MODELS="$(CURDIR)/build/models" PROFILE=tiny API_GATEWAY=sam-local $(RUN) -m pytest tests/integration/test_end_to_end.py
+	MODELS="$(CURDIR)/build/models" PROFILE=tiny API_GATEWAY=sam-local \
+		$(RUN) -m pytest -m "profile and transport" tests/integration/test_end_to_end.py
 
 deploy: .venv-sam/ready ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod]
 	.venv-sam/bin/sam build --config-env $(CONFIG_ENV)
 	.venv-sam/bin/sam deploy --config-env $(CONFIG_ENV)
 
-test-deploy: .venv/dev .venv/engine .venv-sam/ready .venv-ministack/ready ## The same, as prod, to an emulator of AWS; the end-to-end suite there; all of it removed
-	API_GATEWAY=ministack $(RUN) -m pytest -rs tests/integration/test_end_to_end.py tests/deployed
+test-deploy: .venv/dev .venv/engine .venv-sam/ready .venv-ministack/ready ## The same, as prod, to an emulator of AWS; what a deployment may spoil; all of it removed
+	API_GATEWAY=ministack $(RUN) -m pytest -rs -m transport tests/integration/test_end_to_end.py tests/deployed
 
 test-deployed: .venv/dev ## The end-to-end suite against API_URL= [API_TOKEN=]
 	@test -n "$(API_URL)" || { echo "API_URL= is needed: the ApiUrl that sam deploy printed"; exit 1; }

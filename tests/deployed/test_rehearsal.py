@@ -16,6 +16,8 @@ from tests.support import sound
 from tests.support.client import Api, form, post_form
 from tests.support.images import docker
 
+pytestmark = pytest.mark.transport
+
 MISSING = {
     "ApiRole": "dynamodb:Query",
     "EmbedRole": "s3vectors:PutVectors",

@@ -20,6 +20,8 @@ from tests.support import sound
 from tests.support.client import form
 from tests.support.images import LambdaContainer
 
+pytestmark = pytest.mark.transport
+
 EVENTS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "events").glob("*.json"))}
 FUNCTIONS = ("authorizer", "upload", "api", "embed", "search", "generate", "sweeper")
 

@@ -15,6 +15,8 @@ from tests.support import sound
 from tests.support.client import Api
 from tests.support.keys import keys
 
+pytestmark = pytest.mark.transport
+
 
 @pytest.fixture(scope="module")
 def stack(engine: None) -> Iterator[StackProcess]:

@@ -10,6 +10,8 @@ from local.template import ROOT
 from tests.support.images import docker
 from weights import pack
 
+pytestmark = pytest.mark.transport
+
 NETWORKS = {
     "embed": ("clap_audio", "clap_tags", "clap_text"),
     "generate": ("t5", "musicgen", "encodec", "clap_audio", "clap_tags", "clap_text"),
