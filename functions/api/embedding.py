@@ -113,7 +113,7 @@ def get_similar(
 
 
 def pending_embedding(audio: Audio) -> Response:
-    """The 202 of an embedding that is still to come."""
+    """Return the 202 of an embedding that is still to come."""
     links = contract.audio_links(app.prefix, audio.id)
     answer = contract.PendingEmbedding.model_validate(
         {"audio_id": audio.id, "status": audio.status, "progress": audio.progress, "links": links}
@@ -145,11 +145,11 @@ def current_vector(audio: Audio) -> tuple[tuple[float, ...], dict[str, Any]]:
 
 
 def identity_of(audio: Audio) -> str:
-    """The identity of an audio's embedding, as the index keeps it."""
+    """Return the identity of an audio's embedding, as the index keeps it."""
     return interfaces.Identity(**(audio.identity or {})).id
 
 
 def failed(audio: Audio) -> Problem:
-    """The 409 of an audio that could not be embedded."""
+    """Return the 409 of an audio that could not be embedded."""
     error = audio.error or {}
     return Problem(409, "embedding_failed", str(error["detail"]), reason=error["code"])

@@ -20,7 +20,7 @@ FEATURES = {"duration": 3.0, "tempo": 120.0, "key": "A", "mode": "minor"}
 
 
 class Index:
-    """The vector index: moto's, with queries."""
+    """The vector index of moto, with the queries that moto lacks."""
 
     def __init__(self, s3vectors: Any) -> None:
         self._s3vectors = s3vectors
@@ -46,7 +46,7 @@ class World:
         return call(self.app, method, resource, **{"tenant": self.tenant, **arguments})
 
     def audio(self, filename: str = "my söng.wav") -> Audio:
-        """An audio that awaits its upload."""
+        """Make an audio that awaits its upload."""
         return self.records.create_audio(
             self.tenant,
             filename=filename,
@@ -57,7 +57,7 @@ class World:
         )
 
     def claimed(self, body: bytes = b"sound", **arguments: Any) -> Audio:
-        """An audio that is being embedded."""
+        """Make an audio that is being embedded."""
         audio = self.audio(**arguments)
         self.stack.upload(audio, body)
         self.records.mark_uploaded(audio.tenant, audio.id, etag='"1"', size=len(body))
@@ -70,7 +70,7 @@ class World:
         identity: interfaces.Identity | None = None,
         **arguments: Any,
     ) -> Audio:
-        """An audio with an embedding."""
+        """Make an audio with an embedding."""
         audio = self.claimed(**arguments)
         vector = unit(0) if vector is None else vector
         made_by = asdict(identity or profiles.MIR_512) | ({"revision": revision} if revision else {})
@@ -81,20 +81,20 @@ class World:
         return self.stack.get_audio(audio)
 
     def failed(self) -> Audio:
-        """An audio that could not be embedded."""
+        """Make an audio that could not be embedded."""
         audio = self.claimed()
         self.records.fail_audio(audio, "undecodable", "This is not audio.")
         return self.stack.get_audio(audio)
 
     def generation(self, audio: Audio | None = None, **parameters: Any) -> Generation:
-        """A generation, queued or waiting."""
+        """Make a generation, which is queued, or waits for its audio."""
         audio = audio or self.ready()
         return self.stack.submit(audio, **{"format": "wav", **parameters})
 
     def finished(
         self, body: bytes = b"RIFF music", audio: Audio | None = None, **parameters: Any
     ) -> Generation:
-        """A generation that has succeeded."""
+        """Make a generation that has succeeded."""
         generation = self.generation(audio, **parameters)
         claimed = self.records.claim_generation(self.tenant, generation.id)
         key = generated_key(self.tenant, generation.id, (generation.parameters or {})["format"])
@@ -103,18 +103,18 @@ class World:
         return self.records.finish_generation(claimed, result, size=len(body))
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
-        """This tenant's messages in a queue, which is empty afterwards."""
+        """Return this tenant's messages in a queue, which is empty afterwards."""
         return [body for body in self.stack.drain(queue) if body["tenant"] == self.tenant]
 
 
 def unit(seed: int) -> np.ndarray:
-    """A random unit vector."""
+    """Make a random unit vector [shape=(512,)]."""
     vector = np.random.default_rng(seed).standard_normal(DIMENSION)
     return vector / np.linalg.norm(vector)
 
 
 def current_identity() -> interfaces.Identity:
-    """The identity of the embeddings that the profile in force makes."""
+    """Return the identity of the embeddings that the profile in force makes."""
     identity = profiles.DECLARED["builtin"].identity
     assert identity
     return identity
