@@ -17,11 +17,11 @@ RETRY_AFTER_SECONDS = 2
 """Seconds that clients are asked to wait before they try again."""
 UNAUTHORIZED = "This needs a valid key: Authorization: Bearer KEY."
 
-_THROTTLES = {
+_PASSING = {
     *("ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"),
-    *("RequestThrottled", "TransactionInProgressException"),
+    *("RequestThrottled", "TransactionConflictException", "TransactionInProgressException"),
 }
-"""Throttles that DynamoDB and SQS answer with status 400."""
+"""What DynamoDB and SQS answer with status 400, though it passes."""
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 """As RFC 9110 names them; Python's own names of these two differ from version to version."""
 
@@ -155,7 +155,7 @@ def _passes(error: ClientError | BotoCoreError) -> bool:
     if isinstance(error, ClientError):
         answer = error.response
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status == 429 or answer["Error"]["Code"] in _THROTTLES
+        return status >= 500 or status == 429 or answer["Error"]["Code"] in _PASSING
     return isinstance(error, HTTPClientError | NoConnection)
 
 

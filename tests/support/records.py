@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ReadTimeoutError
+from moto.core.botocore_stubber import MockRawResponse
 
 from backend.records import (
     Audio,
@@ -83,6 +87,23 @@ def hears_nothing(records: Records, operation: str) -> list[str]:
 
     # After moto's own handler, which answers: handlers of a longer name would come before it.
     records.items.table.meta.client.meta.events.register_last("before-send", lose)
+    return asked
+
+
+def is_in_a_transaction(records: Records, operation: str) -> list[str]:
+    """Let the next request of an operation meet a transaction on its item; return what is asked."""
+    asked: list[str] = []
+
+    def refuse(event_name: str, request: Any, **_: Any) -> Any:
+        if not event_name.endswith(operation):
+            return None
+        asked.append(event_name)
+        if len(asked) > 1:
+            return None
+        body = {"__type": "com.amazonaws.dynamodb.v20120810#TransactionConflictException", "message": "busy"}
+        return AWSResponse(request.url, 400, HTTPHeaders(), MockRawResponse(json.dumps(body).encode()))
+
+    records.items.table.meta.client.meta.events.register_first("before-send", refuse)
     return asked
 
 

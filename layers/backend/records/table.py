@@ -167,7 +167,7 @@ class Items:
             try:
                 self.table.put_item(**put)
             except ClientError as error:
-                if not _refused(error):
+                if _code(error) != "ConditionalCheckFailedException":
                     raise
             else:
                 return True
@@ -184,9 +184,9 @@ class Items:
         try:
             self.table.meta.client.transact_write_items(TransactItems=items)  # type: ignore[arg-type]
         except ClientError as error:
-            if error.response["Error"]["Code"] == "TransactionCanceledException":
-                return False
-            raise
+            if _code(error) != "TransactionCanceledException":
+                raise
+            return False
         return True
 
     def claim(self, kind: type[R], tenant: str, record_id: str, *, leaving: str, working: str) -> R:
@@ -375,19 +375,24 @@ class Items:
         Raises
         ------
         ConditionFailed
+        Conflict
+            Transactions were at work on the item each time.
         """
         changes = self._marked(changes)
         request = _update_request(key, condition, changes, values, extra)
-        try:
-            answer = self.table.update_item(**request, ReturnValues=returns)
-        except ClientError as error:
-            if not _refused(error):
-                raise
-            item = self.read(key)
-            if item.get("write") != changes["write"]:
-                raise ConditionFailed(item) from error
-            return item
-        return dict(answer["Attributes"])
+        for _ in rounds():
+            try:
+                return dict(self.table.update_item(**request, ReturnValues=returns)["Attributes"])
+            except ClientError as error:
+                if _code(error) == "TransactionConflictException":
+                    continue  # a transaction is at work on the item just now
+                if _code(error) != "ConditionalCheckFailedException":
+                    raise
+                item = self.read(key)
+                if item.get("write") != changes["write"]:
+                    raise ConditionFailed(item) from error
+                return item
+        raise AssertionError("unreachable")
 
     def _marked(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         return {"updated_at": iso(self.clock()), **changes, "write": uuid4().hex}
@@ -507,8 +512,8 @@ def _fence(record: Audio | Generation, leaving: str) -> tuple[str, dict[str, Any
     return "#status = :from AND attempt = :attempt", {":from": leaving, ":attempt": record.attempt}
 
 
-def _refused(error: ClientError) -> bool:
-    return error.response["Error"]["Code"] == "ConditionalCheckFailedException"
+def _code(error: ClientError) -> str:
+    return str(error.response["Error"]["Code"])
 
 
 def _update_request(

@@ -14,7 +14,16 @@ from backend.records import (
     NotFound,
     Records,
 )
-from tests.support.records import finish, hears_nothing, new_audio, race, ready, submit, uploaded
+from tests.support.records import (
+    finish,
+    hears_nothing,
+    is_in_a_transaction,
+    new_audio,
+    race,
+    ready,
+    submit,
+    uploaded,
+)
 from tests.support.table import START, Clock
 
 
@@ -142,6 +151,13 @@ def test_a_lease_keeps_others_out_until_it_ends(records: Records, clock: Clock) 
         with pytest.raises(Fenced):
             late()
     finish(records, second)
+
+
+def test_a_move_waits_for_a_transaction_on_its_record(records: Records) -> None:
+    audio = uploaded(records)
+    asked = is_in_a_transaction(records, "UpdateItem")
+    assert records.claim_audio("default", audio.id).attempt == 1
+    assert len(asked) == 2
 
 
 def test_of_many_workers_one_gets_the_claim(records: Records) -> None:
