@@ -20,8 +20,6 @@ from backend.storage import generated_key, upload_key
 from tests.faults.injection import BrokenBody, Fault, meet
 from tests.support.requests import Answer, call, form
 from tests.support.stack import Stack, fake_models
-from tests.support.workers import deployment as deployment
-from tests.support.workers import stack as stack
 
 ATTEMPTS = 4
 """What `backend.settings.CONFIG` allows for one call."""

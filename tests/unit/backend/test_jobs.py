@@ -13,8 +13,6 @@ from backend.records import Audio, Fenced
 from music.audio import AudioError
 from tests.support.stack import Context, Stack, fake_models, sqs_event
 from tests.support.waiting import eventually
-from tests.support.workers import deployment as deployment
-from tests.support.workers import stack as stack
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from backend.reconcile import ORPHAN_SECONDS, REST_SECONDS
 from backend.records import Audio, Generation, new_id
 from backend.storage import generated_key, upload_key
 from tests.support.stack import Context, Stack, fake_models
-from tests.support.workers import deployment as deployment
-from tests.support.workers import stack as stack
 
 DAY = 86400
 

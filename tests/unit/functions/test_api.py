@@ -6,7 +6,7 @@ import json
 import re
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -27,18 +27,12 @@ from backend.settings import Settings
 from backend.storage import generated_key, upload_key
 from tests.support import hostile
 from tests.support.requests import Answer, event
-from tests.support.stack import DIMENSION, ENVIRONMENT, Context, Stack, deployed
+from tests.support.stack import DIMENSION, ENVIRONMENT, Context, Stack
 from tests.support.world import FEATURES, World, current_identity, unit
 
 pytestmark = pytest.mark.xdist_group("api")
 
 NOBODY = "01JDC4Q2T3M5N7P9R1S3T5V7W9"
-
-
-@pytest.fixture(scope="module")
-def deployment() -> Iterator[Stack]:
-    with pytest.MonkeyPatch.context() as monkeypatch, deployed(monkeypatch) as stack:
-        yield stack
 
 
 @pytest.fixture

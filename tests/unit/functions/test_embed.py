@@ -15,8 +15,6 @@ from backend.jobs import Lease
 from backend.records import Audio
 from backend.storage import upload_key
 from tests.support.stack import Stack, fake_models, s3_event
-from tests.support.workers import deployment as deployment
-from tests.support.workers import stack as stack
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from music.audio import AudioError
 from music.interfaces import Parameters
 from music.profiles import ProfileError
 from tests.support.stack import Stack, fake_models
-from tests.support.workers import deployment as deployment
-from tests.support.workers import stack as stack
 
 
 @pytest.fixture

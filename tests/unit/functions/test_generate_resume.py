@@ -19,8 +19,6 @@ from music.musicgen.generator import MusicGen
 from music.musicgen.networks import Condition
 from tests.support.networks import FakeCodec, FakeLanguage, FakeState, FakeText, FakeTokenizer
 from tests.support.stack import Context, Stack, fake_models, sqs_event
-from tests.support.workers import deployment as deployment
-from tests.support.workers import stack as stack
 
 
 class Died(BaseException):

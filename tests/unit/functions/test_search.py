@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,17 +12,11 @@ import pytest
 from music.clap.embedder import ClapSearch
 from music.engine.bundle import open_bundle
 from tests.support.requests import Answer, call
-from tests.support.stack import Stack, deployed
+from tests.support.stack import Stack
 from tests.support.world import World
 from weights import pack
 
 pytestmark = pytest.mark.xdist_group("api")
-
-
-@pytest.fixture(scope="module")
-def deployment() -> Iterator[Stack]:
-    with pytest.MonkeyPatch.context() as monkeypatch, deployed(monkeypatch) as stack:
-        yield stack
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,6 @@ from backend.records import (
     Limits,
 )
 from tests.support.stack import Context, Stack, fake_models
-from tests.support.workers import deployment as deployment
-from tests.support.workers import stack as stack
 
 RETENTION = 30 * 86400
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -17,26 +16,12 @@ from backend.settings import MAX_UPLOAD_BYTES
 from backend.storage import upload_key
 from tests.support import hostile
 from tests.support.requests import Answer, call, form
-from tests.support.stack import Stack, deployed
+from tests.support.stack import Stack
 
 SOUND = bytes(range(256)) * 4 + b"\r\n--\r\n"
 
 
 pytestmark = pytest.mark.xdist_group("upload")
-
-
-@pytest.fixture(scope="module")
-def deployment() -> Iterator[Stack]:
-    with pytest.MonkeyPatch.context() as monkeypatch, deployed(monkeypatch) as stack:
-        yield stack
-
-
-@pytest.fixture
-def stack(deployment: Stack) -> Stack:
-    """The deployment, with an empty bucket."""
-    for key in deployment.objects():
-        deployment.s3.delete_object(Bucket="music", Key=key)
-    return deployment
 
 
 @pytest.fixture

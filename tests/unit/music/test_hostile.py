@@ -18,8 +18,6 @@ from music.audio import AudioError, sniff
 from music.audio.decode import decode
 from tests.support import hostile
 from tests.support.stack import Stack, s3_event
-from tests.support.workers import deployment as deployment
-from tests.support.workers import stack as stack
 
 KILOBYTES = 1_500_000
 FORMATS = [*hostile.CLIPS, "ogg-vorbis"]
