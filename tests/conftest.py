@@ -74,11 +74,13 @@ def wait_for_engine(daemon: subprocess.Popen[bytes], log: Path) -> None:
 @pytest.fixture(scope="session")
 def running(request: pytest.FixtureRequest) -> Iterator[StackProcess]:
     """The local stack with `PROFILE`; with `API_GATEWAY=sam-local` in containers under SAM CLI."""
-    command = "serve"
+    profile = ("--profile", os.environ.get("PROFILE", "builtin"))
     if os.environ.get("API_GATEWAY") == "sam-local":
         request.getfixturevalue("engine")
-        command = "sam"
-    with StackProcess("--profile", os.environ.get("PROFILE", "builtin"), command=command) as stack:
+        process = StackProcess(*profile, command="sam")
+    else:
+        process = StackProcess(*profile, "--http-workers", "2")
+    with process as stack:
         yield stack
 
 
