@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes two results of a model comparable: vectors of different identity never meet."""
+    """What makes two results of a model comparable: vectors of different identity never meet.
+
+    Attributes
+    ----------
+    model : str
+        The model's name, such as ``mir-512``.
+    revision : str
+        The revision of its weights or constants.
+    pipeline : str
+        The version of what we do around the model; it is raised when that changes a result.
+    precision : str
+        The type that the weights are kept in, such as ``float32``.
+    """
 
     model: str
     revision: str
@@ -27,7 +39,7 @@ class Identity:
 
     @property
     def id(self) -> str:
-        """The four parts joined by slashes, as records and vector metadata carry them."""
+        """Return the four parts joined by slashes, as records and vector metadata carry them."""
         return f"{self.model}/{self.revision}/{self.pipeline}/{self.precision}"
 
 
@@ -36,6 +48,29 @@ class Parameters:
     """What a user asks of a generation; names, defaults and ranges are those of the HTTP contract.
 
     Ranges are checked where requests enter; `seed` is always set, so that every result can be made again.
+
+    Attributes
+    ----------
+    seed : int
+        The seed of the first candidate (see `music.seeds`).
+    duration : float
+        In seconds, 1 to 300.
+    temperature : float
+        How far draws stray from the likeliest, 0.05 to 2.
+    top_k : int
+        How many of the likeliest choices are drawn from, 0 to 2048; 0 is all.
+    top_p : float
+        The probability that the choices drawn from have together, 0 to 1; 0 is all.
+    guidance_scale : float
+        How closely the result follows its conditions, 1 to 10.
+    prompt : str or None
+        A description in words.
+    mode : {"similar", "continue", "melody"}
+        What is taken from the source.
+    candidates : int
+        How many pieces are made to choose from, 1 to 8.
+    format : {"wav", "flac", "mp3", "ogg"}
+        The format of the file.
     """
 
     seed: int
@@ -56,14 +91,14 @@ class Candidate:
 
     Attributes
     ----------
-    audio : np.ndarray [shape=(channels, n)]
-        float32 at the generator's sample rate, at least `Parameters.duration` long.
+    audio : np.ndarray [shape=(channels, n), float32]
+        At the generator's sample rate, at least `Parameters.duration` long.
     seed : int
         A single run with this seed and ``candidates=1`` makes the same audio again.
     details : dict
-        What the generator has to say about it, JSON-ready; it goes into the record.
+        What the generator tells about it, JSON-ready; it goes into the record.
     fault : str or None
-        Why there is no audio: ``audio`` is then empty.
+        Why there is no audio, and `audio` is empty; None where there is.
     """
 
     audio: np.ndarray
@@ -98,7 +133,15 @@ class Request:
 
 
 class GenerationError(Exception):
-    """What is asked for cannot be made, now or ever: a stable `code` and a sentence."""
+    """What is asked for cannot be made, now or ever.
+
+    Parameters
+    ----------
+    code : str
+        Stable and machine readable.
+    detail : str
+        One sentence for the person who asked.
+    """
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -113,26 +156,63 @@ class Embedder(Protocol):
     """Turns sound into a unit vector whose cosine means likeness."""
 
     @property
-    def identity(self) -> Identity: ...
+    def identity(self) -> Identity:
+        """The identity of the vectors."""
+        ...
 
     @property
-    def dimension(self) -> int: ...
+    def dimension(self) -> int:
+        """The length of the vectors."""
+        ...
 
     @property
     def sample_rate(self) -> int:
-        """Hz of the mono signal that `embed` takes."""
+        """The sample rate in Hz of the signal that it takes."""
         ...
 
     def embed(self, mono: np.ndarray) -> np.ndarray:
-        """Embed ``mono`` [shape=(n,)] as a float32 unit vector [shape=(dimension,)]."""
+        """Embed a whole track.
+
+        Parameters
+        ----------
+        mono : np.ndarray [shape=(n,), float32]
+            Finite audio at `sample_rate`.
+
+        Returns
+        -------
+        np.ndarray [shape=(dimension,), float32]
+            Of unit length.
+
+        Raises
+        ------
+        ValueError
+            If `mono` has another shape, or holds NaN or infinities.
+        """
         ...
 
     def listen(self) -> Listener | None:
-        """Begin a track that comes in blocks; None where `embed` needs the whole of it."""
+        """Begin a track that comes in blocks.
+
+        Returns
+        -------
+        Listener or None
+            None where `embed` needs the whole track.
+        """
         ...
 
     def tags(self, vector: np.ndarray) -> dict[str, dict[str, float]]:
-        """Name a track by its vector: for each category tags and scores, best first; none without text."""
+        """Name a track by its vector.
+
+        Parameters
+        ----------
+        vector : np.ndarray [shape=(dimension,)]
+            As `embed` or `Listener.vector` made it.
+
+        Returns
+        -------
+        dict of str to dict of str to float
+            For each category its tags with their scores, best first; empty where the model knows no text.
+        """
         ...
 
 
@@ -141,15 +221,26 @@ class Listener(Protocol):
 
     @property
     def windows(self) -> int:
-        """Windows that were embedded so far."""
+        """The number of windows that were embedded so far."""
         ...
 
     def hear(self, block: np.ndarray) -> None:
-        """Take the next samples [shape=(n,)] at the embedder's rate."""
+        """Take the next samples [shape=(n,), float32], at the embedder's sample rate."""
         ...
 
     def vector(self) -> np.ndarray:
-        """End the track; to rounding, what `Embedder.embed` says of the whole."""
+        """End the track, and return what `Embedder.embed` returns for the whole, but for rounding.
+
+        Returns
+        -------
+        np.ndarray [shape=(dimension,), float32]
+            Of unit length.
+
+        Raises
+        ------
+        ValueError
+            If there were no samples.
+        """
         ...
 
 
@@ -158,15 +249,21 @@ class TextEmbedder(Protocol):
 
     @property
     def identity(self) -> Identity:
-        """Of the vectors that it compares with."""
+        """The identity of the vectors that its own may be compared with."""
         ...
 
     def embed(self, text: str) -> np.ndarray:
-        """Embed a text as a float32 unit vector [shape=(dimension,)].
+        """Embed a text.
+
+        Returns
+        -------
+        np.ndarray [shape=(dimension,), float32]
+            Of unit length.
 
         Raises
         ------
         TextTooLong
+            If the text has more tokens than the model can take.
         """
         ...
 
@@ -180,21 +277,23 @@ class Generator(Protocol):
         ...
 
     @property
-    def identity(self) -> Identity: ...
+    def identity(self) -> Identity:
+        """The identity of the model that makes the music."""
+        ...
 
     @property
     def sample_rate(self) -> int:
-        """Hz of the source it takes and of the candidates it makes."""
+        """The sample rate in Hz of the source that it takes and of the candidates that it makes."""
         ...
 
     @property
     def channels(self) -> int:
-        """Channels of the source it takes: 1 or 2."""
+        """The most channels of the source that it takes: 1 or 2."""
         ...
 
     @property
     def license(self) -> str | None:
-        """Licence of the weights (an SPDX identifier), or None when there are no weights."""
+        """The licence of the weights (an SPDX identifier), or None where there are no weights."""
         ...
 
     @property
@@ -221,8 +320,8 @@ class Generator(Protocol):
         Raises
         ------
         GenerationError
-            What is asked for cannot be made of this source.
+            If what is asked for cannot be made of this source.
         music.resume.Suspended
-            There is not enough time, and what was made is kept.
+            If there is not enough time; what was made is kept.
         """
         ...

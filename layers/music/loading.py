@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Profile:
-    """An embedder and a generator that belong together, loaded."""
+    """An embedder and a generator that belong together, loaded.
+
+    Attributes
+    ----------
+    name : str
+        A key of `music.profiles.DECLARED`.
+    embedder : Embedder
+        What makes vectors of tracks; it also scores what the generator makes.
+    generator : Generator
+        What makes music.
+    """
 
     name: str
     embedder: Embedder
@@ -47,32 +57,45 @@ class Profile:
 def load_text(name: str) -> TextEmbedder:
     """Load the text half of a profile's embedder, once per process.
 
+    Parameters
+    ----------
+    name : str
+        A key of `music.profiles.DECLARED`.
+
+    Returns
+    -------
+    TextEmbedder
+
     Raises
     ------
     ProfileError
-        If it has none, or its bundle is not here or cannot be used.
+        If the profile understands no text, or its bundle is not here or cannot be used.
     """
     if not DECLARED[name].text:
         raise ProfileError(f"profile {name!r} understands no text")
     from music.clap.embedder import ClapSearch
-    from music.engine.bundle import BundleError, open_bundle
 
-    try:
-        bundle = open_bundle(bundle_folder(name), name, ["clap_text"])
-        bundle.require_memory()
-    except BundleError as error:
-        raise ProfileError(str(error)) from error
-    return ClapSearch(bundle)
+    with _explained(name):
+        return ClapSearch(_bundle(name, "clap_text"))
 
 
 @cache
 def load_embedder(name: str) -> Embedder:
     """Load the embedder of a profile, once per process.
 
+    Parameters
+    ----------
+    name : str
+        A key of `music.profiles.DECLARED`.
+
+    Returns
+    -------
+    Embedder
+
     Raises
     ------
     ProfileError
-        As `load`.
+        For the reasons that `load` has.
     """
     _known(name)
     if name == "builtin":
@@ -100,7 +123,7 @@ def load(name: str) -> Profile:
     Parameters
     ----------
     name : str
-        A key of `DECLARED`.
+        A key of `music.profiles.DECLARED`.
 
     Returns
     -------
@@ -121,7 +144,7 @@ def load(name: str) -> Profile:
 
 
 def _engine(name: str) -> Generator:
-    """MusicGen on our own engine."""
+    """Load MusicGen on our own engine."""
     from tokenizers import Tokenizer
 
     from music.engine import ops
@@ -153,7 +176,7 @@ def _engine(name: str) -> Generator:
 
 
 def _torch(name: str) -> Generator:
-    """MusicGen on torch and transformers."""
+    """Load MusicGen on torch and transformers."""
     import torch
     from tokenizers import Tokenizer
 
@@ -183,7 +206,7 @@ def _known(name: str) -> None:
 
 
 def _runtime() -> str:
-    """``RUNTIME``: what neural profiles run on."""
+    """Return what neural profiles run on: what the environment variable ``RUNTIME`` says."""
     runtime = os.environ.get("RUNTIME", "engine")
     if runtime not in {"engine", "reference"}:
         raise ProfileError(f"unknown RUNTIME {runtime!r}; known: engine, reference")
@@ -200,7 +223,7 @@ def _bundle(name: str, *networks: str) -> Bundle:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Turn what can be wrong with a bundle into a `ProfileError`."""
+    """Turn the errors of a bundle that is missing or cannot be used into a `ProfileError`."""
     from music.engine.bundle import BundleError
     from music.engine.ops import EngineError
     from music.engine.packing import WeightsError
@@ -221,5 +244,5 @@ def _checkpoint(name: str, part: str) -> Path:
 
 
 def _unpinned(name: str, part: str) -> Identity:
-    """Of a checkpoint that somebody put there: nobody has said which revision it is."""
+    """Return the identity of a checkpoint that somebody put there: nobody has said which revision it is."""
     return Identity(f"{name}/{part}", "local", "1", "float32")

@@ -28,8 +28,7 @@ TITLE = "Generated music"
 MAX_REPLACEMENTS = 4
 """Candidates that are made in place of those that fail the quality gate, at most."""
 
-# Shares of the progress: reading the source, making candidates (mastering and scoring included), encoding.
-_READ, _MADE = 0.05, 0.95
+_READ, _MADE = 0.05, 0.95  # of the progress, when the source is read, and when all candidates are scored
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,12 @@ class Generated:
     Attributes
     ----------
     audio : bytes
-        The file.
+        The content of the file.
     content_type : str
         Its media type.
     report : dict
-        What the record tells about it; JSON-ready, no NaN or infinity (silence has a loudness of None), and a
-        few hundred bytes long.
+        What the record tells about it: JSON-ready, without NaN or infinity (silence has a loudness of None),
+        and at most 2 kB long.
     """
 
     audio: bytes
@@ -54,6 +53,8 @@ class Generated:
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
+    """A candidate that was mastered and compared with the source."""
+
     candidate: Candidate
     mastered: Mastered
     similarity: dict[str, float]
@@ -61,7 +62,7 @@ class _Scored:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """What is good comes before what is not, whatever it is like."""
+        """The greater, the better: without faults first, whatever it is like; then the embedding's score."""
         return not self.faults, self.similarity["embedding"]
 
 
@@ -89,12 +90,16 @@ def generate(
     parameters : Parameters
         What the user asked for.
     vector : np.ndarray [shape=(dimension,)]
-        The source's embedding, made by the embedder of ``profile``.
+        The source's embedding, made by the embedder of `profile`.
     features : Features
         The source's features.
     progress : callable
         Called with the share that is done, rising from 0 to 1. It may raise to cancel: the exception passes
         through and nothing is kept.
+    tags : sequence of str
+        What the source is like, most telling first.
+    snapshots : Snapshots, optional
+        What earlier invocations kept, and where to keep what this one makes; without it nothing is kept.
 
     Returns
     -------
@@ -106,6 +111,10 @@ def generate(
         If the source cannot be decoded.
     ProfileError
         If the profile does not support what is asked.
+    GenerationError
+        If the generator cannot make it of this source; ``nothing_made`` if no candidate has audio.
+    music.resume.Suspended
+        If there is not enough time; what was made is kept.
 
     Notes
     -----
@@ -216,6 +225,7 @@ def generate(
 
 @contextmanager
 def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the seconds that a block takes to those of its stage."""
     start = time.perf_counter()
     try:
         yield
@@ -224,13 +234,14 @@ def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def _mono(audio: np.ndarray, rate: int, to: int) -> np.ndarray:
+    """Mix audio [shape=(channels, n)] down and resample it, from and to rates in Hz."""
     return resample(audio.mean(axis=0), rate, to)
 
 
 def _score(
     mastered: Mastered, rate: int, profile: Profile, vector: np.ndarray, chroma: np.ndarray, tempo: float
 ) -> dict[str, float]:
-    """The three similarities of a candidate with its source, rounded as they are reported."""
+    """Compare a candidate with its source: the three similarities, rounded as they are reported."""
     mono = _mono(mastered.audio, rate, measuring.SAMPLE_RATE)
     embedder = profile.embedder
     scores = {
@@ -244,6 +255,8 @@ def _score(
 
 
 def _loudness(mastered: Mastered, target: float | None) -> dict[str, Any]:
+    """Return what the report tells of loudness, in LUFS, and of the true peak, in dBTP."""
+
     def finite(value: float) -> float | None:
         return round(value, 2) if np.isfinite(value) else None
 
@@ -257,7 +270,7 @@ def _loudness(mastered: Mastered, target: float | None) -> dict[str, Any]:
 
 
 def _tags(profile: Profile, seed: int) -> dict[str, str]:
-    """Tags of the file. No date: the same music is the same bytes."""
+    """Return the tags of the file; no date is among them, so that the same music is the same bytes."""
     identity = profile.generator.identity
     tags = {
         "title": TITLE,
@@ -270,5 +283,5 @@ def _tags(profile: Profile, seed: int) -> dict[str, str]:
 
 
 def _plain(details: dict[str, Any]) -> dict[str, Any]:
-    """The single values among a candidate's details: a record has no room for lists of hundreds of units."""
+    """Keep the single values of a candidate's details: a record has no room for lists of its units."""
     return {name: value for name, value in details.items() if isinstance(value, str | int | float | bool)}

@@ -20,7 +20,7 @@ from music.interfaces import Identity
 
 
 class ProfileError(Exception):
-    """The named profile does not exist or cannot be loaded."""
+    """There is no profile of this name, or it cannot be loaded."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Declaration:
 
     Attributes
     ----------
+    name : str
+        What the profile is asked for by.
     modes : tuple of str
         The generation modes that its generator supports.
     text : bool
@@ -36,11 +38,14 @@ class Declaration:
     embedder, generator : str
         The names of its models.
     identity : Identity or None
-        The embedder's; None where it is only known once weights have been fetched.
+        The embedder's identity; None where it is only known once weights have been fetched.
     license : str or None
-        Licence of the generator's weights (an SPDX identifier); None when there are none, or untrained ones.
-    max_duration, max_total : float
-        Seconds of a piece, and of all candidates of one together: what a few invocations can make.
+        The licence of the generator's weights (an SPDX identifier); None where there are none, or untrained
+        ones.
+    max_duration : float
+        The longest piece in seconds that a few invocations can make.
+    max_total : float
+        The seconds of all candidates of a piece together that they can make.
     """
 
     name: str
@@ -55,25 +60,23 @@ class Declaration:
 
 
 MIR_512 = Identity(model="mir-512", revision="d82e85c7868c", pipeline="1", precision="float32")
-
+"""The revision is the beginning of the SHA-256 of `music.mir512`'s constants."""
 
 _MODES = ("similar", "continue")
-
-
 _WITH_MELODY = (*_MODES, "melody")
 
 
 def _musicgen(
     name: str, modes: tuple[str, ...], longest: float, license: str | None = "CC-BY-NC-4.0"
 ) -> Declaration:
+    """Declare a profile of CLAP and MusicGen."""
     return Declaration(
-        name,
-        modes,
-        True,
-        "clap",
-        f"musicgen-{name}",
-        None,
-        license,
+        name=name,
+        modes=modes,
+        text=True,
+        embedder="clap",
+        generator=f"musicgen-{name}",
+        license=license,
         max_duration=longest,
         max_total=2 * longest,
     )
@@ -93,11 +96,21 @@ DECLARED: dict[str, Declaration] = {
         _musicgen("tiny-stereo", _MODES, 300.0, None),
     )
 }
-"""`tiny` and its kin are untrained: they make noise, and show all of the path without network."""
+"""The profiles by name. `tiny` and its kin are untrained: they make noise, and exercise the whole neural path
+without a download."""
 
 
 def identity(name: str) -> Identity:
-    """Say what vectors the embedder of a profile makes, without loading it.
+    """Return the identity of a profile's embedder without loading it.
+
+    Parameters
+    ----------
+    name : str
+        A key of `DECLARED`.
+
+    Returns
+    -------
+    Identity
 
     Raises
     ------
@@ -116,8 +129,9 @@ def identity(name: str) -> Identity:
 
 
 def bundle_folder(name: str) -> Path:
-    """Where the bundle of a profile is looked for: in the folder that the variable ``MODELS`` names.
+    """Return the folder that the bundle of a profile is looked for in.
 
-    Images have ``/opt/models``, which is the default.
+    It lies in the folder that the environment variable ``MODELS`` names, which is by default where images
+    have it, ``/opt/models``.
     """
     return Path(os.environ.get("MODELS", "/opt/models")) / name

@@ -24,7 +24,7 @@ RESERVE_SECONDS = 20.0
 
 
 class Suspended(Exception):
-    """There was not enough time. All that was made is kept: ask again to go on from there."""
+    """There was not enough time. All that was made is kept, and the same request goes on from there."""
 
 
 @dataclass(eq=False)
@@ -53,30 +53,30 @@ class Snapshots(Protocol):
     """Where snapshots are kept, and how much time there is."""
 
     def load(self) -> Iterable[bytes]:
-        """Return the snapshots that there are, the latest first."""
+        """Return the snapshots that are kept, the latest first."""
         ...
 
     def save(self, data: bytes, step: int) -> None:
-        """Keep a snapshot; `step` rises from one to the next."""
+        """Keep a snapshot; `step` rises from one snapshot to the next."""
         ...
 
     def remaining(self) -> float:
-        """Seconds that this invocation may still work."""
+        """Return how many seconds this invocation may still work."""
         ...
 
 
 class Forgetful:
-    """Keeps nothing, and has all the time in the world."""
+    """Snapshots that are not kept, for an invocation without a time limit."""
 
     def load(self) -> Iterable[bytes]:
-        """Nothing is kept."""
+        """Return no snapshots."""
         return ()
 
     def save(self, data: bytes, step: int) -> None:
-        """Do not keep it."""
+        """Drop a snapshot."""
 
     def remaining(self) -> float:
-        """For ever."""
+        """Return infinity."""
         return float("inf")
 
 
@@ -88,16 +88,16 @@ class Kept:
     snapshots : Snapshots
         Where they are kept.
     clock : callable
-        Seconds.
+        Returns a time in seconds, of which differences matter.
 
     Attributes
     ----------
     takes : dict of int to Take
-        By seed.
+        The candidates by their seeds.
     resumed : int
-        How often the generation was gone on with.
+        How often the generation was resumed.
     machines : list of str
-        What it was made on, each once: the same bytes are promised where there is one.
+        What the candidates were made on, each machine once: the same bytes are promised on one machine.
     """
 
     def __init__(self, snapshots: Snapshots, clock: Callable[[], float] = time.monotonic) -> None:
@@ -110,7 +110,7 @@ class Kept:
         self._worked = False
 
     def open(self, inputs: str, machine: str) -> None:
-        """Load what there is, unless that is done.
+        """Load the latest snapshot of the same inputs, unless that is done.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class Kept:
             Stands for everything that the codes depend on besides their seeds. A snapshot made of other
             inputs (by another version of the model, say) is of no use, and left alone.
         machine : str
-            What this one is, for `machines`.
+            What this invocation runs on, for `machines`.
         """
         if self._inputs == inputs:
             return
@@ -136,13 +136,13 @@ class Kept:
             self.machines.append(machine)
 
     def worked(self) -> None:
-        """Note that a step was made; make a snapshot from time to time."""
+        """Note that a step was made, and save a snapshot every `SAVE_SECONDS`."""
         self._worked = True
         if self._clock() - self._saved_at >= SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Make a snapshot."""
+        """Save a snapshot now."""
         assert self._inputs is not None
         header = {"inputs": self._inputs, "resumed": self.resumed, "machines": self.machines}
         takes = list(self.takes.values())
@@ -150,34 +150,54 @@ class Kept:
         self._saved_at = self._clock()
 
     def fits(self, seconds: float) -> bool:
-        """Whether there is so much time before the reserve."""
+        """Return whether there are so many seconds before `RESERVE_SECONDS` begin."""
         return self._snapshots.remaining() - RESERVE_SECONDS >= seconds
 
     def make_room(self, seconds: float) -> None:
-        """Suspend the generation unless there is so much time.
+        """Suspend the generation unless there are so many seconds (see `fits`).
 
-        Only an invocation that has made something does: one that never gets anywhere must fail in the end.
+        An invocation that has made nothing yet is not suspended: one that never gets anywhere must fail in
+        the end.
 
         Raises
         ------
         Suspended
+            If there are not; a snapshot was saved.
         """
         if self._worked and not self.fits(seconds):
             self.suspend()
 
     def suspend(self) -> NoReturn:
-        """Make a snapshot, and stop.
+        """Save a snapshot and stop.
 
         Raises
         ------
         Suspended
+            Always.
         """
         self.save()
         raise Suspended
 
 
 def pack(header: dict[str, Any], takes: Iterable[Take]) -> bytes:
-    """Write a snapshot: a few kilobytes for each minute of music."""
+    """Write a snapshot.
+
+    Parameters
+    ----------
+    header : dict
+        What goes with the takes, JSON-ready.
+    takes : iterable of Take
+        All candidates.
+
+    Returns
+    -------
+    bytes
+        Compressed: about 33 kB for each minute of a candidate with eight codebooks.
+
+    See Also
+    --------
+    unpack : the inverse.
+    """
     takes = list(takes)
     described = [
         {"seed": take.seed, "step": take.step, "failed": take.failed, "shape": take.codes.shape}
@@ -189,12 +209,23 @@ def pack(header: dict[str, Any], takes: Iterable[Take]) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[dict[str, Any], list[Take]]:
-    """Read what `pack` wrote.
+    """Read a snapshot.
+
+    Parameters
+    ----------
+    data : bytes
+        What `pack` returned.
+
+    Returns
+    -------
+    header : dict
+        What went with the takes.
+    takes : list of Take
 
     Raises
     ------
     ValueError
-        If it is damaged, or of another version.
+        If the snapshot is damaged, or of another version.
     """
     try:
         plain = zlib.decompress(data)

@@ -4,9 +4,22 @@ import numpy as np
 
 
 def candidate_seeds(seed: int, count: int) -> list[int]:
-    """Seeds of candidates: the first is `seed` itself, so each candidate is the single run with its own seed.
+    """Derive the seeds of candidates.
 
-    More candidates have the seeds of fewer, and then some.
+    The first is `seed` itself, so that each candidate is the single run with its own seed; and more
+    candidates have the seeds of fewer, and then some.
+
+    Parameters
+    ----------
+    seed : int
+        Any integer; those that are equal modulo 2**64 have the same successors.
+    count : int
+        How many seeds are wanted, at least 1.
+
+    Returns
+    -------
+    list of int
+        `seed`, and then numbers of 32 bits.
 
     Examples
     --------

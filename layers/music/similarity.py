@@ -11,11 +11,12 @@ def embedding(a: np.ndarray, b: np.ndarray) -> float:
     Parameters
     ----------
     a, b : np.ndarray [shape=(dimension,)]
-        Of the same identity; of any length but zero.
+        Vectors of one identity; they need not be of unit length.
 
     Returns
     -------
     float
+        From 0 to 1; 0 where one of the vectors is zero.
     """
     return _cosine(a, b)
 
@@ -26,18 +27,18 @@ def chroma(a: np.ndarray, b: np.ndarray) -> float:
     Parameters
     ----------
     a, b : np.ndarray [shape=(12,)]
-        Energies of the pitch classes, not negative.
+        Strength of the pitch classes, not negative.
 
     Returns
     -------
     float
-        0 where either piece has no energy.
+        From 0 to 1; 0 where one of the pieces has no pitch.
     """
     return max(_cosine(a, np.roll(b, shift)) for shift in range(12))
 
 
 def tempo(a: float, b: float) -> float:
-    """``2 ** -d``, where d is how many octaves apart the tempos are once whole octaves are left out.
+    """Compare two tempos as ``2 ** -d``, where d octaves are left of their ratio without whole octaves.
 
     Half and double tempo count as the same, so the lowest score, at half an octave, is 0.71.
 
@@ -49,7 +50,7 @@ def tempo(a: float, b: float) -> float:
     Returns
     -------
     float
-        1 where neither piece has a pulse, 0 where only one has.
+        From 0.71 to 1; 1 where neither piece has a pulse, and 0 where only one has.
 
     Examples
     --------
@@ -63,6 +64,7 @@ def tempo(a: float, b: float) -> float:
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the cosine of the angle between two vectors, clipped to 0 to 1; 0 where one of them is zero."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(np.clip(a @ b / norms, 0.0, 1.0)) if norms > 0.0 else 0.0

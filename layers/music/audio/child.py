@@ -21,7 +21,7 @@ _STACK_BYTES = 8 << 20
 
 
 def main() -> None:
-    """Decode what the first argument asks for."""
+    """Decode what the request in the first argument asks for, and write messages as the module describes."""
     request: dict[str, Any] = json.loads(sys.argv[1])
     limit(request["memory"] + _STACK_BYTES * (os.cpu_count() or 1) * len(request["rates"]), request["cpu"])
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -50,7 +50,17 @@ def main() -> None:
 
 
 def limit(memory: int, cpu: int) -> None:
-    """Limit this process: bytes of address space, seconds of processor time, and no files worth the name."""
+    """Limit this process.
+
+    Files are limited to 64 kB, which is enough for messages, and none is written when it crashes.
+
+    Parameters
+    ----------
+    memory : int
+        Bytes of address space.
+    cpu : int
+        Seconds of processor time.
+    """
     if sys.platform == "linux":  # macOS knows no limit of address space that a process could live with
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))

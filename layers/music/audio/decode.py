@@ -33,10 +33,9 @@ from music.audio.ffmpeg import BLOCK, MAX_CHANNELS, resampled
 __all__ = ["MAX_CHANNELS", "MAX_SECONDS", "decode", "resample", "stream", "streams"]
 
 MAX_SECONDS = 900.0
-_MAX_SAMPLE = 1e3
-
-# Lossy encoders pad: a file of exactly the longest length may decode to a little more.
-_GRACE_SECONDS = 0.25
+"""The longest duration that is taken, unless a caller says otherwise."""
+_MAX_SAMPLE = 1e3  # +60 dBFS: what is larger is no sound
+_GRACE_SECONDS = 0.25  # lossy encoders pad: a file of the longest duration may decode to a little more
 
 # Stereo gains (left, right) of loudspeaker positions, after ITU-R BS.775, without the low frequency channel.
 _SIDE = 0.5**0.5
@@ -78,12 +77,12 @@ def stream(
         two are mixed by loudspeaker position (ITU-R BS.775 gains, no low frequency channel, scaled so that
         full scale stays full scale). 8: every file as it is.
     max_seconds : float
-        Longest accepted duration (and a quarter of a second more, for the padding of lossy formats).
+        The longest duration that is taken (and a quarter of a second more, for the padding of lossy formats).
 
     Yields
     ------
-    np.ndarray [shape=(channels, n)]
-        float32, n <= 65536.
+    np.ndarray [shape=(channels, n), float32]
+        At most 65,536 samples.
 
     Raises
     ------
@@ -121,19 +120,19 @@ def streams(
     wanted : sequence of (int, int)
         ``rate`` and ``channels`` of each use, as for `stream`.
     max_seconds : float
-        Longest accepted duration.
+        The longest duration that is taken.
 
     Yields
     ------
     which : int
-        Index into ``wanted``: the uses take turns, in blocks of about the same time.
-    block : np.ndarray [shape=(channels, n)]
+        The use's index in `wanted`: the uses take turns, in blocks of about the same time.
+    block : np.ndarray [shape=(channels, n), float32]
         What `stream` yields for that use, to the bit.
 
     Raises
     ------
     AudioError, FileNotFoundError, RuntimeError
-        See `stream`.
+        For the reasons that `stream` has.
     """
     path = Path(path)
     if path.stat().st_size == 0:
@@ -168,19 +167,17 @@ def decode(path: str | Path, *, rate: int, channels: int, max_seconds: float = M
     channels : {1, 2}
         The most channels wanted: 1 is the mean of all; 2 leaves mono and stereo as they are, see `stream`.
     max_seconds : float
-        Longest accepted duration.
+        The longest duration that is taken.
 
     Returns
     -------
-    np.ndarray [shape=(channels, n)]
-        float32. Peak memory is the result and one block.
+    np.ndarray [shape=(channels, n), float32]
+        The most memory taken is that of the result and one block.
 
     Raises
     ------
-    AudioError
-        See `stream`.
-    FileNotFoundError
-        If there is no such file.
+    AudioError, FileNotFoundError, RuntimeError
+        For the reasons that `stream` has.
 
     See Also
     --------
@@ -211,8 +208,8 @@ def resample(audio: np.ndarray, rate: int, to: int) -> np.ndarray:
 
     Returns
     -------
-    np.ndarray [shape=(channels, round(n * to / rate)) or (round(n * to / rate),)]
-        float32, the same resampler as `decode`.
+    np.ndarray [shape=(channels, round(n * to / rate)) or (round(n * to / rate),), float32]
+        By the resampler that `decode` uses; `audio` itself where the rates are equal.
     """
     audio = np.asarray(audio, dtype=np.float32)
     if rate == to:
@@ -238,7 +235,7 @@ def resample(audio: np.ndarray, rate: int, to: int) -> np.ndarray:
 
 
 def _mix(block: np.ndarray, positions: tuple[str, ...], channels: int) -> np.ndarray:
-    """Mix a block [shape=(len(positions), n)] to ``channels``."""
+    """Mix a block [shape=(len(positions), n)] to another number of channels [shape=(channels, n)]."""
     if len(positions) == channels:
         return block
     if channels == 1:

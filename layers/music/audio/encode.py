@@ -32,10 +32,12 @@ from music.audio.decode import resample
 
 @dataclass(frozen=True)
 class _Format:
+    """How FFmpeg is asked for a format."""
+
     codec: str
     sample_format: str
-    bit_rate: int | None = None  # per channel
-    rate: int | None = None  # the one rate it is used at
+    bit_rate: int | None = None  # bit/s for each channel
+    rate: int | None = None  # Hz, where it is used at one rate only
 
 
 _FORMATS = {
@@ -46,8 +48,9 @@ _FORMATS = {
 }
 
 CONTENT_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
+"""The media type of each format."""
 
-_BLOCK = 1 << 14
+_BLOCK = 1 << 14  # samples that are handed to the encoder at once
 
 
 def encode(
@@ -60,19 +63,19 @@ def encode(
 
     Parameters
     ----------
-    audio : np.ndarray [shape=(channels, n)]
-        float32, one or two channels, at least one sample. wav and flac clip what is beyond full scale.
+    audio : np.ndarray [shape=(channels, n), float32]
+        One or two channels, at least one sample. wav and flac clip what is beyond full scale.
     rate : int
-        Hz; mp3 knows 8, 11.025, 12, 16, 22.05, 24, 32, 44.1 and 48 kHz only.
+        Sample rate in Hz; mp3 knows 8, 11.025, 12, 16, 22.05, 24, 32, 44.1 and 48 kHz only.
     format : {"wav", "flac", "mp3", "ogg"}
         A key of `CONTENT_TYPES`.
     tags : mapping of str to str, optional
-        Such as title, artist, copyright and comment, under FFmpeg's generic names.
+        Title, artist, copyright, comment and so on, under FFmpeg's generic names.
 
     Returns
     -------
     bytes
-        The file. The same arguments give the same bytes.
+        The content of the file; the same arguments give the same bytes.
 
     Examples
     --------

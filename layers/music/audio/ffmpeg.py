@@ -17,8 +17,9 @@ from music.audio import AudioError
 
 MAX_CHANNELS = 8
 MIN_RATE, MAX_RATE = 1_000, 768_000
+"""Sample rates in Hz of the files that are taken."""
 BLOCK = 1 << 16
-"""Most samples of a frame that is handed out, per channel."""
+"""The most samples of a frame that is handed out, in each channel."""
 
 _FORMATS = "wav,flac,mp3,ogg,mov,aac,aiff"
 _CODECS = (
@@ -45,7 +46,7 @@ def read(path: str, rates: Sequence[int]) -> Iterator[tuple[AudioFrame, tuple[st
     Parameters
     ----------
     path : str
-        Absolute.
+        The absolute path of a local file.
     rates : sequence of int
         Sample rates of the result, in Hz.
 
@@ -61,7 +62,7 @@ def read(path: str, rates: Sequence[int]) -> Iterator[tuple[AudioFrame, tuple[st
     AudioError
         ``undecodable``, ``no_audio``, ``too_many_channels`` or ``unsupported_rate``.
     MemoryError
-        If there is not enough.
+        If decoding takes more memory than the process may have.
     """
     try:
         url = f"file:{path}"
@@ -77,7 +78,7 @@ def read(path: str, rates: Sequence[int]) -> Iterator[tuple[AudioFrame, tuple[st
 
 
 def _open(container: InputContainer) -> tuple[AudioCodecContext, tuple[str, ...]]:
-    """The decoder of the sound track, and its loudspeaker positions where only the container tells them."""
+    """Open the decoder of the sound track, and tell its loudspeakers where only the container does."""
     if not container.streams.audio:
         raise AudioError("no_audio", "the file has no sound track")
     track = container.streams.best("audio")
@@ -108,11 +109,12 @@ def _open(container: InputContainer) -> tuple[AudioCodecContext, tuple[str, ...]
 
 
 def _positions(layout: av.AudioLayout) -> tuple[str, ...]:
+    """Name the loudspeaker of each channel of a layout."""
     return tuple(channel.name for channel in layout.channels)
 
 
 def _frames(container: InputContainer, codec: AudioCodecContext) -> Iterator[AudioFrame]:
-    """Every frame that decodes, of a rate and a channel count that we take."""
+    """Yield every frame that decodes, and refuse rates and channel counts that we do not take."""
     decoded = failed = 0
     packets = container.demux(container.streams.best("audio"))
     while True:
@@ -148,10 +150,22 @@ def _frames(container: InputContainer, codec: AudioCodecContext) -> Iterator[Aud
 
 
 def resampled(frames: Iterable[AudioFrame], rates: Sequence[int]) -> Iterator[AudioFrame]:
-    """Frames as packed float at every one of ``rates``, in turn.
+    """Convert frames to packed float at one or more sample rates.
 
     A change of format on the way, as in chained ogg, is followed. Frames are packed because a planar frame of
     eight channels crashes PyAV 18.1: it sees nine planes.
+
+    Parameters
+    ----------
+    frames : iterable of AudioFrame
+        Of any format.
+    rates : sequence of int
+        Sample rates of the result, in Hz.
+
+    Yields
+    ------
+    AudioFrame
+        Of at most `BLOCK` samples, at each of `rates` in turn.
     """
 
     def kind(frame: AudioFrame) -> tuple[str, str, int]:

@@ -27,11 +27,9 @@ import numpy as np
 from music.audio import AudioError
 
 _COMMAND = [sys.executable, "-P", "-S", "-m", "music.audio.child"]
-_MEMORY_BYTES = 768 << 20
-"""Address space; 200 MB are FFmpeg itself."""
+_MEMORY_BYTES = 768 << 20  # of address space; 200 MB are FFmpeg itself
 _CPU_SECONDS = 120
-_STALL_SECONDS = 25.0
-"""Longest wait for the next block. How fast they are consumed does not count."""
+_STALL_SECONDS = 25.0  # to wait for the next block; how fast blocks are consumed does not count
 _PIPE_BYTES = 1 << 20
 
 _logger = logging.getLogger(__name__)
@@ -52,11 +50,10 @@ def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, .
     Yields
     ------
     rate : int
-        One of ``rates``: they take turns.
+        The sample rate of this block in Hz: those of `rates` take turns.
     positions : tuple of str
         The loudspeaker of each channel.
-    samples : np.ndarray [shape=(channels, n)]
-        float32.
+    samples : np.ndarray [shape=(channels, n), float32]
 
     Raises
     ------
@@ -103,13 +100,13 @@ def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, .
 
 
 def _environment() -> dict[str, str]:
-    """What Python needs to find what we have found, and nothing else."""
+    """Return the child's environment: what Python needs to find our modules, and nothing else."""
     inherited = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH") if name in os.environ}
     return {**inherited, "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
 
 
 def _read(pipe: IO[bytes], size: int) -> bytearray:
-    """Exactly ``size`` bytes."""
+    """Read exactly ``size`` bytes; raise EOFError if there are fewer."""
     buffer = bytearray(size)
     missing = memoryview(buffer)
     poll = select.poll()
@@ -124,7 +121,7 @@ def _read(pipe: IO[bytes], size: int) -> bytearray:
 
 
 def _ended(child: subprocess.Popen[bytes], errors: IO[bytes]) -> Exception:
-    """Why a child ended without a word."""
+    """Return the error that says why a child ended without a word."""
     try:
         status = child.wait(_STALL_SECONDS)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,8 @@
-"""Post-processing that every generator's candidates go through: length, fades, loudness, peaks."""
+"""Mastering: every generator's candidates are brought to their length, loudness and true-peak ceiling here.
+
+We use no limiter of a library. FFmpeg's ``alimiter`` holds samples under a ceiling, not true peaks; its
+``loudnorm`` does both, but where a plain gain misses the target it rides the gain of the whole piece.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +14,20 @@ from music.audio.loudness import integrated_loudness, peak_envelope, true_peak
 
 FADE_IN_SECONDS = 0.01
 FADE_OUT_SECONDS = 0.5
-
-# What a generator may leave missing at the end (frames of a codec); it is filled with silence.
 MAX_SHORTAGE_SECONDS = 0.1
+"""What a generator may leave missing at the end (frames of a codec); it is filled with silence."""
 
-# The limiter works this far below the ceiling: another meter's interpolation filter may read a little more.
-_MARGIN_DB = 0.2
-
-# Deepest gain reduction. Beyond it a limiter is heard, and the ceiling wins over the loudness.
-_MAX_REDUCTION_DB = 12.0
+_MARGIN_DB = 0.2  # below the ceiling: another meter's interpolation filter may read a little more
+_MAX_REDUCTION_DB = 12.0  # beyond it a limiter is heard, and the ceiling wins over the loudness
+_TOLERANCE_LU = 1.0  # from the target, within which the loudness is on it,
+_CLOSE_LU = 0.1  # and within which the limiter's gain is not refined any more
+_MAX_PASSES = 5  # of refining it
+_FLATTEST = 0.2  # LU for each dB: the least slope of loudness over gain that a pass reckons with
 
 _STEP = 16  # samples between points of the gain curve
 _ATTACK_DB_PER_SECOND = 2000.0
 _RELEASE_DB_PER_SECOND = 60.0
 _SMOOTHING_SECONDS = 0.004
-_MAX_PASSES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +36,11 @@ class Mastered:
 
     Attributes
     ----------
-    audio : np.ndarray [shape=(channels, round(duration * rate))]
-        float32.
+    audio : np.ndarray [shape=(channels, round(duration * rate)), float32]
     loudness : float
         Integrated loudness in LUFS; ``-inf`` for silence.
     true_peak : float
-        dBTP, at most the ceiling; ``-inf`` for silence.
+        In dBTP, at most the ceiling; ``-inf`` for silence.
     limited : bool
         Whether peaks were reduced by the limiter to reach the target loudness.
     on_target : bool
@@ -69,15 +71,17 @@ def master(
     Parameters
     ----------
     audio : np.ndarray [shape=(channels, n)]
-        Any level; longer than asked is cut, up to 0.1 s shorter is filled with silence.
+        The candidate, at any level. What is longer than asked is cut; what is up to 0.1 s shorter is filled
+        with silence.
     rate : int
-        Hz.
+        Sample rate in Hz.
     duration : float
-        Seconds.
+        The wanted duration in seconds.
     target_loudness : float or None
-        LUFS. None or ``-inf`` (a silent source): the level stays, but for the ceiling. Silence stays silence.
+        In LUFS. With None or ``-inf`` (a silent source) the level stays, but for the ceiling. Silence stays
+        silence.
     ceiling : float
-        dBTP.
+        In dBTP.
 
     Returns
     -------
@@ -115,16 +119,22 @@ def master(
         loudness=reached,
         true_peak=true_peak(result),
         limited=limited,
-        on_target=abs(reached - target) <= 1.0,
+        on_target=abs(reached - target) <= _TOLERANCE_LU,
     )
 
 
 def _match(
     audio: np.ndarray, envelope: np.ndarray, rate: int, gain: float, target: float, limit: float
 ) -> tuple[np.ndarray, float]:
-    """Limited audio at the target loudness, or as near as the deepest reduction allows; and its loudness.
+    """Limit audio at the target loudness, or as near to it as the deepest reduction allows.
 
-    Once peaks are held a decibel of gain adds less than a decibel of loudness: the gain is found by secants.
+    Once peaks are held, a decibel of gain adds less than a decibel of loudness: the gain is found by secants.
+
+    Returns
+    -------
+    result : np.ndarray [shape=(channels, n), float32]
+    loudness : float
+        In LUFS.
     """
     deepest = limit - 20.0 * float(np.log10(envelope.max())) + _MAX_REDUCTION_DB
     gain, slope = min(gain, deepest), 1.0
@@ -132,22 +142,23 @@ def _match(
     reached = integrated_loudness(result, rate)
     for _ in range(_MAX_PASSES):
         missing = target - reached
-        if abs(missing) < 0.1 or (missing > 0.0 and gain == deepest):
+        if abs(missing) < _CLOSE_LU or (missing > 0.0 and gain == deepest):
             break
         step = min(missing / slope, deepest - gain)
         before, gain = reached, gain + step
         result = _limit(audio, envelope, rate, gain, limit)
         reached = integrated_loudness(result, rate)
-        slope = float(np.clip((reached - before) / step, 0.2, 1.0))
+        slope = float(np.clip((reached - before) / step, _FLATTEST, 1.0))
     return result, reached
 
 
 def _linear(db: float) -> float:
+    """Convert decibels to a factor of amplitude."""
     return float(10.0 ** (db / 20.0))
 
 
 def _fit(audio: np.ndarray, n: int, rate: int) -> np.ndarray:
-    """A float32 copy of exactly ``n`` samples."""
+    """Copy audio to ``n`` samples [shape=(channels, n), float32]; one that is too short is a ValueError."""
     if audio.shape[1] < n - MAX_SHORTAGE_SECONDS * rate:
         raise ValueError(f"the candidate has {audio.shape[1]} samples where {n} were asked for")
     fitted = np.zeros((len(audio), n), dtype=np.float32)
@@ -156,7 +167,7 @@ def _fit(audio: np.ndarray, n: int, rate: int) -> np.ndarray:
 
 
 def _fade(audio: np.ndarray, rate: int) -> np.ndarray:
-    """Raised-cosine fades, in place: an excerpt neither begins nor ends with a click."""
+    """Fade in and out in place, by raised cosines: an excerpt neither begins nor ends with a click."""
     n = audio.shape[1]
     fade_in = min(round(FADE_IN_SECONDS * rate), n // 10)
     fade_out = min(round(FADE_OUT_SECONDS * rate), n // 10)
@@ -166,6 +177,7 @@ def _fade(audio: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _ramp(n: int) -> np.ndarray:
+    """Return a raised cosine from 0 up to 1 [shape=(n,), float32]."""
     return (0.5 - 0.5 * np.cos(np.pi * np.arange(n) / max(n, 1))).astype(np.float32)
 
 
@@ -179,9 +191,19 @@ def _limit(audio: np.ndarray, envelope: np.ndarray, rate: int, gain: float, limi
 
     Parameters
     ----------
-    audio : np.ndarray [shape=(channels, n)]
-    envelope : np.ndarray [shape=(n,)]
-        `peak_envelope` of ``audio``.
+    audio : np.ndarray [shape=(channels, n), float32]
+    envelope : np.ndarray [shape=(n,), float32]
+        The `peak_envelope` of `audio`.
+    rate : int
+        Sample rate in Hz.
+    gain : float
+        In dB.
+    limit : float
+        In dBTP.
+
+    Returns
+    -------
+    np.ndarray [shape=(channels, n), float32]
     """
     n = audio.shape[1]
     blocks = np.pad(envelope, (0, -n % _STEP)).reshape(-1, _STEP).max(axis=1)

@@ -2,6 +2,9 @@
 
 FFmpeg looks for sound anywhere in a file, so that an archive or a document with an mp3 behind it would pass
 as one. A file that begins as something else is that something.
+
+We do not use libmagic: it knows thousands of types by rules that change with its version, where we need the
+few that are named here, and the same answer everywhere.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ _FOREIGN = (
 
 
 def content_type(path: Path) -> str | None:
-    """Return a file's content type by its first bytes.
+    """Tell a file's content type by its first bytes.
 
     Parameters
     ----------
@@ -42,7 +45,8 @@ def content_type(path: Path) -> str | None:
     Returns
     -------
     str or None
-        Of a supported format; None where the first bytes do not tell, as in a file that begins with a tag.
+        The content type of a supported format; None where the first bytes do not tell, as in a file that
+        begins with a tag.
 
     Raises
     ------

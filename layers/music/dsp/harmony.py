@@ -1,7 +1,6 @@
 """Harmony: notes from spectral peaks, pitch classes, the key.
 
-The conventions are those of `music.dsp.spectra`, and so are the reasons not to use librosa; its `chroma_cqt`
-also compiles for 40 s on an empty cache, which every cold start has.
+The conventions are those of `music.dsp.spectra`, and so are the reasons not to use librosa.
 
 References
 ----------

@@ -1,7 +1,6 @@
 """Rhythm: onset strength, onsets, tempo, beats.
 
-The conventions are those of `music.dsp.spectra`, and so are the reasons not to use librosa; its `beat_track`
-also compiles for 40 s on an empty cache, which every cold start has.
+The conventions are those of `music.dsp.spectra`, and so are the reasons not to use librosa.
 
 References
 ----------

@@ -22,7 +22,7 @@ Properties
 - Silence (nothing above -80 dBFS, or no samples at all) is the last unit axis, which no sound ever uses: its
   cosine is 1 with silence and 0 with everything else. Silent segments of a track are left out.
 - Audio shorter than a segment is repeated until it fills one.
-- No BLAS and no threads: equal samples give equal bytes.
+- Nothing calls BLAS or starts threads: equal samples give equal bytes.
 
 References
 ----------
@@ -44,17 +44,20 @@ from music.profiles import MIR_512
 
 DIMENSION = 512
 SAMPLE_RATE = 22050
+"""Hz."""
 CONSTANTS = Path(__file__).with_name("constants.npz")
-CLIP = 3.0  # standard deviations
+CLIP = 3.0
+"""Standard deviations from the mean at which a descriptor is clipped."""
 
-_SEGMENT, _STEP = 256, 128  # frames: 5.9 s and 3.0 s
-_FRAME_RATE = SAMPLE_RATE / spectra.HOP
-_SILENCE = 1e-8  # mean square, -80 dBFS
+_SEGMENT, _STEP = 256, 128  # frames of a segment and from one to the next: 5.9 s and 3.0 s
+_FRAME_RATE = SAMPLE_RATE / spectra.HOP  # Hz
+_SILENCE = 1e-8  # mean square of silence: -80 dBFS
 _SOFTEST = 1e-5  # a segment this far below the loudest one (-50 dB) is a pause, not music
+_LEVEL = 0.1  # root mean square that recordings are brought to before anything is measured
 
-_BANDS = np.linspace(0, 128, 43).round().astype(np.int64)
-_LAGS = np.unique(np.geomspace(4, 120, 36).round().astype(np.int64))  # 0.09 to 2.8 s
-_MODULATIONS = np.geomspace(0.6, 14.0, 13)  # Hz
+_BANDS = np.linspace(0, 128, 43).round().astype(np.int64)  # edges of 42 groups of the 128 mel bands
+_LAGS = np.unique(np.geomspace(4, 120, 36).round().astype(np.int64))  # frames: 0.09 to 2.8 s
+_MODULATIONS = np.geomspace(0.6, 14.0, 13)  # edges of 12 bands of modulation, in Hz
 _TRIANGLE, _OFF_DIAGONAL = np.triu_indices(12), np.triu_indices(12, 1)
 
 
@@ -100,15 +103,16 @@ class Mir512:
         return (vector / np.sqrt(np.sum(vector**2))).astype(np.float32)
 
     def listen(self) -> None:
-        """Say that the whole recording is needed at once: segments are measured against its level."""
+        """Return None: the whole recording is needed at once, for segments are measured against its level."""
 
     def tags(self, vector: np.ndarray) -> dict[str, dict[str, float]]:
-        """Say nothing: no text is in this space."""
+        """Return no tags: no text is in this space."""
         return {}
 
 
 @cache
 def _constants() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Read mean, scale and centre [each of shape=(697,)], and the projection [shape=(697, 511)]."""
     with np.load(CONSTANTS, allow_pickle=False) as stored:
         mean, scale, centre, projection = (
             stored[name].astype(np.float64) for name in ("mean", "scale", "centre", "projection")
@@ -117,7 +121,20 @@ def _constants() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def standardise(segments: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Descriptors [shape=(segments, descriptors)] in clipped standard deviations."""
+    """Express descriptors in clipped standard deviations.
+
+    Parameters
+    ----------
+    segments : np.ndarray [shape=(segments, descriptors)]
+        As `describe` gives them.
+    mean, scale : np.ndarray [shape=(descriptors,)]
+        Mean and standard deviation of each descriptor over much music.
+
+    Returns
+    -------
+    np.ndarray [shape=(segments, descriptors)]
+        From -`CLIP` to `CLIP`.
+    """
     return np.clip((segments - mean) / scale, -CLIP, CLIP)
 
 
@@ -149,7 +166,7 @@ def describe(mono: np.ndarray) -> np.ndarray:
     if square == 0.0:
         return np.zeros((0, 0))
     # At one level before anything is measured, so that no absolute threshold further down depends on gain.
-    gain = 0.1 / np.sqrt(square)
+    gain = _LEVEL / np.sqrt(square)
     y = y * np.float32(gain)
     mel = spectra.mel_spectrogram(y, SAMPLE_RATE)
     salience = harmony.pitch_salience(y, SAMPLE_RATE)
@@ -170,7 +187,7 @@ def describe(mono: np.ndarray) -> np.ndarray:
 
 
 def _describe_segment(mel: np.ndarray, salience: np.ndarray) -> np.ndarray:
-    """One segment's descriptors from its mel bands [shape=(128, 256)] and notes [shape=(66, 256)]."""
+    """Describe one segment [shape=(697,)] by its mel bands [shape=(128, 256)] and notes [shape=(66, 256)]."""
     # Logarithm of power over the segment's own mean, which flattens out 30 dB below it: what lies
     # deeper is what lossy coding throws away.
     levels = np.log10(1.0 + mel.astype(np.float64) * (1e3 / max(float(mel.mean()), 1e-20)))
@@ -180,6 +197,7 @@ def _describe_segment(mel: np.ndarray, salience: np.ndarray) -> np.ndarray:
 
 
 def _timbre(levels: np.ndarray) -> list[np.ndarray]:
+    """Describe the timbre of a segment by the levels of its mel bands [shape=(128, 256)]."""
     bands = np.add.reduceat(levels, _BANDS[:-1], axis=0) / np.diff(_BANDS)[:, None]
     cepstra = spectra.cepstra(levels, 20)
     speed = np.diff(cepstra, axis=1)
@@ -192,6 +210,7 @@ def _timbre(levels: np.ndarray) -> list[np.ndarray]:
 
 
 def _harmony(salience: np.ndarray) -> list[np.ndarray]:
+    """Describe the harmony of a segment by its notes [shape=(66, 256)]."""
     notes = np.sqrt(salience / (salience.sum(axis=0).mean() + 1e-12))
     folded = harmony.chroma_from_salience(salience).astype(np.float64)
     total = folded.sum(axis=0)
@@ -211,6 +230,7 @@ def _harmony(salience: np.ndarray) -> list[np.ndarray]:
 
 
 def _rhythm(levels: np.ndarray) -> list[np.ndarray]:
+    """Describe the rhythm of a segment by the levels of its mel bands [shape=(128, 256)]."""
     rise = np.zeros_like(levels)
     rise[:, 1:] = np.maximum(np.diff(levels, axis=1), 0.0)
     onsets = rise[:120].reshape(10, 12, -1).mean(axis=1)
@@ -232,7 +252,7 @@ def _rhythm(levels: np.ndarray) -> list[np.ndarray]:
 
 
 def _autocorrelation(envelopes: np.ndarray) -> np.ndarray:
-    """Normalised autocorrelation at `_LAGS` [shape=(envelopes, lags)]."""
+    """Correlate each envelope [shape=(envelopes, frames)] with itself at `_LAGS`."""
     n = envelopes.shape[1]
     spectrum = np.fft.rfft(envelopes - envelopes.mean(axis=1, keepdims=True), 2 * n)
     correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2)
@@ -240,6 +260,7 @@ def _autocorrelation(envelopes: np.ndarray) -> np.ndarray:
 
 
 def _dynamics(mel: np.ndarray) -> np.ndarray:
+    """Describe the dynamics of a segment [shape=(10,)] by its mel bands [shape=(128, 256)]."""
     power = mel.sum(axis=0, dtype=np.float64)
     level = 10.0 * np.log10(power + 1e-3 * power.mean() + 1e-20)
     level -= level.mean()

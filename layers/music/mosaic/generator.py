@@ -21,8 +21,11 @@ from music.mosaic.synthesis import Join, render, usual_step
 from music.mosaic.units import Units, cut
 from music.seeds import candidate_seeds
 
-_ANALYSIS = 0.3  # of the progress, shared by all candidates
+_ANALYSIS = 0.3  # of the progress; the candidates share the rest
+_CUTTING = 0.8 * _ANALYSIS
+_WALKING = 0.3  # of a candidate's share; the rest is rendering
 _SILENCE = 1e-5  # peak below which a source is silence: -100 dBFS
+_SHORTEST = 0.25  # seconds of a source
 
 
 class Mosaic:
@@ -61,7 +64,8 @@ class Mosaic:
             If the source is shorter than 0.25 s or has other than 1 or 2 channels.
         """
         source, features, parameters = request.source, request.features, request.parameters
-        if source.ndim != 2 or not 1 <= source.shape[0] <= 2 or source.shape[1] < self.sample_rate // 4:
+        shortest = _SHORTEST * self.sample_rate
+        if source.ndim != 2 or not 1 <= source.shape[0] <= 2 or source.shape[1] < shortest:
             raise ValueError(f"a source of 1 or 2 channels and at least 0.25 s is needed, not {source.shape}")
         samples = round(parameters.duration * self.sample_rate)
         seeds = candidate_seeds(parameters.seed, parameters.candidates)
@@ -73,7 +77,7 @@ class Mosaic:
                     np.zeros((source.shape[0], samples), dtype=np.float32), seed, {"silent": True}
                 )
             return
-        units = cut(source, self.sample_rate, features.beats, _part(progress, 0.0, 0.8 * _ANALYSIS))
+        units = cut(source, self.sample_rate, features.beats, _part(progress, 0.0, _CUTTING))
         transitions = Transitions(units)
         outlook = Outlook(transitions, parameters.temperature)
         step = usual_step(source)
@@ -82,8 +86,8 @@ class Mosaic:
         for index, seed in enumerate(seeds):
             begin = _ANALYSIS + share * index
             rng = np.random.default_rng(seed % 2**64)
-            path = walk(transitions, outlook, parameters, rng, _part(progress, begin, 0.3 * share))
-            rest = _part(progress, begin + 0.3 * share, 0.7 * share)
+            path = walk(transitions, outlook, parameters, rng, _part(progress, begin, _WALKING * share))
+            rest = _part(progress, begin + _WALKING * share, (1.0 - _WALKING) * share)
             audio, joins = render(source, units, path, samples, step, rest)
             peak = float(np.abs(audio).max())
             if peak > 1.0:
@@ -92,12 +96,12 @@ class Mosaic:
 
 
 def _part(progress: Callable[[float], None], begin: float, share: float) -> Callable[[float], None]:
-    """Progress of a part of the job that begins at `begin` and is `share` of the whole."""
+    """Return the progress of a part of the job that begins at `begin` and is `share` of the whole."""
     return lambda done: progress(begin + share * done)
 
 
 def _details(units: Units, path: Path, joins: list[Join], step: float) -> dict[str, Any]:
-    """What a candidate is made of, JSON-ready."""
+    """Describe what a candidate is made of, JSON-ready; times are in seconds."""
     return {
         "silent": False,
         "units": len(units),

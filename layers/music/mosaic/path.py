@@ -23,9 +23,12 @@ import numpy as np
 from music.interfaces import Parameters
 from music.mosaic.units import Units
 
-LONGEST_RUN = 7.4  # seconds: with its crossfades a verbatim run stays below 8 s
-LONG_RUN = 3.7  # seconds: runs longer than this (4 s with crossfades) share a budget,
-LONG_SHARE = 0.31  # of the output; no more than 0.40 may lie in them
+LONGEST_RUN = 7.4
+"""Seconds of a verbatim run; with its crossfades it stays below 8 s."""
+LONG_RUN = 3.7
+"""Seconds beyond which a run counts as long (4 s with its crossfades)."""
+LONG_SHARE = 0.31
+"""Share of the output that long runs may fill; with crossfades it stays below 0.40."""
 
 _NOISE = 0.3  # of the draw at temperature 1, where a good jump of the source costs 1
 _JUMP = 0.7  # cost of jumping at all
@@ -50,15 +53,15 @@ class Run:
     Attributes
     ----------
     first, last : int
-        The units played, `last` excluded.
+        The units that are played, `last` excluded.
     start : float
-        Where it begins in the output, in seconds.
+        When it begins in the output, in seconds.
     stretch : float
         Played duration over source duration.
     semitones : int
-        Transposition.
+        How far it is transposed up.
     gain : float
-        dB at its beginning, gone by its end: evens out the step in loudness at the join.
+        In dB at its beginning, falling to 0 at its end: it evens out the step in loudness at the join.
     """
 
     first: int
@@ -71,7 +74,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Path:
-    """A walk.
+    """A walk through the units of a source.
 
     Attributes
     ----------
@@ -82,7 +85,7 @@ class Path:
     longest_verbatim : float
         Seconds of the longest stretch of the source that the output repeats.
     long_share : float
-        Share of the output inside such stretches of over 4 s.
+        Share of the output inside such stretches that are long (`LONG_RUN`).
     """
 
     runs: tuple[Run, ...]
@@ -135,12 +138,21 @@ class Transitions:
         self.cost = cost
 
     def row(self, i: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
-        """Cost of each unit after `i` as played `shift` semitones up, each in the transposition that suits.
+        """Weigh every unit as the next one, each in the transposition that suits best.
+
+        Parameters
+        ----------
+        i : int
+            The unit that is played.
+        shift : int
+            The semitones that it is played up.
 
         Returns
         -------
-        tuple of (np.ndarray [shape=(N,), float64], np.ndarray [shape=(N,), int64])
-            The costs, and the semitones that each unit would be played at.
+        cost : np.ndarray [shape=(N,), float64]
+            As `cost` has it.
+        semitones : np.ndarray [shape=(N,), int64]
+            How far each unit would be transposed.
         """
         count = len(self.units)
         cost, chosen = self.cost[i].astype(np.float64), np.zeros(count, dtype=np.int64)
@@ -159,7 +171,7 @@ class Transitions:
 
 
 def _pairwise(points: np.ndarray) -> np.ndarray:
-    """Euclidean distances between rows [shape=(N, d)] -> (N, N), float32, summed in a fixed order."""
+    """Return Euclidean distances [shape=(N, N), float32] between rows [shape=(N, d)], without BLAS."""
     norms = np.einsum("ik,ik->i", points, points)
     squares = np.einsum("ik,jk->ij", points, points)
     squares *= -2.0
@@ -169,12 +181,16 @@ def _pairwise(points: np.ndarray) -> np.ndarray:
 
 
 def _harmony(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Distance in harmony, 0 to 2, between units [shape=(N, 2, 12)] and (M, 2, 12) -> (N, M)."""
+    """Return the distance in harmony, 0 to 2 [shape=(N, M)], of chromas [shape=(N, 2, 12) and (M, 2, 12)]."""
     return 2.0 - np.einsum("ihk,jhk->ij", a, b)
 
 
 def _in_context(distance: np.ndarray) -> np.ndarray:
-    """Cost [i, j] of jumping from `i` to `j`: what is replaced (i+1 by j), what came (i, j-1), what comes."""
+    """Return the cost of jumping from `i` to `j` [shape=(N, N)] from the distances of units [shape=(N, N)].
+
+    ``cost[i, j] = 0.5 d[i + 1, j] + 0.25 d[i, j - 1] + 0.25 d[i + 2, j + 1]``: what is replaced, what came
+    before and what comes after.
+    """
     count = len(distance)
     rows = np.arange(count)
     one, two = np.minimum(rows + 1, count - 1), np.minimum(rows + 2, count - 1)
@@ -186,7 +202,7 @@ def _in_context(distance: np.ndarray) -> np.ndarray:
 
 
 def _row_in_context(rows: np.ndarray) -> np.ndarray:
-    """As `_in_context`, from the distances of units i, i+1, i+2 [shape=(3, N)] to all."""
+    """Return row i of `_in_context` [shape=(N,)] from the distances of i, i + 1, i + 2 [shape=(3, N)]."""
     count = rows.shape[1]
     columns = np.arange(count)
     return (
@@ -197,7 +213,7 @@ def _row_in_context(rows: np.ndarray) -> np.ndarray:
 
 
 def _places(units: Units) -> np.ndarray:
-    """Cost of breaking the bar [shape=(N, N), float32]: landing elsewhere in it, and leaving it inside."""
+    """Return the cost of breaking the bar [shape=(N, N), float32]: by landing or leaving inside it."""
     count = len(units)
     if units.meter == 1:
         return np.zeros((count, count), dtype=np.float32)
@@ -212,7 +228,7 @@ def _places(units: Units) -> np.ndarray:
 
 
 class Outlook:
-    """What lies ahead of each unit at a temperature: the future's share of every decision; once per source.
+    """What lies ahead of each unit at a temperature: the future's share of every decision.
 
     Jumps to the `_EXITS` nearest units are weighed, and to the nearest in each of `_REGIONS` parts of the
     source, so that a passage unlike all others still has its ways out.
@@ -246,7 +262,7 @@ class Outlook:
         self._goes_on = units.playable[1:, None]
 
     def values(self, attraction: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
-        """Log of what lies ahead, from each part of the output on: passed backwards from the last.
+        """Return the logarithm of what lies ahead from each part of the output on, passed back from the last.
 
         Parameters
         ----------
@@ -258,7 +274,7 @@ class Outlook:
         Returns
         -------
         np.ndarray [shape=(parts, N, most + 1), float32]
-            By unit and by units left before a forced jump. Differences matter; the greatest is 0.
+            By part, unit, and units left before a forced jump. Differences matter; the greatest is 0.
         """
         parts, count = attraction.shape
         values = np.empty((parts, count, self.most + 1), dtype=np.float32)
@@ -278,19 +294,19 @@ class Outlook:
 
 
 def _same(units: Units, unit: int) -> np.ndarray:
-    """Units that sound the same as `unit` in its place [shape=(N,), bool]."""
+    """Find the units that sound the same as `unit` in its place [shape=(N,), bool]."""
     return (units.label == units.label[unit]) & (np.abs(units.shift - units.shift[unit]) < _ALIGNED)
 
 
 def _shortness(played: np.ndarray, units: Units) -> np.ndarray:
-    """1 for a run of nothing, 0 for one of at least a bar (or 1.6 s), from units played."""
+    """Return how short runs are, by units played: 1 for none, 0 for at least a bar (or 1.6 s)."""
     period = float(np.median(np.diff(units.bounds))) / units.rate
     bar = float(units.meter) if units.meter > 1 else max(1.6 / period, 1.0)
     return np.clip(1.0 - played / bar, 0.0, 1.0)
 
 
 def _lateness(played: np.ndarray, units: Units, temperature: float) -> np.ndarray:
-    """Cost of one more unit in a run, from units played: low temperatures let runs go on longer."""
+    """Return the cost of one more unit in runs, by units played: low temperatures let them go on longer."""
     period = float(np.median(np.diff(units.bounds))) / units.rate
     bars = 2.0 * units.meter if units.meter > 1 else max(3.0 / period, 1.0)
     wanted = min(bars, max(LONG_RUN / period, 1.0)) * temperature**-0.5
@@ -298,7 +314,7 @@ def _lateness(played: np.ndarray, units: Units, temperature: float) -> np.ndarra
 
 
 def _logsumexp(values: np.ndarray) -> np.ndarray:
-    """Over the last axis; rows without a finite value give -inf."""
+    """Add values given as logarithms, over the last axis; rows without a finite value give -inf."""
     top = values.max(axis=-1)
     safe = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
@@ -327,7 +343,7 @@ class _Verbatim:
         self.long = 0.0  # seconds inside such runs
 
     def after(self) -> np.ndarray:
-        """Seconds of the run that each next unit would make or continue [shape=(N,)]."""
+        """Return the seconds of the run that each next unit would make or continue [shape=(N,)]."""
         longest = np.zeros(len(self.seconds))
         units = self._units
         for match, length, end in zip(self._matches, self._lengths, self._ends, strict=True):
@@ -340,7 +356,7 @@ class _Verbatim:
         return longest + self.seconds
 
     def long_after(self, length: np.ndarray) -> np.ndarray:
-        """What `long` would be after each next unit, from `after`."""
+        """Return what `long` would be after each next unit [shape=(N,)], from `after`'s lengths."""
         end = self.now + self.seconds
         return self.long + np.where(length > LONG_RUN, end - np.maximum(end - length, self.covered), 0.0)
 
@@ -366,6 +382,8 @@ class _Verbatim:
 
 @dataclass(frozen=True)
 class _Step:
+    """One unit of a walk, played as `Run` says; `jumped` tells that a run begins."""
+
     unit: int
     start: float
     semitones: int
@@ -386,11 +404,13 @@ def walk(
     Parameters
     ----------
     transitions : Transitions
+        The source's.
     outlook : Outlook
-        At the same temperature.
+        The source's, at the same temperature.
     parameters : Parameters
-        `duration`, `temperature`, `top_k`, `top_p` and `guidance_scale` count.
+        `duration`, `temperature`, `top_k`, `top_p` and `guidance_scale` are used.
     rng : np.random.Generator
+        The random stream of the candidate.
     progress : callable
         Called with the share done, in [0, 1], every few units; whatever it raises passes through.
 
@@ -472,7 +492,7 @@ def walk(
 
 
 def _draw(score: np.ndarray, top_k: int, top_p: float, rng: np.random.Generator) -> int:
-    """One index, with probability ~ exp(score): of the `top_k` best (0: all), those that make up `top_p`."""
+    """Draw an index with probability ~ exp(score), from the `top_k` best (0: all) that make up `top_p`."""
     order = np.argsort(-score, kind="stable")
     if top_k:
         order = order[:top_k]
@@ -487,13 +507,13 @@ def _draw(score: np.ndarray, top_k: int, top_p: float, rng: np.random.Generator)
 
 
 def _local_period(seconds: np.ndarray) -> np.ndarray:
-    """Unit length around each unit: the median of nine."""
+    """Return the length of units around each one [shape=(N,)]: the median of nine."""
     padded = np.pad(seconds, 4, mode="edge")
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1)
 
 
 def _form(units: Units, duration: float, rng: np.random.Generator) -> np.ndarray:
-    """Distance of each unit from the part of the track that each stretch of the output is to come from.
+    """Measure how far each unit is from the part of the track that each stretch of the output comes from.
 
     The output tells the source's own story in its own time: about 8 s from each of some places spread over
     the source, in order.
@@ -510,7 +530,7 @@ def _form(units: Units, duration: float, rng: np.random.Generator) -> np.ndarray
 
 
 def _begin(units: Units, apart: np.ndarray, duration: float, noise: float, rng: np.random.Generator) -> int:
-    """A unit to begin with: a first beat with an attack, where the track or a part of it begins."""
+    """Draw a unit to begin with: a first beat with an attack, where the track or a part of it begins."""
     change = np.zeros(len(units))
     change[1:] = np.sqrt((np.diff(units.section, axis=0) ** 2).sum(axis=1))
     attack = units.rhythm[:, 0] + 0.5 * change / max(float(change.max()), 1e-6)

@@ -1,5 +1,8 @@
 """Turning a path into sound: runs cut from the source, transposed, stretched, and joined without clicks.
 
+We do not use librosa's phase vocoder to stretch: it blurs the attacks that units begin with, and librosa
+itself is too heavy (see `music.dsp.spectra`).
+
 References
 ----------
 .. [1] Verhelst and Roelands, "An overlap-add technique based on waveform similarity (WSOLA)", ICASSP 1993.
@@ -28,11 +31,11 @@ class Join:
     Attributes
     ----------
     time : float
-        Middle of the crossfade in the output, in seconds.
+        The middle of the crossfade in the output, in seconds.
     length : float
-        Of the crossfade, in seconds.
+        The length of the crossfade in seconds.
     step : float
-        Greatest difference between neighbouring samples inside it.
+        The greatest difference between neighbouring samples inside it.
     """
 
     time: float
@@ -41,7 +44,18 @@ class Join:
 
 
 def usual_step(source: np.ndarray) -> float:
-    """The 99.9th percentile of differences between neighbouring samples, from every fourth pair."""
+    """Return the 99.9th percentile of differences between neighbouring samples.
+
+    Parameters
+    ----------
+    source : np.ndarray [shape=(channels, n), float32]
+        Every fourth pair is looked at.
+
+    Returns
+    -------
+    float
+        To four digits after the point.
+    """
     counts = np.zeros(20001, dtype=np.int64)
     for begin in range(0, source.shape[1] - 1, 1 << 20):
         piece = source[:, begin : begin + (1 << 20) + 1]
@@ -58,19 +72,22 @@ def render(
     Parameters
     ----------
     source : np.ndarray [shape=(channels, n), float32]
+        At the sample rate of `units`.
     units : Units
         The source's.
     path : Path
+        What is played.
     samples : int
-        Wanted length.
+        The wanted length.
     step : float
-        Difference between neighbouring samples that joins should stay below (`usual_step`).
+        The difference between neighbouring samples that joins should stay below (`usual_step`).
     progress : callable
         Called with the share done, in [0, 1], after each run; whatever it raises passes through.
 
     Returns
     -------
-    tuple of (np.ndarray [shape=(channels, samples), float32], list of Join)
+    audio : np.ndarray [shape=(channels, samples), float32]
+    joins : list of Join
     """
     rate = units.rate
     reach = round(_REACH * rate)
@@ -112,7 +129,7 @@ def render(
 
 
 def _piece(source: np.ndarray, units: Units, run: Run, reach: int, last: bool) -> np.ndarray:
-    """A run with `reach` samples before it and after it, transposed, stretched and levelled.
+    """Cut out a run with `reach` samples before it and after it, transposed, stretched and levelled.
 
     Beyond the source's ends its mirror image stands in, for crossfades to meet sound; after the `last` run
     nothing does.
@@ -144,11 +161,17 @@ def _piece(source: np.ndarray, units: Units, run: Run, reach: int, last: bool) -
 
 
 def _widths(units: Units, unit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Crossfades to try before a unit: lengths, the most fitting last, and middles about its border, in
-    seconds.
+    """Choose the crossfades to try before a unit.
 
-    Short and early before an attack, longer without one, slow where nothing pulses; never longer than the
-    unit.
+    They are short and early before an attack, longer without one, slow where nothing pulses, and never longer
+    than the unit.
+
+    Returns
+    -------
+    lengths : np.ndarray [shape=(lengths,)]
+        In seconds, the most fitting last.
+    middles : np.ndarray [shape=(middles,)]
+        In seconds from the unit's border.
     """
     longest = 0.8 * float(units.bounds[unit + 1] - units.bounds[unit]) / units.rate
     lengths: tuple[float, ...]
@@ -170,11 +193,20 @@ def _meet(
     widths: np.ndarray,
     spread: np.ndarray,
 ) -> tuple[int, int, int, float]:
-    """Find how two pieces meet: lag of the new one, middle and length of the crossfade, correlation in it.
+    """Find how two pieces meet.
 
     `old` and `new` [shape=(channels, >= about 2 * reach)] are aligned so that index `reach` is the musical
     boundary. The lag puts waves in phase; the crossfade lies before the boundary, where the old sound has
     decayed and the new attack is yet to come, at the place with the smallest steps and the best match.
+
+    Returns
+    -------
+    lag : int
+        Samples by which the new piece is moved to the left.
+    middle, length : int
+        The middle of the crossfade as an index into `old`, and its length, in samples.
+    correlation : float
+        Of the two pieces inside the crossfade.
     """
     limit = min(old.shape[1], new.shape[1], 2 * reach)
     most = round(_LAG * rate)
@@ -218,7 +250,7 @@ def _meet(
 
 
 def _gains(length: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """Crossfade gains that keep the power of two signals whose correlation is `ratio` [2]_.
+    """Return the gains [each of shape=(length,)] that keep the power of signals of correlation `ratio` [2]_.
 
     In phase (1) they add up to one, unrelated (0) their squares do.
     """
@@ -234,8 +266,9 @@ def stretched(audio: np.ndarray, factor: float, rate: int) -> np.ndarray:
     Parameters
     ----------
     audio : np.ndarray [shape=(channels, n), float32]
+        Of any length.
     factor : float
-        New duration over old, about 0.7 to 1.5.
+        The new duration over the old one, about 0.7 to 1.5.
     rate : int
         Sample rate in Hz.
 

@@ -19,8 +19,8 @@ from scipy.signal import resample_poly
 from music.dsp import harmony, spectra
 from music.dsp.rhythm import superflux
 
-_MEL_RATE, _MEL_HOP = 16000, 160  # 10 ms frames: fine enough to see where a beat begins
-_LOW_RATE, _CHROMA_HOP = 8000, 400  # 50 ms frames
+_MEL_RATE, _MEL_HOP = 16000, 160  # Hz, and samples: 10 ms frames show where a beat begins
+_LOW_RATE, _CHROMA_HOP = 8000, 400  # Hz, and samples: 50 ms frames
 _LONGEST, _SHORTEST = 0.75, 0.08  # seconds of a unit; longer beats are halved, shorter sources cut no finer
 _FEWEST = 12  # units worth walking through; a shorter source is cut finer
 _SAME = 0.87  # correlation from which two units count as the same recording
@@ -149,7 +149,7 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
 
 
 def _downmix(source: np.ndarray, factor: int, progress: Callable[[float], None]) -> np.ndarray:
-    """Mean of the channels at a `factor`-th of the rate, a minute at a time."""
+    """Average the channels at a `factor`-th of the rate [shape=(n // factor,)], a minute at a time."""
     block = factor * 960_000
     margin = factor * 200
     parts = []
@@ -164,7 +164,7 @@ def _downmix(source: np.ndarray, factor: int, progress: Callable[[float], None])
 
 
 def _mel(middle: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
-    """Mel spectrogram [shape=(40, 1 + n // _MEL_HOP)], a minute at a time."""
+    """Compute a mel spectrogram [shape=(40, 1 + n // _MEL_HOP)], a minute at a time."""
     margin, frames = 10, 60 * _MEL_RATE // _MEL_HOP
     total = 1 + len(middle) // _MEL_HOP
     parts = []
@@ -179,7 +179,17 @@ def _mel(middle: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
 
 
 def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool, int]:
-    """Unit borders in seconds over the whole source, whether they follow beats, and units per beat."""
+    """Lay borders of units over a source of `duration` seconds.
+
+    Returns
+    -------
+    marks : np.ndarray [shape=(N + 1,)]
+        The borders in seconds.
+    pulsed : bool
+        Whether they follow beats.
+    halves : int
+        Units for each beat.
+    """
     steady = False
     if len(beats) >= 4:
         intervals = np.diff(beats)
@@ -223,7 +233,7 @@ def _onto_onsets(marks: np.ndarray, flux: np.ndarray) -> np.ndarray:
 
 
 def _means(curves: np.ndarray, edges: np.ndarray, rate: float, parts: int) -> np.ndarray:
-    """Means of curves [shape=(d, frames)] at frames/s in each part of each unit -> (N, parts, d)."""
+    """Average curves [shape=(d, frames)] of `rate` Hz over parts of units [shape=(N, parts, d)]."""
     fractions = np.arange(parts) / parts
     starts = edges[:-1, None] + np.diff(edges)[:, None] * fractions
     cuts = np.concatenate([starts.ravel(), edges[-1:]]) * rate
@@ -237,7 +247,7 @@ def _means(curves: np.ndarray, edges: np.ndarray, rate: float, parts: int) -> np
 def _accents(
     edges: np.ndarray, low_flux: np.ndarray, flux: np.ndarray, pitch: np.ndarray, loudness: np.ndarray
 ) -> np.ndarray:
-    """How much each unit begins like a first beat: bass, attack, change of harmony [shape=(N,)]."""
+    """Measure how much each unit begins like a first beat [shape=(N,)]: bass, attack, change of harmony."""
     rate = _MEL_RATE / _MEL_HOP
     at = np.round(edges[:-1] * rate).astype(np.int64)
 
@@ -256,10 +266,17 @@ def _accents(
 
 
 def _bars(accent: np.ndarray, pitch: np.ndarray, timbre: np.ndarray, halves: int) -> tuple[int, np.ndarray]:
-    """Units per bar and each unit's place in it: bars repeat, and begin with accents.
+    """Find the bars: they repeat, and begin with accents.
 
     The place advances by one each unit; a slip (a dropped or doubled beat) costs as much as several strong
     accents.
+
+    Returns
+    -------
+    meter : int
+        Units for each bar.
+    phase : np.ndarray [shape=(N,), int64]
+        The place of each unit in its bar.
     """
     count = len(accent)
     flat = np.concatenate([3.0 * pitch.reshape(count, -1), timbre.reshape(count, -1)], axis=1)
@@ -292,7 +309,7 @@ def _bars(accent: np.ndarray, pitch: np.ndarray, timbre: np.ndarray, halves: int
 
 
 def _sections(pitch: np.ndarray, timbre: np.ndarray, loudness: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """What part of the track a unit belongs to: its surroundings, some 4 s to either side."""
+    """Describe what part of the track units belong to [shape=(N, D), float32]: some 4 s to either side."""
     level = np.clip(loudness, loudness.max() - 50.0, None)[:, None] / 5.0
     local = np.concatenate([3.0 * pitch.mean(axis=1), timbre.mean(axis=1), level], axis=1)
     sigma = max(4.0 / float(np.median(np.diff(edges))) / 2, 0.5)
@@ -303,7 +320,7 @@ def _sections(pitch: np.ndarray, timbre: np.ndarray, loudness: np.ndarray, edges
 
 
 def _playable(loudness: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """False in silences longer than 1.5 s: a rest is music, a gap is not."""
+    """Rule out silences longer than 1.5 s [shape=(N,), bool]: a rest is music, a gap is not."""
     quiet = loudness < max(float(np.percentile(loudness, 95)) - 50.0, -75.0)
     playable = np.ones(len(loudness), dtype=bool)
     u = 0
@@ -376,7 +393,7 @@ def _recordings(
 
 
 def _alike(points: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Pairs of rows of `points`, each of `among` with its nearest eight there -> (pairs, 2)."""
+    """Pair rows of `points` [shape=(pairs, 2)]: each of `among` with its nearest eight there."""
     some = points[among]
     norms = (some * some).sum(axis=1)
     near = min(8, len(among) - 1)
@@ -395,10 +412,16 @@ def _alike(points: np.ndarray, among: np.ndarray) -> np.ndarray:
 def _matches(
     wave: np.ndarray, begin: np.ndarray, length: int, reach: int, pairs: np.ndarray
 ) -> Iterator[tuple[int, int, int]]:
-    """Those of some pairs of units that are the same recording: both, and how much later it lies in the
-    second.
+    """Find the pairs of units that are the same recording.
 
     `wave` has `reach` samples before unit 0's `begin` of 0; each unit is compared over `length` samples.
+
+    Yields
+    ------
+    one, other : int
+        The units.
+    lag : int
+        Samples by which the recording lies later in the other.
     """
     size = 1 << int(np.ceil(np.log2(length + 2 * reach + 1)))
     for some in range(0, len(pairs), 128):
