@@ -10,9 +10,10 @@ Conventions, everywhere in `music.dsp`:
 - no function calls BLAS, whose sums depend on the number of threads: the same audio gives the same bytes with
   any number of them.
 
-We do not use librosa, which has all of this. For the cepstra, chroma and beats of its first half minute a fresh
-process takes 28 s of processor time with it, or 3.7 s once numba has cached what it compiled, and 0.2 s with
-this; and it brings 285 MB of packages (numba, llvmlite, scikit-learn) into an image. The tests compare with it.
+We do not use librosa, which has all of this. For the cepstra, chroma and beats of half a minute a fresh
+process takes 28 s of processor time with it, 3.7 s once numba has cached what it compiled, and 0.2 s with
+this; and it brings 285 MB of packages (numba, llvmlite, scikit-learn) into an image. The tests compare with
+it.
 
 References
 ----------
