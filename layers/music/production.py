@@ -43,7 +43,7 @@ class Generated:
         Its media type.
     report : dict
         What the record tells about it: JSON-ready, without NaN or infinity (silence has a loudness of None),
-        and at most 2 kB long.
+        and a few kilobytes long at most.
     """
 
     audio: bytes
