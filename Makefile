@@ -38,7 +38,7 @@ redrive: .venv/local ## Try again what workers gave up, at ENDPOINT= (as make se
 	@test -n "$(ENDPOINT)$(STACK)" || { echo "ENDPOINT= of a local stack is needed, or STACK= on AWS"; exit 1; }
 	@$(RUN) -m client redrive $(if $(STACK),--stack "$(STACK)",--endpoint-url "$(ENDPOINT)")
 
-models: .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub .venv-models/ready) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
+models: .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
 	@$(RUN) -m weights build $(PROFILE) --source "$(SOURCE)" --precision $(PRECISION)
 
 weights: .venv/local .venv/engine # are whole: images check theirs when they are built

@@ -118,7 +118,8 @@ def load(name: str) -> Profile:
 
     The neural ones run on our own engine, from a bundle (see `bundle_folder`). With ``RUNTIME=reference``
     they run on torch and transformers, from the checkpoints in the folder that ``CHECKPOINTS`` names: for
-    each profile ``musicgen`` and ``clap``, as the hub has them.
+    each profile ``musicgen`` and ``clap``, as the hub has them. By default it is ``build/checkpoints``, where
+    building a bundle from the hub leaves them.
 
     Parameters
     ----------
@@ -178,11 +179,10 @@ def _engine(name: str) -> Generator:
 def _torch(name: str) -> Generator:
     """Load MusicGen on torch and transformers."""
     import torch
-    from tokenizers import Tokenizer
 
     from music.engine.bundle import available_memory
     from music.musicgen.generator import MusicGen
-    from music.torch import encodec, musicgen
+    from music.torch import checkpoint, encodec, musicgen
 
     folder = _checkpoint(name, "musicgen")
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -190,7 +190,7 @@ def _torch(name: str) -> Generator:
     return MusicGen(
         DECLARED[name].generator,
         musicgen.MusicGen(model),
-        Tokenizer.from_file(str(folder / "tokenizer.json")),
+        checkpoint.tokenizer(folder),
         musicgen.T5(model),
         encodec.Encodec(folder, device),
         identity=_unpinned(name, "musicgen"),
@@ -238,7 +238,8 @@ def _checkpoint(name: str, part: str) -> Path:
     folder = Path(os.environ.get("CHECKPOINTS", "build/checkpoints")) / name / part
     if not (folder / "config.json").is_file():
         raise ProfileError(
-            f"{folder}: no checkpoint there (no config.json); CHECKPOINTS names the folder of all"
+            f"{folder}: no checkpoint there (no config.json); make models PROFILE={name} fetches it, and "
+            "CHECKPOINTS names the folder of all"
         )
     return folder
 

@@ -1,6 +1,6 @@
 """Where weights come from: checkpoints in the layout of the Hugging Face hub, and the bundles made of them.
 
-A checkpoint is a folder as published (`config.json`, safetensors, a tokenizer). This package opens them
+A checkpoint is a folder as published (`config.json`, weights, a tokenizer). This package opens them
 without torch, makes random ones of any size in the same layout, and turns them into the bundles that the
 runtime loads. It belongs to the build: no image holds it, and a bundle needs nothing of it.
 
@@ -8,9 +8,9 @@ In the order of a build (``python -m weights build``):
 
 - `sources`: which models a profile is made of, and the lock that pins them.
 - `fetch`: getting a checkpoint from the hub.
-- `convert`: making safetensors of pickles.
-- `check`: opening a checkpoint, and refusing one that is not what it says or does not run here. `configs` are
-  the defaults that published configs rely on, `layouts` the tensors that follow from a config.
+- `check`: opening a checkpoint, and refusing one that is not what it says or does not run here. `pytorch`
+  reads the pickled ones; `configs` are the defaults that published configs rely on, `layouts` the tensors
+  that follow from a config.
 - `export`: from a checkpoint's tensors to those of a bundle, a module for each network.
 - `pack`: all of it together, into a bundle and its manifest.
 

@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     build.add_argument(
         "--source", default="hub", help="hub, random, or a folder with the checkpoints musicgen and clap"
     )
-    build.add_argument("--precision", default="int8", help=", ".join(PRECISIONS))
+    build.add_argument("--precision", default="int8", help=", ".join(PRECISIONS) + " (experimental)")
     build.add_argument("--out", type=Path, default=pack.TARGET, help="gets a folder named like the profile")
     random = commands.add_parser("random", help="write random checkpoints in the published layout")
     random.add_argument("profile", help=", ".join(profiles()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Container, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from music.clap import mel
 from music.engine import safetensors
-from weights import CheckpointError
+from weights import CheckpointError, pytorch
 from weights.configs import complete
 from weights.layouts import layout
 
@@ -23,8 +24,20 @@ _RENAMED = (
 )
 
 
+DESCRIPTION = ("config.json", "preprocessor_config.json", "tokenizer.json")
+"""What a checkpoint consists of beside its weights."""
+
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""The names that weights are published under, the best first: whole, or as shards that an index lists."""
+
+
 class Checkpoint:
-    """A folder with `config.json`, `model.safetensors` (or its shards and their index) and a tokenizer.
+    """A folder with `config.json`, weights under one of the names in `WEIGHTS`, and a tokenizer.
 
     Files are mapped: opening reads headers only, and a tensor costs memory when it is looked at.
 
@@ -37,6 +50,8 @@ class Checkpoint:
     folder : Path
     config : dict
         The content of `config.json`, completed by the defaults that it leaves out.
+    weights : tuple of str
+        The names of the files that its tensors are read from, the index first where there is one.
 
     Raises
     ------
@@ -59,7 +74,9 @@ class Checkpoint:
         if not self.folder.is_dir():
             raise CheckpointError(f"{self.folder}: no such folder")
         self.config: dict[str, Any] = complete(self._json("config.json"))
-        self._entries = {published(name): entry for name, entry in self._read().items()}
+        there = {path.name for path in self.folder.iterdir()}
+        self.weights = whole(there, lambda index: shards(self.folder / index), str(self.folder))
+        self._entries = self._read()
         for name, tensor in layout(self.config).items():
             if name in self._entries:
                 self._expect(name, tensor.shape)
@@ -91,7 +108,7 @@ class Checkpoint:
         Returns
         -------
         np.ndarray [shape as stored, dtype=float32]
-            A read-only view of the file where it is stored as float32, else converted from F16 or BF16.
+            A read-only view of the file where it is stored as float32, else converted from F64, F16 or BF16.
 
         Raises
         ------
@@ -111,10 +128,11 @@ class Checkpoint:
         """The content of `preprocessor_config.json`."""
         return self._json("preprocessor_config.json")
 
-    @property
-    def tokenizer(self) -> Path:
-        """The file `tokenizer.json`."""
-        return self._file("tokenizer.json")
+    @cached_property
+    def tokenizer(self) -> str:
+        """The content of `tokenizer.json`, but for settings of whoever saved it: no text is cut or padded."""
+        whole = self._json("tokenizer.json") | {"truncation": None, "padding": None}
+        return json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
 
     def _file(self, name: str) -> Path:
         path = self.folder / name
@@ -132,17 +150,20 @@ class Checkpoint:
         return content
 
     def _read(self) -> dict[str, safetensors.Entry]:
-        if (self.folder / "model.safetensors").is_file():
-            return _mapped(self.folder / "model.safetensors")
-        index = "model.safetensors.index.json"
-        if not (self.folder / index).is_file():
-            raise CheckpointError(f"{self.folder}: neither model.safetensors nor {index} is there")
-        where = shards(self.folder / index)
-        files = {file: _mapped(self._file(file)) for file in sorted(set(where.values()))}
-        for name, file in where.items():
-            if name not in files[file]:
-                raise CheckpointError(f"{self.folder / file}: tensor {name} is missing")
-        return {name: files[file][name] for name, file in where.items()}
+        index = self.weights[0] if self.weights[0].endswith(".index.json") else None
+        files = self.weights[1:] if index else self.weights
+        read = {file: _mapped(self.folder / file) for file in files}
+        if index is None:
+            found = read[files[0]]
+        else:
+            found = {}
+            for name, file in shards(self.folder / index).items():
+                if name not in read[file]:
+                    raise CheckpointError(f"{self.folder / file}: tensor {name} is missing")
+                found[name] = read[file][name]
+        # A tied tensor may be there under both of its names; the published one stands.
+        renamed = {published(name): entry for name, entry in found.items()}
+        return renamed | {name: found[name] for name in renamed if name in found}
 
     def _entry(self, name: str) -> safetensors.Entry:
         if name not in self._entries:
@@ -163,10 +184,48 @@ class Checkpoint:
 
 
 def _mapped(path: Path) -> dict[str, safetensors.Entry]:
+    if path.suffix == ".bin":
+        return pytorch.read(path)
     try:
         return safetensors.read(path)[0]
     except safetensors.WeightsError as error:
         raise CheckpointError(str(error)) from error
+
+
+def whole(there: Container[str], shards: Callable[[str], Mapping[str, str]], where: str) -> tuple[str, ...]:
+    """Find the best weights that are whole.
+
+    Parameters
+    ----------
+    there : container of str
+        The names of the files of a folder or a repository.
+    shards : callable
+        Reads an index (see the function `shards`).
+    where : str
+        What the files are called together, for the error.
+
+    Returns
+    -------
+    tuple of str
+        The names of their files, the index first where there is one.
+
+    Raises
+    ------
+    CheckpointError
+        If there are none, or an index is damaged.
+    """
+    lacking = []
+    for name in WEIGHTS:
+        if name not in there:
+            continue
+        if not name.endswith(".index.json"):
+            return (name,)
+        files = sorted(set(shards(name).values()))
+        missing = [file for file in files if file not in there]
+        if files and not missing:
+            return (name, *files)
+        lacking.append(f"{name} lists {missing[0]}, which is not there" if missing else f"{name} lists none")
+    raise CheckpointError(f"{where}: no weights: {'; '.join(lacking) or 'none of ' + ', '.join(WEIGHTS)}")
 
 
 def shards(index: Path) -> dict[str, str]:

@@ -8,19 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from weights import Checkpoint, CheckpointError
-from weights.check import shards
-from weights.convert import convert
+from weights.check import DESCRIPTION, WEIGHTS, shards, whole
 from weights.sources import LOCK, Locked, Model, locked, sha256, write_lock
 
-# What a checkpoint consists of, in the repositories' names; weights beside these are in other formats.
-_NEEDED = ("config.json", "preprocessor_config.json", "tokenizer.json")
+# Fetched where they are there: nothing here reads them, the torch runtime does.
 _OPTIONAL = ("generation_config.json", "tokenizer_config.json")
-_WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
 
 
 def fetch(model: Model, folder: Path, lock: Path = LOCK, endpoint: str | None = None) -> str:
@@ -79,15 +71,13 @@ def fetch(model: Model, folder: Path, lock: Path = LOCK, endpoint: str | None = 
             raise CheckpointError(f"{model.repository}: the hub does not answer: {_line(error)}") from error
         revision = str(info.sha)
         there = {file.rfilename: file.lfs.sha256 if file.lfs else "" for file in info.siblings or []}
-        missing = [file for file in _NEEDED if file not in there]
-        weights = next((file for file in _WEIGHTS if file in there), None)
-        if missing or not weights:
-            raise CheckpointError(
-                f"{model.repository}: the hub has no {missing[0] if missing else 'weights'}"
-            )
-        wanted = {*_NEEDED, *(file for file in _OPTIONAL if file in there), weights}
-        if weights.endswith(".index.json"):
-            wanted |= set(shards(get(weights, revision)).values())
+        if missing := [file for file in DESCRIPTION if file not in there]:
+            raise CheckpointError(f"{model.repository}: the hub has no {missing[0]}")
+        weights = whole(there, lambda index: shards(get(index, revision)), model.repository)
+        for index in set(WEIGHTS) - set(weights):
+            if index.endswith(".index.json"):
+                (folder / index).unlink(missing_ok=True)  # was fetched to see whether it is whole
+        wanted = {*DESCRIPTION, *(file for file in _OPTIONAL if file in there), *weights}
         declared = {file: there.get(file, "") for file in wanted}
     found = {}
     for file, expected in sorted(declared.items()):
@@ -97,24 +87,12 @@ def fetch(model: Model, folder: Path, lock: Path = LOCK, endpoint: str | None = 
                 f"{model.repository}: {file} has the sha256 {found[file]}, not {expected} as "
                 + ("locked" if known else "the hub declares")
             )
-    converted = _converted(folder, found, known)
-    Checkpoint(folder)  # refuses what is not what it says
+    checkpoint = Checkpoint(folder)  # refuses what is not what it says
+    if stray := sorted(set(checkpoint.weights) - set(found)):
+        raise CheckpointError(f"{folder / stray[0]}: was not fetched, but would be read; remove it")
     if not known:
-        write_lock(model.repository, Locked(revision, found, converted), lock)
+        write_lock(model.repository, Locked(revision, found), lock)
     return revision
-
-
-def _converted(folder: Path, found: dict[str, str], known: Locked | None) -> dict[str, str]:
-    """Make safetensors files of a checkpoint that came without; gives their hashes."""
-    if not any(file.startswith("pytorch_model") for file in found):
-        return {}
-    expected = known.converted if known else {}
-    present = {file: sha256(folder / file) for file in expected if (folder / file).is_file()}
-    if not expected or present != expected:
-        present = {path.name: sha256(path) for path in convert(folder, folder)}
-    if known and present != expected:
-        raise CheckpointError(f"{folder}: what was converted differs from the lock")
-    return present
 
 
 def _line(error: Exception) -> str:

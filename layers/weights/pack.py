@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +16,7 @@ from music.engine.library import VARIANTS
 from music.interfaces import Identity
 from music.musicgen.transformer import MusicGen
 from weights import Checkpoint, CheckpointError, fetch, synthetic
-from weights.convert import convert
+from weights.check import DESCRIPTION, WEIGHTS
 from weights.export import export
 from weights.sources import LOCK, Model, locked, models_of, sha256
 
@@ -54,7 +54,8 @@ def build(
     target : Path
         Gets a folder named like the profile; it is replaced as a whole, or left as it was.
     cache : Path
-        The folder where fetched checkpoints are kept.
+        The folder where fetched checkpoints are kept: one for each repository, and for each profile the
+        links ``musicgen`` and ``clap`` to those that it is made of.
     lock : Path
     endpoint : str, optional
         The address of the hub.
@@ -83,10 +84,12 @@ def build(
             if source == "hub":
                 folder = cache / str(model.repository).replace("/", "--")
                 revision = fetch.fetch(model, folder, lock, endpoint)
+                checkpoints[part] = Checkpoint(folder)
+                _link(cache / profile / part, folder)
             else:
-                folder = whole((work / "random" if source == "random" else Path(source)) / part, work / part)
-                revision = _identify(folder, model, source, lock)
-            checkpoints[part] = Checkpoint(folder)
+                given = work / "random" if source == "random" else Path(source)
+                checkpoints[part] = Checkpoint(given / part)
+                revision = _identify(checkpoints[part], model, source, lock)
             components[part] = _component(checkpoints[part], model, source, revision)
         made = work / "bundle"
         made.mkdir()
@@ -119,28 +122,28 @@ def build(
     return target / profile
 
 
-def whole(folder: Path, converted: Path) -> Path:
-    """Give a folder with safetensors: the given one or, if it has pickles only, a converted copy of it."""
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder")
-    if any(folder.glob("model*.safetensors")) or not any(folder.glob("pytorch_model*.bin")):
-        return folder
-    converted.mkdir()
-    convert(folder, converted)
-    for file in folder.glob("*.json"):
-        if not file.name.startswith("pytorch_model"):
-            shutil.copy(file, converted)
-    return converted
+def _link(name: Path, folder: Path) -> None:
+    """Let a folder be found by profile and part, as the torch runtime looks for it."""
+    name.parent.mkdir(parents=True, exist_ok=True)
+    if name.exists() and not name.is_symlink():
+        raise CheckpointError(f"{name}: is in the way of a link to {folder}; move it elsewhere")
+    name.unlink(missing_ok=True)
+    name.symlink_to(os.path.relpath(folder.resolve(), name.parent.resolve()))
 
 
-def _identify(folder: Path, model: Model, source: str, lock: Path) -> str:
-    """Name what did not come from the hub: by the locked revision if the files are those, else by digest."""
-    hashes = {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
+def _identify(checkpoint: Checkpoint, model: Model, source: str, lock: Path) -> str:
+    """Name what did not come from the hub: by the locked revision if the files are those, else by digest.
+
+    The files are those that were given, in whatever format: the same ones have one name.
+    """
+    described = (path.name for path in checkpoint.folder.glob("*.json") if path.name not in WEIGHTS)
+    hashes = {name: sha256(checkpoint.folder / name) for name in {*described, *checkpoint.weights}}
     known = locked(model.repository, lock) if model.repository else None
-    if known and (known.files | known.converted).items() <= hashes.items():
+    if known and all(
+        hashes.get(name) == known.files.get(name) for name in (*DESCRIPTION, *checkpoint.weights)
+    ):
         return known.revision
-    weighty = {name: digest for name, digest in hashes.items() if name.endswith((".json", ".safetensors"))}
-    digest = hashlib.sha256(json.dumps(weighty, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
     return f"{'random' if source == 'random' else 'local'}-{digest[:12]}"
 
 
@@ -173,17 +176,8 @@ def _export(network: str, checkpoint: Checkpoint, precision: str, target: Path) 
     except packing.WeightsError as error:
         raise CheckpointError(f"{checkpoint.folder}: {network}: {error}") from error
     if network in bundle.TOKENIZED:
-        _tokenizer(checkpoint.tokenizer, target / bundle.tokenizer_file(network))
+        (target / bundle.tokenizer_file(network)).write_text(checkpoint.tokenizer + "\n", "utf-8")
     caches = 0
     if network == "musicgen":
         caches = MusicGen(packing.Tensors(file)).state_bytes(_ROWS, _POSITIONS)
     return file.stat().st_size + int(caches)
-
-
-def _tokenizer(source: Path, target: Path) -> None:
-    """Copy a tokenizer, but for settings of whoever saved it: a text must never be cut or padded unasked."""
-    try:
-        content = json.loads(source.read_text("utf-8")) | {"truncation": None, "padding": None}
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{source}: not a tokenizer: {error}") from error
-    target.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n", "utf-8")

@@ -77,13 +77,10 @@ class Locked:
         The commit.
     files : dict of str to str
         sha256 of each file that was fetched.
-    converted : dict of str to str
-        sha256 of the safetensors files made of it, where it has none itself.
     """
 
     revision: str
     files: dict[str, str]
-    converted: dict[str, str]
 
 
 def locked(repository: str, lock: Path = LOCK) -> Locked | None:
@@ -98,8 +95,8 @@ def locked(repository: str, lock: Path = LOCK) -> Locked | None:
         return None
     try:
         entry = json.loads(lock.read_text("utf-8")).get(repository)
-        return None if entry is None else Locked(**entry)
-    except (ValueError, TypeError, AttributeError) as error:
+        return None if entry is None else Locked(entry["revision"], dict(entry["files"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{lock}: damaged: {error}") from error
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, ClapModel
+from transformers import ClapModel
 
 from music.clap.embedder import PIPELINE, Clap
 from music.clap.tags import categories, likeliest, prompts
 from music.interfaces import Identity, TextTooLong
+from music.torch.checkpoint import has_safetensors, tokenizer
 
 
 class ClapTowers:
@@ -19,7 +20,7 @@ class ClapTowers:
     Parameters
     ----------
     folder : Path
-        A checkpoint as published on the Hugging Face hub, with safetensors.
+        A checkpoint as published on the Hugging Face hub.
     identity : Identity, optional
         The identity of its vectors; by default the folder's name is the model, and the revision is unknown.
     device : str
@@ -33,11 +34,11 @@ class ClapTowers:
 
     def __init__(self, folder: Path, identity: Identity | None = None, device: str = "cpu") -> None:
         self.model = ClapModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+            folder, dtype=torch.float32, use_safetensors=has_safetensors(folder), local_files_only=True
         )
         self.model = self.model.to(device).eval()
         self.identity = identity or Identity(folder.name, "local", PIPELINE, "float32")
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._tokenizer = tokenizer(folder)
         self._most_tokens: int = self.model.config.text_config.max_position_embeddings - 2
 
     def embedder(self) -> Clap:
@@ -69,7 +70,7 @@ class ClapTowers:
 
     def embed(self, text: str) -> np.ndarray:
         """Embed a text as a unit vector; see `music.clap.embedder.ClapSearch`."""
-        ids = self._tokenizer(text)["input_ids"]
+        ids = self._tokenizer.encode(text).ids
         if len(ids) > self._most_tokens:
             raise TextTooLong(f"the text has {len(ids) - 2} tokens; {self._most_tokens - 2} are allowed")
         vector = self.text(ids).astype(np.float64)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from transformers import EncodecConfig, EncodecModel
 
+from music.torch.checkpoint import has_safetensors
+
 
 class _Codec(EncodecModel):
     # The rest of MusicGen, in whose checkpoint the codec is.
@@ -25,7 +27,7 @@ class Encodec:
     Parameters
     ----------
     folder : Path
-        A checkpoint as published on the Hugging Face hub, with safetensors.
+        A checkpoint as published on the Hugging Face hub.
     device : str
         The device as torch names it.
 
@@ -47,7 +49,7 @@ class Encodec:
             config=EncodecConfig.from_dict(config),
             key_mapping={r"^audio_encoder\.": ""},
             dtype=torch.float32,
-            use_safetensors=True,
+            use_safetensors=has_safetensors(folder),
             local_files_only=True,
             output_loading_info=True,
         )

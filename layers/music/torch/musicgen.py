@@ -16,6 +16,7 @@ from transformers import (
 
 from music.musicgen.networks import Condition
 from music.musicgen.transformer import POSITIONS
+from music.torch.checkpoint import has_safetensors
 
 
 def load(folder: Path, device: str = "cpu") -> Any:
@@ -24,7 +25,7 @@ def load(folder: Path, device: str = "cpu") -> Any:
     Parameters
     ----------
     folder : Path
-        A checkpoint as published on the Hugging Face hub, with safetensors.
+        A checkpoint as published on the Hugging Face hub.
     device : str
         The device as torch names it.
 
@@ -39,7 +40,11 @@ def load(folder: Path, device: str = "cpu") -> Any:
         "musicgen_melody": MusicgenMelodyForConditionalGeneration,
     }
     model, report = classes[kind].from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+        folder,
+        dtype=torch.float32,
+        use_safetensors=has_safetensors(folder),
+        local_files_only=True,
+        output_loading_info=True,
     )
     if report["missing_keys"] or report["mismatched_keys"]:
         raise ValueError(f"{folder}: {report['missing_keys'] or report['mismatched_keys']}")

@@ -22,7 +22,7 @@ def export(checkpoint: Checkpoint, precision: str) -> Exported:
     The result is the same at every `precision`: tags are embedded once, in float32, which costs the runtime
     nothing.
     """
-    tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer))
+    tokenizer = Tokenizer.from_str(checkpoint.tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder) / "text", *clap_text.export(checkpoint, "float32"))
         text = ClapText(Tensors(Path(folder) / "text"))

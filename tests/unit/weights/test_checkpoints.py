@@ -56,7 +56,7 @@ def test_a_random_checkpoint_opens_and_holds_what_the_safetensors_package_reads(
         if value.dtype == np.float32:
             np.testing.assert_array_equal(checkpoint.tensor(name, value.shape), value)
     assert sum(map(len, map(str, checkpoint.preprocessor))) > 0
-    assert Tokenizer.from_file(str(checkpoint.tokenizer)).encode("calm piano").ids
+    assert Tokenizer.from_str(checkpoint.tokenizer).encode("calm piano").ids
 
 
 def test_the_same_seed_makes_the_same_files_and_another_seed_other_weights(
@@ -125,7 +125,7 @@ def test_large_checkpoints_are_split_and_read_as_one(
             np.testing.assert_array_equal(split.tensor(name), whole.tensor(name))
 
     (split.folder / shards[1]).unlink()
-    with pytest.raises(CheckpointError, match=rf"{shards[1]}: no such file"):
+    with pytest.raises(CheckpointError, match=rf"lists {shards[1]}, which is not there"):
         Checkpoint(split.folder)
 
 
@@ -312,9 +312,9 @@ def test_what_is_written_must_be_what_was_declared(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_a_folder_without_safetensors_says_so(musicgen: Path, tmp_path: Path) -> None:
-    (musicgen / "model.safetensors").rename(musicgen / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"neither model\.safetensors nor"):
+def test_a_folder_without_weights_says_so(musicgen: Path, tmp_path: Path) -> None:
+    (musicgen / "model.safetensors").rename(musicgen / "weights.bin")
+    with pytest.raises(CheckpointError, match=r"no weights: none of model\.safetensors, "):
         Checkpoint(musicgen)
     with pytest.raises(CheckpointError, match="no such folder"):
         Checkpoint(tmp_path / "nowhere")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import pickled
 from tests.support.hub import Hub, running
 from weights import Checkpoint, CheckpointError, fetch, sources, synthetic
 from weights.sources import Model
@@ -130,41 +131,47 @@ def test_a_repository_without_a_needed_file_is_refused(
         _fetch(fake, tmp_path / "got")
 
 
-def test_pickles_need_torch_once_and_the_error_says_how_to_get_it(
-    fake: Hub, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_repository_of_pickles_is_fetched_and_locked_as_it_is(
+    fake: Hub, made: Path, published: Path, tmp_path: Path, shards: int
 ) -> None:
-    (published / "model.safetensors").rename(published / "pytorch_model.bin")
-    monkeypatch.setenv("TORCH_PYTHON", str(tmp_path / "nowhere"))
-    with pytest.raises(CheckpointError, match=r"converting it needs torch, once: make \.venv-models/ready"):
-        _fetch(fake, tmp_path / "got")
-    assert not (tmp_path / "lock.json").exists()
-
-
-def test_a_conversion_is_locked_and_not_repeated(
-    fake: Hub, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # In place of torch: what stands in the "pickle" is safetensors already.
-    (published / "model.safetensors").rename(published / "pytorch_model.bin")
-    calls = []
-
-    def convert(source: Path, target: Path) -> list[Path]:
-        calls.append(source)
-        shutil.copy(source / "pytorch_model.bin", target / "model.safetensors")
-        return [target / "model.safetensors"]
-
-    monkeypatch.setattr(fetch, "convert", convert)
+    shutil.rmtree(published)
+    pickled.checkpoint(made / "musicgen", published, shards)
     _fetch(fake, tmp_path / "got")
+    assert Checkpoint(tmp_path / "got").names() == Checkpoint(made / "musicgen").names()
     entry = json.loads((tmp_path / "lock.json").read_text())["facebook/musicgen-small"]
-    assert entry["converted"] == {"model.safetensors": sources.sha256(published / "pytorch_model.bin")}
-    _fetch(fake, tmp_path / "got")
-    assert len(calls) == 1
-    (tmp_path / "got" / "model.safetensors").write_bytes(b"damaged")
-    _fetch(fake, tmp_path / "got")
-    assert len(calls) == 2, "a damaged conversion is made anew"
-    entry["converted"]["model.safetensors"] = "0" * 64
-    (tmp_path / "lock.json").write_text(json.dumps({"facebook/musicgen-small": entry}))
-    with pytest.raises(CheckpointError, match="differs from the lock"):
+    weights = {file.name for file in published.glob("pytorch_model*")}
+    assert len(weights) == (1 if shards == 1 else 3)
+    assert {file for file in entry["files"] if file.startswith("pytorch_model")} == weights
+    assert {file.name for file in (tmp_path / "got").iterdir() if file.is_file()} == set(entry["files"])
+    (tmp_path / "got" / "model.safetensors").write_bytes(b"of somebody else")
+    with pytest.raises(CheckpointError, match=r"got/model\.safetensors"):
         _fetch(fake, tmp_path / "got")
+
+
+def test_what_was_not_fetched_is_not_read(fake: Hub, made: Path, published: Path, tmp_path: Path) -> None:
+    shutil.rmtree(published)
+    pickled.checkpoint(made / "musicgen", published)
+    _fetch(fake, tmp_path / "got")
+    shutil.copy(made / "musicgen" / "model.safetensors", tmp_path / "got")
+    with pytest.raises(CheckpointError, match=r"got/model\.safetensors: was not fetched, but would be read"):
+        _fetch(fake, tmp_path / "got")
+
+
+def test_an_index_whose_shards_the_hub_lacks_is_passed_over(
+    fake: Hub, made: Path, published: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(published)
+    pickled.checkpoint(made / "musicgen", published)
+    index = {"weight_map": {"x": "model-00001-of-00002.safetensors"}}
+    (published / "model.safetensors.index.json").write_text(json.dumps(index))
+    _fetch(fake, tmp_path / "got")
+    assert Checkpoint(tmp_path / "got").weights == ("pytorch_model.bin",)
+    assert not (tmp_path / "got" / "model.safetensors.index.json").exists()
+    (published / "pytorch_model.bin").unlink()
+    (tmp_path / "lock.json").unlink()
+    with pytest.raises(CheckpointError, match=r"musicgen-small: no weights: .* lists model-00001"):
+        _fetch(fake, tmp_path / "again")
 
 
 def test_a_hub_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> None:

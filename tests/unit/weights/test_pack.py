@@ -16,8 +16,9 @@ from tokenizers import Tokenizer
 from music.engine import bundle as bundle_module
 from music.engine.bundle import Bundle, BundleError, open_bundle
 from music.profiles import bundle_folder
+from tests.support import pickled
 from tests.support.hub import running
-from weights import CheckpointError, pack, sources, synthetic
+from weights import Checkpoint, CheckpointError, pack, sources, synthetic
 from weights.__main__ import main
 
 
@@ -78,10 +79,16 @@ def test_other_weights_are_another_revision(made: Path, tmp_path: Path) -> None:
     assert other.component("clap")["revision"][-12:] != open_bundle(made).component("clap")["revision"][-12:]
 
 
+@pytest.mark.parametrize("shards", [0, 1, 2])
 def test_a_bundle_from_the_hub_has_id_revision_and_licence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int
 ) -> None:
-    synthetic.write("tiny", tmp_path / "made")
+    synthetic.write("tiny", tmp_path / "plain")
+    for part in ("musicgen", "clap"):
+        if shards:
+            pickled.checkpoint(tmp_path / "plain" / part, tmp_path / "made" / part, shards)
+        else:
+            shutil.copytree(tmp_path / "plain" / part, tmp_path / "made" / part)
     models = {
         "musicgen": sources.Model("musicgen-small", "facebook/musicgen-small", "CC-BY-NC-4.0"),
         "clap": sources.Model("clap-htsat-unfused", "laion/clap-htsat-unfused", "Apache-2.0"),
@@ -99,10 +106,39 @@ def test_a_bundle_from_the_hub_has_id_revision_and_licence(
         assert (component["id"], component["license"]) == (model.repository, model.license)
         assert component["revision"] == revisions[model.repository]
 
-    # The same files, downloaded by somebody else, are that revision, too.
+    # The torch runtime looks for checkpoints by profile and part.
+    for part, model in models.items():
+        found = tmp_path / "cache" / "small" / part
+        assert found.resolve() == tmp_path / "cache" / str(model.repository).replace("/", "--")
+        assert Checkpoint(found).names() == Checkpoint(tmp_path / "plain" / part).names()
+
+    # The same files, downloaded by somebody else with some beside them or without, are that revision, too.
+    (tmp_path / "made" / "clap" / "vocab.json").write_text("{}")
+    (tmp_path / "made" / "clap" / "tokenizer_config.json").unlink()
     given = open_bundle(pack.build("small", str(tmp_path / "made"), "int8", tmp_path / "models", lock=lock))
     assert given.component("clap")["revision"] == bundle.component("clap")["revision"]
     assert given.component("clap")["source"] == "folder"
+    (tmp_path / "made" / "clap" / "tokenizer.json").write_text(
+        json.dumps(json.loads((tmp_path / "made" / "clap" / "tokenizer.json").read_text()))
+    )
+    other = open_bundle(pack.build("small", str(tmp_path / "made"), "int8", tmp_path / "models", lock=lock))
+    assert other.component("clap")["revision"].startswith("local-")
+
+
+def test_a_folder_in_the_way_of_a_link_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synthetic.write("tiny", tmp_path / "made")
+    models = {part: sources.Model(part, f"somebody/{part}", "MIT") for part in ("musicgen", "clap")}
+    monkeypatch.setattr(pack, "models_of", lambda profile: models)
+    for part in models:
+        shutil.copytree(tmp_path / "made" / part, tmp_path / "hub" / "somebody" / part)
+    (tmp_path / "cache" / "small" / "clap").mkdir(parents=True)
+    with (
+        running(tmp_path / "hub") as hub,
+        pytest.raises(CheckpointError, match=r"small/clap: is in the way of a link"),
+    ):
+        pack.build(
+            "small", "hub", "int8", tmp_path / "models", tmp_path / "cache", tmp_path / "lock", hub.endpoint
+        )
 
 
 def test_a_tokenizer_that_was_saved_cutting_cuts_no_more(tmp_path: Path) -> None:
@@ -118,8 +154,19 @@ def test_a_tokenizer_that_was_saved_cutting_cuts_no_more(tmp_path: Path) -> None
     whole.no_padding()
     text = "a calm solo piano with a warm bass, slow and quiet"
     assert made.encode(text).ids == whole.encode(text).ids
+
+    # The tags are what they were before, too.
+    file = tmp_path / "given" / "clap" / "tokenizer.json"
+    tags = path / "clap_tags.safetensors"
+    before = tags.read_bytes()
+    padded = Tokenizer.from_file(str(file))
+    padded.enable_truncation(4)
+    padded.enable_padding(length=512)
+    padded.save(str(file))
+    path = pack.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
+    assert tags.read_bytes() == before
     file.write_text("[")
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json: not a tokenizer"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: not JSON"):
         pack.build("tiny", str(tmp_path / "given"), "int8", tmp_path / "models")
 
 
