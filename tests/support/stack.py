@@ -117,6 +117,13 @@ class Stack:
         assert current
         return current
 
+    def statuses(self) -> dict[str, str]:
+        """Statuses of all records by their ids, in one request."""
+        items = self.records.items.table.scan(
+            ProjectionExpression="id, #status", ExpressionAttributeNames={"#status": "status"}
+        )["Items"]
+        return {str(item["id"]): str(item["status"]) for item in items if "status" in item}
+
     def submit(self, audio: Audio, *, limits: Limits | None = None, **parameters: Any) -> Generation:
         """Ask for a generation."""
         return self.records.submit_generation(

@@ -232,20 +232,15 @@ class Delivery(RuleBasedStateMachine):
 
     @invariant()
     def terminal_states_stay(self) -> None:
-        for get, records in (
-            (self.stack.records.get_audio, self.audios),
-            (self.stack.records.get_generation, self.generations),
-        ):
-            for record in records:
-                current = get("default", record.id)
-                assert current
-                before = self.terminal.get(record.id)
-                if before == "failed" and record.id in self.replayed:
-                    del self.terminal[record.id]
-                elif before and current.status not in {"deleted", "expired"}:
-                    assert current.status == before
-                if current.status in TERMINAL:
-                    self.terminal[record.id] = current.status
+        statuses = self.stack.statuses()
+        for record in [*self.audios, *self.generations]:
+            status, before = statuses[record.id], self.terminal.get(record.id)
+            if before == "failed" and record.id in self.replayed:
+                del self.terminal[record.id]
+            elif before and status not in {"deleted", "expired"}:
+                assert status == before
+            if status in TERMINAL:
+                self.terminal[record.id] = status
 
     @invariant()
     def finished_objects_stay(self) -> None:
@@ -274,10 +269,9 @@ class Delivery(RuleBasedStateMachine):
                 if self.stack.deliver(self.stack.app(worker), body, received=2):
                     self.messages.append((worker, body))
                     self.stack.clock.now += 61
-            done = all(self.finished(record) for record in [*self.audios, *self.generations])
-            if done and not self.letters():
+            if self.finished() and not self.letters():
                 break
-        assert all(self.finished(record) for record in [*self.audios, *self.generations])
+        assert self.finished()
         self.stack.sweep()  # and with it all there is is reconciled, within one page
         self.terminal_states_stay()
         objects, vectors = self.stack.objects(), self.stack.vectors()
@@ -310,10 +304,10 @@ class Delivery(RuleBasedStateMachine):
         sizes = [item["Size"] for item in found if item["Key"].split("/")[2].partition(".")[0] in living]
         assert self.stack.records.usage.stored("default") == sum(sizes)
 
-    def finished(self, record: Any) -> bool:
-        get = self.stack.records.get_audio if record.kind == "audio" else self.stack.records.get_generation
-        current = get("default", record.id)
-        return current is not None and current.status in TERMINAL
+    def finished(self) -> bool:
+        """Whether every record has come to its end."""
+        statuses = self.stack.statuses()
+        return all(statuses[record.id] in TERMINAL for record in [*self.audios, *self.generations])
 
     def letters(self) -> bool:
         """Whether dead letters are waiting, in their queues or to be delivered again."""
