@@ -113,7 +113,7 @@ class TestEnvironment:
             environment = Recording(function.environment)
             given: Mapping[str, str] = environment
             settings.Settings.from_environment(given)
-            powertools = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
+            powertools = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"}
             assert environment.keys() - powertools == read
             assert powertools <= environment.keys()
 
