@@ -10,6 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Path
 from backend import api, contract, openapi, problems
 from backend.purge import purge
 from backend.records import Audio
+from backend.storage import upload_key
 from functions.api.service import Cursor, Limit, app, records, storage, vectors
 
 AudioId = Annotated[str, Path(description="Identifier of a source track.")]
@@ -40,8 +41,21 @@ def list_audio(cursor: Cursor = None, limit: Limit = 50) -> Response:
     responses=openapi.answers(404, 410, _200=openapi.document(contract.AudioAnswer, "Its record.")),
 )
 def get_audio(audio_id: AudioId) -> Response:
-    """Show a source track's record."""
-    return api.reply(200, contract.audio_answer(app.prefix, find_audio(audio_id)))
+    """Show a source track's record, with a link that plays it without a header."""
+    audio = find_audio(audio_id)
+    answer = contract.audio_answer(app.prefix, audio)
+    if audio.status in {"uploaded", "embedding", "ready"}:
+        answer.links["play"] = (
+            storage()
+            .presign_download(
+                upload_key(audio.tenant, audio.id),
+                filename=audio.filename,
+                content_type=audio.content_type,
+                disposition="inline",
+            )
+            .url
+        )
+    return api.reply(200, answer)
 
 
 @app.delete(

@@ -1,18 +1,20 @@
-"""Files: the audio of a generation, and a source track as it was uploaded."""
+"""Files: the audio of a generation, and a source track as it was uploaded.
+
+Both are answered as RFC 9110 describes files: with an `ETag`, in ranges, and under conditions. What is too
+large for an answer of the API is read straight from the bucket, at a presigned URL.
+"""
 
 from __future__ import annotations
 
-import re
-
 from aws_lambda_powertools.event_handler import Response
 
-from backend import api, contract, openapi, problems
+from backend import api, contract, openapi, problems, representation
 from backend.problems import Problem
 from backend.records import UNFINISHED_GENERATION
-from backend.storage import content_disposition, generated_key, upload_key
+from backend.storage import StoredObject, content_disposition, generated_key, upload_key
 from functions.api.audio import AudioId, find_audio
-from functions.api.generation import GenerationId, await_generation
-from functions.api.service import Wait, app, records, storage
+from functions.api.generation import GenerationId, await_generation, generation_name
+from functions.api.service import Wait, app, storage
 
 
 @app.get(
@@ -24,9 +26,10 @@ from functions.api.service import Wait, app, records, storage
         404,
         409,
         410,
+        412,
+        416,
         422,
-        _200=openapi.binary("The audio.", *contract.CONTENT_TYPES.values()),
-        _302=openapi.empty("It is too large to be answered inline: get it there.", "Location"),
+        **openapi.file("The audio.", *contract.CONTENT_TYPES.values()),
     ),
 )
 def download(generation_id: GenerationId, wait: Wait = 20) -> Response:
@@ -49,9 +52,7 @@ def download(generation_id: GenerationId, wait: Wait = 20) -> Response:
     stored = storage().head(key)
     if stored is None:
         raise problems.gone("generation")
-    source = records.get_audio(generation.tenant, generation.audio_id)
-    name = output_name(source.filename if source else "", generation.id, extension)
-    return send(key, stored.size, name, contract.CONTENT_TYPES[extension])
+    return send(stored, generation_name(generation), contract.CONTENT_TYPES[extension])
 
 
 @app.get(
@@ -63,36 +64,45 @@ def download(generation_id: GenerationId, wait: Wait = 20) -> Response:
         404,
         409,
         410,
-        _200=openapi.binary("The file as it was uploaded.", "audio/*", "application/octet-stream"),
-        _302=openapi.empty("It is too large to be answered inline: get it there.", "Location"),
+        412,
+        416,
+        **openapi.file("The file as it was uploaded.", "application/octet-stream", "audio/*"),
     ),
 )
 def get_audio_content(audio_id: AudioId) -> Response:
     """Answer the uploaded file."""
     audio = find_audio(audio_id)
-    key = upload_key(audio.tenant, audio.id)
-    stored = storage().head(key)
+    stored = storage().head(upload_key(audio.tenant, audio.id))
     if stored is None:
         raise problems.later(409, "awaiting_upload", "The file has not been uploaded.")
-    return send(key, stored.size, audio.filename, audio.content_type)
+    return send(stored, audio.filename, audio.content_type)
 
 
-def send(key: str, size: int, filename: str, content_type: str) -> Response:
-    """Answer an object inline if it fits, else redirect to it."""
-    if size > contract.INLINE_BYTES:
-        return api.redirect(storage().presign_download(key, filename=filename, content_type=content_type))
-    headers = {"Content-Disposition": content_disposition(filename), "Cache-Control": "private, max-age=300"}
-    return Response(200, content_type, storage().read(key), headers=dict(headers))
-
-
-def output_name(source: str, generation_id: str, extension: str) -> str:
-    """Name a generation's file after its source.
-
-    Examples
-    --------
-    >>> output_name("live/your_music.mp3", "01JZ8QB1T5G2H4J6K8M0N3P5Q7", "wav")
-    'your_music-0N3P5Q7.wav'
-    """
-    stem = re.split(r"[/\\]", source)[-1]
-    stem = (stem.rpartition(".")[0] or stem)[:100].strip(" .") or "music"
-    return f"{stem}-{generation_id[-7:]}.{extension}"
+def send(stored: StoredObject, filename: str, content_type: str) -> Response:
+    """Answer an object, or the part of it that is asked for: inline if it fits, else at a presigned URL."""
+    asked = {name.lower(): value for name, value in app.current_event.headers.items()}
+    if representation.prefers_json(asked.get("accept", "")):
+        signed = storage().presign_download(stored.key, filename=filename, content_type=content_type)
+        return api.reply(200, contract.Location(url=signed.url, expires_at=signed.expires_at))
+    status, part = representation.select(app.method, asked, stored.etag, stored.size)
+    if status == 412:
+        raise Problem(412, "precondition_failed", f"The file is {stored.etag}, none that If-Match names.")
+    headers = {"ETag": stored.etag, "Cache-Control": "private, max-age=300", "Accept-Ranges": "bytes"}
+    if status == 304:
+        return Response(304, body="", headers=dict(headers))
+    if stored.size > contract.INLINE_BYTES:
+        signed = storage().presign_download(
+            stored.key, filename=filename, content_type=content_type, method=app.method
+        )
+        return api.redirect(signed.url)
+    if status == 416:
+        headers = {"Content-Range": f"bytes */{stored.size}"}
+        raise Problem(416, "range_not_satisfiable", f"The file has {stored.size} bytes.", headers=headers)
+    headers |= {"Content-Disposition": content_disposition(filename)}
+    if status == 206:
+        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{stored.size}"
+    if app.method == "HEAD":
+        headers["Content-Length"] = str(len(part))
+        return Response(status, content_type, b"", headers=dict(headers))
+    content = storage().read(stored.key, stored.etag, part) if part else b""
+    return Response(status, content_type, content, headers=dict(headers))

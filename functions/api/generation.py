@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Pat
 from backend import api, contract, openapi, problems
 from backend.purge import purge
 from backend.records import UNFINISHED_GENERATION, Conflict, Generation, Limits
+from backend.storage import generated_key
 from functions.api.audio import AudioId, find_audio
 from functions.api.embedding import current_vector, failed
 from functions.api.service import (
@@ -127,7 +129,20 @@ def get_generation(generation_id: GenerationId, wait: Wait = 0) -> Response:
     generation = await_generation(generation_id, wait)
     unfinished = generation.status in UNFINISHED_GENERATION
     headers = {"Retry-After": str(problems.RETRY_AFTER_SECONDS)} if unfinished else {}
-    return api.reply(200, contract.generation_answer(app.prefix, generation), headers)
+    answer = contract.generation_answer(app.prefix, generation)
+    if generation.status == "succeeded":
+        extension = (generation.parameters or {})["format"]
+        answer.links["play"] = (
+            storage()
+            .presign_download(
+                generated_key(generation.tenant, generation.id, extension),
+                filename=generation_name(generation),
+                content_type=contract.CONTENT_TYPES[extension],
+                disposition="inline",
+            )
+            .url
+        )
+    return api.reply(200, answer, headers)
 
 
 @app.delete(
@@ -215,6 +230,26 @@ def await_generation(generation_id: str, wait: float) -> Generation:
     return app.poll(
         lambda: find_generation(generation_id), lambda found: found.status not in UNFINISHED_GENERATION, wait
     )
+
+
+def generation_name(generation: Generation) -> str:
+    """Name a generation's file after the track that it was made from."""
+    source = records.get_audio(generation.tenant, generation.audio_id)
+    extension = (generation.parameters or {})["format"]
+    return output_name(source.filename if source else "", generation.id, extension)
+
+
+def output_name(source: str, generation_id: str, extension: str) -> str:
+    """Name a generation's file after its source.
+
+    Examples
+    --------
+    >>> output_name("live/your_music.mp3", "01JZ8QB1T5G2H4J6K8M0N3P5Q7", "wav")
+    'your_music-0N3P5Q7.wav'
+    """
+    stem = re.split(r"[/\\]", source)[-1]
+    stem = (stem.rpartition(".")[0] or stem)[:100].strip(" .") or "music"
+    return f"{stem}-{generation_id[-7:]}.{extension}"
 
 
 def _sha256(text: str) -> str:

@@ -50,7 +50,7 @@ def describe() -> Response:
         for operations in described["paths"].values():
             for operation in operations.values():
                 operation.pop("security", None)
-    return Response(200, "application/json", json.dumps(described, ensure_ascii=False))
+    return api.text(200, "application/json", json.dumps(described, ensure_ascii=False))
 
 
 PAGE = """<!doctype html>
@@ -83,6 +83,4 @@ def page() -> Response:
     policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; "
     policy += "form-action 'none'"
     headers = {"Content-Security-Policy": policy}
-    return Response(
-        200, "text/html; charset=utf-8", PAGE.replace("{prefix}", escape(app.prefix)), headers=dict(headers)
-    )
+    return api.text(200, "text/html; charset=utf-8", PAGE.replace("{prefix}", escape(app.prefix)), headers)

@@ -41,8 +41,10 @@ SECURITY_HEADERS = {
     "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
     "Cache-Control": "no-store",
-    "Vary": "Origin",
+    "Vary": "Origin, Accept, Accept-Encoding",
 }
+COMPRESS_CHARACTERS = 1000
+"""Shorter texts fit into one packet as they are."""
 _IDENTIFIER = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,8 +77,12 @@ class Api(APIGatewayRestResolver):
         cors = CORSConfig(
             allow_origin=first,
             extra_origins=others,
-            allow_headers=["Idempotency-Key"],
-            expose_headers=[CORRELATION_HEADER, "Content-Disposition", "Location", "Retry-After"],
+            allow_headers=["Idempotency-Key", "If-None-Match", "If-Range", "Range"],
+            expose_headers=[
+                CORRELATION_HEADER,
+                *("Accept-Ranges", "Allow", "Content-Disposition", "Content-Range", "ETag"),
+                *("Idempotent-Replayed", "Location", "Retry-After"),
+            ],
             max_age=600,
         )
         super().__init__(cors=cors, debug=False, enable_validation=True, json_body_deserializer=_json_object)
@@ -113,6 +119,8 @@ class Api(APIGatewayRestResolver):
         started = time.perf_counter()
         answer = super().resolve(_normalised(event, event["resource"] in self._multipart), context)
         headers = answer.setdefault("multiValueHeaders", {})
+        if event["httpMethod"] == "HEAD":
+            _drop_body(answer, headers)
         for name, value in SECURITY_HEADERS.items():
             headers.setdefault(name, [value])
         headers[CORRELATION_HEADER] = [correlation_id(event)]
@@ -126,6 +134,11 @@ class Api(APIGatewayRestResolver):
             seconds=round(time.perf_counter() - started, 3),
         )
         return answer
+
+    @property
+    def method(self) -> str:
+        """Return the request's method: of a HEAD request, which routes see as GET, ``"HEAD"``."""
+        return str(self.current_event.raw_event["requestContext"]["httpMethod"])
 
     @property
     def tenant(self) -> str:
@@ -192,7 +205,7 @@ class Api(APIGatewayRestResolver):
         return value
 
     def _problem(self, error: Exception) -> Response:
-        problem = as_problem(error, self.current_event.http_method, self._methods())
+        problem = as_problem(error, self.method, self._methods())
         if problem.status >= 500:
             logger.exception("request failed")
             problem.members.setdefault("correlation_id", self.correlation_id)
@@ -209,7 +222,8 @@ class Api(APIGatewayRestResolver):
         """Return the methods that have a route for the path of this request."""
         path = self.current_event.path
         routes = [*self._static_routes, *self._dynamic_routes]
-        return sorted({route.method for route in routes if route.rule.match(path)})
+        methods = {route.method for route in routes if route.rule.match(path)}
+        return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 def correlation_id(event: Mapping[str, Any]) -> str:
@@ -246,12 +260,28 @@ def validate(model: type[B], body: Any) -> B:
 
 def reply(status: int, body: contract.Answer, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with a document of the contract."""
-    return Response(status, "application/json", body.json_body(), headers=dict(headers or {}))
+    return text(status, "application/json", body.json_body(), headers)
+
+
+def text(status: int, content_type: str, body: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with a text, compressed if it is worth it and the client takes gzip."""
+    return Response(
+        status, content_type, body, headers=dict(headers or {}), compress=len(body) >= COMPRESS_CHARACTERS
+    )
 
 
 def redirect(url: str) -> Response:
     """Send the client to a presigned URL."""
     return Response(302, body="", headers={"Location": url})
+
+
+def _drop_body(answer: dict[str, Any], headers: dict[str, list[str]]) -> None:
+    """Turn the answer to a GET into that to a HEAD: the same headers, its length among them, and no body."""
+    body = answer.get("body") or ""
+    size = len(base64.b64decode(body)) if answer.get("isBase64Encoded") else len(body.encode())
+    if answer["statusCode"] not in {204, 304}:
+        headers.setdefault("Content-Length", [str(size)])
+    answer |= {"body": "", "isBase64Encoded": False}
 
 
 def _split(path: str, resource: str) -> tuple[str, str]:
@@ -276,10 +306,13 @@ def _normalised(event: Mapping[str, Any], multipart: bool) -> dict[str, Any]:
     - A base path mapping of a custom domain is part of `path`: routes do not know it.
     - Only multipart bodies where they are expected (`multipart`) are not JSON here, whatever the client calls
       them (`curl -d` says form). Powertools would parse others itself, and fail on those without a boundary.
+    - The routes of GET answer HEAD.
     - With every media type declared binary, JSON arrives in base64 as well. What does not decode is left as
       it is: that is not a JSON object either.
     """
     copy = {**event, "path": _split(event["path"], event["resource"])[1]}
+    if event["httpMethod"] == "HEAD":
+        copy["httpMethod"] = "GET"
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     if multipart and headers.get("content-type", "").strip().lower().startswith("multipart/"):
         return copy

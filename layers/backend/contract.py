@@ -144,6 +144,13 @@ class DirectUpload(Answer):
     expires_at: str
 
 
+class Location(Answer):
+    """Where a file can be got: a presigned GET of the bucket, without any header."""
+
+    url: str
+    expires_at: str = Field(examples=[_TIME])
+
+
 class AwaitingUpload(Answer):
     """A record that waits for its file."""
 

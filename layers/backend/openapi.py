@@ -16,8 +16,18 @@ _PROBLEMS = {
     405: ("Another method is needed.", "method_not_allowed", "PUT is not allowed here, only GET."),
     409: ("The record's state does not allow this (yet).", "not_finished", "The generation is running."),
     410: ("It has expired.", "expired", "This generation has expired and was removed."),
+    412: (
+        "The file is another one than `If-Match` names.",
+        "precondition_failed",
+        "The file is not that one.",
+    ),
     413: ("The file is too large.", "too_large", "The file is larger than 4500000 bytes."),
     415: ("The type is not supported.", "unsupported_media_type", "text/html is not audio."),
+    416: (
+        "The file has no such range; `Content-Range` says how long it is.",
+        "range_not_satisfiable",
+        "The file has 1920044 bytes.",
+    ),
     422: (
         "A field is unknown, missing or out of range.",
         "invalid_parameter",
@@ -81,7 +91,19 @@ def empty(description: str, *headers: str) -> dict[str, Any]:
     return {"description": description, "headers": dict.fromkeys(headers, HEADER)}
 
 
-def binary(description: str, *content_types: str) -> dict[str, Any]:
-    """Document an audio response."""
-    content = {name: {"schema": {"type": "string", "format": "binary"}} for name in content_types}
-    return {"description": description, "content": content, "headers": {"Content-Disposition": HEADER}}
+def file(description: str, *content_types: str) -> dict[str, Any]:
+    """Document the answers to a request for a file; the keywords of `answers`."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    content: dict[str, Any] = dict.fromkeys(content_types, binary)
+    headers = dict.fromkeys(("Content-Disposition", "ETag", "Accept-Ranges"), HEADER)
+    ranged = {"description": "The part that `Range` asks for.", "content": content}
+    return {
+        "_200": {
+            "description": f"{description} With `Accept: application/json`, where it can be got.",
+            "content": content | {"application/json": {"model": contract.Location}},
+            "headers": headers,
+        },
+        "_206": ranged | {"headers": {**headers, "Content-Range": HEADER}},
+        "_302": empty("It is too large to be answered inline: get it there.", "Location"),
+        "_304": empty("It is still what `If-None-Match` names.", "ETag"),
+    }

@@ -81,6 +81,14 @@ class DirectUpload:
     expires_at: str
 
 
+@dataclass(frozen=True)
+class DirectDownload:
+    """A presigned GET or HEAD: no header is needed, and ranges are answered."""
+
+    url: str
+    expires_at: str
+
+
 def upload_key(tenant: str, audio_id: str) -> str:
     """Return the key of a source track."""
     return f"{UPLOADS}/{tenant}/{audio_id}"
@@ -181,17 +189,34 @@ class Storage:
         return DirectUpload(signed["url"], signed["fields"], expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
     def presign_download(
-        self, key: str, *, filename: str, content_type: str | None = None, seconds: int = DOWNLOAD_SECONDS
-    ) -> str:
-        """Return a short-lived URL that downloads an object under a file name."""
-        parameters: dict[str, Any] = {
+        self,
+        key: str,
+        *,
+        filename: str,
+        content_type: str,
+        disposition: str = "attachment",
+        method: str = "GET",
+        seconds: int = DOWNLOAD_SECONDS,
+    ) -> DirectDownload:
+        """Allow an object to be read straight from the bucket under a file name, for a short while.
+
+        Parameters
+        ----------
+        disposition : str
+            ``"attachment"`` for a file to save, ``"inline"`` for one to play.
+        method : str
+            ``"GET"`` or ``"HEAD"``; a signature holds for one of them.
+        """
+        parameters = {
             "Bucket": self.bucket,
             "Key": key,
-            "ResponseContentDisposition": content_disposition(filename),
+            "ResponseContentDisposition": content_disposition(filename, disposition),
+            "ResponseContentType": content_type,
         }
-        if content_type:
-            parameters["ResponseContentType"] = content_type
-        return self._s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+        expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+        operation = "head_object" if method == "HEAD" else "get_object"
+        url = self._s3.generate_presigned_url(operation, Params=parameters, ExpiresIn=seconds)
+        return DirectDownload(url, expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
     def head(self, key: str) -> StoredObject | None:
         """Describe an object, None when there is none."""
@@ -237,15 +262,15 @@ class Storage:
         prefix = f"{GENERATED}/{tenant}/{generation_id}."
         return self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=1)["KeyCount"] > 0
 
-    def read(self, key: str, etag: str | None = None) -> bytes:
-        """Return an object's bytes.
+    def read(self, key: str, etag: str | None = None, part: range | None = None) -> bytes:
+        """Return an object's bytes, or those of a part that is not empty.
 
         Raises
         ------
         ObjectMissing, ObjectChanged
             No such object, or not the one with this `etag`.
         """
-        with closing(self._get(key, etag)["Body"]) as body:
+        with closing(self._get(key, etag, part)["Body"]) as body:
             data: bytes = body.read()
         return data
 
@@ -329,8 +354,10 @@ class Storage:
         if answer.get("Errors"):
             raise RuntimeError(f"S3 did not delete {answer['Errors']}")
 
-    def _get(self, key: str, etag: str | None) -> Any:
+    def _get(self, key: str, etag: str | None, part: range | None = None) -> Any:
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {}
+        if part is not None:
+            condition["Range"] = f"bytes={part.start}-{part.stop - 1}"
         try:
             return self._s3.get_object(Bucket=self.bucket, Key=key, **condition)
         except ClientError as error:

@@ -98,7 +98,8 @@ def test_presigned_urls_are_regional(storage: Storage) -> None:
     assert storage.presign_upload("k", content_type="audio/wav").url == (
         "https://music.s3.eu-central-1.amazonaws.com/"
     )
-    url = urlsplit(storage.presign_download("generated/t/x.wav", filename="ö.wav", content_type="audio/wav"))
+    signed = storage.presign_download("generated/t/x.wav", filename="ö.wav", content_type="audio/wav")
+    url = urlsplit(signed.url)
     assert url.netloc == "music.s3.eu-central-1.amazonaws.com"
     query = parse_qs(url.query)
     assert query["response-content-disposition"] == [content_disposition("ö.wav")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import struct
@@ -612,6 +613,147 @@ class TestDownload:
         self.get(world, generation).problem(410, "expired")
 
 
+class TestFiles:
+    """Files as players, browsers and download managers ask for them: in parts, again, or only about them."""
+
+    BODY = bytes(range(200)) * 5
+    ROUTES = ("content", "download")
+
+    @pytest.fixture(params=ROUTES)
+    def get(self, world: World, request: pytest.FixtureRequest) -> Callable[..., Answer]:
+        """Asks for a file of 1,000 bytes; keywords are headers, with _ for -."""
+        audio, generation = world.claimed(self.BODY), world.finished(self.BODY)
+
+        def get(method: str = "GET", **headers: str) -> Answer:
+            sent = {name.replace("_", "-"): value for name, value in headers.items()}
+            if request.param == "content":
+                resource = "/api/audio/{audio_id}/content"
+                return world.call(method, resource, audio_id=audio.id, headers=sent)
+            resource = "/api/download/{generation_id}"
+            return world.call(method, resource, generation_id=generation.id, headers=sent)
+
+        return get
+
+    @pytest.mark.parametrize(
+        ("asked", "first", "last"),
+        [
+            *(("0-", 0, 999), ("0-0", 0, 0), ("500-599", 500, 599), ("-10", 990, 999), ("-5000", 0, 999)),
+            *(("999-", 999, 999), ("900-99999999999999999999", 900, 999)),
+        ],
+    )
+    def test_a_player_gets_the_part_that_it_seeks(
+        self, get: Callable[..., Answer], asked: str, first: int, last: int
+    ) -> None:
+        answer = get(Range=f"bytes={asked}")
+        assert (answer.status, answer.body) == (206, self.BODY[first : last + 1])
+        assert answer.headers["content-range"] == f"bytes {first}-{last}/1000"
+        assert answer.headers["accept-ranges"] == "bytes"
+        assert answer.headers["content-type"] == "audio/wav"
+
+    @pytest.mark.parametrize("asked", ["bytes=1000-", "bytes=5000-6000", "bytes=-0"])
+    def test_a_part_past_the_end_is_refused_with_the_length(
+        self, get: Callable[..., Answer], asked: str
+    ) -> None:
+        answer = get(Range=asked)
+        answer.problem(416, "range_not_satisfiable")
+        assert answer.headers["content-range"] == "bytes */1000"
+
+    @pytest.mark.parametrize(
+        "asked", ["bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "lines=0-5", "bytes=0-1,5-6", "bytes=1"]
+    )
+    def test_a_range_that_makes_no_sense_gets_the_whole_file(
+        self, get: Callable[..., Answer], asked: str
+    ) -> None:
+        answer = get(Range=asked)
+        assert (answer.status, answer.body) == (200, self.BODY)
+        assert "content-range" not in answer.headers
+
+    def test_a_resumed_download_goes_on_only_in_the_same_file(self, get: Callable[..., Answer]) -> None:
+        etag = get().headers["etag"]
+        part = get(Range="bytes=600-", If_Range=etag)
+        assert (part.status, part.body) == (206, self.BODY[600:])
+        for other in ('"other"', f"W/{etag}", "Wed, 21 Oct 2015 07:28:00 GMT"):
+            whole = get(Range="bytes=600-", If_Range=other)
+            assert (whole.status, whole.body) == (200, self.BODY)
+
+    def test_what_a_browser_has_already_is_not_sent_again(self, get: Callable[..., Answer]) -> None:
+        etag = get().headers["etag"]
+        for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+            answer = get(If_None_Match=known)
+            assert (answer.status, answer.body) == (304, b"")
+            assert answer.headers["etag"] == etag
+        assert get(If_None_Match='"other"').status == 200
+        assert get(If_Match=etag).status == 200
+        get(If_Match='"other"').problem(412, "precondition_failed")
+
+    def test_head_tells_the_length_and_sends_nothing(self, get: Callable[..., Answer]) -> None:
+        whole, head = get(), get("HEAD", Range="bytes=0-9")
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers.pop("content-length") == "1000"
+        assert head.headers == whole.headers
+
+    def test_a_page_of_another_origin_asks_where_the_file_is(self, get: Callable[..., Answer]) -> None:
+        for accept in ("application/json", "application/json, */*;q=0.1"):
+            answer = get(Accept=accept)
+            assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+            assert "X-Amz-Signature" in answer.json["url"]
+            assert answer.json["expires_at"].endswith("Z")
+        for accept in ("*/*", "application/json, text/plain, */*", "audio/*, application/json;q=0.5", "q"):
+            assert get(Accept=accept).body == self.BODY
+
+    def test_a_large_file_is_not_sent_again_either(self, world: World) -> None:
+        audio = world.claimed(b"x" * (INLINE_BYTES + 1))
+
+        def get(method: str, **headers: str) -> Answer:
+            resource = "/api/audio/{audio_id}/content"
+            return world.call(method, resource, audio_id=audio.id, headers=headers)
+
+        location = get("GET", Accept="application/json").json["url"]
+        assert "/uploads/" in location
+        etag = world.stack.s3.head_object(Bucket="music", Key=upload_key(audio.tenant, audio.id))["ETag"]
+        assert get("GET", **{"If-None-Match": etag}).status == 304
+        # Ranges are answered where it redirects to; a signature is for one method.
+        assert get("GET", Range="bytes=0-9").status == 302
+        assert get("HEAD").headers["location"] != get("GET").headers["location"]
+
+    @pytest.mark.parametrize(
+        "resource", ["/", "/api/health", "/api/openapi.json", "/api/audio", "/api/generation"]
+    )
+    def test_every_get_route_answers_head(self, world: World, resource: str) -> None:
+        get, head = world.call("GET", resource), world.call("HEAD", resource)
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers.pop("content-length") == str(len(get.body))
+        assert head.headers == get.headers
+
+    def test_head_of_what_is_not_there_is_404(self, world: World) -> None:
+        answer = world.call("HEAD", "/api/audio/{audio_id}", audio_id=NOBODY)
+        assert (answer.status, answer.body) == (404, b"")
+
+    def test_links_hold_one_that_an_audio_element_can_play(self, world: World) -> None:
+        audio, generation = world.claimed(self.BODY), world.finished(self.BODY)
+        tracks = [
+            world.call("GET", "/api/audio/{audio_id}", audio_id=audio.id),
+            world.call("GET", "/api/generation/{generation_id}", generation_id=generation.id),
+        ]
+        for track in tracks:
+            link = track.json["links"]["play"]
+            assert "X-Amz-Signature" in link
+            assert "response-content-disposition=inline" in link
+            assert "response-content-type=audio%2Fwav" in link
+        waiting = world.call("GET", "/api/audio/{audio_id}", audio_id=world.audio().id)
+        assert "play" not in waiting.json["links"]
+
+    def test_long_json_is_compressed_for_who_takes_it(self, world: World) -> None:
+        plain = world.call("GET", "/api/openapi.json")
+        packed = world.call("GET", "/api/openapi.json", headers={"Accept-Encoding": "gzip, deflate"})
+        assert packed.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(packed.body) == plain.body
+        assert len(packed.body) < len(plain.body) / 4
+        assert "content-encoding" not in plain.headers
+        short = world.call("GET", "/api/health", headers={"Accept-Encoding": "gzip"})
+        assert "content-encoding" not in short.headers
+
+
 class TestService:
     """Health, contract, page, browsers, and everything that is no route."""
 
@@ -681,7 +823,7 @@ class TestService:
             assert policy.startswith("default-src 'none'; ")
             assert "frame-ancestors 'none'" in policy
             assert re.match("no-store|private", answer.headers["cache-control"])
-            assert answer.headers["vary"] == "Origin"
+            assert answer.headers["vary"] == "Origin, Accept, Accept-Encoding"
 
     def test_only_pages_of_the_parameters_origins_are_let_in(self) -> None:
         ours = ("https://one.example", "https://two.example")
