@@ -28,6 +28,9 @@ from local.template import ACCOUNT, Deployment, Route
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
 """Of a request's body, before base64. Lambda's own limit of 6 MB comes after it."""
 INTEGRATION_SECONDS = 29.0
+TOO_LARGE = "Request Too Long"
+METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+"""What `ANY` stands for."""
 
 
 class GatewayError(Exception):
@@ -65,11 +68,13 @@ class Gateway:
         self._seconds = integration_seconds
         self._authorizers = Authorizers(deployment, invoker, log)
         self._threads = ThreadPoolExecutor(256, thread_name_prefix="integration")
+        methods: dict[str, dict[str, Route]] = {}
+        for route in deployment.routes:
+            methods.setdefault(route.path, {})[route.method] = route
         # A literal segment wins over a parameter, as in API Gateway.
-        self._routes = sorted(
-            ((_pattern(route.path), route) for route in deployment.routes),
-            key=lambda pair: pair[1].path.count("{"),
-        )
+        self._resources = [
+            (_pattern(path), methods[path]) for path in sorted(methods, key=lambda path: path.count("{"))
+        ]
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request."""
@@ -93,6 +98,8 @@ class Gateway:
 
     def _integrate(self, request: Request, request_id: str) -> Response:
         body = _read_body(request)
+        if body and request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise GatewayError("UNSUPPORTED_MEDIA_TYPE", 415, "Unsupported Media Type")
         route, parameters = self._match(request)
         event = proxy_event(
             request,
@@ -116,7 +123,7 @@ class Gateway:
             raise GatewayError("INTEGRATION_TIMEOUT", 504, "Endpoint request timed out") from error
         except InvocationError as error:
             if error.kind == "RequestEntityTooLargeException":
-                raise GatewayError("REQUEST_TOO_LARGE", 413, "Request Entity Too Large") from error
+                raise GatewayError("REQUEST_TOO_LARGE", 413, TOO_LARGE) from error
             self._log.line("gateway", f"{route.function} failed: {error.kind}: {error}", "ERROR")
             raise GatewayError("DEFAULT_5XX", 502, "Internal server error") from error
         try:
@@ -128,16 +135,23 @@ class Gateway:
             raise GatewayError("DEFAULT_5XX", 502, "Internal server error") from error
 
     def _match(self, request: Request) -> tuple[Route, dict[str, str]]:
-        for pattern, route in self._routes:
-            match = pattern.fullmatch(request.path)
-            if match and route.method == request.method:
+        path = request.path.rstrip("/") or "/"  # with a slash at its end it is the same resource
+        for pattern, methods in self._resources:
+            if match := pattern.fullmatch(path):
+                route = methods.get(request.method)
+                if route is None and request.method in METHODS:
+                    route = methods.get("ANY")
+                if route is None:
+                    break
                 return route, match.groupdict()
         raise GatewayError("MISSING_AUTHENTICATION_TOKEN", 403, "Missing Authentication Token")
 
     def _gateway_response(self, error: GatewayError, request: Request, request_id: str) -> Response:
         responses = self._deployment.gateway_responses
         default = "DEFAULT_5XX" if error.status >= 500 else "DEFAULT_4XX"
-        chosen = responses.get(error.kind) or responses.get(default) or {}
+        # API Gateway answers this one in its own words, whatever the template says.
+        own = error.kind == "REQUEST_TOO_LARGE"
+        chosen = {} if own else responses.get(error.kind) or responses.get(default) or {}
         values = {
             "error.messageString": json.dumps(error.message),
             "error.message": error.message,
@@ -258,7 +272,7 @@ def _read_body(request: Request) -> bytes:
         if size <= MAX_REQUEST_BYTES:
             body += piece
     if size > MAX_REQUEST_BYTES:
-        raise GatewayError("REQUEST_TOO_LARGE", 413, "Request Entity Too Large")
+        raise GatewayError("REQUEST_TOO_LARGE", 413, TOO_LARGE)
     return bytes(body)
 
 

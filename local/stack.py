@@ -6,6 +6,7 @@ wipe it: `client.stack` starts the same stack as a process of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -105,6 +106,17 @@ class Stack:
         self._closing += [gateway, server]
         server.start(gateway)
         self.api_url = server.url
+        self._let_own_page_in()
+
+    def _let_own_page_in(self) -> None:
+        """Give the API's own origin, which the template lets use the bucket, its local value."""
+        deployed = re.compile(r"https://[^/]+\.execute-api\.[^/]+")
+        local = [self.api_url, self.api_url.replace("127.0.0.1", "localhost")]
+        for bucket in self.deployment.buckets:
+            for rule in bucket.cors:
+                origins = rule["AllowedOrigins"]
+                if any(deployed.fullmatch(origin) for origin in origins):
+                    rule["AllowedOrigins"] = [o for o in origins if not deployed.fullmatch(o)] + local
 
     def close(self) -> None:
         """End everything, the newest first."""

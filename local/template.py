@@ -101,7 +101,8 @@ class TemplateError(Exception):
 class Route:
     """A method and a path, such as ``GET /api/audio/{audio_id}``, and the function that answers it.
 
-    `authorizer` names the one that is asked before, if any.
+    `method` may be ``"ANY"``, for all that have no route of their own on this path. `authorizer` names the
+    one that is asked before, if any.
     """
 
     method: str
@@ -608,8 +609,8 @@ def _load_function(deployment: Deployment, name: str, resolver: Resolver) -> Non
                 raise TemplateError(f"{where}: the local stack knows no authorizer of a single route")
             method, path = event["Properties"]["Method"].upper(), event["Properties"]["Path"]
             route = Route(method, path, name, own)
-            if "+}" in route.path or route.method == "ANY":
-                raise TemplateError(f"{where}: the local stack knows neither greedy paths nor ANY")
+            if "+}" in route.path:
+                raise TemplateError(f"{where}: the local stack knows no greedy paths")
             deployment.routes.append(route)
         elif kind == "SQS":
             deployment.queue_triggers.append(_queue_trigger(where, name, event["Properties"], resolver))
