@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from local.gateway import METHODS
 from local.sam import BUILT, CONFIG, SAM, bridge_address, free_port
 from local.template import ACCOUNT, REGION, ROOT
 from tests.deployed.ministack import Certificate, MiniStack
@@ -34,6 +35,7 @@ LACKING = {
     "AWS::S3Vectors::VectorBucket and Index": "left out; moto answers, MiniStack says who may (vectors.py)",
     "parameter values in the SAM transform": "made the parameters' defaults, which it does see",
     "MaximumConcurrency as a reference to a parameter": "the number itself",
+    "the method ANY of an API's Body": "an event for each method",
     "BinaryMediaTypes written with ~1": "written with /",
     "x-amazon-apigateway-gateway-responses of an API's Body": "each put by a call, after the deployment",
     "docker login to an ECR host": "the repository is at the emulator's address, named in advance",
@@ -71,6 +73,8 @@ def adapted(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[
             value = {name: walk(item) for name, item in value.items()}
             if isinstance(value.get("MaximumConcurrency"), dict):
                 value["MaximumConcurrency"] = int(str(values[value["MaximumConcurrency"]["Ref"]]))
+            if "Events" in value:
+                value["Events"] = spread(value["Events"])
             if "BinaryMediaTypes" in value:
                 value["BinaryMediaTypes"] = [kind.replace("~1", "/") for kind in value["BinaryMediaTypes"]]
             return value
@@ -78,6 +82,19 @@ def adapted(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[
 
     result: dict[str, Any] = walk(copy)
     return result
+
+
+def spread(events: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a function's events with one for each method instead of ANY; OPTIONS has its own."""
+    methods = sorted(METHODS - {"OPTIONS"})
+    spread: dict[str, Any] = {}
+    for name, event in events.items():
+        if event["Properties"].get("Method") != "ANY":
+            spread[name] = event
+            continue
+        for method in methods:
+            spread[f"{name}{method}"] = {**event, "Properties": {**event["Properties"], "Method": method}}
+    return spread
 
 
 def without_permission(template: Mapping[str, Any], role: str, action: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -41,12 +42,31 @@ def test_only_what_the_emulator_lacks_is_changed() -> None:
             f"{queue}/ScalingConfig/MaximumConcurrency",
             f"{queue}/ScalingConfig/MaximumConcurrency/Ref",
         }
+    routes = {
+        path
+        for path in changed
+        if re.fullmatch("/Resources/(Api|Search|Upload)Function/Properties/Events/.*", path)
+    }
+    changed -= routes
     policies = {path for path in changed if "/Policies/0/PolicyDocument/Statement/" in path}
     assert changed - policies <= expected
     assert {path.split("/")[2] for path in policies} == {
         f"{name}Role" for name in ("Api", "Embed", "Search", "Sweeper")
     }
     assert all("/Resource" in path for path in policies)
+
+
+def test_a_path_that_takes_any_method_takes_each() -> None:
+    before, after = (
+        {
+            (event["Properties"]["Method"], event["Properties"]["Path"])
+            for name in ("ApiFunction", "SearchFunction", "UploadFunction")
+            for event in document["Resources"][name]["Properties"]["Events"].values()
+        }
+        for document in (TEMPLATE, adapted(TEMPLATE, production_parameters()))
+    )
+    assert {path for _, path in before} == {path for _, path in after}
+    assert len(after) == len({path for _, path in before}) * 7
 
 
 def test_production_is_what_is_rehearsed() -> None:
