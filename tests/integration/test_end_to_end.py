@@ -621,6 +621,41 @@ def test_browsers_are_let_in(api: Api, song: str) -> None:
 
 
 @pytest.mark.transport
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/api/audio", "GET, HEAD, OPTIONS"),
+        ("PATCH", f"/api/audio/{NOBODY}", "DELETE, GET, HEAD, OPTIONS"),
+        ("GET", "/api/upload", "POST, OPTIONS"),
+        ("DELETE", "/api/search", "POST, OPTIONS"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(api: Api, method: str, path: str, allowed: str) -> None:
+    answer = api.request(method, path)
+    answer.problem(405, "method_not_allowed")
+    assert answer.headers["Allow"] == allowed
+
+
+@pytest.mark.transport
+def test_a_player_seeks_in_a_track(api: Api, song: str, track: bytes) -> None:
+    path = f"/api/audio/{song}/content"
+    part = api.request("GET", path, headers={"Range": "bytes=1000-1999"})
+    assert (part.status, part.body) == (206, track[1000:2000])
+    assert part.headers["Content-Range"] == f"bytes 1000-1999/{len(track)}"
+    etag = part.headers["ETag"]
+    assert api.request("GET", path, headers={"If-None-Match": etag}).status == 304
+    rest = api.request("GET", path, headers={"Range": "bytes=1000-", "If-Range": etag})
+    assert (rest.status, rest.body) == (206, track[1000:])
+    head = api.request("HEAD", path)
+    assert (head.status, head.body, head.headers["ETag"]) == (200, b"", etag)
+    # The same straight from the bucket, without a key.
+    link = api.get(f"/api/audio/{song}").ok(200)["links"]["play"]
+    part = send("GET", link, headers={"Range": "bytes=-100"})
+    assert (part.status, part.body) == (206, track[-100:])
+    assert part.headers["Content-Disposition"].startswith("inline")
+
+
+@pytest.mark.transport
 @needs_gateway
 def test_the_gateways_own_errors_are_problems_too(api: Api) -> None:
     answer = api.request("GET", "/api/nothing-here", headers={"Origin": "https://example.org"})
@@ -640,7 +675,9 @@ def test_every_answer_can_be_traced(api: Api, song: str) -> None:
 @pytest.mark.transport
 def test_links_lead_somewhere(api: Api, song: str) -> None:
     prefix = urlsplit(api.url).path
-    for link in api.get(f"/api/audio/{song}").ok(200)["links"].values():
+    links = api.get(f"/api/audio/{song}").ok(200)["links"]
+    assert send("GET", links.pop("play")).status == 200  # presigned, for players that send no key
+    for link in links.values():
         assert link.startswith(f"{prefix}/api/")
         if "/generate/" not in link:
             assert api.get(link).status == 200
