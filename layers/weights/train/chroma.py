@@ -1,13 +1,13 @@
 """What MusicGen Melody takes of a track (`generators.melody`), for many tracks at once.
 
-Here a melody is the number of the strongest pitch class of each frame; one-hot, it is what the model is given.
+Here a melody is the number of the strongest pitch class of each frame; one-hot, the model is given it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812  (as torch itself calls it)
 from torch import Tensor
 
 from weights.train.recipe import SAMPLE_RATE

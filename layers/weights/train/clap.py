@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812  (as torch itself calls it)
 from torch import Tensor
 
 from weights.train.mels import BINS
@@ -220,7 +220,7 @@ class Clap:
         return x + self._linear(inner, f"{name}.output.dense")
 
     def _mask(self, side: int, shift: int) -> Tensor:
-        """What keeps apart tokens that are neighbours only because the picture was rolled [windows, 64, 64]."""
+        """What keeps tokens apart that only the roll made neighbours [windows, 64, 64]."""
         if (side, shift) not in self._masks:
             cells = torch.arange(side)
             part = (cells >= side - _WINDOW).long() + (cells >= side - shift)

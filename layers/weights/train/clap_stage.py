@@ -10,17 +10,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812  (as torch itself calls it)
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from weights.train.checkpoint import rounded
 from weights.train.clap import Clap
 from weights.train.figures import Figures
 from weights.train.graphs import Replay
 from weights.train.mels import WINDOW, Mels
 from weights.train.optimizers import Adam, clip
 from weights.train.pieces import Piece
-from weights.train.published import rounded
 from weights.train.schedule import Budget, cosine, warm
 from weights.train.store import Store
 from weights.train.texts import CAPTION, caption

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812  (as torch itself calls it)
 from torch import Tensor, nn
 
 from weights.train.recipe import CodecRecipe

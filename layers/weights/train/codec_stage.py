@@ -12,11 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from weights.train.checkpoint import rounded
 from weights.train.codec import Codec
 from weights.train.figures import Figures
 from weights.train.graphs import Replay
 from weights.train.optimizers import Adam, Muon, clip
-from weights.train.published import rounded
 from weights.train.quantiser import Quantiser, entropies
 from weights.train.recipe import BOOKS, HOP, SAMPLE_RATE
 from weights.train.schedule import Budget, cosine, warm
@@ -80,15 +80,14 @@ class CodecTraining:
             for steps in recipe.again:
                 self._go(budget, self._quantised, until=recipe.unquantised + steps)
                 self._place()
-        torch.backends.cudnn.benchmark = True  # all shapes are the same from here on
         learn = Replay(self._quantised, self.device, self.store.quiet)
         self._go(budget, learn, share=recipe.decoder_alone)
         del learn
         for name, value in self.codec.parameters.items():
             value.grad = None
             value.requires_grad_(not name.startswith("encoder."))
+        self.codec.precision = torch.float32  # silence is to be silent
         self._go(budget, Replay(self._decoder_alone, self.device, self.store.quiet), share=1.0)
-        torch.backends.cudnn.benchmark = False
         with torch.no_grad():
             for value in self.codec.parameters.values():
                 value.requires_grad_(True)
@@ -214,6 +213,7 @@ def evaluate(
     """
     length = min(_HELD_SECONDS * SAMPLE_RATE, store.samples) // HOP * HOP
     audio = store.held(length, (store.samples - length) // 2 // HOP * HOP)
+    precision, codec.precision = codec.precision, torch.float32
     latents = torch.cat([codec.encode(part) for part in audio.split(16)])
     codes = torch.cat([quantiser(part)[1] for part in latents.split(16)])
     out = {}
@@ -222,6 +222,7 @@ def evaluate(
         made = torch.cat([codec.decode(part) for part in inner.split(16)])
         out[f"log_mel_{name}"] = log_mel_distance(made, audio)
         out[f"si_sdr_{name}"] = float(si_sdr(made, audio).median())
+    codec.precision = precision
     for book, bits in enumerate(entropies(codes, codec.recipe.entries)):
         out[f"bits_{book}"] = bits
     return out

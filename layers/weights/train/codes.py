@@ -66,6 +66,7 @@ def encode(codec: Codec, quantiser: Quantiser, store: Store, count: int, seconds
     what they say of the overlap is dropped.
     """
     device = store.device
+    codec.precision = torch.float32
     frames = store.samples // HOP
     batch = 64 if device.type == "cuda" else 4
     notes = 1 + store.samples // chroma.HOP

@@ -36,13 +36,18 @@ class Replay:
         if device.type == "cuda":
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
+            # All shapes are always the same: the fastest kernels are worth a search.
+            with torch.cuda.stream(side), torch.backends.cudnn.flags(benchmark=True, allow_tf32=True):
                 for _ in range(3):
                     step()
             torch.cuda.current_stream().wait_stream(side)
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()
-            with quiet or nullcontext(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with (
+                quiet or nullcontext(),
+                torch.backends.cudnn.flags(benchmark=True, allow_tf32=True),
+                torch.cuda.graph(graph, capture_error_mode="thread_local"),
+            ):
                 step()
             self._graph = graph
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812  (as torch itself calls it)
 from torch import Tensor
 
 from weights.train.recipe import HOP, SAMPLE_RATE

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812  (as torch itself calls it)
 from torch import Tensor
 
 from weights.train.chroma import CLASSES, PREFIX
@@ -23,6 +23,7 @@ _ENCODER = "text_encoder.encoder"
 _BUCKETS, _FARTHEST = 32, 128
 """Of T5's relative positions."""
 NO_LABEL = -100
+_NOT_HIDDEN = ("shared", "embed", "bias", "lm_heads")
 
 
 class Language:
@@ -109,21 +110,13 @@ class Language:
                     raise ValueError(f"the checkpoint has no {name} of {tuple(parameter.shape)}")
                 parameter.copy_(tensors[name])
 
-    def matrices(self) -> list[Tensor]:
-        """The hidden layers' matrices, which are Muon's; the others are Adam's."""
-        parts = (
-            "_proj.weight",
-            "fc1.weight",
-            "fc2.weight",
-            ".q.weight",
-            ".k.weight",
-            ".v.weight",
-            ".o.weight",
-        )
-        parts += ("wi.weight", "wo.weight")
-        out = [value for name, value in self.parameters.items() if name.endswith(parts)]
-        outside = (self.parameters["enc_to_dec_proj.weight"], self.parameters["audio_enc_to_dec_proj.weight"])
-        return [value for value in out if not any(value is other for other in outside)]
+    def matrices(self, prefix: str) -> list[Tensor]:
+        """The hidden layers' matrices of one of the networks, ``text_encoder`` or ``decoder``."""
+        return [
+            value
+            for name, value in self.parameters.items()
+            if name.startswith(prefix) and value.dim() == 2 and not any(word in name for word in _NOT_HIDDEN)
+        ]
 
     # -- Text
 

@@ -9,13 +9,13 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from weights.train.checkpoint import rounded
 from weights.train.codes import ALIGNED, Coded
 from weights.train.figures import Figures
 from weights.train.graphs import Replay
 from weights.train.language import Language, spread
 from weights.train.optimizers import Adam, Muon, clip
 from weights.train.pieces import Piece
-from weights.train.published import rounded
 from weights.train.quantiser import entropies
 from weights.train.recipe import BOOKS
 from weights.train.schedule import Budget, cosine, warm
@@ -26,6 +26,8 @@ _VARIANTS = 8
 _WORDLESS = 0.04
 """Share of windows whose row has no place for a text at all, as when nothing is asked for."""
 _DECAY = 0.1  # of Muon's matrices
+_TEXT = 0.25
+"""Rate of the text encoder's matrices, as a share of the others'."""
 _AT_ONCE = 8  # windows that are measured together
 _NATS = float(np.log(2.0))
 
@@ -96,10 +98,11 @@ class LanguageTraining:
         self._texts = Texts(pieces, tokenizer, recipe.text_length, _VARIANTS, device, seed=3)
         for text in self._texts.examples:
             figures.say(f"a text: {text!r}")
-        matrices = language.matrices()
-        others = [p for p in language.parameters.values() if not any(p is matrix for matrix in matrices)]
-        self._muon = Muon(matrices, turning=False, decay=_DECAY)
-        self._adam = Adam(others)
+        hidden, text = language.matrices("decoder"), language.matrices("text_encoder")
+        known = {id(matrix) for matrix in (*hidden, *text)}
+        self._muon = Muon(hidden, turning=False, decay=_DECAY)
+        self._text_muon = Muon(text, turning=False, decay=_DECAY)
+        self._adam = Adam(p for p in language.parameters.values() if id(p) not in known)
         self._rates = torch.zeros(2, device=device)
         self._losses = torch.zeros(BOOKS, device=device)
         self._norm = torch.zeros((), device=device)
@@ -147,6 +150,7 @@ class LanguageTraining:
         self._norm.copy_(clip(self.language.parameters.values(), 1.0))
         self._adam.step(self._rates[1])
         self._muon.step(self._rates[0])
+        self._text_muon.step(self._rates[0] * _TEXT)
 
     def _batch(self) -> tuple[Tensor, ...]:
         recipe, device, n = self.language.recipe, self.device, self.language.recipe.batch

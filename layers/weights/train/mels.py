@@ -1,10 +1,13 @@
-"""From audio at 32 kHz to the log mels at 48 kHz that CLAP hears (`networks.clap_mel`), for many windows at once."""
+"""From audio at 32 kHz to the log mels at 48 kHz that CLAP hears, for many windows at once.
+
+`networks.clap_mel` is what makes them of tracks.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812  (as torch itself calls it)
 from torch import Tensor
 
 from weights.train.recipe import SAMPLE_RATE

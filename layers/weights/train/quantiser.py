@@ -1,8 +1,8 @@
 """Residual vector quantisation with codebooks that follow what they stand for.
 
-Each codebook codes what the ones before it left over. Codebooks are moving averages (van den Oord et al. 2017,
-arXiv:1711.00937, appendix A); an entry that nothing is coded with begins again elsewhere (Dhariwal et al.
-2020, arXiv:2005.00341).
+Each codebook codes what the ones before it left over. Codebooks are moving averages (van den Oord et al.
+2017, arXiv:1711.00937, appendix A); an entry that nothing is coded with begins again elsewhere (Dhariwal et
+al. 2020, arXiv:2005.00341).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from weights.train import clap_stage, codec_stage, codes, language_stage, published, vocabularies
+from weights.train import checkpoint, clap_stage, codec_stage, codes, language_stage, published, vocabularies
 from weights.train.clap import Clap
 from weights.train.codec import Codec
 from weights.train.figures import Figures
@@ -103,15 +103,15 @@ class Training:
     def _clap(self, seconds: float) -> None:
         self.store.close()
         folder = self.out / "clap"
-        known = published.read(folder)
+        known = checkpoint.read(folder)
         if known:
             self.clap.load(known)
-            tokenizer = published.read_tokenizer(folder)
+            tokenizer = checkpoint.read_tokenizer(folder)
         else:
             tokenizer = vocabularies.byte_level_bpe(self.recipe.clap.text_vocabulary, self.store.pieces)
         training = clap_stage.ClapTraining(self.clap, self.store, tokenizer, self.figures, fresh=not known)
         training.run(Budget(seconds))
-        published.write(folder, self.clap.tensors(), published.clap_files(self.recipe), tokenizer)
+        checkpoint.write(folder, self.clap.tensors(), published.clap_files(self.recipe), tokenizer)
         measured = clap_stage.evaluate(self.clap, self.store, tokenizer)
         self.figures.result("clap", steps=training.steps, **measured)
 
@@ -140,7 +140,7 @@ class Training:
 
     def _read_musicgen(self) -> bool:
         """Take over what the folder has; whether it has anything."""
-        known = published.read(self.out / "musicgen")
+        known = checkpoint.read(self.out / "musicgen")
         if known:
             audio = {name.removeprefix(_AUDIO): t for name, t in known.items() if name.startswith(_AUDIO)}
             self.codec.load(audio)
@@ -152,12 +152,12 @@ class Training:
         audio: dict[str, Tensor] = self.codec.parameters | self.quantiser.tensors()
         tensors = {f"{_AUDIO}{name}": tensor for name, tensor in audio.items()} | self.language.parameters
         files = published.musicgen_files(self.recipe)
-        published.write(self.out / "musicgen", tensors, files, self._tokenizer())
+        checkpoint.write(self.out / "musicgen", tensors, files, self._tokenizer())
         self.figures.save()
 
     def _tokenizer(self) -> Tokenizer:
         folder = self.out / "musicgen"
         if (folder / "tokenizer.json").exists():
-            return published.read_tokenizer(folder)
+            return checkpoint.read_tokenizer(folder)
         # The published embedding has 28 rows more than the tokenizer has ids.
         return vocabularies.unigram(self.recipe.language.text_vocabulary - 28, self.store.pieces)

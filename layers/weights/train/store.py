@@ -99,10 +99,15 @@ class Store:
                 self._ended.wait(_EVERY)
 
     def _take_up(self) -> bool:
-        """Take up the next shard, if there is one. One that cannot be read is passed over."""
+        """Take up the next shard, if there is one. One that cannot be read is passed over.
+
+        What is held out is the same however many processes render: those shards are waited for in order.
+        """
         for path in sorted(self.folder.glob("shard-*.npy")):
             if path in self._seen:
                 continue
+            if self.count < self.held_out and int(path.stem.removeprefix("shard-")) > len(self._seen):
+                break
             self._seen.add(path)
             try:
                 audio = np.load(path)
