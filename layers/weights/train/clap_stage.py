@@ -25,7 +25,7 @@ from weights.train.schedule import Budget, cosine, warm
 from weights.train.store import Store
 from weights.train.texts import CAPTION, caption
 
-_VARIANTS = 10
+_VARIANTS = 6
 """Captions of each piece."""
 _TEMPERATURE = 0.08  # of sounds among each other
 _LARGEST_SCALE = 4.2  # log

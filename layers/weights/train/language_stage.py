@@ -21,7 +21,7 @@ from weights.train.recipe import BOOKS
 from weights.train.schedule import Budget, cosine, warm
 from weights.train.texts import condition
 
-_VARIANTS = 8
+_VARIANTS = 6
 """Texts of each piece."""
 _WORDLESS = 0.04
 """Share of windows whose row has no place for a text at all, as when nothing is asked for."""
