@@ -30,6 +30,9 @@ class Codec:
     Attributes
     ----------
     parameters : dict of str to Tensor
+    scale : Tensor
+        What the encoder's last layer is multiplied by, a scalar, which `tensors` folds into it. So the gains
+        of that layer stay near one: a step of Adam is as large, whatever it is added to.
     precision : torch.dtype
         Of the convolutions between the first and the last, bfloat16 on a GPU.
     """
@@ -37,6 +40,7 @@ class Codec:
     def __init__(self, recipe: CodecRecipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
         self.precision = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self.scale = torch.ones((), device=device)
         self.parameters: dict[str, Tensor] = {}
         self._lstms: dict[str, nn.LSTM] = {}
         size, at = recipe.filters, 1
@@ -96,6 +100,18 @@ class Codec:
                 if name not in tensors or tensors[name].shape != parameter.shape:
                     raise ValueError(f"the codec's checkpoint has no {name} of {tuple(parameter.shape)}")
                 parameter.copy_(tensors[name])
+            gains, bias = (self.parameters[f"{self._bottom}.{part}"] for part in ("weight_g", "bias"))
+            self.scale.copy_(gains.mean())
+            gains.div_(self.scale)
+            bias.div_(self.scale)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds of it, by name."""
+        folded = {
+            f"{self._bottom}.{part}": self.parameters[f"{self._bottom}.{part}"].detach() * self.scale
+            for part in ("weight_g", "bias")
+        }
+        return self.parameters | folded
 
     # -- Layers
 
@@ -141,7 +157,8 @@ class Codec:
             x = self._conv(F.elu(x), f"encoder.layers.{at + 2}", ratio)
             at += 3
         x = self._lstm(x, f"encoder.layers.{at}")
-        return self._conv(F.elu(x).contiguous(), f"encoder.layers.{at + 2}", precision=torch.float32)
+        x = self._conv(F.elu(x).contiguous(), f"encoder.layers.{at + 2}", precision=torch.float32)
+        return x * self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """[n, latent, frames] to audio [n, samples], float32."""
@@ -157,12 +174,6 @@ class Codec:
     # -- Scale of the latents
 
     @torch.no_grad()
-    def rescale(self, factor: Tensor) -> None:
-        """Make latents `factor` times as large, by the encoder's last layer: nothing remains to be stored."""
-        self.parameters[f"{self._bottom}.weight_g"].mul_(factor)
-        self.parameters[f"{self._bottom}.bias"].mul_(factor)
-
-    @torch.no_grad()
     def normalise(self, latents: Tensor) -> None:
         """Give latents like these a mean of zero and a deviation of one; the decoder makes what it made.
 
@@ -175,8 +186,8 @@ class Codec:
         shift = torch.einsum("oik,i->o", self._kernel(_FIRST), mean)
         self.parameters[f"{_FIRST}.bias"].add_(shift)
         self.parameters[f"{_FIRST}.weight_g"].div_(factor)
-        self.parameters[f"{self._bottom}.bias"].sub_(mean)
-        self.rescale(factor)
+        self.parameters[f"{self._bottom}.bias"].sub_(mean / self.scale)
+        self.scale.mul_(factor)
 
 
 class Mirror(torch.autograd.Function):

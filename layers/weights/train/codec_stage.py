@@ -7,6 +7,7 @@ convolutions. In the last part of the time the codes no longer change, and the d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -29,8 +30,16 @@ _SEEN = 10_000
 """Latents, at least, that k-means places the entries by."""
 _SOON, _LATER = 30.0, 100.0
 """Vectors for each entry that codebooks remember: soon after their begin, and at the end."""
+_WORSE = 1.5
+"""Times the best distance so far: the training has diverged."""
+_SKIPPED = 50
+"""Steps without a finite gradient, after which there will be none any more."""
 _HELD_SECONDS = 5
 """Of each piece that is held out."""
+
+
+class DivergedError(Exception):
+    """The training has gone wrong; the last good checkpoint is kept."""
 
 
 class CodecTraining:
@@ -59,7 +68,10 @@ class CodecTraining:
         self._balancer = Balancer(_SHARES, device)
         self._usual = torch.zeros((), device=device)  # norm of the gradient
         self._pulls = torch.zeros(2, device=device)  # at the latent: of the reconstruction, the commitment
-        self._losses = {name: torch.zeros((), device=device) for name in (*_SHARES, "commitment", "norm")}
+        names = (*_SHARES, "commitment", "deviation", "norm", "skipped")
+        self._losses = {name: torch.zeros((), device=device) for name in names}
+        self._best = math.inf
+        self._save: Callable[[], None] = lambda: None
 
     def run(self, budget: Budget, fresh: bool, save: Callable[[], None]) -> None:
         """Train for a time.
@@ -70,7 +82,12 @@ class CodecTraining:
         fresh : bool
             Whether the codebooks have still to begin.
         save : callable
-            Is called every minute.
+            Is called every minute, if the codec is better than before.
+
+        Raises
+        ------
+        DivergedError
+            If it has become much worse: what was saved last is better.
         """
         self._save = save
         recipe = self.codec.recipe
@@ -91,7 +108,7 @@ class CodecTraining:
         with torch.no_grad():
             for value in self.codec.parameters.values():
                 value.requires_grad_(True)
-                value.copy_(rounded(value))
+            self.codec.load({name: rounded(value) for name, value in self.codec.tensors().items()})
             self.quantiser.entries.copy_(rounded(self.quantiser.entries))
 
     def _go(
@@ -111,12 +128,22 @@ class CodecTraining:
             if self.steps % 8 == 0 and self.figures.due("codec"):
                 values = {name: float(value) for name, value in self._losses.items()}
                 self.figures.log("codec", self.steps, budget, **values, pieces=self.store.count)
+                if values["skipped"] > _SKIPPED:
+                    raise DivergedError(f"no gradient has been finite for {values['skipped']:.0f} steps")
                 if self.figures.due("codec held out", 60.0):
-                    distance = evaluate(self.codec, self.quantiser, self.store, (BOOKS,))["log_mel_4"]
-                    self.figures.log("codec", self.steps, budget, held_out=distance)
-                    self._save()
+                    self._look(budget)
             elif self.steps % 8 == 0 and self.device.type == "cuda":
                 torch.cuda.synchronize()  # do not run ahead of the clock
+
+    def _look(self, budget: Budget) -> None:
+        """Measure on pieces held out, and save what is better than before."""
+        distance = evaluate(self.codec, self.quantiser, self.store, (BOOKS,))["log_mel_4"]
+        self.figures.log("codec", self.steps, budget, held_out=distance)
+        if distance > _WORSE * self._best:
+            raise DivergedError(f"log-mel held out is {distance:.3f} after {self._best:.3f}")
+        if distance < self._best:
+            self._best = distance
+            self._save()
 
     # -- Steps
 
@@ -150,8 +177,9 @@ class CodecTraining:
         share = self.codec.recipe.commitment * self._pulls[0] / (self._pulls[1] + 1e-12)
         latents.backward(inner.grad + share * pull)
         self._losses["commitment"].copy_(commitment.detach())
+        self._losses["deviation"].copy_(latents.detach().std())
         self._move()
-        self.codec.rescale(latents.detach().std().clamp(0.3, 3.0) ** -0.02)
+        self.codec.scale.mul_(latents.detach().std().clamp(0.3, 3.0) ** -0.02)
 
     def _decoder_alone(self) -> None:
         audio = self._audio()
@@ -178,6 +206,7 @@ class CodecTraining:
     def _move(self) -> None:
         most = torch.where(self._usual > 0, 3 * self._usual, torch.full_like(self._usual, 1e9))
         norm = clip(self.codec.parameters.values(), most)
+        self._losses["skipped"].copy_((self._losses["skipped"] + 1) * ~torch.isfinite(norm))
         norm = torch.where(torch.isfinite(norm), torch.minimum(norm, most), self._usual)
         self._usual.copy_(torch.where(self._usual > 0, self._usual.lerp(norm, 0.02), norm))
         self._losses["norm"].copy_(norm)

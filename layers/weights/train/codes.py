@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ from weights.train import chroma
 from weights.train.codec import Codec
 from weights.train.quantiser import Quantiser
 from weights.train.recipe import BOOKS, HOP
+from weights.train.schedule import Budget
 from weights.train.store import Store
 
 _PART, _MARGIN = 750, 75
@@ -59,7 +59,7 @@ class Coded:
 
 
 @torch.no_grad()
-def encode(codec: Codec, quantiser: Quantiser, store: Store, count: int, seconds: float) -> Coded:
+def encode(codec: Codec, quantiser: Quantiser, store: Store, count: int, budget: Budget) -> Coded:
     """Code the first `count` pieces, or as many as the time allows.
 
     Pieces are coded in parts that overlap, so that the recurrent layers have fewer steps to go one by one;
@@ -73,7 +73,6 @@ def encode(codec: Codec, quantiser: Quantiser, store: Store, count: int, seconds
     codes = torch.zeros(count, BOOKS, frames, dtype=torch.int16, device=device)
     melody = torch.zeros(count, notes, dtype=torch.int8, device=device)
     listen = chroma.Chroma(device)
-    end = time.monotonic() + seconds
     done = 0
     for first in range(0, count, batch):
         last = min(first + batch, count)
@@ -89,6 +88,6 @@ def encode(codec: Codec, quantiser: Quantiser, store: Store, count: int, seconds
         done = last
         if device.type == "cuda":
             torch.cuda.synchronize()
-        if time.monotonic() > end:
+        if budget.spent() >= 1.0:
             break
     return Coded(codes[:done], melody[:done])

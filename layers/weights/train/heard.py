@@ -6,13 +6,12 @@ measures are cheap ones: loudness is the level, and onsets are peaks of the spec
 
 from __future__ import annotations
 
-import time
-
 import torch
 import torch.nn.functional as F  # noqa: N812  (as torch itself calls it)
 from torch import Tensor
 
 from weights.train.recipe import HOP, SAMPLE_RATE
+from weights.train.schedule import Budget
 from weights.train.spectra import mel_bank
 from weights.train.store import Store
 
@@ -22,9 +21,8 @@ _AT_ONCE = 32
 
 
 @torch.no_grad()
-def listen(store: Store, count: int, seconds: float) -> int:
+def listen(store: Store, count: int, budget: Budget) -> int:
     """Give the first `count` pieces their words, or as many as the time allows; returns how many."""
-    end = time.monotonic() + seconds
     measures = Measures(store.device)
     length = min(store.samples, _SECONDS * SAMPLE_RATE)
     for rows in torch.arange(count, device=store.device).split(_AT_ONCE):
@@ -33,7 +31,7 @@ def listen(store: Store, count: int, seconds: float) -> int:
             rows.tolist(), *(values.tolist() for values in measured), strict=True
         ):
             store.pieces[row].heard = words(centroid, level, onsets)
-        if time.monotonic() > end:
+        if budget.spent() >= 1.0:
             return int(rows[-1]) + 1
     return count
 

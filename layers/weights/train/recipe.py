@@ -44,10 +44,10 @@ class CodecRecipe:
     latent: int = 16
     entries: int = 1024
     ratios: tuple[int, ...] = (8, 5, 4, 4)
-    batch: int = 48
+    batch: int = 24
     segment: int = SAMPLE_RATE
-    muon: float = 0.025
-    adam: float = 3e-3
+    muon: float = 0.02
+    adam: float = 2e-3
     warm: int = 20
     commitment: float = 0.15
     unquantised: int = 40

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from weights.train.recipe import Recipe
 from weights.train.schedule import Budget
 from weights.train.store import Store
 
-STAGES = {"codec": 0.35, "clap": 0.08, "language": 0.57}
+STAGES = {"codec": 0.3, "clap": 0.1, "language": 0.6}
 """Shares of the time, in their order."""
 _LEAST = 2.0  # seconds, without which a stage does not begin
 _MEASURING = 0.03
@@ -50,11 +50,21 @@ class Training:
     figures : Figures
     compiled : bool
         See `LanguageTraining`.
+    clock : callable
+        Returns seconds.
     """
 
-    def __init__(self, recipe: Recipe, store: Store, out: Path, figures: Figures, compiled: bool) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        store: Store,
+        out: Path,
+        figures: Figures,
+        compiled: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.recipe, self.store, self.out, self.figures = recipe, store, out, figures
-        self._compiled = compiled
+        self._compiled, self._clock = compiled, clock
         self.codec = Codec(recipe.codec, store.device)
         self.quantiser = Quantiser(recipe.codec, store.device)
         self.language = Language(recipe.language, recipe.codec.entries, store.device)
@@ -68,13 +78,13 @@ class Training:
         list of str
             The stages that failed.
         """
-        end = time.monotonic() + (1 - _MEASURING) * seconds
+        end = self._clock() + (1 - _MEASURING) * seconds
         left = [stage for stage in STAGES if stage in set(stages)]
         failed = []
         while left:
             stage = left.pop(0)
             share = STAGES[stage] / (STAGES[stage] + sum(STAGES[other] for other in left))
-            given = share * (end - time.monotonic())
+            given = share * (end - self._clock())
             if given < _LEAST:
                 self.figures.say(f"{stage}: no time is left")
                 failed.append(stage)
@@ -90,12 +100,15 @@ class Training:
         self.store.close()
         return failed
 
+    def _budget(self, seconds: float) -> Budget:
+        return Budget(seconds, self._clock)
+
     # -- Stages
 
     def _codec(self, seconds: float) -> None:
         known = self._read_musicgen()
         training = codec_stage.CodecTraining(self.codec, self.quantiser, self.store, self.figures)
-        training.run(Budget(seconds), fresh=not known, save=self._write_musicgen)
+        training.run(self._budget(seconds), fresh=not known, save=self._write_musicgen)
         self._write_musicgen()
         measured = codec_stage.evaluate(self.codec, self.quantiser, self.store)
         self.figures.result("codec", steps=training.steps, **measured)
@@ -110,28 +123,28 @@ class Training:
         else:
             tokenizer = vocabularies.byte_level_bpe(self.recipe.clap.text_vocabulary, self.store.pieces)
         training = clap_stage.ClapTraining(self.clap, self.store, tokenizer, self.figures, fresh=not known)
-        training.run(Budget(seconds))
+        training.run(self._budget(seconds))
         checkpoint.write(folder, self.clap.tensors(), published.clap_files(self.recipe), tokenizer)
         measured = clap_stage.evaluate(self.clap, self.store, tokenizer)
         self.figures.result("clap", steps=training.steps, **measured)
 
     def _language(self, seconds: float) -> None:
-        began = time.monotonic()
+        began = self._clock()
         if not self._read_musicgen():
             raise RuntimeError(f"{self.out / 'musicgen'} has no codec: the stage codec comes first")
         self.store.close()  # what is there by now is what there is
         count = self.store.count
-        coded = codes.encode(self.codec, self.quantiser, self.store, count, _ENCODING * seconds)
+        coded = codes.encode(self.codec, self.quantiser, self.store, count, self._budget(_ENCODING * seconds))
         pieces = self.store.pieces[: len(coded.codes)]
-        self.figures.say(f"{len(pieces)} of {count} pieces coded in {time.monotonic() - began:.1f} s")
-        heard = listen(self.store, len(pieces), _LISTENING * seconds)
+        self.figures.say(f"{len(pieces)} of {count} pieces coded in {self._clock() - began:.1f} s")
+        heard = listen(self.store, len(pieces), self._budget(_LISTENING * seconds))
         self.figures.say(f"{heard} of them listened to")
         self.store.drop()
         tokenizer = self._tokenizer()
         training = language_stage.LanguageTraining(
             self.language, coded, pieces, self.recipe.held_out, tokenizer, self.figures, self._compiled
         )
-        training.run(Budget(seconds - (time.monotonic() - began)), save=self._write_musicgen)
+        training.run(self._budget(seconds - (self._clock() - began)), save=self._write_musicgen)
         self._write_musicgen()
         measured = language_stage.evaluate(self.language, coded, pieces, self.recipe.held_out, tokenizer)
         self.figures.result("language", steps=training.steps, pieces=len(pieces), **measured)
@@ -149,7 +162,7 @@ class Training:
         return bool(known)
 
     def _write_musicgen(self) -> None:
-        audio: dict[str, Tensor] = self.codec.parameters | self.quantiser.tensors()
+        audio: dict[str, Tensor] = self.codec.tensors() | self.quantiser.tensors()
         tensors = {f"{_AUDIO}{name}": tensor for name, tensor in audio.items()} | self.language.parameters
         files = published.musicgen_files(self.recipe)
         checkpoint.write(self.out / "musicgen", tensors, files, self._tokenizer())
