@@ -11,8 +11,8 @@ import torch
 from scipy.signal import resample_poly
 from transformers import ClapModel, MusicgenMelodyForConditionalGeneration
 
-from models.generators import delay, melody
-from models.networks import clap_mel
+from music.clap import mel as clap_mel
+from music.musicgen import delay, melody
 from weights.train import checkpoint, chroma, codec_stage, mels, published, vocabularies
 from weights.train.__main__ import main
 from weights.train.clap import Clap

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from models.checkpoints import tensorfile
+from music.engine import safetensors
 
 SHARD = 14_500_000
 """Bytes of a file, at most."""
@@ -68,7 +68,8 @@ def write(
     )
     for name, shard in zip(names, shards, strict=True):
         declared = {key: (_KINDS[str(array.dtype)], array.shape) for key, array in shard.items()}
-        tensorfile.write(folder / name, declared, shard.__getitem__, {"format": "pt"})
+        declared = safetensors.widest_first(declared)
+        safetensors.write(folder / name, declared, shard.__getitem__, {"format": "pt"})
     contents = dict(files)
     if len(shards) > 1:
         contents["model.safetensors.index.json"] = {
@@ -90,7 +91,7 @@ def read(folder: Path) -> dict[str, Tensor]:
     """Read all tensors of a checkpoint, float32 or int64, by their names; empty if there is none."""
     tensors: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        for name, entry in tensorfile.read(path).items():
+        for name, entry in safetensors.read(path)[0].items():
             array = entry.raw() if entry.dtype == "I64" else entry.float32()
             tensors[name] = torch.from_numpy(np.array(array))
     return tensors

@@ -1,4 +1,4 @@
-"""Words for what is measured of a piece, near enough to what `features.tags` says of a track.
+"""Words for what is measured of a piece, near enough to what `music.features.tags` says of a track.
 
 At inference these words are part of what the language model is told of a source, so it has to know them. The
 measures are cheap ones: loudness is the level, and onsets are peaks of the spectral flux.
@@ -37,7 +37,7 @@ def listen(store: Store, count: int, budget: Budget) -> int:
 
 
 def words(centroid: float, level: float, onsets: float) -> tuple[str, ...]:
-    """Put measures into words, by the thresholds of `features.tags`.
+    """Put measures into words, by the thresholds of `music.features.tags`.
 
     Parameters
     ----------

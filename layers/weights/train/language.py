@@ -258,7 +258,7 @@ def sinusoids(positions: int, width: int) -> Tensor:
 
 
 def spread(codes: Tensor, filler: int) -> tuple[Tensor, Tensor]:
-    """Codes [n, books, frames] in the delay pattern (`generators.delay`).
+    """Codes [n, books, frames] in the delay pattern (`music.musicgen.delay`).
 
     Returns
     -------

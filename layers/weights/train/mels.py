@@ -1,6 +1,6 @@
 """From audio at 32 kHz to the log mels at 48 kHz that CLAP hears, for many windows at once.
 
-`networks.clap_mel` is what makes them of tracks.
+`music.clap.mel` is what makes them of tracks.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SLOW, FAST = 85.0, 128.0
-"""Beats per minute: below is slow, above is fast, as in `features.tags`."""
+"""Beats per minute: below is slow, above is fast, as in `music.features.tags`."""
 
 
 @dataclass

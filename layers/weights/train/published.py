@@ -11,16 +11,16 @@ from math import log2
 from pathlib import Path
 from typing import Any
 
-import models.embedders
-from models.checkpoints import configs, vocabulary
+import music.clap
+from weights import configs, tokenizers
 from weights.train.recipe import BOOKS, FRAME_RATE, Recipe
 
-_TAGS = Path(models.embedders.__file__).with_name("vocabulary.toml")
+_TAGS = Path(music.clap.__file__).with_name("tags.toml")
 
 
 def base_text() -> str:
     """The page of text that tokenizers learn the parts of words from."""
-    return vocabulary.TEXT.read_text("utf-8")
+    return tokenizers.TEXT.read_text("utf-8")
 
 
 @cache

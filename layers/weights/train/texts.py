@@ -14,7 +14,7 @@ from weights.train.pieces import Piece
 Random = np.random.Generator
 
 CAPTION = "This is a sound of {}"
-"""The prompt that tags are put in (`vocabulary.toml`)."""
+"""The prompt that tags are put in (`music/clap/tags.toml`)."""
 
 
 def some(rng: Random, words: Sequence[str], most: int) -> list[str]:
@@ -24,8 +24,8 @@ def some(rng: Random, words: Sequence[str], most: int) -> list[str]:
 
 
 def description(piece: Piece, rng: Random) -> str:
-    """Say what the generator would say of a source (`generators.musicgen.describe`), or part of it."""
-    # What is measured comes first, as in `features.tags`; then what CLAP hears.
+    """Say what the generator would say of a source (`music.musicgen.generator.describe`), or part of it."""
+    # What is measured comes first, as in `music.features.tags`; then what CLAP hears.
     words = [word for word, share in ((piece.pace, 0.5), (piece.mode, 0.5)) if rng.random() < share]
     words += [word for word in piece.heard if rng.random() < 0.6]
     if rng.random() < 0.8:

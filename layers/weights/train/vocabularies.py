@@ -1,6 +1,6 @@
 """The tokenizers of the trained checkpoints: the published kinds, for the words that the texts are made of.
 
-`weights.vocabulary` makes those of random checkpoints from a page of text. Here every word of a text is one
+`weights.tokenizers` makes those of random checkpoints from a page of text. Here every word of a text is one
 token of T5's, numbers of tempo included, so that the small text encoder need not spell.
 """
 
