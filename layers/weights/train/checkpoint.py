@@ -67,8 +67,9 @@ def write(
         else [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
     )
     for name, shard in zip(names, shards, strict=True):
-        declared = {key: (_KINDS[str(array.dtype)], array.shape) for key, array in shard.items()}
-        declared = safetensors.widest_first(declared)
+        declared = safetensors.widest_first(
+            {key: (_KINDS[str(array.dtype)], array.shape) for key, array in shard.items()}
+        )
         safetensors.write(folder / name, declared, shard.__getitem__, {"format": "pt"})
     contents = dict(files)
     if len(shards) > 1:

@@ -96,8 +96,8 @@ class LanguageTraining:
         recipe = language.recipe
         self.steps = 0
         self._texts = Texts(pieces, tokenizer, recipe.text_length, _VARIANTS, device, seed=3)
-        for text in self._texts.examples:
-            figures.say(f"a text: {text!r}")
+        for example in self._texts.examples:
+            figures.say(f"a text: {example!r}")
         hidden, text = language.matrices("decoder"), language.matrices("text_encoder")
         known = {id(matrix) for matrix in (*hidden, *text)}
         self._muon = Muon(hidden, turning=False, decay=_DECAY)
