@@ -29,6 +29,8 @@ lock tests/requirements.txt --extra backend --extra arrays --extra audio --extra
     --extra dev pyproject.toml local/hub/requirements.in
 lock tests/models/requirements.txt --extra arrays --extra audio --extra signal --extra neural \
     pyproject.toml tests/models/requirements.in
+# What tinysoundfont declares besides, PyAudio, is for live playing and wants a compiler.
+lock layers/weights/compose/requirements.txt --no-deps layers/weights/compose/requirements.in
 lock tests/sam/requirements.txt tests/sam/requirements.in
 lock tests/deployed/requirements.txt tests/deployed/requirements.in
 lock local/base_image/requirements.txt local/base_image/requirements.in

@@ -1,6 +1,6 @@
-"""Tokenizers of random checkpoints: the published kinds, trained on a small text about music.
+"""Tokenizers of the published kinds, made from a small text about music and from what else is to be said.
 
-The text is `tokenizers.txt`. Training is counting: the same text and size give the same file. A small text
+The text is `tokenizers.txt`. Training is counting: the same texts and size give the same file. A small text
 yields fewer tokens than the published vocabularies have, so the rest of the ids is filled with tokens that no
 sentence contains.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from math import log
 from pathlib import Path
 from typing import Any
@@ -16,37 +17,43 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 TEXT = Path(__file__).with_suffix(".txt")
-_LONGEST = 12  # characters of a piece
+_LONGEST = 12  # characters of a part of a word
+_WHOLE = 50  # how much more a word counts that is one token than a part that occurs as often
 _SENTINELS = 100  # T5's <extra_id_N>
 
 
-def unigram(size: int) -> Tokenizer:
+def unigram(size: int, words: Mapping[str, int] | None = None) -> Tokenizer:
     """T5's kind of tokenizer: SentencePiece unigram pieces, ``</s>`` at the end.
 
-    Pieces are the substrings of words that cover most of the text; their scores are the logarithms of their
-    shares.
+    Pieces are the given words, and the substrings of words that cover most of the text; their scores are the
+    logarithms of their shares.
 
     Parameters
     ----------
     size : int
         Number of ids; the last hundred are the sentinels ``<extra_id_99>`` to ``<extra_id_0>``.
+    words : mapping of str to int, optional
+        Words that become one token each, as far as there is room, and how often they occur.
     """
-    counts: Counter[str] = Counter()
+    parts: Counter[str] = Counter()
     for word in TEXT.read_text("utf-8").split():
         marked = "▁" + word
         for start in range(len(marked)):
             for end in range(start + 1, min(len(marked), start + _LONGEST) + 1):
-                counts[marked[start:end]] += 1
+                parts[marked[start:end]] += 1
+    whole = {"▁" + word: count for word, count in (words or {}).items()}
     # Printable ASCII is always there, so that nothing plain is unknown.
-    single = sorted({*map(chr, range(33, 127)), *(piece for piece in counts if len(piece) == 1)})
+    single = sorted({*map(chr, range(33, 127)), *(part for part in parts if len(part) == 1)})
+    frequent = sorted(whole, key=lambda word: (-whole[word], word))
     longer = sorted(
-        (piece for piece in counts if len(piece) > 1), key=lambda piece: (-counts[piece] * len(piece), piece)
+        (part for part in parts if len(part) > 1), key=lambda part: (-parts[part] * len(part), part)
     )
     room = size - _SENTINELS - 3
-    pieces = (single + longer)[:room]
-    total = counts.total()
+    pieces = list(dict.fromkeys([*single, *frequent, *longer]))[:room]
+    total = parts.total() + _WHOLE * sum(whole.values())
+    shares = {piece: _WHOLE * whole[piece] if piece in whole else max(parts[piece], 0.5) for piece in pieces}
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    vocabulary += [(piece, log(max(counts[piece], 0.5) / total)) for piece in pieces]
+    vocabulary += [(piece, log(share / total)) for piece, share in shares.items()]
     vocabulary += [(f"unused{number:05}", -100.0) for number in range(room - len(pieces))]
     sentinels = [f"<extra_id_{number}>" for number in reversed(range(_SENTINELS))]
     vocabulary += [(sentinel, 0.0) for sentinel in sentinels]
@@ -62,13 +69,15 @@ def unigram(size: int) -> Tokenizer:
     return tokenizer
 
 
-def byte_level_bpe(size: int) -> Tokenizer:
+def byte_level_bpe(size: int, lines: Sequence[str] = ()) -> Tokenizer:
     """RoBERTa's kind of tokenizer: byte-level BPE, ``<s>`` before and ``</s>`` after, ``<mask>`` the last id.
 
     Parameters
     ----------
     size : int
         Number of ids.
+    lines : sequence of str
+        What it learns from besides the text.
     """
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     learner = Tokenizer(models.BPE())
@@ -80,7 +89,7 @@ def byte_level_bpe(size: int) -> Tokenizer:
         show_progress=False,
     )
     # With and without a leading space, as words stand inside and at the start of a prompt.
-    lines = TEXT.read_text("utf-8").splitlines()
+    lines = [*TEXT.read_text("utf-8").splitlines(), *lines]
     learner.train_from_iterator([*lines, *(" " + line for line in lines)], trainer)
     learned: dict[str, Any] = json.loads(learner.to_str())["model"]
     vocabulary: dict[str, int] = learned["vocab"]

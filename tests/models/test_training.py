@@ -18,7 +18,7 @@ from weights.train.__main__ import main
 from weights.train.clap import Clap
 from weights.train.codec import Codec, Mirror
 from weights.train.codes import ALIGNED, encode
-from weights.train.figures import Figures, draw
+from weights.train.figures import Figures
 from weights.train.heard import Measures
 from weights.train.language import NO_LABEL, Language, spread
 from weights.train.optimizers import Muon, clip, orthogonal
@@ -62,9 +62,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     audio = Codec(TOY.codec, CPU).tensors() | Quantiser(TOY.codec, CPU).tensors()
     tensors = {f"audio_encoder.{name}": value for name, value in audio.items()}
     tensors |= Language(TOY.language, TOY.codec.entries, CPU).parameters
-    t5 = vocabularies.unigram(TOY.language.text_vocabulary - 28, [piece])
+    t5 = vocabularies.t5(TOY.language.text_vocabulary - 28, [piece])
     checkpoint.write(out / "musicgen", tensors, published.musicgen_files(TOY), t5)
-    roberta = vocabularies.byte_level_bpe(TOY.clap.text_vocabulary, [piece])
+    roberta = vocabularies.roberta(TOY.clap.text_vocabulary, [piece])
     checkpoint.write(out / "clap", Clap(TOY.clap, CPU).tensors(), published.clap_files(TOY), roberta)
     return out
 
@@ -176,7 +176,7 @@ def test_melodies_are_the_generators() -> None:
 
 def test_mels_are_those_that_clap_hears() -> None:
     time = np.arange(mels.WINDOW) / SAMPLE_RATE
-    audio = sum(np.sin(2 * np.pi * hertz * time) for hertz in (110.0, 440.0, 3000.0)) * 0.1
+    audio = 0.1 * np.sin(2 * np.pi * np.outer([110.0, 440.0, 3000.0], time)).sum(axis=0)
     wanted = clap_mel.log_mel(resample_poly(audio, 3, 2).astype(np.float32))
     found = mels.Mels(CPU)(torch.tensor(audio, dtype=torch.float32)[None])[0].numpy()
     loud = wanted > wanted.max() - 60
@@ -372,8 +372,6 @@ def test_stages_write_checkpoints_and_go_on_from_them(tmp_path: Path) -> None:
     first = training(tmp_path, out, 16)
     assert first.run(STAGES, 150.0) == []
     assert set(first.figures.values["results"]) == {"codec", "clap", "language"}
-    draw(first.figures.values, out / "curves.png")
-    assert (out / "curves.png").stat().st_size > 1000
     before = checkpoint.read(out / "musicgen")
     again = training(tmp_path, out, 16)
     assert again.run(["language"], 30.0) == []

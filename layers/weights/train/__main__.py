@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from weights.train.figures import Figures, draw
+from weights.train.figures import Figures
 from weights.train.recipe import POCKET, TOY
 from weights.train.stages import STAGES, Training
 from weights.train.store import Store
@@ -47,7 +47,6 @@ def main(arguments: list[str] | None = None) -> int:
     training = Training(recipe, store, given.out, figures, given.compile)
     failed = training.run(stages, 60 * given.minutes - (time.monotonic() - began))
     figures.save()
-    draw(figures.values, given.out / "curves.png")
     for stage in failed:
         figures.say(f"{stage} FAILED")
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""Every figure of a training, as it comes: printed, kept in a JSON file, and drawn as curves."""
+"""Every figure of a training, as it comes: printed, and kept in a JSON file (`curves` draws it)."""
 
 from __future__ import annotations
 
@@ -77,27 +77,3 @@ class Figures:
         """Write the file."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(json.dumps(self.values, indent=1) + "\n", "utf-8")
-
-
-def draw(values: dict[str, Any], path: Path) -> None:
-    """Draw the curves of all stages, one panel each, as a picture."""
-    from matplotlib.figure import Figure
-
-    shown = {
-        "codec": ("mel", "time", "held_out"),
-        "language": ("loss", "book_0", "held_out"),
-        "clap": ("text", "sound", "recall"),
-    }
-    panels = [stage for stage in shown if values["curves"].get(stage)]
-    figure = Figure(figsize=(5 * max(1, len(panels)), 3.5), layout="constrained")
-    for number, stage in enumerate(panels):
-        axes = figure.add_subplot(1, len(panels), number + 1)
-        for name in shown[stage]:
-            points = [(line["step"], line[name]) for line in values["curves"][stage] if name in line]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
-        axes.set_title(stage)
-        axes.set_xlabel("steps")
-        axes.legend()
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)

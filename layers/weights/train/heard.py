@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (as torch itself calls it)
 from torch import Tensor
 
+from weights.train.bands import mel_bank
 from weights.train.recipe import HOP, SAMPLE_RATE
 from weights.train.schedule import Budget
-from weights.train.spectra import mel_bank
 from weights.train.store import Store
 
 _SIZE, _BANDS, _TOP = 2048, 64, 11_025.0  # of the spectra, and the highest frequency of the centroid in Hz
@@ -64,7 +64,7 @@ class Measures:
 
     def __init__(self, device: torch.device) -> None:
         self._window = torch.hann_window(_SIZE, device=device)
-        self._bank = mel_bank(_SIZE, _BANDS).to(device)
+        self._bank = torch.from_numpy(mel_bank(_SIZE, _BANDS)).to(device)
         self._bins = int(_TOP / SAMPLE_RATE * _SIZE)
         self._frequencies = torch.arange(self._bins, device=device) * (SAMPLE_RATE / _SIZE)
 

@@ -12,15 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import music.clap
-from weights import configs, tokenizers
+from weights import configs
 from weights.train.recipe import BOOKS, FRAME_RATE, Recipe
 
 _TAGS = Path(music.clap.__file__).with_name("tags.toml")
-
-
-def base_text() -> str:
-    """The page of text that tokenizers learn the parts of words from."""
-    return tokenizers.TEXT.read_text("utf-8")
 
 
 @cache

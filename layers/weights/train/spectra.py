@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from weights.train.recipe import SAMPLE_RATE
+from weights.train.bands import mel_bank
 
 _SCALES = ((2048, 128), (1024, 80), (512, 48), (256, 24), (128, 12))
 """Sizes of the windows and numbers of mel bands that the losses are made of."""
 _FLOOR = 1e-5  # of a magnitude, 1/2 being that of a full-scale sine
-
-
-def mel_bank(size: int, bands: int) -> Tensor:
-    """Slaney's triangles from 0 to 16 kHz, each of sum one [1 + size / 2, bands].
-
-    A band so narrow that it meets no bin takes the nearest one.
-    """
-    top = 15 + 27 * np.log(SAMPLE_RATE / 2 / 1000) / np.log(6.4)
-    mels = np.linspace(0.0, top, bands + 2)
-    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(np.log(6.4) / 27 * (mels - 15)))
-    bins = np.linspace(0, SAMPLE_RATE / 2, size // 2 + 1)
-    up = (bins[:, None] - edges[:-2]) / np.diff(edges)[:-1]
-    down = (edges[2:] - bins[:, None]) / np.diff(edges)[1:]
-    bank = np.maximum(0, np.minimum(up, down))
-    for band in np.flatnonzero(bank.sum(0) == 0):
-        bank[np.abs(bins - edges[band + 1]).argmin(), band] = 1.0
-    return torch.tensor(bank / bank.sum(0), dtype=torch.float32)
 
 
 class Spectra:
@@ -37,7 +19,7 @@ class Spectra:
 
     def __init__(self, device: torch.device) -> None:
         self._scales = [
-            (size, torch.hann_window(size, device=device), mel_bank(size, bands).to(device))
+            (size, torch.hann_window(size, device=device), torch.from_numpy(mel_bank(size, bands)).to(device))
             for size, bands in _SCALES
         ]
 
@@ -79,7 +61,7 @@ def _log_mel(magnitudes: Tensor, bank: Tensor) -> Tensor:
 def log_mel_distance(made: Tensor, given: Tensor) -> float:
     """The figure that codecs are compared by: L1 of log10 mel, 80 bands, windows of 1024, of [n, samples]."""
     window = torch.hann_window(1024, device=made.device)
-    bank = mel_bank(1024, 80).to(made.device)
+    bank = torch.from_numpy(mel_bank(1024, 80)).to(made.device)
 
     def mel(audio: Tensor) -> Tensor:
         spectrum = torch.stft(audio, 1024, 256, window=window, return_complex=True).abs() / 512

@@ -121,7 +121,7 @@ class Training:
             self.clap.load(known)
             tokenizer = checkpoint.read_tokenizer(folder)
         else:
-            tokenizer = vocabularies.byte_level_bpe(self.recipe.clap.text_vocabulary, self.store.pieces)
+            tokenizer = vocabularies.roberta(self.recipe.clap.text_vocabulary, self.store.pieces)
         training = clap_stage.ClapTraining(self.clap, self.store, tokenizer, self.figures, fresh=not known)
         training.run(self._budget(seconds))
         checkpoint.write(folder, self.clap.tensors(), published.clap_files(self.recipe), tokenizer)
@@ -173,4 +173,4 @@ class Training:
         if (folder / "tokenizer.json").exists():
             return checkpoint.read_tokenizer(folder)
         # The published embedding has 28 rows more than the tokenizer has ids.
-        return vocabularies.unigram(self.recipe.language.text_vocabulary - 28, self.store.pieces)
+        return vocabularies.t5(self.recipe.language.text_vocabulary - 28, self.store.pieces)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from weights.train import pieces, texts, vocabularies
+from weights.train.bands import mel_bank
+from weights.train.curves import draw
 from weights.train.pieces import Piece
 from weights.train.published import clap_files, musicgen_files, tags
 from weights.train.recipe import POCKET
@@ -89,7 +92,7 @@ def test_texts_leave_out_what_they_draw(piece: Piece) -> None:
 
 
 def test_each_word_that_is_said_is_one_token(piece: Piece) -> None:
-    tokenizer = vocabularies.unigram(POCKET.language.text_vocabulary - 28, [piece])
+    tokenizer = vocabularies.t5(POCKET.language.text_vocabulary - 28, [piece])
     encoded = tokenizer.encode("keywords: melancholic, double bass. bpm: 144. key: F# minor").tokens
     assert encoded == (
         [
@@ -114,8 +117,8 @@ def test_each_word_that_is_said_is_one_token(piece: Piece) -> None:
 
 
 def test_every_tag_of_clap_is_spelled_by_both_tokenizers(piece: Piece) -> None:
-    t5 = vocabularies.unigram(POCKET.language.text_vocabulary - 28, [piece])
-    roberta = vocabularies.byte_level_bpe(POCKET.clap.text_vocabulary, [piece])
+    t5 = vocabularies.t5(POCKET.language.text_vocabulary - 28, [piece])
+    roberta = vocabularies.roberta(POCKET.clap.text_vocabulary, [piece])
     assert t5.get_vocab_size() == POCKET.language.text_vocabulary - 28
     assert roberta.get_vocab_size() == POCKET.clap.text_vocabulary
     for tag in (tag for category in tags().values() for tag in category):
@@ -130,6 +133,25 @@ def test_the_configs_say_what_the_recipe_does() -> None:
     assert musicgen["decoder"]["hidden_size"] == POCKET.language.width
     assert musicgen["decoder"]["pad_token_id"] == POCKET.codec.entries
     assert clap["audio_config"]["hidden_size"] == 8 * POCKET.clap.width
+
+
+def test_every_mel_band_is_a_mean_of_bins() -> None:
+    bank = mel_bank(256, 24)
+    assert bank.shape == (129, 24)
+    assert bank.sum(axis=0) == pytest.approx(np.ones(24), abs=1e-6)
+    assert (np.diff(bank.argmax(axis=0)) >= 0).all()
+
+
+def test_curves_are_drawn_of_the_stages_that_ran(tmp_path: Path) -> None:
+    curve = [{"step": 4, "mel": 0.3, "held_out": 0.4}, {"step": 8, "mel": 0.2}]
+    for name, curves in (
+        ("one", {"codec": curve}),
+        ("two", {"codec": curve, "clap": [{"step": 4, "text": 2.0}]}),
+    ):
+        draw({"curves": curves}, tmp_path / f"{name}.png")
+    heads = [(tmp_path / f"{name}.png").read_bytes()[:24] for name in ("one", "two")]
+    assert all(head.startswith(b"\x89PNG") for head in heads)
+    assert heads[0][16:20] < heads[1][16:20]  # wider by a panel
 
 
 def test_a_budget_tells_what_share_of_its_time_is_over() -> None:
