@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import secrets
 from typing import Annotated
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Path, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 
 from backend import api, contract, openapi, problems
 from backend.purge import purge
@@ -60,23 +58,12 @@ limits = Limits.from_settings(settings)
 def generate(
     audio_id: AudioId,
     body: Annotated[contract.GenerateRequest, Body()] = NO_WISHES,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            min_length=1,
-            max_length=255,
-            description="Makes it safe to send the same request again.",
-        ),
-    ] = None,
+    idempotency_key: api.IdempotencyKey = None,
 ) -> Response:
     """Record the request and queue it, or let it wait for the embedding."""
-    generation, idempotency = None, None
-    if idempotency_key is not None:
-        request = json.dumps({"audio_id": audio_id, **body.model_dump()}, sort_keys=True)
-        idempotency = (_sha256(idempotency_key), _sha256(request))
-        # Before anything is judged: the first answer holds, whatever became of the audio or the deployment.
-        generation = records.replay(app.tenant, idempotency)
+    idempotency = api.idempotency(idempotency_key, {"audio_id": audio_id, **body.model_dump()})
+    # Before anything is judged: the first answer holds, whatever became of the audio or the deployment.
+    generation = records.replay(Generation, app.tenant, idempotency) if idempotency else None
     if generation is None:
         generation = submit(audio_id, body, idempotency)
     if generation.deleted:  # the replay of one that was removed since
@@ -85,8 +72,7 @@ def generate(
     if generation.status == "queued" and not generation.replayed:
         queues.send_generate(generation.tenant, generation.id, app.correlation_id)
     answer = contract.generation_answer(app.prefix, generation)
-    headers = {"Location": answer.links["self"]}
-    return api.reply(202, answer, headers | ({"Idempotent-Replayed": "true"} if generation.replayed else {}))
+    return api.reply(202, answer, {"Location": answer.links["self"], **api.replayed(generation)})
 
 
 @app.get(
@@ -250,7 +236,3 @@ def output_name(source: str, generation_id: str, extension: str) -> str:
     stem = re.split(r"[/\\]", source)[-1]
     stem = (stem.rpartition(".")[0] or stem)[:100].strip(" .") or "music"
     return f"{stem}-{generation_id[-7:]}.{extension}"
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -12,6 +12,7 @@ import shlex
 import time
 from contextlib import suppress
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
 from multipart import (  # type: ignore[import-untyped]
@@ -22,7 +23,7 @@ from multipart import (  # type: ignore[import-untyped]
 
 from backend import api, contract, openapi, problems
 from backend.problems import Problem
-from backend.records import Conflict, Limits, NotFound, Records, new_id
+from backend.records import Audio, Conflict, Limits, NotFound, Records, new_id
 from backend.settings import MAX_UPLOAD_BYTES, Settings
 from backend.storage import UPLOAD_SECONDS, Storage, upload_key
 
@@ -34,7 +35,10 @@ app = api.Api(settings, multipart={"/api/upload"})
 
 GENERIC = "application/octet-stream"
 # What browsers and operating systems call the containers that may hold nothing but sound.
-CONTAINERS = {"application/ogg", "video/mp4", "video/ogg", "video/webm", "video/quicktime"}
+CONTAINERS = {
+    *("application/mp4", "application/ogg", "application/x-flac"),
+    *("video/3gpp", "video/mp4", "video/ogg", "video/quicktime", "video/webm"),
+}
 BY_EXTENSION = {
     "wav": "audio/wav",
     "flac": "audio/flac",
@@ -100,61 +104,79 @@ class File(NamedTuple):
             "content": {
                 "application/json": {"model": contract.Uploaded | contract.AwaitingUpload},
             },
-            "headers": {"Location": {"schema": {"type": "string"}}},
+            "headers": {"Location": openapi.HEADER, "Idempotent-Replayed": openapi.HEADER},
         },
     ),
 )
-def upload() -> Response:
+def upload(idempotency_key: api.IdempotencyKey = None) -> Response:
     """Take the file, or allow its direct upload."""
     content_type = app.current_event.headers.get("content-type", "")
     if content_type.strip().lower().startswith("multipart/"):
-        return store(read_file(content_type))
+        return store(read_file(content_type), idempotency_key)
     try:
         body = app.current_event.json_body
     except Problem as problem:
         guidance = " Send the file as multipart field `file`, or JSON with its filename and bytes."
         raise Problem(problem.status, problem.code, problem.detail + guidance) from problem
-    return allow(api.validate(contract.DirectUploadRequest, body or {}))
+    return allow(api.validate(contract.DirectUploadRequest, body or {}), idempotency_key)
 
 
-def store(file: File) -> Response:
+def store(file: File, idempotency_key: str | None) -> Response:
     """Store an uploaded file: the record first, so that the bucket's event finds it."""
     kind = audio_type(file.content_type, file.filename)
-    audio_id, sha256 = new_id(), hashlib.sha256(file.content).hexdigest()
-    duplicate_of = records.note_content(app.tenant, audio_id, sha256)
-    audio = records.create_audio(
-        app.tenant,
-        audio_id=audio_id,
-        filename=file.filename,
-        content_type=kind,
-        size=len(file.content),
-        upload_expires_at=time.time() + UPLOAD_SECONDS,
-        correlation_id=app.correlation_id,
-        limits=limits,
-        sha256=sha256,
-        duplicate_of=duplicate_of,
-    )
+    sha256 = hashlib.sha256(file.content).hexdigest()
+    request = {"filename": file.filename, "content_type": kind, "sha256": sha256}
+    idempotency = api.idempotency(idempotency_key, request)
+    audio = records.replay(Audio, app.tenant, idempotency) if idempotency else None
+    if audio is None:
+        audio_id = new_id()
+        audio = records.create_audio(
+            app.tenant,
+            audio_id=audio_id,
+            filename=file.filename,
+            content_type=kind,
+            size=len(file.content),
+            upload_expires_at=time.time() + UPLOAD_SECONDS,
+            correlation_id=app.correlation_id,
+            limits=limits,
+            sha256=sha256,
+            duplicate_of=records.note_content(app.tenant, audio_id, sha256),
+            idempotency=idempotency,
+        )
+    check_alive(audio)
     key = upload_key(audio.tenant, audio.id)
-    etag = storage.put(key, file.content, kind)
+    # A first request may have died between record and object: its repetition goes on from there.
+    etag = storage.put(key, file.content, kind) if audio.status == "awaiting_upload" else None
     if etag:
         with suppress(Conflict, NotFound):  # the event was faster: the record is further on its way
             records.mark_uploaded(audio.tenant, audio.id, etag=etag, size=len(file.content))
+    return uploaded(audio, len(file.content), kind)
+
+
+def uploaded(audio: Audio, size: int, kind: str) -> Response:
+    """Answer that a file is there."""
     links = contract.audio_links(app.prefix, audio.id)
     answer = contract.Uploaded.model_validate(
         {
             "audio_id": audio.id,
             "status": "uploaded",
             "filename": audio.filename,
-            "bytes": len(file.content),
+            "bytes": size,
             "content_type": kind,
             **contract.duplicate(audio),
             "links": links,
         }
     )
-    return api.reply(201, answer, {"Location": links["self"]})
+    return api.reply(201, answer, {"Location": links["self"], **api.replayed(audio)})
 
 
-def allow(request: contract.DirectUploadRequest) -> Response:
+def check_alive(audio: Audio) -> None:
+    """Raise 404 or 410 where an audio, the first answer to an idempotency key, was removed since."""
+    if audio.deleted:
+        raise problems.gone("audio") if audio.status == "expired" else problems.not_found("audio")
+
+
+def allow(request: contract.DirectUploadRequest, idempotency_key: str | None) -> Response:
     """Allow exactly this file to be posted straight to the bucket."""
     if request.bytes > MAX_UPLOAD_BYTES:
         raise Problem(
@@ -169,7 +191,11 @@ def allow(request: contract.DirectUploadRequest) -> Response:
         upload_expires_at=time.time() + UPLOAD_SECONDS,
         correlation_id=app.correlation_id,
         limits=limits,
+        idempotency=api.idempotency(idempotency_key, request.model_dump()),
     )
+    check_alive(audio)
+    if audio.status != "awaiting_upload":  # the repetition of a request whose file has come since
+        return uploaded(audio, request.bytes, kind)
     signed = storage.presign_upload(
         upload_key(audio.tenant, audio.id),
         content_type=kind,
@@ -186,7 +212,7 @@ def allow(request: contract.DirectUploadRequest) -> Response:
         upload=contract.DirectUpload(url=signed.url, fields=signed.fields, expires_at=signed.expires_at),
         links=links,
     )
-    return api.reply(201, answer, {"Location": links["self"]})
+    return api.reply(201, answer, {"Location": links["self"], **api.replayed(audio)})
 
 
 def read_file(content_type: str) -> File:
@@ -217,9 +243,12 @@ def read_file(content_type: str) -> File:
     part = next((part for part in parts if part.name == "file"), None)
     if part is None:
         raise problems.invalid("file", "Field required; send it as -F 'file=@your_music.mp3'")
-    if not part.filename:
+    filename = extended_name(part.headers.get("Content-Disposition", ""))
+    if not filename and part.filename:
+        filename = part.filename.encode("latin-1", "replace").decode("utf-8", "replace")
+    if not filename:
         raise problems.invalid("file", "This is not a file; send it as -F 'file=@your_music.mp3'")
-    filename = part.filename.encode("latin-1", "replace").decode("utf-8", "replace")
+    declared = part.headers.get("Content-Type", "")
     content = part.raw
     if not content:
         raise problems.invalid("file", "The file is empty")
@@ -232,9 +261,25 @@ def read_file(content_type: str) -> File:
             f"The file is larger than {contract.MULTIPART_BYTES} bytes: upload it directly, with these two "
             "commands.",
             max_bytes=contract.MULTIPART_BYTES,
-            curls=direct_upload_commands(filename, len(content), part.content_type or ""),
+            curls=direct_upload_commands(filename, len(content), declared),
         )
-    return File(filename, part.content_type or "", content)
+    return File(filename, declared, content)
+
+
+def extended_name(disposition: str) -> str:
+    """Return the file name of a `filename*` parameter (RFC 5987), empty where there is none to be read.
+
+    RFC 7578 forbids it in forms, and yet clients send it, some of them alone.
+
+    Examples
+    --------
+    >>> extended_name("form-data; name=file; filename=x; filename*=UTF-8''K%C3%B6ln.wav")
+    'Köln.wav'
+    """
+    match = re.search(
+        r";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^\s;\"]*)", disposition, re.IGNORECASE
+    )
+    return unquote(match[2], match[1].lower(), "replace") if match else ""
 
 
 def direct_upload_commands(filename: str, size: int, content_type: str) -> list[str]:

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import inspect
 import json
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.params import Header
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -31,6 +33,7 @@ from pydantic import BaseModel, ValidationError
 from backend import contract
 from backend.observability import logger, metrics, tracer
 from backend.problems import UNAUTHORIZED, Problem, as_problem, not_found
+from backend.records import Audio, Generation
 from backend.settings import DEFAULT_TENANT, Settings
 
 CORRELATION_HEADER = "X-Correlation-Id"
@@ -46,6 +49,16 @@ SECURITY_HEADERS = {
 COMPRESS_CHARACTERS = 1000
 """Shorter texts fit into one packet as they are."""
 _IDENTIFIER = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="Makes it safe to send the same request again.",
+    ),
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -229,6 +242,19 @@ class Api(APIGatewayRestResolver):
 def correlation_id(event: Mapping[str, Any]) -> str:
     """Return the id that joins this request's response, logs, messages and records."""
     return str(event["requestContext"]["requestId"])
+
+
+def idempotency(key: str | None, request: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the hashes of a client's idempotency key and of what it asks for, None without a key."""
+    if key is None:
+        return None
+    body = json.dumps(request, sort_keys=True)
+    return hashlib.sha256(key.encode()).hexdigest(), hashlib.sha256(body.encode()).hexdigest()
+
+
+def replayed(record: Audio | Generation) -> dict[str, str]:
+    """Return the header that tells a repeated answer from a first one."""
+    return {"Idempotent-Replayed": "true"} if record.replayed else {}
 
 
 def identifier(value: str, what: str) -> str:

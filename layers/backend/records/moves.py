@@ -116,6 +116,7 @@ class Records:
         limits: Limits | None = None,
         sha256: str | None = None,
         duplicate_of: str | None = None,
+        idempotency: tuple[str, str] | None = None,
     ) -> Audio:
         """Write a new audio record in `awaiting_upload`.
 
@@ -137,6 +138,8 @@ class Records:
             What the tenant may have; without them, anything.
         sha256, duplicate_of : str, optional
             Of the content, where it is known already.
+        idempotency : (key_hash, body_hash), optional
+            Same key and body within 24 h: the first audio again, `replayed`.
 
         Returns
         -------
@@ -146,6 +149,8 @@ class Records:
         ------
         Conflict
             The id is taken.
+        IdempotencyMismatch
+            The key came before with another body.
         LimitReached
             There is no room for so many bytes.
         """
@@ -167,13 +172,16 @@ class Records:
             sha256=sha256,
             duplicate_of=duplicate_of,
         )
-        if limits is None:
-            self.items.create(audio)
-            return audio
+        ties = [self.usage.reserving(audio, limits)] if limits else []
+        if idempotency:
+            ties.append(self._remember(audio, idempotency))
         for _ in rounds():  # each round lost means that another request of the tenant was faster
-            if self.items.create(audio, self.usage.reserving(audio, limits)):
+            if idempotency and (earlier := self.replay(Audio, tenant, idempotency)):
+                return earlier
+            if self.items.create(audio, *ties):
                 break
-            self.usage.check_audio(audio, limits)
+            if limits:
+                self.usage.check_audio(audio, limits)
         return audio
 
     def note_content(self, tenant: str, audio_id: str, sha256: str) -> str | None:
@@ -466,7 +474,7 @@ class Records:
         TooManyWaiting, LimitReached
         """
         for _ in rounds():  # each round lost means that the audio moved or another request won
-            if idempotency and (earlier := self.replay(tenant, idempotency)):
+            if idempotency and (earlier := self.replay(Generation, tenant, idempotency)):
                 return earlier
             audio = self.get_audio(tenant, audio_id)
             if audio is None or audio.deleted:
@@ -528,14 +536,14 @@ class Records:
         }
         return {"Update": note}
 
-    def _remember(self, generation: Generation, idempotency: tuple[str, str]) -> dict[str, Any]:
+    def _remember(self, record: Audio | Generation, idempotency: tuple[str, str]) -> dict[str, Any]:
         """Return the write that notes the answer to an idempotency key, and fails where there is one."""
         key_hash, body_hash = idempotency
         now = int(self.now())
         item = {
-            **item_key(generation.tenant, f"idempotency#{key_hash}"),
+            **item_key(record.tenant, f"idempotency#{key_hash}"),
             "body_hash": body_hash,
-            "generation_id": generation.id,
+            f"{record.kind}_id": record.id,
             "ttl": now + IDEMPOTENCY_SECONDS,
         }
         claim = {
@@ -551,13 +559,15 @@ class Records:
         found: set[str] = self.items.read(record_key(audio)).get("waiting", set())
         return found
 
-    def replay(self, tenant: str, idempotency: tuple[str, str]) -> Generation | None:
+    def replay(self, kind: type[R], tenant: str, idempotency: tuple[str, str]) -> R | None:
         """Return what an idempotency key was answered with before, `replayed`; None if it is new.
 
         Parameters
         ----------
+        kind : type
+            `Audio` or `Generation`.
         idempotency : (key_hash, body_hash)
-            As `submit_generation` takes it.
+            As `create_audio` and `submit_generation` take it. Bodies of the two never have the same hash.
 
         Raises
         ------
@@ -570,10 +580,8 @@ class Records:
             return None
         if item["body_hash"] != body_hash:
             raise IdempotencyMismatch
-        generation = self.get_generation(tenant, str(item["generation_id"]))
-        if generation is None:
-            return None
-        return replace(generation, replayed=True)
+        record = self.items.get(kind, tenant, str(item[f"{kind.kind}_id"]))
+        return replace(record, replayed=True) if record else None
 
     def get_generation(self, tenant: str, generation_id: str) -> Generation | None:
         """Read a generation consistently; tombstones are returned too (`Generation.deleted`)."""

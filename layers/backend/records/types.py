@@ -151,6 +151,8 @@ class Record:
         Why it failed, or why its last try did: ``{code, detail}``.
     counted : int or None
         Bytes that the tenant's limit counts for it; None if it was made without limits.
+    replayed : bool
+        Whether this is the answer to an idempotency key that came before; it is not stored.
     """
 
     kind: ClassVar[str]
@@ -170,6 +172,7 @@ class Record:
     progress: float = 0.0
     error: dict[str, Any] | None = None
     counted: int | None = None
+    replayed: bool = False
 
     @property
     def tries(self) -> int:
@@ -245,15 +248,12 @@ class Generation(Record):
         As validated.
     result : dict or None
         Report on the finished music.
-    replayed : bool
-        Whether this is the answer to an idempotency key that came before; it is not stored.
     """
 
     audio_id: str
     profile: str = ""
     parameters: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
-    replayed: bool = False
 
     kind: ClassVar[str] = "generation"
 

@@ -6,7 +6,7 @@ import base64
 import json
 import subprocess
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -116,6 +116,9 @@ class TestFile:
             ("application/octet-stream", "noextension", "application/octet-stream"),
             ("audio/x-wav; codecs=1", "a.bin", "audio/x-wav"),
             ("video/mp4", "a.m4a", "video/mp4"),
+            ("application/x-flac", "a.flac", "application/x-flac"),
+            ("video/3gpp", "a.3gp", "video/3gpp"),
+            ("application/mp4", "a.m4a", "application/mp4"),
         ],
     )
     def test_types(self, app: ModuleType, stack: Stack, declared: str, filename: str, stored: str) -> None:
@@ -178,6 +181,95 @@ def as_the_shell_reads(command: str) -> list[str]:
     script = "curl() { printf '%s\\n' \"$@\"; }; " + command
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("names", "stored"),
+    [
+        ("filename*=UTF-8''K%C3%B6ln%20%22live%22.mp3", 'Köln "live".mp3'),
+        ("filename=\"K_ln.mp3\"; filename*=utf-8'de'K%C3%B6ln.mp3", "Köln.mp3"),
+        ("filename*=ISO-8859-1''K%F6ln.mp3; filename=\"K_ln.mp3\"", "Köln.mp3"),
+        ("filename=\"K_ln.mp3\"; filename*=klingon''K%F6ln.mp3", "K_ln.mp3"),
+    ],
+)
+def test_the_decoded_name_of_a_file_wins(app: ModuleType, stack: Stack, names: str, stored: str) -> None:
+    arguments = form(SOUND, "NAME", "audio/mpeg")
+    arguments["body"] = arguments["body"].replace(b'filename="NAME"', names.encode())
+    answer = post(app, **arguments)
+    assert (answer.status, answer.json["filename"]) == (201, stored)
+    (key,) = stack.objects()
+    assert stack.s3.get_object(Bucket="music", Key=key)["Body"].read() == SOUND
+
+
+class TestIdempotency:
+    """A client that heard no answer sends its request again, and nothing is there twice."""
+
+    ANNOUNCED: ClassVar = {"filename": "a.mp3", "bytes": len(SOUND)}
+
+    def post(self, app: ModuleType, key: str = "k1", tenant: str = "default", **arguments: Any) -> Answer:
+        headers = {**arguments.pop("headers", {}), "Idempotency-Key": key}
+        return post(app, tenant=tenant, headers=headers, **arguments)
+
+    def test_a_file_that_is_sent_again_is_there_once(self, app: ModuleType, stack: Stack) -> None:
+        first, again = (self.post(app, **form(SOUND)) for _ in range(2))
+        assert (first.status, again.status) == (201, 201)
+        assert again.json == first.json
+        assert again.headers["idempotent-replayed"] == "true"
+        assert "idempotent-replayed" not in first.headers
+        assert len(stack.objects()) == len(stack.records.list_audio("default")[0]) == 1
+
+    def test_one_whose_first_request_died_half_way_is_stored(
+        self, app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def died(*_: Any) -> None:
+            raise RuntimeError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(app.storage, "put", died)
+            assert self.post(app, **form(SOUND)).status == 500
+        answer = self.post(app, **form(SOUND))
+        assert (answer.status, answer.headers["idempotent-replayed"]) == (201, "true")
+        (key,) = stack.objects()
+        assert key == upload_key("default", answer.json["audio_id"])
+        audio = stack.records.get_audio("default", answer.json["audio_id"])
+        assert audio
+        assert audio.status == "uploaded"
+
+    def test_another_request_under_the_same_key_is_a_mistake(self, app: ModuleType, stack: Stack) -> None:
+        assert self.post(app, **form(SOUND, "a.mp3")).status == 201
+        for other in (form(SOUND, "b.mp3"), form(b"other", "a.mp3"), {"body": self.ANNOUNCED}):
+            problem = self.post(app, **other).problem(422, "idempotency_mismatch")
+            assert problem["field"] == "Idempotency-Key"
+        assert self.post(app, "k2", **form(SOUND, "b.mp3")).status == 201
+        assert self.post(app, tenant="somebody", **form(b"other")).status == 201
+
+    def test_a_direct_upload_is_allowed_again_until_the_file_is_there(
+        self, app: ModuleType, stack: Stack
+    ) -> None:
+        first, again = (self.post(app, body=self.ANNOUNCED) for _ in range(2))
+        assert again.json["audio_id"] == first.json["audio_id"]
+        assert again.json["upload"]["fields"]["key"] == first.json["upload"]["fields"]["key"]
+        audio = stack.records.get_audio("default", first.json["audio_id"])
+        assert audio
+        stack.records.mark_uploaded(audio.tenant, audio.id, etag='"1"', size=len(SOUND))
+        later = self.post(app, body=self.ANNOUNCED).json
+        assert (later["audio_id"], later["status"]) == (audio.id, "uploaded")
+        assert "upload" not in later
+
+    def test_a_track_that_was_deleted_since_stays_deleted(self, app: ModuleType, stack: Stack) -> None:
+        for arguments in (form(SOUND), {"body": self.ANNOUNCED}):
+            key = str(len(arguments))
+            audio_id = self.post(app, key, **arguments).json["audio_id"]
+            audio = stack.records.get_audio("default", audio_id)
+            assert audio
+            stack.records.bury(audio)
+            self.post(app, key, **arguments).problem(404, "not_found")
+
+    def test_it_is_counted_once(self, app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(app, "limits", Limits(1, 1, stored_bytes=100))
+        for _ in range(3):
+            assert self.post(app, tenant="small", **form(b"x" * 60)).status == 201
+        post(app, tenant="small", **form(b"y" * 60)).problem(429, "storage_limit")
 
 
 class TestAnnouncement:
