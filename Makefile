@@ -46,13 +46,13 @@ weights: .venv/local .venv/engine # are whole: images check theirs when they are
 	@$(RUN) -m music.engine.bundle "$(MODELS)/$(PROFILE)" $(PROFILE)
 
 test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS
-	$(RUN) -m pytest -n 2 --dist loadgroup
+	$(RUN) -m pytest -n 3 --dist loadgroup  # on two processors: some tests wait for processes of their own
 
 test-faults: .venv/dev ## Workers killed between any two side effects, faults at every AWS call (minutes)
 	$(RUN) -m pytest -n 2 --dist loadfile tests/faults
 
 test-faults-long: .venv/dev ## The same with 200 kills at random, more faults, 200 histories of events (an hour)
-	FAULT_SUITE=long $(RUN) -m pytest -n 2 --dist loadfile -rP tests/faults tests/unit/backend/test_delivery.py
+	FAULT_SUITE=long $(RUN) -m pytest -o faulthandler_timeout=0 -n 2 --dist loadfile -rP tests/faults tests/unit/backend/test_delivery.py
 
 test-tiny: .venv/dev .venv/engine ## What end-to-end tests ask of a profile, on the neural path with untrained weights
 	$(RUN) -m weights build tiny --source random

@@ -334,10 +334,17 @@ def packed_tag(size: int) -> bytes:
 
 
 def packed_zeros(size: int, before: bytes = b"") -> bytes:
-    """What unpacks to so many zeros, a multiple of 1 MiB, after some other bytes."""
-    packer, piece = zlib.compressobj(), bytes(1 << 20)
-    packed = [packer.compress(before)] + [packer.compress(piece) for _ in range(size // len(piece))]
-    return b"".join(packed) + packer.flush()
+    """Return what zlib unpacks to some bytes and as many zeros, a multiple of 1 MiB.
+
+    After a full flush every MiB is packed into the same bytes, so that one is packed for all of them. Each zero
+    leaves the first half of the checksum (RFC 1950) as it is, and adds it to the second half.
+    """
+    packer = zlib.compressobj()
+    head = packer.compress(before) + packer.flush(zlib.Z_FULL_FLUSH)
+    piece = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    second, first = divmod(zlib.adler32(before), 1 << 16)
+    end = b"\x03\0" + struct.pack(">HH", (second + size * first) % 65521, first)
+    return head + piece * (size >> 20) + end
 
 
 def nested_boxes(depth: int) -> bytes:
