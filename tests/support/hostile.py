@@ -336,7 +336,7 @@ def packed_tag(size: int) -> bytes:
 def packed_zeros(size: int, before: bytes = b"") -> bytes:
     """Return what zlib unpacks to some bytes and as many zeros, a multiple of 1 MiB.
 
-    After a full flush every MiB is packed into the same bytes, so that one is packed for all of them. Each zero
+    After a full flush every MiB is packed into the same bytes, so that one is packed for all of them. A zero
     leaves the first half of the checksum (RFC 1950) as it is, and adds it to the second half.
     """
     packer = zlib.compressobj()
