@@ -13,6 +13,9 @@ from backend import api, contract, openapi, problems
 from backend.observability import logger
 from backend.settings import DEFAULT_TENANT
 from functions.api.service import app, records, settings
+from music import profiles
+
+accuracy = profiles.accuracy(settings.profile)
 
 
 @app.get(
@@ -23,13 +26,16 @@ from functions.api.service import app, records, settings
     responses=openapi.answers(503, key=False, _200=openapi.document(contract.Health, "It is.")),
 )
 def health() -> Response:
-    """Answer whether the table can be reached."""
+    """Answer whether the table can be reached, and how well the weights were packed."""
     try:
         records.get_audio(DEFAULT_TENANT, "0" * 26)
     except (BotoCoreError, ClientError) as error:
         logger.exception("table unreachable")
         raise problems.later(503, "unavailable", "The table cannot be reached.") from error
-    return api.reply(200, contract.Health(status="ok", version=contract.VERSION, profile=settings.profile))
+    known = {"accuracy": contract.Accuracy.model_validate(accuracy)} if accuracy else {}
+    return api.reply(
+        200, contract.Health(status="ok", version=contract.VERSION, profile=settings.profile, **known)
+    )
 
 
 @app.get(

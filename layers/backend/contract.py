@@ -283,12 +283,31 @@ class GenerationList(Answer):
     cursor: str | None = Field(description="Pass it back for the next page; null on the last one.")
 
 
+class MatrixError(Answer):
+    """What a matrix loses."""
+
+    matrix: str = Field(examples=["musicgen.23.feed.out"])
+    error: float = Field(description="Relative root mean square error of what comes out of it.")
+
+
+class Accuracy(Answer):
+    """What the precision of the weights costs, measured on a fixed prompt when they were built."""
+
+    precision: str = Field(examples=["int8"])
+    logit_error: float = Field(description="Relative root mean square error of the logits against float32.")
+    worst: list[MatrixError] = Field(description="The matrices with the largest errors, worst first.")
+
+
 class Health(Answer):
     """The service answers and reaches its table."""
 
     status: Literal["ok"]
     version: str
     profile: str
+    accuracy: Accuracy | None = Field(
+        default=None,
+        description="Of the generator's weights; missing where these are float32 or none.",
+    )
 
 
 Prefix = Annotated[str, "Path before /api, such as the stage of the deployment"]

@@ -15,6 +15,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from music.interfaces import Identity
 
@@ -119,13 +120,45 @@ def identity(name: str) -> Identity:
     """
     if declared := DECLARED[name].identity:
         return declared
+    embedder: dict[str, str] = _of_manifest(name, "embedder")
+    return Identity(**embedder)
+
+
+def accuracy(name: str) -> dict[str, Any] | None:
+    """Return what the precision of a profile's weights costs, as it was measured when they were built.
+
+    Parameters
+    ----------
+    name : str
+        A key of `DECLARED`.
+
+    Returns
+    -------
+    dict or None
+        ``precision``; ``logit_error``, the relative root mean square error of the logits against float32;
+        ``worst``, the matrices with the largest errors, each with ``matrix`` and ``error``. None where
+        nothing was lost: in float32, and without weights.
+
+    Raises
+    ------
+    ProfileError
+        If the profile's bundle is not here.
+    """
+    if DECLARED[name].identity:
+        return None
+    measured = _of_manifest(name, "accuracy")
+    return measured and {"precision": _of_manifest(name, "precision")} | {
+        key: measured[key] for key in ("logit_error", "worst")
+    }
+
+
+def _of_manifest(name: str, entry: str) -> Any:
+    """Read an entry of the manifest of a profile's bundle."""
     manifest = bundle_folder(name) / "manifest.json"
     try:
-        return Identity(**json.loads(manifest.read_text("utf-8"))["embedder"])
+        return json.loads(manifest.read_text("utf-8"))[entry]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ProfileError(
-            f"{manifest}: says nothing of the embedder of profile {name!r}: {error!r}"
-        ) from error
+        raise ProfileError(f"{manifest}: says nothing of {entry} of profile {name!r}: {error!r}") from error
 
 
 def bundle_folder(name: str) -> Path:

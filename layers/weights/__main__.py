@@ -46,6 +46,13 @@ def _describe(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     size = sum(entry["bytes"] for entry in manifest["files"].values())
     print(f"{folder}: {manifest['precision']}, {size / 1e6:.0f} MB")
+    if cost := manifest["accuracy"]:
+        print(
+            f"  logits differ from float32 by {cost['logit_error']:.2%} (relative RMS); the worst matrices:"
+        )
+        print("    " + ", ".join(f"{one['matrix']} {one['error']:.2%}" for one in cost["worst"]))
+        if cost["apart"] or cost["exact"]:
+            print(f"    {cost['apart']} inputs stand apart; attention is float32 in {cost['exact']} layers")
     for part, component in manifest["components"].items():
         licence = component["license"] or "untrained: what it makes is noise"
         print(f"  {part}: {component['id'] or component['model']} at {component['revision']} ({licence})")

@@ -16,8 +16,10 @@ from music.engine.library import VARIANTS
 from music.interfaces import Identity
 from music.musicgen.transformer import MusicGen
 from weights import Checkpoint, CheckpointError, fetch, synthetic
+from weights.calibrate import accuracy, calibrate
 from weights.check import DESCRIPTION, WEIGHTS
 from weights.export import export
+from weights.export.layers import Calibration
 from weights.sources import LOCK, Model, locked, models_of, sha256
 
 CACHE = Path("build/checkpoints")
@@ -41,7 +43,8 @@ def build(
     The manifest lists format and exporter version, profile, precision, and the processors that it is for;
     ``components``: for ``musicgen`` and ``clap`` the model, its Hugging Face id (None for random weights),
     revision, licence, source and configs; ``files``: bytes and sha256 of each; ``memory``: bytes that running
-    each network takes; ``embedder``: the identity of the vectors that its CLAP makes.
+    each network takes; ``accuracy``: what integers cost MusicGen (see `calibrate.accuracy`), None in float32;
+    ``embedder``: the identity of the vectors that its CLAP makes.
 
     Parameters
     ----------
@@ -94,8 +97,11 @@ def build(
         made = work / "bundle"
         made.mkdir()
         made.chmod(0o755)
+        calibration = calibrate(checkpoints["musicgen"]) if precision != "float32" else {}
         memory = {
-            network: _export(network, checkpoints[bundle.PARTS[network]], precision, made)
+            network: _export(
+                network, checkpoints[bundle.PARTS[network]], precision, made, calibration.get(network)
+            )
             for network in bundle.NETWORKS
         }
         manifest = {
@@ -106,6 +112,7 @@ def build(
             "precision": precision,
             "components": components,
             "memory": memory,
+            "accuracy": accuracy(checkpoints["musicgen"], made, calibration) if calibration else None,
             "embedder": asdict(_embedder(components["clap"], made)),
             "files": {
                 file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
@@ -166,13 +173,15 @@ def _embedder(made_of: dict[str, Any], folder: Path) -> Identity:
     return Identity(made_of["model"], made_of["revision"], PIPELINE, precision)
 
 
-def _export(network: str, checkpoint: Checkpoint, precision: str, target: Path) -> int:
+def _export(
+    network: str, checkpoint: Checkpoint, precision: str, target: Path, calibration: Calibration | None
+) -> int:
     """Write a network's files; gives the bytes of memory that running it takes."""
     if precision == "int4" and network != "musicgen":
         precision = "int8"
     file = target / bundle.weights_file(network)
     try:
-        packing.write(file, *export(network, checkpoint, precision))
+        packing.write(file, *export(network, checkpoint, precision, calibration))
     except packing.WeightsError as error:
         raise CheckpointError(f"{checkpoint.folder}: {network}: {error}") from error
     if network in bundle.TOKENIZED:

@@ -22,9 +22,9 @@ from music.engine.bundle import open_bundle
 from music.engine.packing import Tensors, Weight, pack
 from music.musicgen.networks import Condition
 from music.musicgen.transformer import MusicGen
+from weights.calibrate import greedy
 
 PRECISIONS = ("int8", "int4")
-_GUIDANCE = 3.0
 
 
 class _Replaced(Tensors):
@@ -59,15 +59,7 @@ def measure(path: Path, steps: int = 48, seed: int = 0) -> Iterator[dict[str, An
     model = MusicGen(tensors)
     text = np.random.default_rng(seed).standard_normal((12, tensors.weight("text").inputs)).astype(np.float32)
     conditions = [Condition(text), Condition(None)]
-    state = model.start(conditions, steps)
-    codes = np.full((2, 1, model.codebooks), model.vocabulary)
-    sequence = [codes]
-    for _ in range(steps - 1):
-        logits = state.advance(codes)
-        tokens = (logits[1] + _GUIDANCE * (logits[0] - logits[1])).argmax(-1)
-        codes = np.broadcast_to(tokens, codes.shape)
-        sequence.append(codes)
-    given = np.concatenate(sequence, axis=1)
+    given = greedy(model, conditions, steps)
     exact = model.start(conditions, steps).advance(given)
 
     def error() -> float:

@@ -34,7 +34,7 @@ TOKENIZED = ("t5", "clap_text")
 FORMAT = 1
 """The version of the manifest and of the names of the files."""
 
-EXPORTER = 1
+EXPORTER = 2
 """Raise it whenever `weights.export` writes other tensors or the kernels read them otherwise."""
 
 _SPARE = 200_000_000  # bytes beside weights and caches: the interpreter, its libraries, audio

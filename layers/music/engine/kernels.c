@@ -14,7 +14,8 @@
  *   f32   [blocks][inputs][16]
  *   int8  [blocks][inputs / 2][16][2], a float16 scale for each group of inputs: [blocks][groups][16]
  *   int4  the same with two inputs in a byte: [blocks][inputs / 2][16], the first in the low half, 8 added
- * Integer weights meet activations quantised to 16 bits for each row and group.
+ * Integer weights meet activations quantised to 16 bits for each row and group. Inputs whose activations are far larger
+ * than the others' stand apart from both: their weights, f32 [blocks][columns][16], are zeros among the integers.
  *
  * In comments, [..][..] are the dimensions of an array, the last one adjacent in memory. A stride is the number of
  * elements from the beginning of one row to that of the next.
@@ -193,6 +194,9 @@ typedef struct {
     const float *x;        /* [rows][inputs] */
     const void *weights;   /* packed */
     const _Float16 *scales; /* [blocks][groups][16] of I8 and I4 */
+    int64_t columns;       /* inputs apart, of I8 and I4 */
+    const int32_t *column; /* [columns]: which they are, ascending */
+    const float *apart;    /* [blocks][columns][16] */
     const float *bias;     /* [outputs], or NULL */
     const float *residual; /* [rows][outputs], or NULL; may be y */
     float *y;              /* [rows][outputs] */
@@ -238,11 +242,18 @@ static void quantise_row(const Linear *op, Quantised q, int64_t row) {
     int64_t group = op->group, first = row / ROWS * ROWS;
     int64_t height = op->rows - first < ROWS ? op->rows - first : ROWS;
     int32_t *to = (int32_t *)(q.x + first * q.width) + (row - first);
-    for (int64_t g = 0; g < q.groups; g++) {
+    for (int64_t g = 0, c = 0; g < q.groups; g++) {
         int64_t from = g * group, count = op->inputs - from < group ? op->inputs - from : group;
         int16_t whole[MOST_GROUP] = {0};
         int32_t pairs[MOST_GROUP / 2];
-        q.scales[row * q.groups + g] = quantise(x + from, whole, count);
+        const float *part = x + from;
+        float others[MOST_GROUP];
+        if (c < op->columns && op->column[c] < from + count) {
+            memcpy(others, part, count * sizeof *others);
+            for (; c < op->columns && op->column[c] < from + count; c++) others[op->column[c] - from] = 0.0f;
+            part = others;
+        }
+        q.scales[row * q.groups + g] = quantise(part, whole, count);
         memcpy(pairs, whole, sizeof pairs);
         for (int64_t i = 0; i < group / 2; i++) to[(from / 2 + i) * height] = pairs[i];
     }
@@ -290,6 +301,12 @@ INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *
                                             scale * splat(q.scales[(row + r) * q.groups + g]), acc[r * NB + b]);
             }
         }
+        for (int64_t c = 0; c < op->columns; c++)
+            for (int b = 0; b < NB; b++) {
+                v16f apart = LOAD(v16f, op->apart + ((block + b) * op->columns + c) * LANES);
+                for (int r = 0; r < MR; r++)
+                    acc[r * NB + b] = fma16(splat(op->x[(row + r) * ldx + op->column[c]]), apart, acc[r * NB + b]);
+            }
     }
     const float *bias = op->bias, *residual = op->residual;
     float *y = op->y;

@@ -18,7 +18,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -27,7 +27,10 @@ import numpy as np
 from music.engine import library
 from music.engine.packing import GROUPS, LANES, Weight, pack
 
-__all__ = ["Cache", "EngineError", "attend", "gather", "linear", "lstm", "norm", "pack", "recording", "unary"]
+__all__ = [
+    "Cache", "EngineError", "attend", "gather", "linear", "lstm", "norm", "observing", "pack", "recording",
+    "unary",
+]  # fmt: skip
 
 _PRECISIONS = {"float32": 0, "int8": 1, "int4": 2}
 _ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2, "elu": 3}
@@ -54,6 +57,7 @@ class _Linear(_Op):
         ("precision", _INTEGER), ("group", _INTEGER),
         ("activation", _INTEGER), ("activate_sum", _INTEGER),
         ("x", _POINTER), ("weights", _POINTER), ("scales", _POINTER),
+        ("columns", _INTEGER), ("column", _POINTER), ("apart", _POINTER),
         ("bias", _POINTER), ("residual", _POINTER), ("y", _POINTER),
     ]  # fmt: skip
 
@@ -194,6 +198,28 @@ def recording() -> Iterator[Program]:
         _recorder.program = None
 
 
+@contextmanager
+def observing(observe: Callable[[np.ndarray, Weight], object]) -> Iterator[None]:
+    """Show every linear layer that this thread runs: what goes in [shape=(rows, inputs)], and its weights.
+
+    It is how weights are judged when a bundle is made; `observe` may compute linear layers, which are not
+    shown to it.
+    """
+
+    def once(x: np.ndarray, weight: Weight) -> None:
+        _recorder.observe = None
+        try:
+            observe(x, weight)
+        finally:
+            _recorder.observe = once
+
+    _recorder.observe = once
+    try:
+        yield
+    finally:
+        _recorder.observe = None
+
+
 def _submit(op: _Op, *arrays: np.ndarray | None) -> None:
     """Run an operation or note it; `arrays` are what it points to, which a program has to keep."""
     program: Program | None = getattr(_recorder, "program", None)
@@ -246,7 +272,8 @@ def linear(
         Its rows may overlap: a one-dimensional convolution is a linear layer over windows of its signal
         (``np.lib.stride_tricks.as_strided``), the taps of a kernel side by side.
     weight : Weight
-        With integer weights, activations are quantised to 16 bits for each row and group of inputs.
+        With integer weights, activations are quantised to 16 bits for each row and group of inputs, but for
+        those of its `columns`.
     bias : np.ndarray [shape=(outputs,)], optional
     activation : {"relu", "gelu", "elu"}, optional
         The activation; gelu is the exact one, with erf.
@@ -283,10 +310,15 @@ def linear(
         precision=_PRECISIONS[weight.precision], group=weight.group,
         activation=_ACTIVATIONS[activation], activate_sum=activate_sum,
         x=_at(x), weights=_at(weight.data), scales=_at(weight.scales),
+        columns=0 if weight.columns is None else len(weight.columns),
+        column=_at(weight.columns), apart=_at(weight.apart),
         bias=_at(bias), residual=_at(residual), y=_at(out),
     )  # fmt: skip
     if len(x):
-        _submit(op, x, weight.data, weight.scales, bias, residual, out)
+        # What is seen is what goes in: `out` may be `residual`, which the product replaces.
+        if observe := getattr(_recorder, "observe", None):
+            observe(x, weight)
+        _submit(op, x, weight.data, weight.scales, weight.columns, weight.apart, bias, residual, out)
     return out
 
 

@@ -24,6 +24,7 @@ PRECISIONS = ("float32", "int8", "int4")
 GROUPS = {"float32": 0, "int8": 64, "int4": 32}
 """How many inputs share a scale, at each precision; 0 where there are no scales."""
 
+_PARTS = ("scales", "columns", "apart")  # of a packed matrix, which a file holds beside its data
 _NAMES = {np.dtype(dtype): name for name, dtype in safetensors.DTYPES.items() if name != "BF16"}
 
 
@@ -45,6 +46,10 @@ class Weight:
         The scales of integer weights; those of int16 have [shape=(blocks, 16), float32].
     group : int
         How many inputs share a scale, 0 where there are no groups.
+    columns : np.ndarray [shape=(columns,), int32] or None
+        The inputs of an integer matrix whose weights stand apart, ascending; in `data` they are zeros.
+    apart : np.ndarray [shape=(blocks, columns, 16), float32] or None
+        Those weights.
     """
 
     outputs: int
@@ -53,6 +58,8 @@ class Weight:
     data: np.ndarray
     scales: np.ndarray | None = None
     group: int = 0
+    columns: np.ndarray | None = None
+    apart: np.ndarray | None = None
 
     def unpack(self) -> np.ndarray:
         """Return the matrix [shape=(outputs, inputs), float32] that the weights stand for."""
@@ -66,10 +73,12 @@ class Weight:
         else:
             values = whole.transpose(0, 2, 1, 3).reshape(len(whole), LANES, -1).astype(np.float32)
             matrix = values * np.repeat(self.scales.astype(np.float32).transpose(0, 2, 1), self.group, axis=2)
+        if self.columns is not None and self.apart is not None:
+            matrix[:, :, self.columns] = self.apart.transpose(0, 2, 1)
         return np.ascontiguousarray(matrix.reshape(-1, matrix.shape[2])[: self.outputs, : self.inputs])
 
 
-def pack(matrix: np.ndarray, precision: str = "float32") -> Weight:
+def pack(matrix: np.ndarray, precision: str = "float32", columns: np.ndarray | None = None) -> Weight:
     """Pack a matrix.
 
     Parameters
@@ -79,6 +88,9 @@ def pack(matrix: np.ndarray, precision: str = "float32") -> Weight:
     precision : str
         One of `PRECISIONS`: integers are symmetric, scaled for each output and group of inputs. Or int16,
         which `lstm` takes and `linear` does not: scaled for each output, all but exact.
+    columns : np.ndarray [shape=(columns,)], optional
+        The inputs whose weights an integer matrix of `PRECISIONS` keeps in float32, as their activations are
+        kept: those that are far larger than the others (Dettmers et al. 2022, arXiv:2208.07339).
 
     Raises
     ------
@@ -103,6 +115,13 @@ def pack(matrix: np.ndarray, precision: str = "float32") -> Weight:
             return Weight(outputs, inputs, precision, data)
         scale = np.maximum(np.abs(data).max(axis=1) / np.float32(32767), np.finfo(np.float32).tiny)
         return Weight(outputs, inputs, precision, np.rint(data / scale[:, None]).astype(np.int16), scale)
+    apart = None
+    if columns is not None and len(columns):
+        columns = np.unique(columns).astype(np.int32)
+        apart = np.ascontiguousarray(rows[:, columns].reshape(-1, LANES, len(columns)).transpose(0, 2, 1))
+        rows[:, columns] = 0
+    else:
+        columns = None
     most = 127 if precision == "int8" else 7
     grouped = rows.reshape(len(rows), -1, group)
     scales = (np.abs(grouped).max(axis=2) / most).astype(np.float16)
@@ -117,6 +136,7 @@ def pack(matrix: np.ndarray, precision: str = "float32") -> Weight:
     return Weight(
         outputs, inputs, precision, data,
         np.ascontiguousarray(scales.reshape(-1, LANES, scales.shape[1]).transpose(0, 2, 1)), group,
+        columns, apart,
     )  # fmt: skip
 
 
@@ -130,7 +150,7 @@ def write(
     path : Path
         The file to write; it is replaced if it is there.
     tensors : mapping
-        Arrays and packed matrices by name. No name ends in ``.scales``.
+        Arrays and packed matrices by name. No name ends in ``.scales``, ``.columns`` or ``.apart``.
     metadata : mapping, optional
         What `Tensors.metadata` gives back; it must be JSON-ready.
     """
@@ -140,8 +160,9 @@ def write(
         if isinstance(tensor, Weight):
             arrays[name] = tensor.data
             packed[name] = [tensor.outputs, tensor.inputs, tensor.precision, tensor.group]
-            if tensor.scales is not None:
-                arrays[f"{name}.scales"] = tensor.scales
+            for part in _PARTS:
+                if (array := getattr(tensor, part)) is not None:
+                    arrays[f"{name}.{part}"] = array
         else:
             arrays[name] = np.ascontiguousarray(tensor)
     # Whole vectors first: all that follows 64-byte data of a multiple of 64 bytes is aligned, too.
@@ -218,4 +239,5 @@ class Tensors:
         if name not in self._packed:
             raise WeightsError(f"{self.path}: has no matrix {name}")
         outputs, inputs, precision, group = self._packed[name]
-        return Weight(outputs, inputs, precision, self.array(name), self.optional(f"{name}.scales"), group)
+        scales, columns, apart = (self.optional(f"{name}.{part}") for part in _PARTS)
+        return Weight(outputs, inputs, precision, self.array(name), scales, group, columns, apart)

@@ -41,6 +41,9 @@ class MusicGen:
         self.codebooks, _, self.width = self.embedding.shape
         # Integers are accurate enough for the cache where they are for the weights.
         self.cache_precision = "float32" if config["precision"] == "float32" else "int8"
+        self.exact: frozenset[int] = frozenset(
+            config.get("exact", ())
+        )  # layers whose scores they are too coarse for
         self.positions = sinusoids(POSITIONS, self.width)
 
     @property
@@ -55,10 +58,9 @@ class MusicGen:
 
     def state_bytes(self, rows: int, capacity: int) -> int:
         """Estimate the memory of a state: its caches and what a step needs."""
-        element = 4 if self.cache_precision == "float32" else 1 + 4 * self.heads / self.width
-        return int(
-            rows * (2 * self.layers * (capacity + self.prefix) * self.width * element + 4 * 16 * self.width)
-        )
+        integers = 0 if self.cache_precision == "float32" else self.layers - len(self.exact)
+        elements = integers * (1 + 4 * self.heads / self.width) + 4 * (self.layers - integers)
+        return int(rows * (2 * (capacity + self.prefix) * self.width * elements + 4 * 16 * self.width))
 
     def start(self, conditions: Sequence[Condition], capacity: int) -> MusicGenState:
         """Begin a row for each condition.
@@ -113,9 +115,14 @@ class MusicGenState:
         self._lengths = np.zeros(self._rows, np.int32)
         self._self = [
             Cache(
-                self._rows, model.heads, size, capacity + self._before, model.cache_precision, self._lengths
+                self._rows,
+                model.heads,
+                size,
+                capacity + self._before,
+                "float32" if layer in model.exact else model.cache_precision,
+                self._lengths,
             )
-            for _ in range(model.layers)
+            for layer in range(model.layers)
         ]
         self._cross: list[Cache] = [] if model.prefix else self._texts(conditions)
         self._step: tuple[np.ndarray, np.ndarray, Program] | None = None

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from weights.check import Checkpoint
 from weights.export import clap_audio, clap_tags, clap_text, encodec, musicgen, t5
-from weights.export.layers import Exported
+from weights.export.layers import Calibration, Exported
 
-EXPORTERS: dict[str, Callable[[Checkpoint, str], Exported]] = {
+EXPORTERS: dict[str, Callable[..., Exported]] = {
     "t5": t5.export,
     "musicgen": musicgen.export,
     "encodec": encodec.export,
@@ -24,7 +24,9 @@ EXPORTERS: dict[str, Callable[[Checkpoint, str], Exported]] = {
 """The exporter of each network (see `music.engine.bundle.NETWORKS`)."""
 
 
-def export(network: str, checkpoint: Checkpoint, precision: str) -> Exported:
+def export(
+    network: str, checkpoint: Checkpoint, precision: str, calibration: Calibration | None = None
+) -> Exported:
     """Export one network of a checkpoint.
 
     Parameters
@@ -36,6 +38,8 @@ def export(network: str, checkpoint: Checkpoint, precision: str) -> Exported:
     precision : str
         The precision of the bundle, one of `music.engine.packing.PRECISIONS`. Each exporter says which of its
         tensors follow it.
+    calibration : Calibration, optional
+        What `weights.calibrate` found, for ``t5`` and ``musicgen``.
 
     Returns
     -------
@@ -52,4 +56,6 @@ def export(network: str, checkpoint: Checkpoint, precision: str) -> Exported:
     --------
     >>> write(path, *export("t5", Checkpoint("checkpoints/small/musicgen"), "int8"))   # doctest: +SKIP
     """
-    return EXPORTERS[network](checkpoint, precision)
+    if calibration is None:
+        return EXPORTERS[network](checkpoint, precision)
+    return EXPORTERS[network](checkpoint, precision, calibration)

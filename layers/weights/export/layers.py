@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,41 @@ from weights.check import Checkpoint
 Tensors = dict[str, np.ndarray | Weight]
 Exported = tuple[Tensors, dict[str, Any]]
 """Tensors by name, and metadata."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What integers have to be told of a network's activations (see `weights.calibrate`), by matrix.
+
+    Attributes
+    ----------
+    columns : mapping of str to np.ndarray
+        The inputs that stand apart from the integers.
+    rows, inputs : mapping of str to np.ndarray [shape=(outputs,)] or [shape=(inputs,)]
+        The powers of two that outputs and inputs are multiplied by: what goes out of a matrix larger goes
+        into another smaller, so that the network computes what it did.
+    exact : frozenset of str
+        The matrices that stay float32.
+    """
+
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rows: Mapping[str, np.ndarray] = field(default_factory=dict)
+    inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    exact: frozenset[str] = frozenset()
+
+
+def calibrated(
+    checkpoint: Checkpoint, precision: str, name: str, sources: tuple[str, ...], calibration: Calibration
+) -> Weight:
+    """Pack a matrix, several stacked on each other as one, as the calibration says."""
+    values = np.concatenate([checkpoint.tensor(source) for source in sources])
+    if name in calibration.rows:
+        values = np.ldexp(values, calibration.rows[name][:, None])
+    if name in calibration.inputs:
+        values = np.ldexp(values, calibration.inputs[name])
+    if name in calibration.exact:
+        precision = "float32"
+    return pack(values, precision, calibration.columns.get(name))
 
 
 def matrix(checkpoint: Checkpoint, precision: str, *names: str) -> Weight:

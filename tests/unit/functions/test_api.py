@@ -760,6 +760,20 @@ class TestService:
     def test_health(self, world: World) -> None:
         document = world.call("GET", "/api/health").json
         assert (document["status"], document["profile"]) == ("ok", "builtin")
+        assert "accuracy" not in document, "builtin has no weights"
+
+    def test_health_says_what_the_precision_of_the_weights_costs(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from functions.api import meta
+
+        measured = {
+            "precision": "int8",
+            "logit_error": 0.008,
+            "worst": [{"matrix": "t5.0.feed.in", "error": 0.01}],
+        }
+        monkeypatch.setattr(meta, "accuracy", measured)
+        assert world.call("GET", "/api/health").json["accuracy"] == measured
 
     def test_health_without_a_table(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         from botocore.exceptions import EndpointConnectionError

@@ -43,11 +43,40 @@ def test_linear_is_a_product(shape: tuple[int, int, int], precision: str) -> Non
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_row_does_not_depend_on_its_batch(precision: str) -> None:
-    x, weight = normal(137, 192), pack(normal(80, 192, seed=1), precision)
+    x, weight = normal(137, 192), pack(normal(80, 192, seed=1), precision, np.array([5, 64, 191]))
     together = ops.linear(x, weight)
     for rows in (1, 2, 3, 5, 8, 16):
         parts = [ops.linear(x[start : start + rows], weight) for start in range(0, len(x), rows)]
         assert np.array_equal(np.concatenate(parts), together)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_columns_apart_are_exact_and_leave_the_others_their_scale(
+    shape: tuple[int, int, int], precision: str
+) -> None:
+    rows, inputs, outputs = shape
+    columns = np.array([inputs - 1, 3, 0, 40])
+    x, matrix = normal(rows, inputs), normal(outputs, inputs, seed=3)
+    x[:, columns] *= 1000
+    matrix[:, columns] /= 1000
+    weight = pack(matrix, precision, columns)
+    assert weight.columns is not None
+    assert weight.columns.tolist() == sorted(columns)
+    np.testing.assert_array_equal(weight.unpack()[:, columns], matrix[:, columns])
+    others = np.delete(np.arange(inputs), columns)
+    x_others, matrix_others = x.copy(), matrix.copy()
+    x_others[:, columns] = matrix_others[:, columns] = 0
+    plain = pack(matrix_others, precision)
+    np.testing.assert_array_equal(weight.unpack()[:, others], plain.unpack()[:, others])
+    expected = ops.linear(x_others, plain) + x[:, columns] @ matrix[:, columns].T
+    np.testing.assert_allclose(ops.linear(x, weight), expected, atol=2e-6 * expected.std() + 1e-5)
+
+
+def test_no_columns_are_as_none() -> None:
+    for columns in (None, np.empty(0, np.int64)):
+        assert pack(normal(4, 64), "int8", columns).columns is None
+    assert pack(normal(4, 64), "float32", np.array([3])).columns is None
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -197,9 +226,10 @@ def test_what_is_not_a_number_stays_seen() -> None:
     x = normal(3, 64)
     x[1, 5] = np.nan
     for precision in PRECISIONS:
-        found = ops.linear(x, pack(normal(16, 64), precision), activation="gelu")
-        assert np.isnan(found[1]).all()
-        assert np.isfinite(found[[0, 2]]).all()
+        for columns in (None, np.array([5]), np.array([6])):
+            found = ops.linear(x, pack(normal(16, 64), precision, columns), activation="gelu")
+            assert np.isnan(found[1]).all()
+            assert np.isfinite(found[[0, 2]]).all()
     for precision in ("float32", "int8"):
         cache = ops.Cache(3, 1, 64, 1, precision)
         found = ops.attend(x, cache, x, x, scale=1.0)
@@ -220,6 +250,23 @@ def test_no_gate_makes_a_number_of_what_is_none(gate: int) -> None:
     gates[0, 0, 16 * gate : 16 * gate + 8] = np.nan
     hidden = ops.lstm(gates, weight, np.zeros((1, 16), np.float32), np.zeros((1, 16), np.float32))
     assert np.array_equal(np.isnan(hidden[0, 0]), np.arange(16) < 8)
+
+
+def test_whoever_observes_sees_what_goes_into_every_linear_layer_of_this_thread() -> None:
+    x, weight = normal(2, 64), pack(normal(64, 64, seed=1))
+    seen = []
+
+    def observe(given: np.ndarray, matrix: Weight) -> None:
+        seen.append((given.copy(), matrix))
+        ops.linear(given, matrix)  # is not shown
+
+    with ops.observing(observe):
+        ops.linear(x, weight, residual=x, out=x)
+        ops.norm(x, np.ones(64, np.float32))
+    ops.linear(x, weight)
+    ((given, matrix),) = seen
+    np.testing.assert_array_equal(given, normal(2, 64))
+    assert matrix is weight
 
 
 def test_a_recorded_program_runs_on_what_its_arrays_hold() -> None:
@@ -258,7 +305,8 @@ digest = hashlib.sha256()
 for precision in ("float32", "int8", "int4"):
     for rows in (1, 2, 4, 9, 100):
         x = draw.standard_normal((rows, 320)).astype(np.float32)
-        w = pack(draw.standard_normal((100, 320)).astype(np.float32), precision)
+        apart = np.array([0, 70, 319]) if rows != 4 else None
+        w = pack(draw.standard_normal((100, 320)).astype(np.float32), precision, apart)
         h = ops.norm(ops.linear(x, w, activation="gelu"), np.ones(100, np.float32))
         if precision != "int4":
             cache = ops.Cache(rows, 2, 50, 3, precision)
@@ -361,6 +409,7 @@ def test_a_file_of_weights_gives_back_what_was_written(tmp_path: Path) -> None:
     tensors: dict[str, np.ndarray | Weight] = {
         "a": normal(3, 5), "b": np.arange(7, dtype=np.int32), "half": normal(9).astype(np.float16),
         **{precision: pack(normal(20, 70), precision) for precision in PRECISIONS},
+        "columns": pack(normal(20, 70), "int8", np.array([1, 69])),
     }  # fmt: skip
     write(tmp_path / "one", tensors, {"layers": 2})
     write(tmp_path / "two", dict(reversed(tensors.items())), {"layers": 2})
@@ -369,9 +418,9 @@ def test_a_file_of_weights_gives_back_what_was_written(tmp_path: Path) -> None:
     assert read.metadata == {"layers": 2}
     for name in ("a", "b", "half"):
         assert np.array_equal(read.array(name), np.asarray(tensors[name]))
-    for precision in PRECISIONS:
-        weight = read.weight(precision)
-        expected = tensors[precision]
+    for name in (*PRECISIONS, "columns"):
+        weight = read.weight(name)
+        expected = tensors[name]
         assert isinstance(expected, Weight)
         assert np.array_equal(weight.unpack(), expected.unpack())
         assert weight.data.ctypes.data % 64 == 0

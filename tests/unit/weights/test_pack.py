@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from music import profiles
 from music.engine import bundle as bundle_module
 from music.engine.bundle import Bundle, BundleError, open_bundle
 from music.profiles import bundle_folder
@@ -55,6 +57,28 @@ def test_a_bundle_says_what_it_is_made_of(made: Path) -> None:
         assert Tokenizer.from_file(str(bundle.tokenizer(network))).encode("calm").ids
     for network in bundle_module.NETWORKS:
         assert bundle.tensors(network).path.name in listed
+
+
+def test_a_bundle_says_what_its_precision_costs(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cost = open_bundle(made).manifest["accuracy"]
+    assert 0.001 < cost["logit_error"] < 0.03
+    assert (cost["apart"], cost["exact"]) == (0, 0), "random weights have no outliers"
+    monkeypatch.setenv("MODELS", str(made.parent))
+    assert profiles.accuracy("tiny") == {
+        "precision": "int8", "logit_error": cost["logit_error"], "worst": cost["worst"]
+    }  # fmt: skip
+    assert profiles.accuracy("builtin") is None
+    with pytest.raises(profiles.ProfileError, match=r"small/manifest\.json: says nothing of accuracy"):
+        profiles.accuracy("small")
+    synthetic.write("tiny", tmp_path / "given")
+    for precision in ("float32", "int4"):
+        path = pack.build("tiny", str(tmp_path / "given"), precision, tmp_path / "models")
+        worse = open_bundle(path).manifest["accuracy"]
+        assert worse is None if precision == "float32" else worse["logit_error"] > 4 * cost["logit_error"]
+        monkeypatch.setenv("MODELS", str(tmp_path / "models"))
+        assert (profiles.accuracy("tiny") is None) == (precision == "float32")
 
 
 def test_the_tiny_bundle_can_be_committed(made: Path) -> None:
@@ -213,6 +237,7 @@ def test_the_command_prints_what_it_made(tmp_path: Path, capsys: pytest.CaptureF
     printed = capsys.readouterr().out
     assert "int8" in printed
     assert "untrained: what it makes is noise" in printed
+    assert re.search(r"logits differ from float32 by 0\.\d\d% .*\n    (musicgen|t5)\.\d\.", printed)
 
 
 @pytest.mark.parametrize(
