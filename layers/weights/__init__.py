@@ -11,6 +11,7 @@ In the order of a build (``python -m weights build``):
 - `check`: opening a checkpoint, and refusing one that is not what it says or does not run here. `pytorch`
   reads the pickled ones; `configs` are the defaults that published configs rely on, `layouts` the tensors
   that follow from a config.
+- `calibrate`: which activations integers are too coarse for, and what integers cost in the end.
 - `export`: from a checkpoint's tensors to those of a bundle, a module for each network.
 - `pack`: all of it together, into a bundle and its manifest.
 
