@@ -22,7 +22,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models weights test test-faults test-faults-long test-tiny test-hostile test-long test-models lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi lock clean
+.PHONY: help demo serve redrive models weights test test-faults test-faults-long test-tiny test-hostile test-files test-long test-models lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ test-tiny: .venv/dev .venv/engine ## What end-to-end tests ask of a profile, on 
 test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uploads, thousands of requests (half an hour)
 	$(RUN) -m tests.benchmarks.bench_hostile --json docs/benchmarks/hostile.json
 	CONTRACT_EXAMPLES=400 $(RUN) -m pytest tests/integration/test_contract.py
+
+test-files: .venv/dev ## 200 audio files by flac, sox, opusenc, oggenc, lame and ffmpeg, which root gets from Debian
+	$(RUN) -m pytest -n 2 -rs tests/files
 
 test-long: test-faults-long test-hostile ## Both of the long suites (hours on two processors)
 
@@ -110,6 +113,9 @@ test-deployed: .venv/dev ## The end-to-end suite against API_URL= [API_TOKEN=]
 
 openapi: .venv/dev ## Write layers/backend/openapi.json anew from the routes
 	$(RUN) -m tests.write_openapi
+
+files: .venv/dev ## Write the table of docs/files.md anew from the matrix of tests
+	$(RUN) -m tests.write_files
 
 lock: .venv/dev ## Pin every set of dependencies anew, with hashes
 	sh local/lock.sh

@@ -38,6 +38,7 @@ GENERIC = "application/octet-stream"
 CONTAINERS = {
     *("application/mp4", "application/ogg", "application/x-flac"),
     *("video/3gpp", "video/mp4", "video/ogg", "video/quicktime", "video/webm"),
+    "video/x-matroska",
 }
 BY_EXTENSION = {
     "wav": "audio/wav",
@@ -50,6 +51,9 @@ BY_EXTENSION = {
     "aac": "audio/aac",
     "aif": "audio/aiff",
     "aiff": "audio/aiff",
+    "aifc": "audio/aiff",
+    "webm": "audio/webm",
+    "mka": "audio/x-matroska",
 }
 
 

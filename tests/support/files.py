@@ -1,12 +1,15 @@
-"""Audio files, films and pictures for the decoder, written by FFmpeg or by hand."""
+"""Audio files, films and pictures for the decoder, written by FFmpeg, libsndfile or by hand."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
 import numpy as np
+import soundfile
+from av.stream import Disposition
 
 RATE = 44100
 LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
@@ -103,4 +106,155 @@ def movie(path: Path, audio: np.ndarray | None, container: str = "mp4") -> Path:
             frame.pts = 0
             output.mux(sound.encode(frame))
             output.mux(sound.encode(None))
+    return path
+
+
+def write_pcm(
+    path: Path,
+    audio: np.ndarray,
+    rate: int,
+    *,
+    occupied: int,
+    bits: int,
+    big_endian: bool = False,
+    floating: bool = False,
+    mask: int | None = None,
+    riff: bytes = b"RIFF",
+    before: bytes = b"",
+    claims_bits: int | None = None,
+) -> Path:
+    """A wav file whose samples use the upper ``bits`` of the ``occupied`` bits that each has.
+
+    Parameters
+    ----------
+    audio : np.ndarray [shape=(channels, n)]
+    mask : int, optional
+        The loudspeakers, in an extensible header; None writes a plain one, which knows no valid bits.
+    riff : bytes
+        ``b"RIFX"`` is big-endian whatever ``big_endian`` says.
+    before : bytes
+        Chunks in front of the format chunk.
+    claims_bits : int, optional
+        The sample's bits as the header has them, where they are not ``occupied``.
+    """
+    order = ">" if big_endian or riff == b"RIFX" else "<"
+    if floating:
+        data = audio.T.astype(f"{order}f{occupied // 8}").tobytes()
+    else:
+        whole = np.rint(audio.T * 2.0 ** (bits - 1)).clip(-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1)
+        samples = whole.astype(np.int64) << (occupied - bits)
+        samples += 128 if occupied == 8 else 0
+        wide = samples.astype(f"{order}i8").reshape(-1, 1).view(np.uint8)
+        data = wide[:, : occupied // 8].tobytes() if order == "<" else wide[:, 8 - occupied // 8 :].tobytes()
+    kind, channels, frame = 3 if floating else 1, len(audio), len(audio) * occupied // 8
+    header = struct.pack(
+        order + "HHIIHH",
+        kind if mask is None else 0xFFFE,
+        channels,
+        rate,
+        rate * frame,
+        frame,
+        claims_bits or occupied,
+    )
+    if mask is not None:
+        guid = struct.pack(order + "IHH", kind, 0, 0x10) + b"\x80\0\0\xaa\0\x38\x9b\x71"
+        header += struct.pack(order + "HHI", 22, bits, mask) + guid
+    chunks = before + b"fmt " + struct.pack(order + "I", len(header)) + header
+    chunks += b"data" + struct.pack(order + "I", len(data)) + data
+    path.write_bytes(riff + struct.pack(order + "I", 4 + len(chunks)) + b"WAVE" + chunks)
+    return path
+
+
+def id3(frames: bytes = b"", *, footer: bool = False) -> bytes:
+    """An ID3v2.4 tag of a title and other frames."""
+    title = b"\x03A title"
+    frames = b"TIT2" + struct.pack(">I", len(title)) + b"\0\0" + title + frames
+    size = bytes(len(frames) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    tag = b"ID3\x04\0" + (b"\x10" if footer else b"\0") + size
+    return tag + frames + (b"3DI" + tag[3:] if footer else b"")
+
+
+_VORBIS_ORDER = {
+    3: [0, 2, 1],
+    5: [0, 2, 1, 3, 4],
+    6: [0, 2, 1, 4, 5, 3],
+    7: [0, 2, 1, 5, 6, 4, 3],
+    8: [0, 2, 1, 6, 7, 4, 5, 3],
+}
+
+
+def vorbis(path: Path, audio: np.ndarray, rate: int) -> Path:
+    """Vorbis by libvorbis, of channels in the order of wav files; `LAYOUTS` names them."""
+    ordered = audio[_VORBIS_ORDER.get(len(audio), list(range(len(audio))))]
+    with soundfile.SoundFile(path, "w", rate, len(audio), "VORBIS", format="OGG") as file:
+        # In pieces: libsndfile's encoder overflows its stack with long ones.
+        for start in range(0, audio.shape[1], 65536):
+            file.write(ordered.T[start : start + 65536])
+    return path
+
+
+def ogg_pages(content: bytes) -> list[bytes]:
+    """The pages of an ogg file."""
+    pages, at = [], 0
+    while at < len(content):
+        count = content[at + 26]
+        end = at + 27 + count + sum(content[at + 27 : at + 27 + count])
+        pages.append(content[at:end])
+        at = end
+    return pages
+
+
+def ogg_page(page: bytes, number: int) -> bytes:
+    """A page with another number, and the checksum that belongs to it."""
+    page = page[:18] + struct.pack("<I", number) + bytes(4) + page[26:]
+    checksum = 0
+    for byte in page:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 & 0xFFFFFFFF) ^ (0x04C11DB7 if checksum >> 31 else 0)
+    return page[:22] + struct.pack("<I", checksum) + page[26:]
+
+
+def headers_again(content: bytes, at: int = 2) -> bytes:
+    """A Vorbis file whose three header packets stand once more, on a page before the one numbered ``at``."""
+    pages = ogg_pages(content)
+    first, rest = pages[0], pages[1]
+    count = rest[26]
+    body, lacing = rest[27 + count :], rest[27 : 27 + count]
+    packet = first[28:]
+    head = first[:5] + b"\0" + bytes(8) + first[14:26]
+    again = head + bytes([count + 1, len(packet)]) + lacing + packet + body
+    whole = [*pages[:at], again, *pages[at:]]
+    return b"".join(ogg_page(page, number) for number, page in enumerate(whole))
+
+
+def tracks(
+    path: Path,
+    sounds: Sequence[np.ndarray],
+    rate: int,
+    *,
+    container: str,
+    codecs: Sequence[str],
+    bit_rates: Sequence[int | None],
+    default: int | None = None,
+) -> Path:
+    """One file of several sound tracks, all of them the default one unless one is named."""
+    with av.open(str(path), "w", format=container) as output:
+        streams = []
+        for codec, sound, bit_rate in zip(codecs, sounds, bit_rates, strict=True):
+            layout = LAYOUTS[len(sound) - 1]
+            track = output.add_stream(codec, rate=rate, layout=layout)
+            assert isinstance(track, av.AudioStream)
+            track.bit_rate = bit_rate or 64_000
+            if default is not None:
+                track.disposition = Disposition.default if len(streams) == default else Disposition(0)
+            streams.append(track)
+        for track, sound in zip(streams, sounds, strict=True):
+            convert = av.AudioResampler(track.codec_context.format.name, track.layout.name, rate)
+            packed = np.ascontiguousarray(sound.T.reshape(1, -1).astype(np.float32))
+            frame = av.AudioFrame.from_ndarray(packed, "flt", track.layout.name)
+            frame.sample_rate, frame.pts = rate, 0
+            for converted in [*convert.resample(frame), *convert.resample(None)]:
+                output.mux(track.encode(converted))
+            output.mux(track.encode(None))
     return path

@@ -12,9 +12,17 @@ from pathlib import Path
 
 import av
 import numpy as np
-import soundfile
 
-from tests.support.files import movie, picture, tones, write, write_wav
+from tests.support.files import (
+    headers_again,
+    movie,
+    picture,
+    tones,
+    vorbis,
+    write,
+    write_pcm,
+    write_wav,
+)
 
 CLIPS = {
     "wav-s16": ("wav", "pcm_s16le", "s16", None),
@@ -28,7 +36,12 @@ CLIPS = {
     "m4a-aac": ("ipod", "aac", "fltp", 64_000),
     "m4a-alac": ("ipod", "alac", "s16p", None),
     "adts-aac": ("adts", "aac", "fltp", 64_000),
+    "webm-opus": ("webm", "libopus", "flt", 64_000),
+    "mka-flac": ("matroska", "flac", "s16", None),
 }
+
+FORMATS = (*CLIPS, "ogg-vorbis", "ogg-vorbis-again", "ogg-chained", "wav-rifx", "wav-padded")
+"""What `clips` makes."""
 
 RATE = 48000
 
@@ -64,8 +77,16 @@ def clips(folder: Path) -> dict[str, bytes]:
             bit_rate=bit_rate,
         )  # fmt: skip
         made[name] = path.read_bytes()
-    soundfile.write(folder / "vorbis", audio.T, RATE, format="OGG", subtype="VORBIS")
-    return made | {"ogg-vorbis": (folder / "vorbis").read_bytes()}
+    stereo = vorbis(folder / "vorbis", audio, RATE).read_bytes()
+    padded = {"rifx": {"bits": 16, "riff": b"RIFX"}, "padded": {"bits": 24, "mask": 3}}
+    for name, options in padded.items():
+        path = write_pcm(folder / name, audio, RATE, occupied=32, **options)  # type: ignore[arg-type]
+        made[f"wav-{name}"] = path.read_bytes()
+    return made | {
+        "ogg-vorbis": stereo,
+        "ogg-vorbis-again": headers_again(stereo),
+        "ogg-chained": stereo + vorbis(folder / "vorbis", audio[:1], RATE).read_bytes() + made["ogg-opus"],
+    }
 
 
 def mutate(content: bytes, seed: int) -> bytes:
@@ -158,6 +179,9 @@ def cases() -> dict[str, Case]:
     def around(name: str, before: bytes = b"", after: bytes = b"") -> Make:
         return lambda good, scratch: before + good[name] + after
 
+    def links(count: int) -> Make:
+        return lambda good, scratch: vorbis(scratch, tones(1, 8000, 0.1), 8000).read_bytes() * count
+
     def head(name: str, kept: int) -> Make:
         return lambda good, scratch: good[name][:kept]
 
@@ -192,9 +216,12 @@ def cases() -> dict[str, Case]:
     add("picture.wav", lambda good, scratch: image(scratch), "not_audio")
     add("text.flac", given(b"la la la\n" * 10_000), "undecodable")
     add("elf.ogg", given(b"\x7fELF" + bytes(5000)), "not_audio")
-    add("film.mkv, named mp3", film("matroska"), "not_audio")
+    add("film.mkv, named mp3", film("matroska"), "ready")
+    add(
+        "film.mkv without sound", lambda _, scratch: movie(scratch, None, "matroska").read_bytes(), "no_audio"
+    )
     add("film.avi, named mp3", film("avi"), "not_audio")
-    for name in (*CLIPS, "ogg-vorbis"):
+    for name in FORMATS:
         add(f"{name} as it should be, wrongly named.txt", around(name), "ready")
         add(f"{name} cut to a third", third(name), "ready", "undecodable")
         add(f"{name} without its last byte", head(name, -1), "ready", "undecodable")
@@ -265,6 +292,12 @@ def cases() -> dict[str, Case]:
     add("picture before mp3", lambda good, scratch: image(scratch) + good["mp3"], "not_audio")
     add("script and mp3 in one", around("mp3", b"#!/bin/sh\nreboot\n"), "not_audio")
     add("tag before flac", around("flac", id3(b"")), "ready")
+    add("tag before wav", around("wav-s16", id3(b"")), "ready")
+    add("a million tags", around("mp3", b"ID3\x04\0\0\0\0\0\0" * 1_000_000), "ready", "undecodable")
+    add("tag whose size is a lie", around("wav-s16", b"ID3\x04\0\0\x7f\x7f\x7f\x7f"), "ready", "undecodable")
+    add("ogg of 5,000 streams", links(5000), "too_complex")
+    add("ogg of 1,000 streams", links(1000), "ready", "too_complex", "too_long")
+    add("ogg of a million empty pages", around("ogg-opus", after=empty_pages(1_000_000)), "ready")
     add("page before wav", around("wav-s16", b"<html><script>alert(1)</script>"), "not_audio")
     add("document before mp3", around("mp3", b"%PDF-1.4\n"), "not_audio")
     add(
@@ -345,6 +378,11 @@ def packed_zeros(size: int, before: bytes = b"") -> bytes:
     second, first = divmod(zlib.adler32(before), 1 << 16)
     end = b"\x03\0" + struct.pack(">HH", (second + size * first) % 65521, first)
     return head + piece * (size >> 20) + end
+
+
+def empty_pages(count: int) -> bytes:
+    """Pages of ogg that hold nothing."""
+    return (b"OggS" + bytes(22) + b"\0") * count
 
 
 def nested_boxes(depth: int) -> bytes:

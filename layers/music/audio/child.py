@@ -35,13 +35,14 @@ def main() -> None:
         output.write(samples)
         output.flush()
 
-    from music.audio import ffmpeg  # only now: its import is limited too
+    from music.audio import reader  # only now: its import is limited too
 
     try:
-        for frame, positions in ffmpeg.read(request["path"], request["rates"]):
+        for frame, positions, layout in reader.read(request["path"], request["rates"]):
             if frame.samples:
                 samples = memoryview(frame.planes[0])[: 4 * frame.samples * len(positions)]
-                send({"rate": frame.sample_rate, "positions": positions, "n": frame.samples}, samples)
+                head = {"rate": frame.sample_rate, "positions": positions, "layout": layout}
+                send({**head, "n": frame.samples}, samples)
         send({"end": True})
     except AudioError as error:
         send({"error": [error.code, error.detail]})

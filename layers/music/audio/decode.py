@@ -1,17 +1,22 @@
-"""Files to arrays, through PyAV (FFmpeg's libraries, from a wheel).
+"""Files to arrays: FFmpeg's decoders through PyAV, and libsndfile's through soundfile.
 
-Accepted: wav (RF64 too), flac, mp3, ogg and opus, m4a/mp4 with AAC or ALAC, raw AAC (ADTS), aiff; 1 to 8
-channels, any sample rate from 1 to 768 kHz, integer or floating point samples of 8 to 64 bits.
+Accepted: wav (RF64, RIFX and Wave64 too), flac, mp3, ogg and opus, m4a/mp4 with AAC or ALAC, raw AAC (ADTS),
+webm and mka, aiff; 1 to 8 channels, any sample rate from 1 to 768 kHz, integer or floating point samples of 8
+to 64 bits. docs/files.md has what becomes of each kind.
 
-Files come from strangers: what begins as another kind of file is refused (`music.audio.sniff`), only those
-demuxers and decoders are ever opened, and in a process of their own (`music.audio.isolated`). References to
+Files come from strangers: what begins as another kind of file is refused (`music.audio.sniff`), only listed
+demuxers and decoders are ever used, and in a process of their own (`music.audio.isolated`). References to
 other files are not followed, what a header claims about length is not believed, and memory is bounded by what
 was decoded.
 
-- Encoder delay and padding (mp3 with a LAME or Xing header, AAC with an edit list, opus) are trimmed as
-  FFmpeg does: every file begins where its music begins; only AAC keeps less than a frame of padding at its
-  end, and raw AAC, which cannot tell, its delay too.
-- Cover art and video tracks are ignored; of several sound tracks the one that FFmpeg prefers is used.
+- Encoder delay and padding are trimmed where the file tells them (mp3 with a LAME or Xing header, AAC with an
+  edit list, opus): a header's length may take less than a frame off the end, and no more. Raw AAC, mp2 and
+  AAC in mka cannot tell, and keep up to two frames.
+- Cover art and video tracks are ignored. Of several sound tracks the default one is decoded, or the first
+  that can be.
+- The links of a chained ogg are decoded one by one, at one rate and in the layout of the link with the most
+  channels. One that cannot be decoded refuses the file. Where mp3 or AAC files were joined, all have as many
+  channels as the first.
 - Damage: packets that do not decode are skipped and a cut-off file ends where it is cut, as players do; a
   file of which more packets fail than decode is refused.
 - NaN, infinite and absurdly large samples (over +60 dBFS) are refused, not repaired: they would poison every
@@ -87,7 +92,8 @@ def stream(
     Raises
     ------
     AudioError
-        With any of its codes but ``too_short``; after some blocks where the fault shows only there.
+        With any of its codes; ``too_short`` only where not one sample is left. After some blocks where the
+        fault shows only there.
     RuntimeError
         If no decoding process can be started.
     FileNotFoundError

@@ -58,7 +58,7 @@ def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, .
     Raises
     ------
     AudioError
-        What `music.audio.ffmpeg.read` raises; ``undecodable`` if the decoder crashes; ``too_complex`` if it
+        What `music.audio.reader.read` raises; ``undecodable`` if the decoder crashes; ``too_complex`` if it
         exceeds its memory or its time.
     RuntimeError
         If the child fails for a reason of its own.
@@ -92,7 +92,8 @@ def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, .
                     return
                 packed = np.frombuffer(_read(child.stdout, 4 * head["n"] * len(head["positions"])), "<f4")
                 samples = np.ascontiguousarray(packed.reshape(head["n"], -1).T)
-                yield head["rate"], tuple(head["positions"]), samples
+                positions, layout = tuple(head["positions"]), tuple(head["layout"])
+                yield head["rate"], layout, arranged(samples, positions, layout)
         except EOFError:
             raise _ended(child, errors) from None
         finally:
@@ -100,9 +101,21 @@ def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, .
 
 
 def _environment() -> dict[str, str]:
-    """Return the child's environment: what Python needs to find our modules, and nothing else."""
+    """Return the child's environment: what Python needs to find our modules, and no threads for numpy."""
     inherited = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH") if name in os.environ}
-    return {**inherited, "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
+    path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
+    return {**inherited, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
+
+
+def arranged(samples: np.ndarray, positions: tuple[str, ...], layout: tuple[str, ...]) -> np.ndarray:
+    """Put channels [shape=(len(positions), n)] where a layout has them; mono plays left and right."""
+    if positions == layout:
+        return samples
+    arranged = np.zeros((len(layout), samples.shape[1]), np.float32)
+    for channel, position in zip(samples, positions, strict=True):
+        for place in ("FL", "FR") if len(positions) == 1 else (position,):
+            arranged[layout.index(place)] = channel
+    return arranged
 
 
 def _read(pipe: IO[bytes], size: int) -> bytearray:

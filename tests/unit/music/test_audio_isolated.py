@@ -40,12 +40,12 @@ def decoder(monkeypatch: pytest.MonkeyPatch) -> Decoder:
     def put(body: str) -> None:
         script = (
             "import ctypes, os, sys, time\n"
-            "from music.audio import AudioError, child, ffmpeg\n"
-            "real = ffmpeg.read\n"
+            "from music.audio import AudioError, child, reader\n"
+            "real = reader.read\n"
             "def read(path, rates):\n"
             f"{textwrap.indent(textwrap.dedent(body), '    ')}\n"
             "    yield from ()\n"
-            "ffmpeg.read = read\n"
+            "reader.read = read\n"
             "child.main()\n"
         )
         monkeypatch.setattr(isolated, "_COMMAND", [sys.executable, "-S", "-c", script])
@@ -223,9 +223,9 @@ def test_the_child_ends_with_its_parent(source: Path) -> None:
     """Even with one that is killed while the decoder hangs."""
     script = (
         "import subprocess, sys; from pathlib import Path; from music.audio import isolated\n"
-        "body = 'from music.audio import child, ffmpeg; import time\\n'\n"
+        "body = 'from music.audio import child, reader; import time\\n'\n"
         'body += \'def read(path, rates): open(path + ".reached", "w").close(); time.sleep(600)\\n\'\n'
-        "body += 'ffmpeg.read = read\\nchild.main()'\n"
+        "body += 'reader.read = read\\nchild.main()'\n"
         "isolated._COMMAND = [sys.executable, '-S', '-c', body]\n"
         "class Told(subprocess.Popen):\n"
         "    def __init__(self, *a, **o):\n"

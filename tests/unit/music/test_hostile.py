@@ -20,7 +20,6 @@ from tests.support import hostile
 from tests.support.stack import Stack, s3_event
 
 KILOBYTES = 1_500_000
-FORMATS = [*hostile.CLIPS, "ogg-vorbis"]
 CASES = hostile.cases()
 
 
@@ -48,14 +47,14 @@ def test_a_file_made_to_a_purpose(name: str, clips: dict[str, bytes], tmp_path: 
     assert outcome(tmp_path / "x") in CASES[name].outcomes
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", hostile.FORMATS)
 def test_damaged_files_decode_or_are_refused(name: str, clips: dict[str, bytes], tmp_path: Path) -> None:
-    for seed in range(12):
+    for seed in range(9):
         (tmp_path / "x").write_bytes(hostile.mutate(clips[name], seed))
         outcome(tmp_path / "x")
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", hostile.FORMATS)
 def test_damaged_uploads_end_ready_or_failed(name: str, clips: dict[str, bytes], stack: Stack) -> None:
     app: Any = stack.app("embed")
     for seed in range(100, 106):
@@ -91,7 +90,7 @@ def test_a_renamed_archive_fails_its_record(stack: Stack) -> None:
         ("wav-s16", "audio/wav"), ("aiff-s16", "audio/aiff"), ("flac", "audio/flac"),
         ("ogg-opus", "audio/ogg"), ("ogg-vorbis", "audio/ogg"), ("m4a-aac", "audio/mp4"),
         ("m4a-alac", "audio/mp4"), ("adts-aac", "audio/aac"),
-        ("mp3", "audio/wav"),  # its tag could stand before anything: the sender's word stands
+        ("mp3", "audio/mpeg"),  # behind its tag
     ],
 )  # fmt: skip
 def test_the_type_of_a_file_is_what_it_is(
@@ -111,7 +110,8 @@ def test_the_type_of_a_file_is_what_it_is(
     [
         b"PK\x03\x04", b"%PDF-1.7", b"\x89PNG\r\n", b"\xff\xd8\xff\xe0", b"GIF89a",
         b"\x1f\x8b\x08", b"Rar!\x1a\x07",
-        b"7z\xbc\xaf\x27\x1c", b"\x7fELF", b"MZ\x90\0", b"\x1a\x45\xdf\xa3", b"RIFF\0\0\0\0AVI LIST",
+        b"7z\xbc\xaf\x27\x1c", b"\x7fELF", b"MZ\x90\0", b"RIFF\0\0\0\0AVI LIST",
+        b"MThd\0\0\0\x06",
         b"<!DOCTYPE html>", b"\xef\xbb\xbf\n<HTML>", b"  <svg xmlns=", b"#!/bin/sh",
     ],
 )  # fmt: skip

@@ -1,0 +1,138 @@
+"""From a file to packed float samples: which part of it is sound, which library decodes it, in which layout.
+
+It runs in the child of `music.audio.isolated`. No numpy here unless libsndfile is needed: the child starts in
+half the time without it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import BinaryIO
+
+from av import AudioFrame
+
+from music.audio import AudioError, ffmpeg, ogg, sndfile, sniff, wav
+from music.audio.window import Window
+
+Frames = Iterator[tuple[AudioFrame, tuple[str, ...]]]
+Reader = Callable[[Window], Frames]
+
+# The loudspeakers of so many channels in ogg, in the order in which FFmpeg gives them.
+_OGG = (
+    ("FC",),
+    ("FL", "FR"),
+    ("FL", "FR", "FC"),
+    ("FL", "FR", "BL", "BR"),
+    ("FL", "FR", "FC", "BL", "BR"),
+    ("FL", "FR", "FC", "LFE", "BL", "BR"),
+    ("FL", "FR", "FC", "LFE", "BC", "SL", "SR"),
+    ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
+)
+
+
+def read(path: str, rates: Sequence[int]) -> Iterator[tuple[AudioFrame, tuple[str, ...], tuple[str, ...]]]:
+    """Decode a file.
+
+    Parameters
+    ----------
+    path : str
+        Absolute.
+    rates : sequence of int
+        Sample rates of the result, in Hz.
+
+    Yields
+    ------
+    frame : AudioFrame
+        Packed float of at most `music.audio.ffmpeg.BLOCK` samples, at one of ``rates``: they take turns.
+    positions : tuple of str
+        The loudspeaker of each channel.
+    layout : tuple of str
+        Where these are in the whole file: of a chain, the loudspeakers of the link that has the most.
+
+    Raises
+    ------
+    AudioError
+        ``not_audio``, ``undecodable``, ``no_audio``, ``too_short``, ``too_many_channels``,
+        ``unsupported_rate`` or ``too_complex``.
+    MemoryError
+        If there is not enough.
+    """
+    decoded = given = 0
+
+    def counted(frames: Frames) -> Frames:
+        nonlocal decoded
+        for frame, told in frames:
+            decoded += frame.samples
+            yield frame, told
+
+    with Path(path).open("rb") as file:
+        for frames, layout in _parts(file):
+            for told, alike in groupby(counted(frames), itemgetter(1)):
+                for frame in ffmpeg.resampled(map(itemgetter(0), alike), rates):
+                    given += frame.samples
+                    positions = ffmpeg.positions_of(frame.layout)
+                    positions = told if len(told) == len(positions) else positions
+                    fits = set(positions) <= set(layout) or (positions == _OGG[0] and layout)
+                    yield frame, positions, layout if fits else positions
+    if decoded and not given:
+        raise AudioError("too_short", f"the file has {decoded} samples and no more")
+
+
+def _parts(file: BinaryIO) -> Iterator[tuple[Frames, tuple[str, ...]]]:
+    """The frames of each part of a file, and the layout that all get; empty where there is one part."""
+    start, kind = sniff.begin(file)
+    if kind == "audio/ogg":
+        links = ogg.links(file, start)
+        most = max(link.channels for link in links)
+        layout = _OGG[most - 1] if 1 <= most <= len(_OGG) else ()
+        for number, link in enumerate(links, 1):
+            window = Window(file, link.start, link.end)
+            # libvorbis is the reference decoder; FFmpeg's adds or drops some samples of short files.
+            readers: tuple[Reader, ...] = (sndfile.read, ffmpeg.read) if link.vorbis else (ffmpeg.read,)
+            frames = _first(partial(read, window) for read in readers)
+            yield frames if len(links) == 1 else _named(frames, number, len(links)), layout
+        return
+    end = os.fstat(file.fileno()).st_size
+    if kind in ("audio/wav", "audio/x-w64"):
+        header = wav.header(file, start)
+        window = Window(file, start, end, header.patches)
+        by_sndfile = partial(sndfile.read, window, header.channels, header.positions)
+        # FFmpeg takes RIFX, which is big-endian, for RIFF.
+        yield _first([by_sndfile] if header.big_endian else [partial(ffmpeg.read, window), by_sndfile]), ()
+    else:
+        window = Window(file, start, end)
+        readers = (ffmpeg.read, sndfile.read) if kind in ("audio/aiff", "audio/flac") else (ffmpeg.read,)
+        yield _first(partial(read, window) for read in readers), ()
+
+
+def _first(attempts: Iterable[Callable[[], Frames]]) -> Frames:
+    """What the first decoder makes of it that decodes it."""
+    refusal: AudioError | None = None
+    for attempt in attempts:
+        begun = False
+        try:
+            for pair in attempt():
+                begun = True
+                yield pair
+        except AudioError as error:
+            if begun or error.code != "undecodable":
+                raise
+            refusal = refusal or error
+        if begun:
+            return
+    if refusal:
+        raise refusal
+
+
+def _named(frames: Frames, number: int, of: int) -> Frames:
+    """Say which link of a chain cannot be decoded; one without a whole sample may be missing."""
+    try:
+        yield from frames
+    except AudioError as error:
+        if error.code != "too_short":
+            raise AudioError(error.code, f"part {number} of {of}: {error.detail}") from error
