@@ -240,7 +240,7 @@ def tracks(
 ) -> Path:
     """One file of several sound tracks, all of them the default one unless one is named."""
     with av.open(str(path), "w", format=container) as output:
-        streams = []
+        streams: list[av.AudioStream] = []
         for codec, sound, bit_rate in zip(codecs, sounds, bit_rates, strict=True):
             layout = LAYOUTS[len(sound) - 1]
             track = output.add_stream(codec, rate=rate, layout=layout)
