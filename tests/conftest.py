@@ -1,4 +1,4 @@
-"""What every suite may ask for: a running deployment, and a Docker engine."""
+"""Fixtures for every suite: a running deployment, and a Docker engine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Docker engine. On a Debian machine without one it is installed, and ended with the tests."""
+    """Provide a Docker engine. On a Debian machine without one it is installed, and ended with the tests."""
     if not engine_answers():
         if os.geteuid() != 0 or not shutil.which("apt-get"):
             pytest.fail("no Docker engine answers, and only root on Debian can have one installed here")
@@ -55,7 +55,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def engine_answers() -> bool:
-    """Whether a Docker engine is there."""
+    """Return whether a Docker engine is there."""
     client = shutil.which("docker")
     if not client:
         return False
@@ -73,7 +73,7 @@ def wait_for_engine(daemon: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def running(request: pytest.FixtureRequest) -> Iterator[StackProcess]:
-    """The local stack with `PROFILE`; with `API_GATEWAY=sam-local` in containers under SAM CLI."""
+    """Run the local stack with `PROFILE`; with `API_GATEWAY=sam-local` in containers under SAM CLI."""
     profile = ("--profile", os.environ.get("PROFILE", "builtin"))
     if os.environ.get("API_GATEWAY") == "sam-local":
         request.getfixturevalue("engine")
@@ -86,7 +86,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[StackProcess]:
 
 @pytest.fixture(scope="session")
 def rehearsal(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    """The template as `make deploy` deploys it, with the parameters of prod, on MiniStack instead of AWS."""
+    """Deploy the template as `make deploy` does, with the parameters of prod, on MiniStack instead of AWS."""
     log = Log()
     build(find_base_image(log), {}, log)
     with rehearsing(tmp_path_factory.mktemp("rehearsal")) as rehearsal, pytest.MonkeyPatch.context() as patch:
@@ -97,7 +97,7 @@ def rehearsal(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def api(request: pytest.FixtureRequest) -> Api:
-    """The deployment under test: at `API_URL` (with `API_TOKEN`), else one of our own."""
+    """Return the deployment under test: that at `API_URL` (with `API_TOKEN`), else one of our own."""
     if url := os.environ.get("API_URL"):
         return Api(url, os.environ.get("API_TOKEN"))
     if os.environ.get("API_GATEWAY") == "ministack":

@@ -61,7 +61,7 @@ class MiniStack:
 
     @property
     def instance(self) -> str:
-        """What its containers are labelled with, as ``ministack.instance``."""
+        """Return what its containers are labelled with, as ``ministack.instance``."""
         return f"{socket.gethostname()}:{self.port}"
 
     @property
@@ -91,7 +91,7 @@ class MiniStack:
         )
 
     def log(self) -> str:
-        """What it has printed."""
+        """Return what it has printed."""
         return (self.folder / "ministack.log").read_text(errors="replace")
 
     def __enter__(self) -> MiniStack:

@@ -49,7 +49,7 @@ RETAINED = {"Bucket", "Table", "VectorBucket", "VectorIndex", "ApiAccount", "Api
 
 
 def production_parameters() -> dict[str, str]:
-    """The parameters that `make deploy CONFIG_ENV=prod` gives."""
+    """Return the parameters that `make deploy CONFIG_ENV=prod` gives."""
     config = tomllib.loads(CONFIG.read_text())
     overrides = config["prod"]["deploy"]["parameters"]["parameter_overrides"]
     return dict(pair.split("=", 1) for pair in overrides.split())
@@ -145,7 +145,7 @@ class Rehearsal:
 
     @property
     def api_url(self) -> str:
-        """Where the emulator serves what ApiUrl names: under `.localhost`, which is this machine."""
+        """Return where the emulator serves what ApiUrl names: under `.localhost`, which is this machine."""
         stage = urlsplit(self.outputs["ApiUrl"]).path
         return f"https://{self._api_id}.execute-api.localhost:{self.emulator.port}{stage}"
 
@@ -199,7 +199,7 @@ class Rehearsal:
         return done.stdout.strip()
 
     def log(self, function: str) -> str:
-        """What a function (by its folder's name) has logged."""
+        """Return what a function (by its folder's name) has logged."""
         logs = self.emulator.client("logs")
         pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/{self.name}/{function}")
         return "\n".join(event["message"] for page in pages for event in page["events"])
@@ -302,12 +302,12 @@ def remove_images(emulator: MiniStack) -> None:
 
 
 def sam_environment(emulator: MiniStack) -> dict[str, str]:
-    """What SAM CLI runs with."""
+    """Return the environment that SAM CLI runs with."""
     return {**emulator.environment, "SAM_CLI_TELEMETRY": "0", "DOCKER_CONFIG": str(docker_config(emulator))}
 
 
 def docker_config(emulator: MiniStack) -> Path:
-    """A Docker configuration that is logged in to ECR already, since its host name leads to AWS."""
+    """Make a Docker configuration that is logged in to ECR already, since its host name leads to AWS."""
     folder = emulator.folder / "docker"
     folder.mkdir(exist_ok=True)
     login = {"auth": base64.b64encode(b"AWS:rehearsal").decode()}
@@ -326,7 +326,7 @@ def empty_bucket(emulator: MiniStack, name: str) -> None:
 
 
 def inventory(emulator: MiniStack) -> dict[str, list[str]]:
-    """Names of all there is in the account, by kind."""
+    """Return the names of all there is in the account, by kind."""
 
     def names(service: str, operation: str, member: str, name: str | None, **arguments: Any) -> list[str]:
         answer = getattr(emulator.client(service), operation)(**arguments)

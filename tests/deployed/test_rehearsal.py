@@ -27,7 +27,7 @@ MISSING = {
 
 @pytest.fixture(scope="module")
 def short_of_permissions(rehearsal: Rehearsal) -> Rehearsal:
-    """A second stack from a copy of the template where three roles lack one permission each."""
+    """Deploy a second stack from a copy of the template where three roles lack one permission each."""
     template = yaml.safe_load(BUILT.read_text())
     for role, action in MISSING.items():
         template = without_permission(template, role, action)

@@ -76,7 +76,7 @@ class VectorsFront:
         return self._front(environ, start_response)
 
     def _role(self, access_key: str) -> str | None:
-        """Role of the function whose containers were given an access key."""
+        """Return the role of the function whose containers were given an access key."""
         if access_key not in self._roles:
             for container in docker("ps", "--quiet", "--filter", "label=ministack=lambda").split():
                 shown = json.loads(docker("inspect", "--format", "{{json .Config.Env}}", container))
@@ -119,7 +119,7 @@ def served(front: VectorsFront, host: str, port: int, certificate: Certificate) 
 
 
 def _actions(operation: str, asked: dict[str, Any]) -> list[str]:
-    """Permissions that a request needs: a query that filters also reads what it filters by."""
+    """Return the permissions that a request needs: a query that filters also reads what it filters by."""
     actions = [f"s3vectors:{operation}"]
     if operation == "QueryVectors" and (asked.get("filter") or asked.get("returnMetadata")):
         actions.append("s3vectors:GetVectors")

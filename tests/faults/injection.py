@@ -116,7 +116,7 @@ def meet(fault: Fault | None, service: str, request: AWSPreparedRequest, send: S
 
 
 def _error(service: str, url: str, status: int, code: str) -> AWSResponse:
-    """An error as this service words it."""
+    """Make an error as this service words it."""
     if service == "s3":
         body = f"<Error><Code>{code}</Code><Message>Injected.</Message></Error>"
         headers = {"Content-Type": "application/xml", "x-amz-request-id": "INJECTED"}

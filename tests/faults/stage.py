@@ -74,17 +74,17 @@ class Busy:
         self._now: dict[Process, tuple[str, float]] = {}
 
     def begin(self, process: Process, job: str) -> None:
-        """Note the beginning."""
+        """Note that a process has begun a job."""
         with self._lock:
             self._now[process] = job, time.monotonic()
 
     def end(self, process: Process) -> None:
-        """Note the end."""
+        """Note that a process has ended its job."""
         with self._lock:
             self._now.pop(process, None)
 
     def now(self) -> dict[Process, tuple[str, float]]:
-        """A copy."""
+        """Return a copy of what is known."""
         with self._lock:
             return dict(self._now)
 
@@ -116,7 +116,7 @@ class Stage(Invoker):
     # -- invoking
 
     def invoke(self, function: str, event: Any) -> Any:
-        """Invoke, as planned."""
+        """Invoke a function, as planned."""
         job = job_of(event)
         if function == SWEEPER:
             with self._one_sweep:
@@ -164,7 +164,7 @@ class Stage(Invoker):
 
     @property
     def api(self) -> Api:
-        """The API."""
+        """Return a client of the API."""
         return Api(self.stack.api_url, patience=PATIENCE_SECONDS)
 
     def submit(
@@ -199,7 +199,7 @@ class Stage(Invoker):
     # -- what has to hold
 
     def check(self, jobs: list[Job], expected: Outcome) -> None:
-        """Every job has succeeded once, with exactly what an uninterrupted one makes."""
+        """Assert that every job has succeeded once, with exactly what an uninterrupted one makes."""
         for job in jobs:
             outcome = self.finish(job)
             assert outcome.embedding == expected.embedding, job
@@ -218,7 +218,7 @@ class Stage(Invoker):
         assert self.dead_letters() == []
 
     def paths(self, jobs: list[Job]) -> Iterator[str]:
-        """Paths of all records."""
+        """Yield the paths of all records."""
         for job in jobs:
             yield f"/api/audio/{job.audio_id}"
             yield f"/api/generation/{job.generation_id}"
@@ -236,18 +236,18 @@ class Stage(Invoker):
         eventually(all_taken, every=2.0, patience=PATIENCE_SECONDS)
 
     def queues(self) -> Iterator[Any]:
-        """The workers' queues, as moto keeps them."""
+        """Yield the workers' queues as moto keeps them."""
         for queue in WORKERS.values():
             yield sqs_backends[ACCOUNT][REGION].queues[self.stack.deployment.queues[queue].name]
 
     def objects(self) -> dict[str, str]:
-        """ETags of all objects by key."""
+        """Return the ETags of all objects by key."""
         s3 = client("s3", self.stack.endpoint_url)
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.stack.deployment.buckets[0].name)
         return {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
 
     def vectors(self) -> list[str]:
-        """Keys of all vectors."""
+        """Return the keys of all vectors."""
         index = self.stack.deployment.vector_indexes[0]
         s3vectors = client("s3vectors", self.stack.endpoint_url)
         pages = s3vectors.get_paginator("list_vectors").paginate(
@@ -256,14 +256,14 @@ class Stage(Invoker):
         return [vector["key"] for page in pages for vector in page["vectors"]]
 
     def dead_letters(self) -> list[str]:
-        """Bodies of all dead letters."""
+        """Return the bodies of all dead letters."""
         queues = self.stack.deployment.queues
         names = [queues[queue.dead_letters].name for queue in queues.values() if queue.dead_letters]
         backend = sqs_backends[ACCOUNT][REGION]
         return [message.body for name in names for message in backend.queues[name]._messages]
 
     def noted(self, name: str) -> list[dict[str, Any]]:
-        """What the processes noted in a file."""
+        """Return what the processes noted in a file."""
         path = self.folder / name
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -276,7 +276,7 @@ _current = _Current()
 
 
 def job_of(event: Any) -> str:
-    """The id of the record that an event is about; empty for none."""
+    """Return the id of the record that an event is about; it is empty for none."""
     for record in event.get("Records", []):
         body = json.loads(record["body"])
         if "Records" in body:
@@ -336,5 +336,5 @@ def staged(folder: Path, *, workers: int = 1, rate: float = 0.0) -> Iterator[Sta
 
 
 def kill(process: Process) -> None:
-    """SIGKILL: the process first, so that it cannot see its children die."""
+    """Kill a process by SIGKILL, itself first, so that it cannot see its children die."""
     os.kill(process._process.pid, signal.SIGKILL)

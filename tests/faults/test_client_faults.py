@@ -76,7 +76,7 @@ class Wire:
 
 @pytest.fixture
 def wire(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Wire:
-    """The wire, with models that take no time."""
+    """Put the wire in place, with models that take no time."""
     fake_models(stack, monkeypatch)
     made = Wire(BotocoreStubber.__call__)
     monkeypatch.setattr(BotocoreStubber, "__call__", lambda stubber, **more: made.send(stubber, **more))
@@ -100,17 +100,17 @@ class Job:
             self.waiting = stack.submit(self.audio, format="wav")
 
     def message(self) -> dict[str, str]:
-        """What its queue holds for it."""
+        """Return what its queue holds for it."""
         if self.generation:
             return {"tenant": "default", "generation_id": self.generation.id}
         return {"tenant": "default", "audio_id": self.audio.id}
 
     def deliver(self) -> bool:
-        """Hand it to its worker; True if it is done with."""
+        """Hand it to its worker; return whether it is done with."""
         return not self.stack.deliver(self.app, self.message(), received=2)
 
     def check(self, attempts: int = 1) -> None:
-        """It has succeeded, once, in so many attempts at most."""
+        """Assert that it has succeeded, once, in so many attempts at most."""
         if self.generation:
             current: Audio | Generation = self.stack.get_generation(self.generation)
             assert current.status == "succeeded", current
@@ -125,7 +125,7 @@ class Job:
 
 
 def clean_run(stack: Stack, wire: Wire, worker: str) -> list[str]:
-    """The requests of a job without faults; like later ones, its audio is not the first of its content."""
+    """Return the requests of a job without faults, whose audio is not the first of its content, as later."""
     assert Job(stack, worker).deliver()
     job = Job(stack, worker)
     wire.heal()
@@ -219,7 +219,7 @@ class TestApi:
         return call(stack.app("upload"), "POST", "/api/upload", **form(b"sound", "song.mp3"))
 
     def ready(self, stack: Stack) -> Audio:
-        """An embedded audio."""
+        """Make an embedded audio."""
         job = Job(stack, "embed")
         assert job.deliver()
         clear(stack)

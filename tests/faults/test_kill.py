@@ -29,13 +29,13 @@ OPEN_JOBS = 6
 
 @pytest.fixture(scope="module")
 def source() -> bytes:
-    """A source of 8 s."""
+    """Make a source of 8 s."""
     beat = sound.noise(8.0, seed=3) * 0.5 + sound.drone(8.0)
     return sound.encode(beat, 22050, "mp3", "libmp3lame")
 
 
 def boundaries(calls: list[str]) -> list[tuple[str, str]]:
-    """What lies between the calls of one job: the first is preceded, the last followed by nothing."""
+    """Return what lies between the calls of one job: the first follows nothing, nothing follows the last."""
     return list(pairwise(["", *calls, ""]))
 
 
@@ -87,7 +87,7 @@ def test_a_worker_may_die_between_any_two_side_effects(tmp_path: Path, source: b
 
 
 def calls_of(stage: Stage, function: str, job: str) -> list[str]:
-    """The calls of the invocations of a function for one job."""
+    """Return the calls of the invocations of a function for one job."""
     tokens = {token for token, of in stage.tokens.items() if of == (function, job)}
     return [line["call"] for line in stage.noted("calls.jsonl") if "call" in line and line["token"] in tokens]
 
@@ -107,7 +107,7 @@ def test_a_worker_may_die_at_any_moment(tmp_path: Path, source: bytes) -> None:
 
 
 def open_jobs(stage: Stage, jobs: list[Job]) -> int:
-    """How many of the last jobs are not finished."""
+    """Return how many of the last jobs are not finished."""
     last = jobs[-OPEN_JOBS:]
     records = [stage.api.get(f"/api/generation/{job.generation_id}").ok(200) for job in last]
     assert not [record for record in records if record["status"] == "failed"]
@@ -129,6 +129,6 @@ def kill_one(stage: Stage, deaths: Counter[str]) -> None:
 
 
 def die(process: Process, job: str, deaths: Counter[str]) -> None:
-    """Kill, and count it."""
+    """Kill a process, and count it."""
     kill(process)
     deaths[job] += 1

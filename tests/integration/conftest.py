@@ -10,20 +10,20 @@ from tests.support.client import Api
 
 @pytest.fixture(scope="session")
 def profile(api: Api) -> str:
-    """The profile of the deployment: some assertions are about what only one of them makes."""
+    """Return the profile of the deployment: some assertions are about what only one of them makes."""
     name: str = api.get("/api/health").ok(200)["profile"]
     return name
 
 
 @pytest.fixture(scope="session")
 def track() -> bytes:
-    """The sample track, an mp3 file."""
+    """Return the sample track, an mp3 file."""
     return sound.track()
 
 
 @pytest.fixture(scope="session")
 def song(api: Api, track: bytes) -> str:
-    """The audio id of the sample track, uploaded and embedded."""
+    """Return the audio id of the sample track, which is uploaded and embedded."""
     uploaded = api.upload("Harbour Lights – söng+1.mp3", track, "audio/mpeg")
     api.ready(uploaded)
     audio_id: str = uploaded["audio_id"]

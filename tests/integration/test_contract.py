@@ -53,7 +53,7 @@ class Service:
     cursors: dict[str, str]
 
     def fresh(self, name: str) -> str:
-        """The id of a record that nobody else needs."""
+        """Return the id of a record that nobody else needs."""
         audio_id: str = self.api.announce("song.mp3", 1000)["audio_id"]
         return audio_id if name == "audio_id" else str(self.api.generate(audio_id)["generation_id"])
 

@@ -39,7 +39,7 @@ needs_gateway = pytest.mark.skipif(
 
 
 def untrained(profile: str) -> bool:
-    """Whether the weights of a profile are random: what they say of music means nothing."""
+    """Return whether the weights of a profile are random: what they say of music means nothing."""
     return profile.startswith("tiny")
 
 

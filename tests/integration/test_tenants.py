@@ -69,7 +69,7 @@ def theirs(stack: StackProcess, track: bytes) -> Tenant:
 
 @pytest.fixture(scope="module")
 def revoked(stack: StackProcess) -> str:
-    """A key that was revoked before anybody used it: API Gateway remembers nothing of it."""
+    """Return a key that was revoked before anybody used it: API Gateway remembers nothing of it."""
     key = keys(stack, "create", "--tenant", "mine")
     assert "revoked" in keys(stack, "revoke", key.partition(".")[0])
     return key

@@ -62,7 +62,7 @@ def test_the_sample_events_can_be_invoked(running: StackProcess, name: str) -> N
 
 @pytest.fixture(scope="module")
 def containers(running: StackProcess) -> Iterator[dict[str, LambdaContainer]]:
-    """Every image once, on an AWS of its own where nothing else delivers anything."""
+    """Start every image once, on an AWS of its own where nothing else delivers anything."""
     with ExitStack() as ending:
         stack = ending.enter_context(Stack(host=bridge_address()))
         started = {
@@ -74,7 +74,7 @@ def containers(running: StackProcess) -> Iterator[dict[str, LambdaContainer]]:
 
 
 def http_event(name: str, body: bytes | None = None, **values: str) -> dict[str, Any]:
-    """A sample event of the API with another path parameter or body."""
+    """Return a sample event of the API with another path parameter or body."""
     text = json.dumps(EVENTS[name])
     for old, new in values.items():
         text = text.replace(EVENTS[name]["pathParameters"][old], new)
@@ -85,7 +85,7 @@ def http_event(name: str, body: bytes | None = None, **values: str) -> dict[str,
 
 
 def message(name: str, **body: str) -> dict[str, Any]:
-    """A sample message with another body."""
+    """Return a sample message with another body."""
     event: dict[str, Any] = json.loads(json.dumps(EVENTS[name]))
     event["Records"][0]["body"] = json.dumps(body)
     return event

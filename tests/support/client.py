@@ -20,25 +20,25 @@ UNFINISHED = {"awaiting_upload", "uploaded", "embedding", "waiting", "queued", "
 
 @dataclass(frozen=True)
 class Answer:
-    """A response: redirects are not followed, and no status is an exception."""
+    """A response. Redirects are not followed, and no status is an exception."""
 
     status: int
     headers: Message
     body: bytes
 
     def json(self) -> Any:
-        """The body, which must be JSON and say so."""
+        """Return the body, which must be JSON and say so."""
         kind = self.headers.get_content_type()
         assert kind in {"application/json", "application/problem+json"}, (kind, self.body[:500])
         return json.loads(self.body)
 
     def ok(self, status: int) -> Any:
-        """The JSON body of an answer that must have this status."""
+        """Return the JSON body of an answer that must have this status."""
         assert self.status == status, (self.status, self.body[:2000])
         return self.json()
 
     def problem(self, status: int, code: str) -> dict[str, Any]:
-        """The problem document that this answer must be (RFC 9457)."""
+        """Return the problem document that this answer must be (RFC 9457)."""
         assert self.status == status, (self.status, self.body[:2000])
         assert self.headers.get_content_type() == "application/problem+json"
         document: dict[str, Any] = json.loads(self.body)
@@ -57,7 +57,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 @functools.cache
 def _opener() -> urllib.request.OpenerDirector:
-    """Made at the first request: with TLS it reads `SSL_CERT_FILE`."""
+    """Make the opener at the first request: with TLS it reads `SSL_CERT_FILE`."""
     return urllib.request.build_opener(_NoRedirects)
 
 

@@ -16,7 +16,7 @@ LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 
 
 def tones(channels: int, rate: int, seconds: float = 0.5) -> np.ndarray:
-    """One sine per channel, 300 Hz and 110 Hz more each, at a quarter of full scale."""
+    """Return one sine per channel, 300 Hz and 110 Hz more each, at a quarter of full scale."""
     t = np.arange(round(seconds * rate)) / rate
     return np.stack([0.25 * np.sin(2 * np.pi * (300 + 110 * c) * t) for c in range(channels)])
 
@@ -33,7 +33,7 @@ def write(
     bit_rate: int | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Encode with FFmpeg; float audio is scaled to what the sample format wants."""
+    """Encode float audio with FFmpeg, scaled to what the sample format wants."""
     layout = layout or LAYOUTS[len(audio) - 1]
     kind = sample_format.rstrip("p")
     scale = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31}.get(kind)
@@ -68,7 +68,7 @@ def write_wav(
     claims: int | None = None,
     data: bytes | None = None,
 ) -> Path:
-    """A plain RIFF file of samples [shape=(channels, n)]; ``claims`` is a false size of the data."""
+    """Write a plain RIFF file of samples [shape=(channels, n)]; ``claims`` is a false size of the data."""
     data = samples.T.tobytes() if data is None else data
     width = samples.dtype.itemsize
     frame = width * len(samples)

@@ -68,7 +68,7 @@ _EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF
 
 
 def clips(folder: Path) -> dict[str, bytes]:
-    """A good file of 0.6 s in every format."""
+    """Make a good file of 0.6 s in every format."""
     audio = tones(2, RATE, 0.6) + 0.05 * np.random.default_rng(1).standard_normal((2, round(0.6 * RATE)))
     made = {}
     for name, (container, codec, sample_format, bit_rate) in CLIPS.items():
@@ -192,7 +192,7 @@ def cases() -> dict[str, Case]:
         return lambda good, scratch: write_wav(scratch, samples, rate, kind=kind).read_bytes()
 
     def patched(offset: int, layout: str, value: int) -> Make:
-        """A wav of silence with another number in its header."""
+        """Return a wav of silence with another number in its header."""
 
         def make(good: dict[str, bytes], scratch: Path) -> bytes:
             head = bytearray(write_wav(scratch, np.zeros((2, 24000), "<i2"), RATE).read_bytes())
@@ -322,7 +322,7 @@ def flipped(name: str) -> Make:
 
 
 def archive() -> bytes:
-    """A zip file."""
+    """Make a zip file."""
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w") as file:
         file.writestr(zipfile.ZipInfo("hello.txt"), "hello " * 1000)
@@ -330,32 +330,32 @@ def archive() -> bytes:
 
 
 def id3(image: bytes) -> bytes:
-    """An ID3v2.3 tag with a picture."""
+    """Make an ID3v2.3 tag with a picture."""
     body = b"\0image/jpeg\0\x03\0" + image
     frame = b"APIC" + struct.pack(">I", len(body)) + b"\0\0" + body
     return b"ID3\x03\0\0" + bytes((len(frame) >> shift) & 0x7F for shift in (21, 14, 7, 0)) + frame
 
 
 def lying(content: bytes, after: bytes, offset: int, value: bytes) -> bytes:
-    """Other bytes at an offset from the first occurrence of a mark's end; ogg checksums are made right."""
+    """Put other bytes at an offset from the first end of a mark; ogg checksums are made right."""
     at = content.index(after) + len(after) + offset
     return mended(content[:at] + value + content[at + len(value) :])
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
-    """A box of an mp4 file."""
+    """Make a box of an mp4 file."""
     body = b"".join(content)
     return struct.pack(">I", 8 + len(body)) + kind + body
 
 
 def packed_header(size: int) -> bytes:
-    """An m4a whose movie header is compressed and unpacks to so many zeros."""
+    """Make an m4a whose movie header is compressed and unpacks to so many zeros."""
     packed = box(b"cmvd", struct.pack(">I", size), packed_zeros(size))
     return box(b"ftyp", b"M4A \0\0\0\0M4A ") + box(b"moov", box(b"cmov", box(b"dcom", b"zlib"), packed))
 
 
 def packed_tag(size: int) -> bytes:
-    """An ID3v2.4 tag whose one frame is compressed and unpacks to so many zeros."""
+    """Make an ID3v2.4 tag whose one frame is compressed and unpacks to so many zeros."""
 
     def synchsafe(number: int) -> bytes:
         return bytes((number >> shift) & 0x7F for shift in (21, 14, 7, 0))
@@ -386,14 +386,14 @@ def empty_pages(count: int) -> bytes:
 
 
 def nested_boxes(depth: int) -> bytes:
-    """An m4a of boxes that each hold the next."""
+    """Make an m4a of boxes that each hold the next."""
     total = 8 * depth
     boxes = b"".join(struct.pack(">I", total - 8 * level) + b"moov" for level in range(depth))
     return box(b"ftyp", b"M4A \0\0\0\0M4A ") + boxes
 
 
 def hours_of_opus(content: bytes) -> bytes:
-    """Opus whose packets are one byte long and stand for 60 ms of silence each."""
+    """Make an opus file whose packets are one byte long and stand for 60 ms of silence each."""
     second = content.index(b"OggS", content.index(b"OggS") + 4)  # the comments' page, after the header's
     head = content[: content.index(b"OggS", second + 4)]
     serial = content[14:18]
@@ -407,7 +407,7 @@ def hours_of_opus(content: bytes) -> bytes:
 
 
 def day_of_silence(path: Path) -> bytes:
-    """24 hours in 13 MB: one flac frame, again and again."""
+    """Make 24 hours in 13 MB: one flac frame, again and again."""
     with av.open(str(path), "w", format="flac") as output:
         track = output.add_stream("flac", rate=8000, layout="mono")
         assert isinstance(track, av.AudioStream)

@@ -40,7 +40,7 @@ class Hub(ThreadingHTTPServer):
         return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
     def revision(self, repository: str) -> str:
-        """The current commit; it stays available when the content changes."""
+        """Return the current commit, which stays available when the content changes."""
         files = self.files(repository)
         digest = hashlib.sha1(b"".join(name.encode() + data for name, data in files.items())).hexdigest()
         self.old[digest] = files
@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the requests are in `Hub.requests`."""
+        """Print nothing: the requests are in `Hub.requests`."""
 
 
 def _sha(data: bytes) -> str:

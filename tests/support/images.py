@@ -36,7 +36,7 @@ def docker(*arguments: str) -> str:
 
 
 def image_of(name: str) -> str:
-    """The image that was built of a function, by its logical name."""
+    """Return the image that was built of a function, by its logical name."""
     image: str = yaml.safe_load(BUILT.read_text())["Resources"][name]["Properties"]["ImageUri"]
     return image
 
@@ -101,12 +101,12 @@ class LambdaContainer:
         return answer
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command inside."""
+        """Run a command in the container."""
         inside = ["docker", "exec", self.id, *command]
         return subprocess.run(inside, capture_output=True, text=True, check=False)
 
     def log(self) -> str:
-        """What it has printed."""
+        """Return what the container has printed."""
         done = subprocess.run(["docker", "logs", self.id], capture_output=True, text=True, check=False)
         return done.stdout + done.stderr
 

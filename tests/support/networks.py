@@ -46,7 +46,7 @@ class FakeLanguage:
         return FakeState(self, conditions, capacity)
 
     def state_bytes(self, rows: int, capacity: int) -> int:
-        """A kilobyte for each position."""
+        """Return a kilobyte for each position."""
         return 1000 * rows * capacity
 
 
@@ -94,7 +94,7 @@ class FakeState:
 
 
 def text(number: int) -> Condition:
-    """A condition that differs from others."""
+    """Return a condition that differs from others."""
     return Condition(np.full((2, 3), number, np.float32))
 
 

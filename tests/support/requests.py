@@ -22,12 +22,12 @@ class Answer:
 
     @property
     def json(self) -> dict[str, Any]:
-        """The body as a document."""
+        """Return the body as a document."""
         document: dict[str, Any] = json.loads(self.body)
         return document
 
     def problem(self, status: int, code: str) -> dict[str, Any]:
-        """The problem document that this has to be (RFC 9457)."""
+        """Return the problem document that this has to be (RFC 9457)."""
         assert self.status == status, (self.status, self.body[:1000])
         assert self.headers["content-type"] == "application/problem+json"
         document = self.json
@@ -97,7 +97,7 @@ def call(app: ModuleType, method: str, resource: str, *, left: float = 29.0, **a
 def form(
     content: bytes, filename: str | None = "song.mp3", kind: str = "audio/mpeg", name: str = "file"
 ) -> dict[str, Any]:
-    """A multipart body as curl makes it: `body` and `headers` for `call`."""
+    """Make a multipart body as curl does: `body` and `headers` for `call`."""
     boundary = "------------------------0123456789abcdef"
     quoted = "" if filename is None else f'; filename="{_escaped(filename)}"'
     disposition = f'Content-Disposition: form-data; name="{name}"{quoted}'

@@ -24,7 +24,7 @@ class Decoded:
 
     @property
     def seconds(self) -> float:
-        """Duration."""
+        """Return the duration in seconds."""
         return self.audio.shape[1] / self.rate
 
 
@@ -66,25 +66,25 @@ def wav(audio: np.ndarray, rate: int) -> bytes:
 
 
 def track() -> bytes:
-    """The sample track, an mp3 file of 32 s in D minor at 100 BPM."""
+    """Return the sample track, an mp3 file of 32 s in D minor at 100 BPM."""
     return sample.PATH.read_bytes()
 
 
 def noise(seconds: float, rate: int = 22050, seed: int = 1) -> np.ndarray:
-    """White noise at -20 dBFS, mono."""
+    """Make white noise at -20 dBFS, mono."""
     samples = np.random.default_rng(seed).standard_normal((1, round(seconds * rate)))
     return (0.1 * samples).astype(np.float32)
 
 
 def drone(seconds: float, rate: int = 22050) -> np.ndarray:
-    """A slowly swelling chord of sines, mono: no beat at all."""
+    """Make a slowly swelling chord of sines, mono and without any beat."""
     t = np.arange(round(seconds * rate)) / rate
     chord = sum(np.sin(2 * np.pi * hertz * t) for hertz in (110.0, 164.81, 220.0, 277.18))
     return (0.1 * chord * (0.6 + 0.4 * np.sin(2 * np.pi * 0.05 * t))).astype(np.float32)[None]
 
 
 def chords(seconds: float, channels: int = 2, rate: int = 32000) -> np.ndarray:
-    """Decaying chords with some noise: enough like music for encoders to be at home."""
+    """Make decaying chords with some noise: enough like music for encoders to be at home."""
     rng = np.random.default_rng(3)
     t = np.arange(round(seconds * rate)) / rate
     decay = np.exp(-3 * (t % 0.5))

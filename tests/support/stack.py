@@ -102,7 +102,7 @@ class Stack:
         )
 
     def upload(self, audio: Audio, body: bytes = b"sound") -> None:
-        """Put a source, as a presigned POST does."""
+        """Put a source into the bucket, as a presigned POST does."""
         self.s3.put_object(Bucket="music", Key=upload_key(audio.tenant, audio.id), Body=body)
 
     def get_audio(self, audio: Audio) -> Audio:
@@ -118,7 +118,7 @@ class Stack:
         return current
 
     def statuses(self) -> dict[str, str]:
-        """Statuses of all records by their ids, in one request."""
+        """Return the statuses of all records by their ids, in one request."""
         items = self.records.items.table.scan(
             ProjectionExpression="id, #status", ExpressionAttributeNames={"#status": "status"}
         )["Items"]
@@ -136,11 +136,11 @@ class Stack:
         )
 
     def objects(self) -> list[str]:
-        """All keys in the bucket."""
+        """Return all keys in the bucket."""
         return [item["Key"] for item in self.s3.list_objects_v2(Bucket="music").get("Contents", [])]
 
     def vectors(self) -> list[str]:
-        """All keys in the index."""
+        """Return all keys in the index."""
         answer = self.s3vectors.list_vectors(vectorBucketName="music-vectors", indexName="embeddings")
         return [vector["key"] for vector in answer["vectors"]]
 
@@ -252,14 +252,14 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Stack]:
-    """A deployment for all tests of a module: making one costs half a second."""
+    """Yield a deployment for all tests of a module: making one costs half a second."""
     with pytest.MonkeyPatch.context() as patch, deployed(patch) as made:
         yield made
 
 
 @pytest.fixture
 def stack(deployment: Stack) -> Stack:
-    """The module's deployment with nothing in it."""
+    """Return the module's deployment with nothing in it."""
     deployment.empty()
     return deployment
 
