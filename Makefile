@@ -100,9 +100,8 @@ test-sam: .venv/dev .venv/engine .venv-sam/ready ## What containers may spoil of
 	MODELS="$(CURDIR)/build/models" PROFILE=tiny API_GATEWAY=sam-local \
 		$(RUN) -m pytest -m "profile and transport" tests/integration/test_end_to_end.py
 
-deploy: .venv-sam/ready ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod]
-	.venv-sam/bin/sam build --config-env $(CONFIG_ENV)
-	.venv-sam/bin/sam deploy --config-env $(CONFIG_ENV)
+deploy: .venv/local .venv-sam/ready $(ENGINE) ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod] [PROFILE=builtin]
+	@$(RUN) -m client deploy --config-env $(CONFIG_ENV) --profile $(PROFILE)
 
 test-deploy: .venv/dev .venv/engine .venv-sam/ready .venv-ministack/ready ## The same, as prod, to an emulator of AWS; what a deployment may spoil; all of it removed
 	API_GATEWAY=ministack $(RUN) -m pytest -rs -m transport tests/integration/test_end_to_end.py tests/deployed

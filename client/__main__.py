@@ -11,6 +11,7 @@ from pathlib import Path
 
 COMMANDS = {
     "demo": "one track in, new music out, and a picture of both",
+    "deploy": "sam build and sam deploy, to AWS, for one profile",
     "keys": "the API keys of a deployment, local or on AWS",
     "redrive": "try again what a deployment gave up, local or on AWS",
 }

@@ -29,18 +29,23 @@ def client(service: str, endpoint_url: str | None = None) -> Any:
     return boto3.client(service, endpoint_url=endpoint_url, **_LOCAL)  # type: ignore[call-overload]
 
 
-def table(name: str | None = None, endpoint_url: str | None = None) -> Any:
-    """Make the resource of a deployment's table.
+def outputs(stack: str) -> dict[str, str]:
+    """Return the outputs of a stack on AWS, by their names."""
+    (found,) = client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+
+
+def table(stack: str | None = None, endpoint_url: str | None = None) -> Any:
+    """Make the resource of the table of a deployment: of a stack on AWS, or of a local stack.
 
     Parameters
     ----------
-    name : str, optional
-        Its name; a local stack has one table, whose name is asked for when absent.
+    stack : str, optional
+        Name of a stack on AWS, which is reached with the shell's credentials.
     endpoint_url : str, optional
-        The local AWS of a local stack; AWS itself, with the shell's credentials, when absent.
+        The local AWS of a local stack, which has one table.
     """
-    if endpoint_url is None:
-        return boto3.resource("dynamodb").Table(str(name))
-    if name is None:
-        (name,) = client("dynamodb", endpoint_url).list_tables()["TableNames"]
+    if stack is not None:
+        return boto3.resource("dynamodb").Table(outputs(stack)["TableName"])
+    (name,) = client("dynamodb", endpoint_url).list_tables()["TableNames"]
     return boto3.resource("dynamodb", endpoint_url=endpoint_url, **_LOCAL).Table(name)

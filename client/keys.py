@@ -1,7 +1,7 @@
 """`python -m client keys`: the API keys of a deployment.
 
     python -m client keys create --endpoint-url URL             of a local stack, which prints the URL
-    python -m client keys create --table NAME [--tenant NAME]   on AWS, with your shell's credentials
+    python -m client keys create --stack NAME [--tenant NAME]   on AWS, with your shell's credentials
     python -m client keys list ...
     python -m client keys revoke ID ...
 
@@ -33,12 +33,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--tenant", help="whom the new key speaks for, or whose keys to list")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--endpoint-url", help="the local AWS of a running local stack")
-    where.add_argument("--table", help="the table of a deployment on AWS (its output TableName)")
+    where.add_argument("--stack", help="name of a stack on AWS")
     arguments = parser.parse_args(argv)
     if (arguments.action == "revoke") != (arguments.id is not None):
         parser.error("revoke takes the id of a key, and nothing else does")
     try:
-        keys = Keys(aws.table(arguments.table, arguments.endpoint_url))
+        keys = Keys(aws.table(arguments.stack, arguments.endpoint_url))
         if arguments.action == "create":
             key, text = keys.create(arguments.tenant)
             print(f"tenant {key.tenant}; this is shown once:", file=sys.stderr)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     except NoSuchKey as error:
         print(f"error: there is no key {error}", file=sys.stderr)
         return 1
-    except (ValueError, BotoCoreError, ClientError) as error:
+    except (ValueError, KeyError, BotoCoreError, ClientError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -95,8 +95,7 @@ def _local_queues(sqs: Any) -> list[tuple[str, str]]:
 
 def _stack_queues(name: str) -> list[tuple[str, str]]:
     """Dead letters and source of each pair of queues, from the outputs of a stack on AWS."""
-    (stack,) = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    outputs = aws.outputs(name)
     return [
         (outputs[f"{worker}DeadLettersUrl"], outputs[f"{worker}QueueUrl"]) for worker in ("Embed", "Generate")
     ]

@@ -35,9 +35,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--aws-port", type=int, default=0, help="port of the local AWS (a free one)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--profile", help="engine profile (the template's default: builtin)")
-    parser.add_argument(
-        "--auth", choices=["keys", "none"], help="who may call (the template's default: none)"
-    )
+    parser.add_argument("--auth", choices=["keys", "none"], default="none", help="who may call (%(default)s)")
     parser.add_argument(
         "--http-workers", type=int, default=4, help="processes per HTTP function (%(default)s)"
     )
@@ -56,8 +54,8 @@ def main(argv: Sequence[str]) -> int:
     parameters = dict(parameter.split("=", 1) for parameter in arguments.parameter)
     if arguments.profile:
         parameters["Profile"] = arguments.profile
-    if arguments.auth:
-        parameters["AuthMode"] = arguments.auth
+    if arguments.template == TEMPLATE:
+        parameters.setdefault("AuthMode", arguments.auth)
 
     wakened = end_on_signals()
     log = Log(verbose=arguments.verbose)

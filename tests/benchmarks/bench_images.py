@@ -111,7 +111,7 @@ def measure(runs: int) -> dict[str, Any]:
     build(base_image, {"Profile": "builtin"}, log)
     bare = statistics.median(bare_start(base_image) for _ in range(runs))
     rows = []
-    with Stack(host=host, log=log) as stack:
+    with Stack(host=host, parameters={"AuthMode": "none"}, log=log) as stack:
         for name, function in stack.deployment.functions.items():
             times = [cold_start(name, function, stack.endpoint_url) for _ in range(runs)]
             first, second = (statistics.median(column) for column in zip(*times, strict=True))

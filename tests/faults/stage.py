@@ -314,7 +314,7 @@ def staged(folder: Path, *, workers: int = 1, rate: float = 0.0) -> Iterator[Sta
     with pytest.MonkeyPatch.context() as patch, (folder / "stack.log").open("w") as output:
         patch.setattr(pool, "_environment", environment)
         moto_api_backend.reset()  # of the stack before this one
-        with Stack(log=Log(output)) as stack:
+        with Stack(parameters={"AuthMode": "none"}, log=Log(output)) as stack:
             pools = stack.process_pools(http_workers=2, workers=workers)
             stage = Stage(stack, pools, folder, workers)
 

@@ -259,8 +259,11 @@ class TestAuthorization:
 
     def test_production_needs_keys(self) -> None:
         with pytest.raises(template.TemplateError, match="prod needs AuthMode=keys"):
-            load("http://127.0.0.1:4566", parameters={"Stage": "prod"})
-        load("http://127.0.0.1:4566", parameters={"Stage": "prod", "AuthMode": "keys"})
+            load("http://127.0.0.1:4566", parameters={"Stage": "prod", "AuthMode": "none"})
+        load("http://127.0.0.1:4566", parameters={"Stage": "prod"})
+
+    def test_nobody_is_let_in_without_a_key_unless_that_is_asked_for(self, deployment: Deployment) -> None:
+        assert deployment.default_authorizer == "keys"
 
     def test_the_committed_configuration_of_production_is_accepted(self) -> None:
         config = tomllib.loads((ROOT / "samconfig.toml").read_text())
