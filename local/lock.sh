@@ -26,7 +26,7 @@ lock local/requirements.txt --excludes local/hub/requirements.in \
     --extra backend --extra arrays --extra audio --extra signal --extra neural --extra local pyproject.toml
 lock local/hub/requirements.txt local/hub/requirements.in
 lock tests/requirements.txt --extra backend --extra arrays --extra audio --extra signal --extra neural --extra local \
-    --extra dev pyproject.toml local/hub/requirements.in
+    --extra dev --overrides tests/overrides.txt pyproject.toml local/hub/requirements.in
 lock tests/models/requirements.txt --extra arrays --extra audio --extra signal --extra neural \
     pyproject.toml tests/models/requirements.in
 # What tinysoundfont declares besides, PyAudio, is for live playing and wants a compiler.

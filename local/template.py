@@ -61,6 +61,7 @@ _READ: dict[str, set[str]] = {
 _WITHOUT_EFFECT: dict[str, set[str]] = {
     "AWS::Serverless::Api": {
         "Name",
+        "Description",
         "OpenApiVersion",
         "EndpointConfiguration",
         "TracingEnabled",

@@ -1,0 +1,76 @@
+"""What CloudFormation gets: the template after SAM's transform, as cfn-lint sees it.
+
+cfn-lint takes every condition both ways. What the transform makes of parameters it sees only in the variants.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cfnlint.api
+import pytest
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+from client import deploy
+from local.template import TEMPLATE
+
+VARIANTS = {
+    "dev, open": deploy.read(deploy.CONFIG, "default", "builtin").parameters | {"AuthMode": "none"},
+    "prod": deploy.read(deploy.CONFIG, "prod", "small").parameters,
+}
+
+
+class NoManagedPolicies:
+    """SAM asks AWS for its managed policies, by name; this template names them by ARN."""
+
+    def load(self) -> dict[str, str]:
+        return {}
+
+
+def transformed(parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Transform the template as `sam build` leaves it: each function with its image."""
+    document = yaml_parse(TEMPLATE.read_text())
+    for name, value in parameters.items():
+        parameter = document["Parameters"][name]
+        parameter["Default"] = int(value) if parameter["Type"] == "Number" else value
+    for resource in document["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            tag = resource["Metadata"]["DockerTag"]
+            resource["Properties"]["ImageUri"] = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/music:{tag}"
+    result: dict[str, Any] = transform(document, dict(parameters), NoManagedPolicies())
+    return result
+
+
+def lint(document: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return the errors and warnings that cfn-lint has, as `rule: message`."""
+    file = folder / "transformed.json"
+    file.write_text(json.dumps(document))
+    return [f"{found.rule.id}: {found.message}" for found in cfnlint.api.lint_file(file)]
+
+
+@pytest.fixture(autouse=True)
+def _region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_cfn_lint_finds_nothing(variant: str, tmp_path: Path) -> None:
+    document = transformed(VARIANTS[variant])
+    assert "Transform" not in document
+    assert lint(document, tmp_path) == []
+
+
+def test_cfn_lint_takes_conditions_both_ways(tmp_path: Path) -> None:
+    document = transformed(VARIANTS["prod"])
+    names = ["ApiAccount", "ApiAccountRole", "Api"]
+    resources = {name: document["Resources"][name] for name in names}
+    resources["Api"] = {"Type": "AWS::SNS::Topic", "DependsOn": "ApiAccount"}
+    few = {name: document[name] for name in ("AWSTemplateFormatVersion", "Parameters", "Conditions")}
+    found = lint({**few, "Resources": resources}, tmp_path)
+    assert [line for line in found if not line.startswith("W")] == [
+        "E3005: 'ApiAccount' will not exist when condition 'OwnsApiGatewayAccount' is False"
+    ]
