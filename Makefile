@@ -15,6 +15,16 @@ CONFIG_ENV ?= default
 TORCH := 2.13.0
 TEMPERATURE ?= 1.0
 RUN := .venv/bin/python
+
+# What users give reaches programs by the environment, as it was written: neither make nor a shell expands anything in it.
+GIVEN := AUDIO DURATION TEMPERATURE SEED PROFILE OUT PORT DATA PRECISION SOURCE ENDPOINT STACK API_URL API_TOKEN CONFIG_ENV
+TAKING := demo serve sam models weights redrive deploy test-deployed check-%
+written = $(if $(filter file,$(origin $(1))),$($(1)),$(value $(1)))
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(call written,$(name))))
+$(foreach name,$(GIVEN),$(eval $(TAKING): export $(name) := $$($(name))))
+# Before anything is installed, a target's values are checked.
+.NOTPARALLEL:
+
 # The neural profiles run on our own engine, which is compiled once, and on weights (`make models`).
 ENGINE := $(if $(filter builtin,$(PROFILE)),,.venv/engine weights)
 # What the images have in /opt/python.
@@ -27,23 +37,26 @@ export MODELS ?= $(CURDIR)/build/models
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-demo: .venv/local $(ENGINE) ## Music like AUDIO=track.mp3 [DURATION=30] [TEMPERATURE=1.0] [SEED=] [PROFILE=builtin] [OUT=out]
-	@$(RUN) -m client demo $(if $(AUDIO),--audio "$(AUDIO)") --duration $(DURATION) --temperature $(TEMPERATURE) \
-		$(if $(SEED),--seed $(SEED)) --profile $(PROFILE) --out "$(OUT)"
+demo: check-demo .venv/local $(ENGINE) ## Music like AUDIO=track.mp3 [DURATION=30] [TEMPERATURE=1.0] [SEED=] [PROFILE=builtin] [OUT=out]
+	@$(RUN) -m client demo $${AUDIO:+--audio "$$AUDIO"} --duration "$$DURATION" --temperature "$$TEMPERATURE" \
+		$${SEED:+--seed "$$SEED"} --profile "$$PROFILE" --out "$$OUT"
 
-serve: .venv/local $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [PORT=8000]
-	@exec $(RUN) -m local serve --port $(PORT) --profile $(PROFILE)
+serve: check-serve .venv/local $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [PORT=8000]
+	@exec $(RUN) -m local serve --port "$$PORT" --profile "$$PROFILE"
 
-redrive: .venv/local ## Try again what workers gave up, at ENDPOINT= (as make serve prints it) or of STACK= on AWS
-	@test -n "$(ENDPOINT)$(STACK)" || { echo "ENDPOINT= of a local stack is needed, or STACK= on AWS"; exit 1; }
-	@$(RUN) -m client redrive $(if $(STACK),--stack "$(STACK)",--endpoint-url "$(ENDPOINT)")
+redrive: check-redrive .venv/local ## Try again what workers gave up, at ENDPOINT= (as make serve prints it) or of STACK= on AWS
+	@if test -n "$$STACK"; then $(RUN) -m client redrive --stack "$$STACK"; else $(RUN) -m client redrive --endpoint-url "$$ENDPOINT"; fi
 
-models: .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
-	@$(RUN) -m weights build $(PROFILE) --source "$(SOURCE)" --precision $(PRECISION)
+models: check-models .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub .venv-models/ready) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
+	@$(RUN) -m weights build "$$PROFILE" --source "$$SOURCE" --precision "$$PRECISION"
 
-weights: .venv/local .venv/engine # are whole: images check theirs when they are built
-	@test -e "$(MODELS)/$(PROFILE)/manifest.json" || $(MAKE) --no-print-directory models
-	@$(RUN) -m music.engine.bundle "$(MODELS)/$(PROFILE)" $(PROFILE)
+weights: check-models .venv/local .venv/engine # are whole: images check theirs when they are built
+	@test -e "$(MODELS)/$$PROFILE/manifest.json" || $(MAKE) --no-print-directory models
+	@$(RUN) -m music.engine.bundle "$(MODELS)/$$PROFILE" "$$PROFILE"
+
+check-%:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed (set PYTHON=)"; exit 1; }
+	@$(PYTHON) -m local.arguments $*
 
 test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS
 	$(RUN) -m pytest -n 3 --dist loadgroup  # on two processors: some tests wait for processes of their own
@@ -91,8 +104,8 @@ bench-models: .venv/dev .venv-models/ready .venv/engine ## The engine beside tra
 	.venv-models/bin/python -m tests.benchmarks.bench_models $(if $(QUICK),--quick)
 	$(RUN) -m tests.benchmarks.plot_models
 
-sam: .venv/local .venv-sam/ready $(ENGINE) ## The same stack with the functions in real Lambda containers [PORT=8000]
-	@exec $(RUN) -m local sam --port $(PORT) --profile $(PROFILE)
+sam: check-sam .venv/local .venv-sam/ready $(ENGINE) ## The same stack with the functions in real Lambda containers [PORT=8000]
+	@exec $(RUN) -m local sam --port "$$PORT" --profile "$$PROFILE"
 
 test-sam: .venv/dev .venv/engine .venv-sam/ready ## What containers may spoil of the end-to-end suite, and the sample events
 	API_GATEWAY=sam-local $(RUN) -m pytest -m transport tests/integration/test_end_to_end.py tests/sam
@@ -100,15 +113,14 @@ test-sam: .venv/dev .venv/engine .venv-sam/ready ## What containers may spoil of
 	MODELS="$(CURDIR)/build/models" PROFILE=tiny API_GATEWAY=sam-local \
 		$(RUN) -m pytest -m "profile and transport" tests/integration/test_end_to_end.py
 
-deploy: .venv/local .venv-sam/ready $(ENGINE) ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod] [PROFILE=builtin]
-	@$(RUN) -m client deploy --config-env $(CONFIG_ENV) --profile $(PROFILE)
+deploy: check-deploy .venv/local .venv-sam/ready $(ENGINE) ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod] [PROFILE=builtin]
+	@$(RUN) -m client deploy --config-env "$$CONFIG_ENV" --profile "$$PROFILE"
 
 test-deploy: .venv/dev .venv/engine .venv-sam/ready .venv-ministack/ready ## The same, as prod, to an emulator of AWS; what a deployment may spoil; all of it removed
 	API_GATEWAY=ministack $(RUN) -m pytest -rs -m transport tests/integration/test_end_to_end.py tests/deployed
 
-test-deployed: .venv/dev ## The end-to-end suite against API_URL= [API_TOKEN=]
-	@test -n "$(API_URL)" || { echo "API_URL= is needed: the ApiUrl that sam deploy printed"; exit 1; }
-	API_URL="$(API_URL)" $(RUN) -m pytest tests/integration/test_end_to_end.py
+test-deployed: check-test-deployed .venv/dev ## The end-to-end suite against API_URL= [API_TOKEN=]
+	$(RUN) -m pytest tests/integration/test_end_to_end.py
 
 openapi: .venv/dev ## Write layers/backend/openapi.json anew from the routes
 	$(RUN) -m tests.write_openapi
@@ -122,45 +134,31 @@ lock: .venv/dev ## Pin every set of dependencies anew, with hashes
 clean: ## Remove what the other targets made
 	rm -rf layers/music/engine/*.so build/models .venv .venv-sam .venv-ministack .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 
-# The locks hold for Python 3.11 and later; a stamp per set, so that nothing is installed twice.
-install = $(1)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+# The locks hold for Python 3.11 and later; a stamp for each set, so that nothing is installed twice.
+step = @$(PYTHON) local/step.py $@
+pip = bin/pip install --disable-pip-version-check --require-hashes --no-deps -r $<
 
-.venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed (set PYTHON=)"; exit 1; }
-	$(PYTHON) -m venv .venv
+.venv/bin/activate .venv-sam/bin/activate .venv-models/bin/activate .venv-ministack/bin/activate:
+	$(step) "making the Python environment $(@:/bin/activate=)" -- $(PYTHON) -m venv $(@:/bin/activate=)
 
-.venv/local: local/requirements.txt | .venv/bin/python
-	$(call install,.venv)
-	@touch $@
+.venv/local: local/requirements.txt | .venv/bin/activate
+	$(step) "installing the local stack" $< -- .venv/$(pip)
 
 .venv/dev: tests/requirements.txt .venv/local
-	$(call install,.venv)
-	@touch $@
+	$(step) "installing what tests need" $^ -- .venv/$(pip)
 
-.venv/engine: layers/music/engine/requirements.txt layers/music/engine/kernels.c layers/music/engine/build.py | .venv/bin/python
-	$(call install,.venv)
-	$(RUN) -m music.engine.build
-	@touch $@
+.venv/engine: layers/music/engine/requirements.txt layers/music/engine/kernels.c layers/music/engine/build.py | .venv/bin/activate
+	$(step) "installing the engine and compiling it" $^ -- sh -c '.venv/$(pip) && $(RUN) -m music.engine.build'
 
-.venv/hub: local/hub/requirements.txt | .venv/bin/python
-	$(call install,.venv)
-	@touch $@
+.venv/hub: local/hub/requirements.txt | .venv/bin/activate
+	$(step) "installing what fetches checkpoints" $< -- .venv/$(pip)
 
-.venv-sam/ready: tests/sam/requirements.txt
-	$(PYTHON) -m venv .venv-sam
-	$(call install,.venv-sam)
-	@touch $@
+.venv-sam/ready: tests/sam/requirements.txt | .venv-sam/bin/activate
+	$(step) "installing SAM CLI" $< -- .venv-sam/$(pip)
 
 # torch without a hash: pip may take the build that suits the machine. What it needs is there by then.
-.venv-models/bin/python:
-	$(PYTHON) -m venv .venv-models
+.venv-models/ready: tests/models/requirements.txt | .venv-models/bin/activate
+	$(step) "installing torch and transformers" $< -- sh -c '.venv-models/$(pip) && .venv-models/bin/pip install --disable-pip-version-check torch==$(TORCH)'
 
-.venv-models/ready: tests/models/requirements.txt | .venv-models/bin/python
-	$(call install,.venv-models)
-	.venv-models/bin/pip install --quiet --disable-pip-version-check torch==$(TORCH)
-	@touch $@
-
-.venv-ministack/ready: tests/deployed/requirements.txt
-	$(PYTHON) -m venv .venv-ministack
-	$(call install,.venv-ministack)
-	@touch $@
+.venv-ministack/ready: tests/deployed/requirements.txt | .venv-ministack/bin/activate
+	$(step) "installing an emulator of AWS" $< -- .venv-ministack/$(pip)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import boto3
+import botocore.session
 
-_LOCAL: dict[str, Any] = {
-    "region_name": "us-east-1",
-    "aws_access_key_id": "local",
-    "aws_secret_access_key": "local-development-only",
-}
-"""What every local stack takes, whatever the shell has."""
+
+def _local_session() -> boto3.Session:
+    """Make a session for local stacks, which take one key pair, whatever the user has configured for AWS."""
+    session = botocore.session.Session()
+    for name, value in (
+        *(("config_file", os.devnull), ("credentials_file", os.devnull)),
+        *(("use_fips_endpoint", False), ("use_dualstack_endpoint", False), ("region", "us-east-1")),
+    ):
+        session.set_config_variable(name, value)
+    session.get_component("config_store").set_config_variable("profile", None)
+    session.set_credentials("local", "local-development-only")
+    return boto3.Session(botocore_session=session)
 
 
 def client(service: str, endpoint_url: str | None = None) -> Any:
@@ -26,7 +34,7 @@ def client(service: str, endpoint_url: str | None = None) -> Any:
     """
     if endpoint_url is None:
         return boto3.client(service)  # type: ignore[call-overload]
-    return boto3.client(service, endpoint_url=endpoint_url, **_LOCAL)  # type: ignore[call-overload]
+    return _local_session().client(service, endpoint_url=endpoint_url)  # type: ignore[call-overload]
 
 
 def outputs(stack: str) -> dict[str, str]:
@@ -48,4 +56,4 @@ def table(stack: str | None = None, endpoint_url: str | None = None) -> Any:
     if stack is not None:
         return boto3.resource("dynamodb").Table(outputs(stack)["TableName"])
     (name,) = client("dynamodb", endpoint_url).list_tables()["TableNames"]
-    return boto3.resource("dynamodb", endpoint_url=endpoint_url, **_LOCAL).Table(name)
+    return _local_session().resource("dynamodb", endpoint_url=endpoint_url).Table(name)

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,11 +49,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder to write to (%(default)s)")
     try:
         run(parser.parse_args(argv))
-    except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except StackError as error:
-        print(f"demo: {str(error).splitlines()[-1].removeprefix('error: ')}", file=sys.stderr)
+    except (DemoError, StackError) as error:
+        line = str(error).splitlines()[-1].removeprefix("error: ")
+        print(f"demo: {line}", file=sys.stderr)
+        if (log := getattr(error, "log_path", None)) is not None:
+            print(f"demo: what the local stack said is in {log}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("demo: interrupted", file=sys.stderr)
@@ -87,8 +88,10 @@ def run(arguments: argparse.Namespace) -> None:
     music = arguments.out / name
     picture = music.with_suffix(".png")
     try:
-        music.write_bytes(content)
-        _draw(audio, music, embedding, generation, picture)
+        with whole(music) as part:
+            part.write_bytes(content)
+        with whole(picture) as part:
+            _draw(audio, music, embedding, generation, part)
     except OSError as error:
         raise DemoError(f"cannot write to {arguments.out}: {error.strerror}") from error
     _report(console, embedding, generation)
@@ -111,6 +114,20 @@ def _generate(client: Client, audio_id: str, arguments: argparse.Namespace, bars
     body = {"duration": arguments.duration, "temperature": arguments.temperature, "seed": arguments.seed}
     submitted = client.send("POST", f"/api/generate/{audio_id}", body)
     return client.wait(submitted["links"]["self"], bars, bars.add_task("generate", total=1))
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a file beside `path` to write to, which takes its place at the end: there is never half a file.
+
+    Whatever goes wrong, such as a disk that is full, the file beside is gone and `path` is as it was.
+    """
+    part = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class Client:

@@ -51,12 +51,12 @@ class Panel:
 
 
 def compare(source: Panel, result: Panel, path: Path) -> None:
-    """Draw two recordings side by side, at equal scales of level, frequency and decibels.
+    """Draw two recordings side by side, at equal scales of time, level, frequency and decibels.
 
     Parameters
     ----------
     source, result : Panel
-        Left and right column. Each has its own time axis, since their lengths may differ a lot.
+        Left and right column. Both time axes are as long as the longer recording.
     path : Path
         The PNG to write.
     """
@@ -65,7 +65,8 @@ def compare(source: Panel, result: Panel, path: Path) -> None:
     with mpl.rc_context(style):
         layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05, wspace=0.015)
         figure = Figure(figsize=(13, 7.2), dpi=100, facecolor=_PAPER, layout=layout)
-        axes = figure.subplots(3, 2, sharex="col", sharey="row", height_ratios=(1.0, 1.9, 1.2), squeeze=False)
+        axes = figure.subplots(3, 2, sharex="all", sharey="row", height_ratios=(1.0, 1.9, 1.2), squeeze=False)
+        longest = max(source.audio.size / RATE, result.audio.size / RATE, 1e-3)
         for column, (panel, colour) in enumerate(((source, _SOURCE), (result, _RESULT))):
             wave, mel, chroma = axes[:, column]
             seconds = max(panel.audio.size / RATE, 1e-3)
@@ -81,9 +82,9 @@ def compare(source: Panel, result: Panel, path: Path) -> None:
             )
             levels = _mel(mel, panel.audio, seconds)
             classes = _chroma(chroma, panel.audio, seconds)
-            chroma.set_xlabel("time (s)" if seconds < 600 else "time (min:s)")
-            chroma.set_xlim(0, seconds)
-            if seconds >= 600:
+            chroma.set_xlabel("time (s)" if longest < 600 else "time (min:s)")
+            chroma.set_xlim(0, longest)
+            if longest >= 600:
                 chroma.xaxis.set_major_formatter(
                     FuncFormatter(lambda t, _: f"{int(t) // 60}:{int(t) % 60:02d}")
                 )

@@ -24,7 +24,12 @@ END_SECONDS = 150.0
 
 
 class StackError(Exception):
-    """The local stack did not start; the message is what it printed."""
+    """The local stack did not start; the message is what it printed.
+
+    Its log stays where an error ends the block of a `StackProcess`; the error then has its `log_path`.
+    """
+
+    log_path: Path | None = None
 
 
 class StackProcess:
@@ -77,7 +82,9 @@ class StackProcess:
             match = re.fullmatch(r"(\S+) (\S+)\n", lines.readline())
         if not match:
             self.close()
-            raise StackError(f"the local stack did not start:\n{self.log_path.read_text().strip()}")
+            failure = StackError(f"the local stack did not start:\n{self.log_path.read_text().strip()}")
+            failure.log_path = self.log_path
+            raise failure
         self.api_url, self.endpoint_url = match.groups()
         return self
 
@@ -98,4 +105,7 @@ class StackProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        self.log_path.unlink(missing_ok=True)
+        if isinstance(error, Exception):
+            error.log_path = self.log_path  # type: ignore[attr-defined]
+        else:
+            self.log_path.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from importlib import import_module
 
 COMMANDS = {
@@ -32,5 +32,17 @@ def main(argv: Sequence[str]) -> int:
     return int(import_module(f"local.{given.command}").main(given.arguments) or 0)
 
 
+def forget_aws(environment: MutableMapping[str, str]) -> None:
+    """Take the user's own configuration of AWS out of an environment.
+
+    The local stack is an AWS of its own: a profile, an endpoint, FIPS or S3 acceleration are for another one.
+    """
+    for name in [name for name in environment if name.startswith("AWS_")]:
+        del environment[name]
+    environment["AWS_CONFIG_FILE"] = environment["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    environment["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
 if __name__ == "__main__":
+    forget_aws(os.environ)
     sys.exit(main(sys.argv[1:]))

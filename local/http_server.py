@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import threading
@@ -13,6 +14,19 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 class PortError(Exception):
     """The address cannot be listened on."""
+
+
+def tcp_port(text: str) -> int:
+    """Read a port, for `argparse`.
+
+    Raises
+    ------
+    ArgumentTypeError
+        It is no number from 0 to 65535.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
 
 
 class _Handler(MotoRequestHandler):

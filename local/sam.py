@@ -32,7 +32,7 @@ from typing import Any
 import yaml
 
 from local.aws.signature import ACCESS_KEY, SECRET_KEY
-from local.http_server import HttpServer, PortError
+from local.http_server import HttpServer, PortError, tcp_port
 from local.invoke import LambdaEndpoint
 from local.logs import Log
 from local.serve import End, end_on_signals
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     """Build, and serve until Ctrl-C or SIGTERM; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local sam", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--port", type=int, default=8000, help="port of the API; 0 takes a free one (%(default)s)"
+        "--port", type=tcp_port, default=8000, help="port of the API; 0 takes a free one (%(default)s)"
     )
     parser.add_argument("--profile", default="builtin", help="engine profile (%(default)s)")
     parser.add_argument("--auth", choices=["keys", "none"], default="none", help="who may call (%(default)s)")

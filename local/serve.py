@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from local.http_server import HttpServer, PortError
+from local.http_server import HttpServer, PortError, tcp_port
 from local.logs import Log
 from local.pool import StartError
 from local.stack import Stack
@@ -30,9 +30,9 @@ def main(argv: Sequence[str]) -> int:
     """Serve until Ctrl-C or SIGTERM; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local serve", description=__doc__)
     parser.add_argument(
-        "--port", type=int, default=8000, help="port of the API; 0 takes a free one (%(default)s)"
+        "--port", type=tcp_port, default=8000, help="port of the API; 0 takes a free one (%(default)s)"
     )
-    parser.add_argument("--aws-port", type=int, default=0, help="port of the local AWS (a free one)")
+    parser.add_argument("--aws-port", type=tcp_port, default=0, help="port of the local AWS (a free one)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--profile", help="engine profile (the template's default: builtin)")
     parser.add_argument("--auth", choices=["keys", "none"], default="none", help="who may call (%(default)s)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import av
 import pytest
 from PIL import Image
 
+from client.demo import whole
 from client.stack import ROOT
 
 pytestmark = pytest.mark.xdist_group("local-serve")
@@ -47,10 +49,46 @@ def test_what_cannot_be_is_one_clear_line(arguments: list[str], message: str) ->
     assert (done.returncode, done.stderr) == (1, message)
 
 
-def test_a_stack_that_does_not_start_is_one_clear_line(tmp_path: Path) -> None:
+def log_named_in(line: str) -> Path:
+    start = "demo: what the local stack said is in "
+    assert line.startswith(start)
+    return Path(line.removeprefix(start))
+
+
+def test_a_stack_that_does_not_start_is_one_clear_line_and_its_log(tmp_path: Path) -> None:
     done = demo("--profile", "nonsense", "--out", str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr.startswith("demo: ")
-    assert "unknown profile 'nonsense'" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    reason, where = done.stderr.splitlines()
+    assert reason.startswith("demo: ")
+    assert "unknown profile 'nonsense'" in reason
+    log = log_named_in(where)
+    assert "unknown profile 'nonsense'" in log.read_text()
+    log.unlink()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_run_names_its_log(tmp_path: Path) -> None:
+    track = tmp_path / "no music.mp3"
+    track.write_text("only words")
+    done = demo("--audio", str(track), "--out", str(tmp_path / "out"))
+    assert done.returncode == 1
+    reason, where = done.stderr.splitlines()
+    assert "the file is not wav" in reason
+    log = log_named_in(where)
+    assert "undecodable" in log.read_text()
+    log.unlink()
+
+
+def test_a_disk_that_fills_up_leaves_no_half_file(tmp_path: Path) -> None:
+    music = tmp_path / "music.wav"
+    music.write_bytes(b"made before")
+    for path in (music, tmp_path / "other.wav"):
+        with pytest.raises(OSError, match="No space left"), whole(path) as part:  # noqa: PT012
+            part.write_bytes(b"half of")
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert [path.name for path in tmp_path.iterdir()] == ["music.wav"]
+    assert music.read_bytes() == b"made before"
+    with whole(music) as part:
+        part.write_bytes(b"all of it")
+    assert [path.name for path in tmp_path.iterdir()] == ["music.wav"]
+    assert music.read_bytes() == b"all of it"

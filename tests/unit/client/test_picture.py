@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from client import picture
@@ -28,6 +30,22 @@ def test_a_picture_is_drawn_for_any_length(seconds: float, tmp_path: Path) -> No
         assert image.size == (1300, 720)
         assert len(set(image.convert("L").tobytes())) > 50  # something is drawn
     assert path.stat().st_size < 400_000
+
+
+def test_a_second_is_as_wide_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(figure: Figure, *arguments: Any, **options: Any) -> None:
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    compare(Panel(_tone(440, 3.0), "a", ""), Panel(_tone(220, 12.0), "b", ""), tmp_path / "picture.png")
+    panels = figures[0].axes[:6]
+    assert {axes.get_xlim() for axes in panels} == {(0.0, 12.0)}
+    (width,) = {round(axes.get_position().width, 6) for axes in panels}
+    assert width > 0.3
 
 
 def test_silence_is_drawn_as_silence(tmp_path: Path) -> None:

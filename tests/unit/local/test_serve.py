@@ -15,6 +15,8 @@ import requests
 
 from client.stack import StackProcess
 from local.template import ROOT
+from tests.support.client import Api
+from tests.support.keys import keys
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("local-serve")
@@ -92,6 +94,8 @@ def test_a_port_in_use_is_one_clear_line() -> None:
         (["--parameter", "Nonsense=1"], 1, "error: Nonsense: the template has no such parameter\n"),
         (["--parameter", "Nonsense"], 2, "--parameter takes NAME=VALUE"),
         (["--http-workers", "0"], 2, "every function needs a process"),
+        (["--port", "80000"], 2, "argument --port: '80000' is no port: 0 to 65535"),
+        (["--aws-port", "-1"], 2, "'-1' is no port"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], status: int, message: str) -> None:
@@ -99,6 +103,33 @@ def test_wrong_arguments(arguments: list[str], status: int, message: str) -> Non
     assert done.returncode == status
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_users_own_aws_configuration_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile work]\nregion = eu-west-1\nuse_fips_endpoint = true\nuse_dualstack_endpoint = true\n"
+        "endpoint_url = http://127.0.0.1:9\ns3 =\n  use_accelerate_endpoint = true\n"
+    )
+    for name, value in {
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_PROFILE": "work",
+        "AWS_REGION": "eu-west-1",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "AWS_USE_DUALSTACK_ENDPOINT": "true",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with StackProcess("--http-workers", "1", "--auth", "keys") as stack:
+        key = keys(stack, "create")
+        api = Api(stack.api_url, key)
+        uploaded = api.upload_directly("a.mp3", b"no music")
+        assert api.finished(uploaded["links"]["self"])["status"] == "failed"  # it was read and judged
+        redrive = [sys.executable, "-m", "client", "redrive", "--endpoint-url", stack.endpoint_url]
+        done = subprocess.run(redrive, cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_handler_that_cannot_be_loaded_is_one_clear_line_after_its_log(tmp_path: Path) -> None:
