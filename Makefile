@@ -32,7 +32,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models weights test test-faults test-faults-long test-tiny test-hostile test-files test-long test-models lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
+.PHONY: help demo serve redrive models weights test test-page test-faults test-faults-long test-tiny test-hostile test-files test-long test-models lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ test-faults: .venv/dev ## Workers killed between any two side effects, faults at
 
 test-faults-long: .venv/dev ## The same with 200 kills at random, more faults, 200 histories of events (an hour)
 	FAULT_SUITE=long $(RUN) -m pytest -o faulthandler_timeout=0 -n 2 --dist loadfile -rP tests/faults tests/unit/backend/test_delivery.py
+
+test-page: .venv/dev ## What pages do with the API, in Chromium (Debian's; installed where root may)
+	$(RUN) -m pytest tests/page
 
 test-tiny: .venv/dev .venv/engine ## What end-to-end tests ask of a profile, on the neural path with untrained weights
 	$(RUN) -m weights build tiny --source random

@@ -1,0 +1,76 @@
+"""A browser, and pages of other origins than the API's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium. Where root runs on Debian without it, it is installed."""
+    if not shutil.which("chromium"):
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            pytest.fail("there is no `chromium`, and only root on Debian can have one installed here")
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", "update", "-q"], check=True)
+        install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium"]
+        subprocess.run(install, env=environment, check=True)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        yield started
+        started.close()
+
+
+class _Empty(BaseHTTPRequestHandler):
+    """Answers every request with an empty page."""
+
+    def do_GET(self) -> None:
+        body = b"<!doctype html><title>A page</title>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """Serve an empty page; yields its origin."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Empty) as server:
+        threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[str]:
+    """The origin whose pages the deployment lets in."""
+    with served() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def stranger() -> Iterator[str]:
+    """An origin that the deployment does not know."""
+    with served() as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that is still empty."""
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
