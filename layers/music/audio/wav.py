@@ -87,12 +87,16 @@ def _format(chunk: bytes, at: int, order: str) -> Header:
     positions: tuple[str, ...] = ()
     extended = kind == _EXTENSIBLE and len(chunk) == 28
     if extended:
-        mask, kind = struct.unpack_from(order + "II", chunk, 20)
+        (mask,) = struct.unpack_from(order + "I", chunk, 20)
+        # Writers of RIFX files differ in the byte order of the codec's identifier: SoX mixes both.
+        kind = max(chunk[24:28]) if chunk[24:28].count(0) == 3 else 0
         speakers = tuple(name for bit, name in enumerate(_SPEAKERS) if mask >> bit & 1)
         positions = speakers if len(speakers) == channels else ()
     if kind in (_PCM, _FLOAT) and channels and frame % channels == 0 and bits >= 8:
         occupied = 8 * frame // channels
         if occupied in (8, 16, 24, 32, 64) and bits <= occupied:
             truth = struct.pack(order + "H", occupied)
-            patches = {at + 14: truth, **({at + 18: truth} if extended else {})}
+            patches[at + 14] = truth
+            if extended:
+                patches |= {at + 18: truth, at + 24: struct.pack(order + "IHH", kind, 0, 0x10)}
     return Header(order == ">", channels, positions, patches)

@@ -338,6 +338,17 @@ def test_the_child_decodes_big_endian_wav(tmp_path: Path) -> None:
     assert np.abs(decode(path, rate=RATE, channels=2) - audio).max() < 2**-22
 
 
+@pytest.mark.parametrize("identifier", [b"\1\0\0\0\0\0\x10\0", b"\0\1\0\0\0\0\x10\0"])
+def test_a_big_endian_file_may_name_its_codec_in_another_order(identifier: bytes, tmp_path: Path) -> None:
+    """As SoX does it, and as it stands in little-endian files."""
+    audio = tones(2, RATE)
+    path = write_pcm(tmp_path / "x", audio, RATE, occupied=24, bits=24, mask=3, riff=b"RIFX")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\0\0\0\1\0\0\0\x10", identifier, 1))
+    assert path.read_bytes() != content
+    assert np.abs(decode(path, rate=RATE, channels=2) - audio).max() < 2**-22
+
+
 def test_chunks_before_the_format_do_not_hide_padded_samples(tmp_path: Path) -> None:
     audio = tones(2, RATE)
     junk = b"JUNK" + struct.pack("<I", 27) + bytes(28) + b"bext" + struct.pack("<I", 602) + bytes(602)
