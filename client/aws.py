@@ -43,17 +43,18 @@ def outputs(stack: str) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 
 
-def table(stack: str | None = None, endpoint_url: str | None = None) -> Any:
-    """Make the resource of the table of a deployment: of a stack on AWS, or of a local stack.
+def keys_table(stack: str | None = None, endpoint_url: str | None = None) -> Any:
+    """Make the resource of the table of API keys: of a stack on AWS, or of a local stack.
 
     Parameters
     ----------
     stack : str, optional
         Name of a stack on AWS, which is reached with the shell's credentials.
     endpoint_url : str, optional
-        The local AWS of a local stack, which has one table.
+        The local AWS of a local stack, whose tables are named as in the template.
     """
     if stack is not None:
-        return boto3.resource("dynamodb").Table(outputs(stack)["TableName"])
-    (name,) = client("dynamodb", endpoint_url).list_tables()["TableNames"]
+        return boto3.resource("dynamodb").Table(outputs(stack)["KeysTableName"])
+    names = client("dynamodb", endpoint_url).list_tables()["TableNames"]
+    (name,) = (name for name in names if name.endswith("-KeysTable"))
     return _local_session().resource("dynamodb", endpoint_url=endpoint_url).Table(name)

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     if (arguments.action == "revoke") != (arguments.id is not None):
         parser.error("revoke takes the id of a key, and nothing else does")
     try:
-        keys = Keys(aws.table(arguments.stack, arguments.endpoint_url))
+        keys = Keys(aws.keys_table(arguments.stack, arguments.endpoint_url))
         if arguments.action == "create":
             key, text = keys.create(arguments.tenant)
             print(f"tenant {key.tenant}; this is shown once:", file=sys.stderr)

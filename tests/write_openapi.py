@@ -25,6 +25,7 @@ DEFAULTS = {"HTTPValidationError", "ResponseValidationError", "ValidationError"}
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "TABLE_NAME": "records",
+    "KEYS_TABLE_NAME": "keys",
     "BUCKET_NAME": "audio",
     "VECTOR_BUCKET_NAME": "vectors",
     "VECTOR_INDEX_NAME": "audio",

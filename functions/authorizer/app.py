@@ -16,7 +16,7 @@ from backend.observability import logger, metrics, tracer
 from backend.settings import DEFAULT_TENANT, Settings, table
 
 settings = Settings.from_environment()
-keys = Keys(table(settings.table_name))
+keys = Keys(table(settings.keys_table_name))
 
 
 @logger.inject_lambda_context

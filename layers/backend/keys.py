@@ -1,10 +1,7 @@
 """API keys: `id.secret`, where each key speaks for one tenant.
 
-The secret is shown once, when the key is made; the table holds its salted hash.
-
-Table layout
-    pk = keys
-    sk = key#{id}
+The secret is shown once, when the key is made. A table of their own holds its salted hash, under the key's id.
+The authorizer alone reads that table, and no function writes it: whoever takes over a worker can make no key.
 
 Revoked keys stay, so that a list shows what once was valid.
 
@@ -26,7 +23,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.conditions import Key as KeyCondition
 from botocore.exceptions import ClientError
 from ulid import ULID
 
@@ -39,7 +35,6 @@ COST = 2**12
 """Cost of scrypt with blocks of 8: a hash takes 4 MB and some 10 ms. A secret of 256 random bits cannot be
 guessed anyway; the cost is for whoever reads the table."""
 
-_PARTITION = "keys"
 _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TEXT = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})\.([A-Za-z0-9_-]{43})")
 
@@ -64,7 +59,7 @@ class Keys:
     Parameters
     ----------
     table : Table
-        The boto3 table resource.
+        The boto3 table resource of the keys' table.
     clock : callable
         Epoch seconds; tests pass their own.
 
@@ -105,26 +100,26 @@ class Keys:
         key = Key(key_id, tenant, self._now())
         text = base64.urlsafe_b64encode(secret).decode().rstrip("=")
         item: dict[str, Any] = {
-            **_name(key.id),
+            "id": key.id,
             "tenant": key.tenant,
             "created_at": key.created_at,
             "salt": salt,
             "cost": COST,
             "hash": _hash(text, salt, COST),
         }
-        self._table.put_item(Item=item, ConditionExpression="attribute_not_exists(pk)")
+        self._table.put_item(Item=item, ConditionExpression="attribute_not_exists(id)")
         return key, f"{key.id}.{text}"
 
     def list(self, tenant: str | None = None) -> list[Key]:
         """List the keys of a tenant, or all of them, the oldest first, revoked ones included."""
         found: list[Key] = []
-        query: dict[str, Any] = {"KeyConditionExpression": KeyCondition("pk").eq(_PARTITION)}
+        after: dict[str, Any] = {}
         while True:
-            page = self._table.query(**query, ConsistentRead=True)
+            page = self._table.scan(**after, ConsistentRead=True)
             found += [_key(item) for item in page["Items"]]
             if "LastEvaluatedKey" not in page:
-                return [key for key in found if tenant in (None, key.tenant)]
-            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+                return sorted((k for k in found if tenant in (None, k.tenant)), key=lambda k: k.id)
+            after = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def revoke(self, key_id: str) -> Key:
         """Make a key invalid; again changes nothing.
@@ -135,9 +130,9 @@ class Keys:
         """
         try:
             answer = self._table.update_item(
-                Key=_name(key_id),
+                Key={"id": key_id},
                 UpdateExpression="SET revoked_at = if_not_exists(revoked_at, :now)",
-                ConditionExpression="attribute_exists(pk)",
+                ConditionExpression="attribute_exists(id)",
                 ExpressionAttributeValues={":now": self._now()},
                 ReturnValues="ALL_NEW",
             )
@@ -158,7 +153,7 @@ class Keys:
         parts = _TEXT.fullmatch(text)
         if not parts:
             return None
-        item = self._table.get_item(Key=_name(parts[1]), ConsistentRead=True).get("Item")
+        item = self._table.get_item(Key={"id": parts[1]}, ConsistentRead=True).get("Item")
         if item is None:
             return None
         given = _hash(parts[2], bytes(item["salt"]), int(item["cost"]))  # type: ignore[arg-type]
@@ -171,13 +166,8 @@ class Keys:
         return datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _name(key_id: str) -> dict[str, str]:
-    return {"pk": _PARTITION, "sk": f"key#{key_id}"}
-
-
 def _key(item: Any) -> Key:
-    key_id = item["sk"].removeprefix("key#")
-    return Key(key_id, item["tenant"], item["created_at"], item.get("revoked_at"))
+    return Key(item["id"], item["tenant"], item["created_at"], item.get("revoked_at"))
 
 
 def _hash(secret: str, salt: bytes, cost: int) -> bytes:

@@ -2,7 +2,8 @@
 
 The environment also says what does not depend on the parts of a deployment, and others read that: the AWS SDK
 its region, credentials and, locally, `AWS_ENDPOINT_URL`; Powertools its names and the log's level; `music`
-the folder of the models and what the machine has.
+the folder of the models and what the machine has. An image that holds something of a profile names it in
+`IMAGE_PROFILE`; nothing starts in it under another profile.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Settings:
 
     Attributes
     ----------
-    table_name, bucket_name : str
-        The one table and the one bucket.
+    table_name, keys_table_name, bucket_name : str
+        The table of records, that of API keys, and the one bucket.
     vector_bucket_name, vector_index_name : str
         The S3 Vectors bucket and its one index.
     embed_queue_url, generate_queue_url : str
@@ -62,6 +63,7 @@ class Settings:
     """
 
     table_name: str
+    keys_table_name: str
     bucket_name: str
     vector_bucket_name: str
     vector_index_name: str
@@ -107,12 +109,19 @@ class Settings:
                 )
             return int(value)
 
+        profile = text("PROFILE")
+        if (built := environ.get("IMAGE_PROFILE", profile)) != profile:
+            raise SettingsError(
+                f"this image is built for the profile {built}, and the stack's Profile is {profile}: "
+                f"`make deploy PROFILE={profile}` builds and deploys both"
+            )
         mode = text("AUTH_MODE")
         if mode not in {"keys", "none"}:
             raise SettingsError(f"environment variable AUTH_MODE must be keys or none, not {mode!r}")
         origins = tuple(origin.strip() for origin in text("ALLOWED_ORIGINS").split(",") if origin.strip())
         return cls(
             table_name=text("TABLE_NAME"),
+            keys_table_name=text("KEYS_TABLE_NAME"),
             bucket_name=text("BUCKET_NAME"),
             vector_bucket_name=text("VECTOR_BUCKET_NAME"),
             vector_index_name=text("VECTOR_INDEX_NAME"),
@@ -121,7 +130,7 @@ class Settings:
             embed_dead_letters_url=text("EMBED_DEAD_LETTERS_URL"),
             generate_dead_letters_url=text("GENERATE_DEAD_LETTERS_URL"),
             event_bus_name=text("EVENT_BUS_NAME"),
-            profile=text("PROFILE"),
+            profile=profile,
             allowed_origins=origins,
             retention_days=count("RETENTION_DAYS"),
             auth_mode=mode,

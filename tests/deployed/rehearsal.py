@@ -44,7 +44,7 @@ LACKING = {
 }
 """What MiniStack 1.5 does not do, and what the rehearsal does instead."""
 
-RETAINED = {"Bucket", "Table", "VectorBucket", "VectorIndex", "ApiAccount", "ApiAccountRole"}
+RETAINED = {"Bucket", "Table", "KeysTable", "VectorBucket", "VectorIndex", "ApiAccount", "ApiAccountRole"}
 """What the template wants to outlive its stack: users' data, and what belongs to the whole account."""
 
 
@@ -140,6 +140,7 @@ class Rehearsal:
         self.emulator, self.name = emulator, name
         self.vectors, self._parameters = vectors, parameters
         self._template = adapted(template, parameters)
+        self._index = str(template["Resources"]["VectorIndex"]["Properties"]["IndexName"])
         self._file = BUILT.with_name(f"template.{name}.yaml")
         self.outputs: dict[str, str] = {}
 
@@ -165,7 +166,7 @@ class Rehearsal:
         )
         stack = self.emulator.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        self.vectors.create_index(self.outputs["VectorBucketName"], "audio")
+        self.vectors.create_index(self.outputs["VectorBucketName"], self._index)
         self._put_gateway_responses()
 
     def _put_gateway_responses(self) -> None:

@@ -75,7 +75,7 @@ def test_nothing_is_left_behind(rehearsal: Rehearsal, short_of_permissions: Rehe
     for stack in (short_of_permissions, rehearsal):
         kept = stack.delete()
         assert set(kept) <= RETAINED
-        assert {"Bucket", "Table"} <= set(kept)
+        assert {"Bucket", "Table", "KeysTable"} <= set(kept)
     rehearsal.delete_deployment_tools()
     assert {kind: names for kind, names in inventory(rehearsal.emulator).items() if names} == {}
     emulator = rehearsal.emulator

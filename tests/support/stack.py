@@ -22,7 +22,7 @@ from backend.storage import upload_key
 from music.analysis import Analysis
 from music.features import Features
 from music.interfaces import Identity
-from tests.support.table import START, Clock, create_table, serialise_writes
+from tests.support.table import START, Clock, create_keys_table, create_table, serialise_writes
 
 REGION: Final = "eu-central-1"
 ACCOUNT = "123456789012"
@@ -33,6 +33,7 @@ ENVIRONMENT = {
     "AWS_DEFAULT_REGION": REGION,
     "AWS_REGION": REGION,
     "TABLE_NAME": "records",
+    "KEYS_TABLE_NAME": "keys",
     "BUCKET_NAME": "music",
     "VECTOR_BUCKET_NAME": "music-vectors",
     "VECTOR_INDEX_NAME": "embeddings",
@@ -75,6 +76,7 @@ class Stack:
     """The deployment, and what tests want to know about it."""
 
     records: Records
+    keys: Any
     clock: Clock
     s3: Any
     sqs: Any
@@ -160,6 +162,8 @@ class Stack:
         table = self.records.items.table
         for item in table.scan()["Items"]:
             table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
+        for item in self.keys.scan()["Items"]:
+            self.keys.delete_item(Key={"id": item["id"]})
         for key in self.objects():
             self.s3.delete_object(Bucket="music", Key=key)
         if keys := self.vectors():
@@ -228,7 +232,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     serialise_writes(monkeypatch)
     clock = Clock()
     with mock_aws():
-        table = create_table(boto3.resource("dynamodb"))
+        table, keys = create_table(boto3.resource("dynamodb")), create_keys_table(boto3.resource("dynamodb"))
         s3, sqs, s3vectors = boto3.client("s3"), boto3.client("sqs"), boto3.client("s3vectors")
         s3.create_bucket(Bucket="music", CreateBucketConfiguration={"LocationConstraint": REGION})
         for queue in ("embed", "generate", "embed-dead", "generate-dead"):
@@ -241,7 +245,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
             dimension=DIMENSION,
             distanceMetric="cosine",
         )
-        made = Stack(Records(table, 30 * 86400, clock), clock, s3, sqs, s3vectors)
+        made = Stack(Records(table, 30 * 86400, clock), keys, clock, s3, sqs, s3vectors)
 
         def publish(bus: Any, record: Audio | Generation) -> None:
             made.published.append({"id": record.id, "status": record.status, "error": record.error})

@@ -50,6 +50,16 @@ def create_table(resource: Any) -> Any:
     )
 
 
+def create_keys_table(resource: Any) -> Any:
+    """Create the table of API keys as the template declares it, by a boto3 resource of DynamoDB."""
+    return resource.create_table(
+        TableName="keys",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+    )
+
+
 def serialise_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """DynamoDB applies one write to an item after the other; moto lets two of them check, then both write."""
     lock, call = threading.RLock(), DynamoHandler.call_action

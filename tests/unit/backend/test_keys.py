@@ -13,7 +13,7 @@ from tests.support.stack import Stack
 
 @pytest.fixture
 def keys(stack: Stack) -> Keys:
-    return Keys(stack.records.items.table, stack.clock)
+    return Keys(stack.keys, stack.clock)
 
 
 def test_a_key_speaks_for_a_tenant_of_its_own(keys: Keys) -> None:
@@ -32,7 +32,7 @@ def test_a_tenant_may_have_several_keys(keys: Keys) -> None:
 
 def test_the_secret_is_not_in_the_table(keys: Keys, stack: Stack) -> None:
     _, text = keys.create()
-    (item,) = stack.records.items.table.scan()["Items"]
+    (item,) = stack.keys.scan()["Items"]
     secret = text.partition(".")[2]
     stored = json.dumps(
         item, default=lambda value: bytes(value).hex() if hasattr(value, "value") else str(value)
@@ -48,7 +48,7 @@ def test_the_same_secret_would_have_another_hash(
     monkeypatch.setattr("secrets.token_bytes", lambda n: b"s" * n if n == 32 else real(n))
     (_, one), (_, two) = keys.create(), keys.create()
     assert one.partition(".")[2] == two.partition(".")[2]
-    first, second = stack.records.items.table.scan()["Items"]
+    first, second = stack.keys.scan()["Items"]
     assert bytes(first["hash"]) != bytes(second["hash"])  # type: ignore[arg-type]
 
 
@@ -104,6 +104,6 @@ def test_a_tenant_must_fit_into_paths(keys: Keys, tenant: str) -> None:
 
 def test_every_page_is_listed(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     made = [keys.create()[0] for _ in range(3)]
-    query = keys._table.query
-    monkeypatch.setattr(keys._table, "query", lambda **given: query(**given, Limit=1))
+    scan = keys._table.scan
+    monkeypatch.setattr(keys._table, "scan", lambda **given: scan(**given, Limit=1))
     assert keys.list() == sorted(made, key=lambda key: key.id)

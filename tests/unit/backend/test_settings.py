@@ -21,6 +21,7 @@ def test_reads_every_variable() -> None:
     "name",
     [
         "TABLE_NAME",
+        "KEYS_TABLE_NAME",
         "BUCKET_NAME",
         "VECTOR_BUCKET_NAME",
         "VECTOR_INDEX_NAME",
@@ -42,6 +43,14 @@ def test_names_the_missing_variable(name: str) -> None:
     for environment in (ENVIRONMENT | {name: " "}, {k: v for k, v in ENVIRONMENT.items() if k != name}):
         with pytest.raises(SettingsError, match=f"{name} is not set"):
             Settings.from_environment(environment)
+
+
+def test_an_image_refuses_the_profile_that_it_is_not_built_for() -> None:
+    assert Settings.from_environment(ENVIRONMENT | {"IMAGE_PROFILE": "builtin"}).profile == "builtin"
+    with pytest.raises(
+        SettingsError, match="built for the profile small, .* Profile is builtin"
+    ):
+        Settings.from_environment(ENVIRONMENT | {"IMAGE_PROFILE": "small"})
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from tests.support.stack import Stack
 @pytest.fixture(autouse=True)
 def _outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stack's outputs, as CloudFormation tells them."""
-    monkeypatch.setattr(aws, "outputs", lambda stack: {"music": {"TableName": "records"}}[stack])
+    monkeypatch.setattr(aws, "outputs", lambda stack: {"music": {"KeysTableName": "keys"}}[stack])
 
 
 def test_a_key_is_made_listed_and_revoked(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     assert keys.main(["create", "--stack", "music", "--tenant", "studio"]) == 0
     text = capsys.readouterr().out.strip()
-    made = Keys(stack.records.items.table)
+    made = Keys(stack.keys)
     assert made.tenant_of(text) == "studio"
     assert keys.main(["list", "--stack", "music"]) == 0
     assert "tenant studio" in capsys.readouterr().out

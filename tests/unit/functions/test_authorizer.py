@@ -35,21 +35,21 @@ def ask(app: ModuleType, token: str) -> Any:
 
 
 def test_a_key_is_let_into_the_whole_stage_as_its_tenant(app: ModuleType, stack: Stack) -> None:
-    _, text = Keys(stack.records.items.table).create("studio")
+    _, text = Keys(stack.keys).create("studio")
     assert ask(app, f"Bearer {text}") == ("Allow", {"tenant": "studio"})
     assert ask(app, f"bearer {text}") == ("Allow", {"tenant": "studio"})
 
 
 def test_nobody_else_is(app: ModuleType, stack: Stack) -> None:
-    key, text = Keys(stack.records.items.table).create()
+    key, text = Keys(stack.keys).create()
     for token in (text, f"Basic {text}", "Bearer x", "", f"Bearer {text[:-2]}AA"):
         assert ask(app, token) == ("Deny", {})
-    Keys(stack.records.items.table).revoke(key.id)
+    Keys(stack.keys).revoke(key.id)
     assert ask(app, f"Bearer {text}") == ("Deny", {})
 
 
 def test_the_key_is_not_logged(app: ModuleType, stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
-    _, text = Keys(stack.records.items.table).create()
+    _, text = Keys(stack.keys).create()
     ask(app, f"Bearer {text}")
     ask(app, f"Bearer {text[:-2]}AA")
     assert text.partition(".")[2][:20] not in "".join(capsys.readouterr())

@@ -118,12 +118,13 @@ class TestEnvironment:
             given: Mapping[str, str] = environment
             settings.Settings.from_environment(given)
             powertools = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"}
-            assert environment.keys() - powertools == read
+            assert environment.keys() - powertools == read - {"IMAGE_PROFILE"}  # that one is the image's own
             assert powertools <= environment.keys()
 
     def test_names_resources_that_exist(self, deployment: Deployment) -> None:
         environment = deployment.functions["ApiFunction"].environment
-        assert environment["TABLE_NAME"] in [table.name for table in deployment.tables]
+        tables = {environment["TABLE_NAME"], environment["KEYS_TABLE_NAME"]}
+        assert tables == {table.name for table in deployment.tables}
         assert environment["BUCKET_NAME"] in [bucket.name for bucket in deployment.buckets]
         index = deployment.vector_indexes[0]
         assert (environment["VECTOR_BUCKET_NAME"], environment["VECTOR_INDEX_NAME"]) == (
@@ -144,7 +145,12 @@ class TestEnvironment:
     def test_index_is_as_wide_as_the_vectors(self, deployment: Deployment) -> None:
         from music.mir512.embedder import Mir512
 
-        assert deployment.vector_indexes[0].definition["dimension"] == Mir512.dimension
+        (index,) = deployment.vector_indexes
+        assert index.definition["dimension"] == Mir512.dimension
+
+    def test_another_index_would_have_another_name(self, deployment: Deployment) -> None:
+        (index,) = deployment.vector_indexes
+        assert re.fullmatch(rf"audio-v\d+-{index.definition['dimension']}", index.name)
 
 
 class TestFunctions:
@@ -167,6 +173,7 @@ class TestFunctions:
             dockerfile = (ROOT / metadata["Dockerfile"]).read_text()
             for name, value in given.items():
                 assert f"ARG {name}={TEMPLATE['Parameters'][value]['Default']}\n" in dockerfile
+            assert ("\nENV IMAGE_PROFILE=${PROFILE}\n" in dockerfile) == ("PROFILE" in given)
 
     def test_memory_fits_a_new_account(self, deployment: Deployment) -> None:
         assert all(function.memory <= 3008 for function in deployment.functions.values())
@@ -292,7 +299,11 @@ class TestAuthorization:
     def test_the_authorizer_reads_keys_and_nothing_else(self) -> None:
         (reads,) = [s for s in statements("AuthorizerRole") if "dynamodb:GetItem" in s["Action"]]
         assert reads["Action"] == ["dynamodb:GetItem"]
-        assert reads["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["keys"]}}
+        assert reads["Resource"] == {"Fn::GetAtt": ["KeysTable", "Arn"]}
+
+    def test_nobody_else_may_touch_the_keys(self) -> None:
+        for name in of_type("AWS::IAM::Role").keys() - {"AuthorizerRole"}:
+            assert "KeysTable" not in json.dumps(RESOURCES[name])
 
 
 class TestQueues:
@@ -348,7 +359,7 @@ class TestStorage:
     """Bucket and table."""
 
     def test_table_has_the_indexes_of_the_records(self, deployment: Deployment) -> None:
-        (table,) = deployment.tables
+        table = next(table for table in deployment.tables if table.name.endswith("-Table"))
 
         def keys(schema: list[dict[str, str]]) -> list[tuple[str, str]]:
             return [(key["AttributeName"], key["KeyType"]) for key in schema]
@@ -379,7 +390,7 @@ class TestStorage:
         assert set(rule["AllowedMethods"]) == {"POST", "GET", "HEAD"}
 
     def test_what_users_gave_survives_the_stack(self) -> None:
-        for name in ("Bucket", "Table", "VectorBucket", "VectorIndex"):
+        for name in ("Bucket", "Table", "KeysTable", "VectorBucket", "VectorIndex"):
             assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
             assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
 
