@@ -1,6 +1,6 @@
 """API keys: `id.secret`, where each key speaks for one tenant.
 
-The secret is shown once, when the key is made. A table of their own holds its salted hash, under the key's id.
+The secret is shown once, when the key is made. A table of their own holds its salted hash under the key's id.
 The authorizer alone reads that table, and no function writes it: whoever takes over a worker can make no key.
 
 Revoked keys stay, so that a list shows what once was valid.

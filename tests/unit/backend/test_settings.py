@@ -47,9 +47,7 @@ def test_names_the_missing_variable(name: str) -> None:
 
 def test_an_image_refuses_the_profile_that_it_is_not_built_for() -> None:
     assert Settings.from_environment(ENVIRONMENT | {"IMAGE_PROFILE": "builtin"}).profile == "builtin"
-    with pytest.raises(
-        SettingsError, match="built for the profile small, .* Profile is builtin"
-    ):
+    with pytest.raises(SettingsError, match=r"for the profile small, .* Profile is builtin"):
         Settings.from_environment(ENVIRONMENT | {"IMAGE_PROFILE": "small"})
 
 
