@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -129,6 +130,7 @@ def measure(runs: int) -> dict[str, Any]:
         "base_image_mb": round(megabytes(base_image), 1),
         "bare_container_s": round(bare, 2),
         "runs": runs,
+        "load": round(os.getloadavg()[0], 1),
         "docker": docker("version", "--format", "{{.Server.Version}}"),
         "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
         "images": rows,
@@ -149,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"images: {error}", file=sys.stderr)
         return 2
     print(f"python -m tests.benchmarks.bench_images   {found['machine']}, Docker {found['docker']}")
-    print(f"base image {found['base_image_mb']:.0f} MB; median of {found['runs']} runs\n")
+    print(f"base image {found['base_image_mb']:.0f} MB; {found['runs']} runs; load {found['load']}\n")
     print(f"{'':20} {'own code':>14} {'packages':>14}   {'cold start':>10} {'warm':>6}")
     print(
         f"{'function':10} {'image MB':>9} {'files':>7} {'MB':>6} {'files':>7} {'MB':>6}   {'s':>10} {'ms':>6}"
