@@ -1,7 +1,8 @@
 """The process that decodes: ``python -m music.audio.child REQUEST``, started by `music.audio.isolated`.
 
 It writes messages to its standard output: the length of a JSON head in four bytes, the head, and the samples
-that the head announces. The last head has an ``error`` or is ``end``.
+that the head announces. The last head has an ``error`` or is ``end``. Where the kernel leaves the process the
+network, the first head says why, as ``unconfined``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import threading
 from typing import Any
 
-from music.audio import AudioError
+from music.audio import AudioError, confine
 
 # What an FFmpeg filter graph starts one thread per processor for is address space, not memory.
 _STACK_BYTES = 8 << 20
@@ -24,6 +25,11 @@ def main() -> None:
     """Decode what the request in the first argument asks for, and write messages as the module describes."""
     request: dict[str, Any] = json.loads(sys.argv[1])
     limit(request["memory"] + _STACK_BYTES * (os.cpu_count() or 1) * len(request["rates"]), request["cpu"])
+    unconfined = None
+    try:
+        confine.drop_network()
+    except OSError as error:
+        unconfined = str(error)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # What a library prints must not get between the messages.
     output = os.fdopen(os.dup(1), "wb")
@@ -34,6 +40,9 @@ def main() -> None:
         output.write(struct.pack("<I", len(text)) + text)
         output.write(samples)
         output.flush()
+
+    if unconfined:
+        send({"unconfined": unconfined})
 
     from music.audio import reader  # only now: its import is limited too
 

@@ -2,7 +2,8 @@
 
 FFmpeg's decoders are a million lines of C that strangers' files are fed to. A decoder that crashes, hangs, or
 asks for all memory ends a child process with limits; what comes of it is an `AudioError` like any other. The
-child gets none of our environment, so no credentials; but it is no sandbox: it has the rights of its parent.
+child gets none of our environment, so no credentials, cannot read ours, and has no network (see
+`music.audio.confine`). Otherwise it has its parent's rights: it may read and write the files that we may.
 
 Pipes and `subprocess` only: AWS Lambda has no shared memory, which `multiprocessing` needs.
 """
@@ -19,12 +20,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from music.audio import AudioError
+from music.audio import AudioError, confine
 
 _COMMAND = [sys.executable, "-P", "-S", "-m", "music.audio.child"]
 _MEMORY_BYTES = 768 << 20  # of address space; 200 MB are FFmpeg itself
@@ -63,6 +65,7 @@ def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, .
     RuntimeError
         If the child fails for a reason of its own.
     """
+    _hide()
     request = {
         "path": str(path.absolute()),
         "rates": list(rates),
@@ -86,6 +89,9 @@ def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, .
             while True:
                 (length,) = struct.unpack("<I", _read(child.stdout, 4))
                 head: dict[str, Any] = json.loads(_read(child.stdout, length))
+                if "unconfined" in head:
+                    _unconfined(head["unconfined"])
+                    continue
                 if "error" in head:
                     raise AudioError(*head["error"])
                 if "end" in head:
@@ -98,6 +104,21 @@ def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, .
             raise _ended(child, errors) from None
         finally:
             child.kill()
+
+
+@cache
+def _hide() -> None:
+    """Hide this process from its children, once."""
+    try:
+        confine.hide()
+    except OSError as error:
+        _logger.warning("the decoding process can read the environment of this one: %s", error)
+
+
+@cache
+def _unconfined(reason: str) -> None:
+    """Say that the child keeps the network, once."""
+    _logger.warning("the decoding process keeps the network: %s", reason)
 
 
 def _environment() -> dict[str, str]:
