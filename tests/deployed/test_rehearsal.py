@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from local.sam import BUILT
-from tests.deployed.rehearsal import RETAINED, Rehearsal, inventory, remove_images, without_permission
+from tests.deployed.rehearsal import RETAINED, Rehearsal, left_behind, remove_images, without_permission
 from tests.support import sound
 from tests.support.client import Api, form, post_form
 from tests.support.images import docker
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.transport
 
@@ -23,6 +24,7 @@ MISSING = {
     "EmbedRole": "s3vectors:PutVectors",
     "UploadRole": "s3:PutObject",
 }
+WORKERS = ("embed", "generate")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,8 @@ def test_nothing_is_left_behind(rehearsal: Rehearsal, short_of_permissions: Rehe
         assert set(kept) <= RETAINED
         assert {"Bucket", "Table", "KeysTable"} <= set(kept)
     rehearsal.delete_deployment_tools()
-    assert {kind: names for kind, names in inventory(rehearsal.emulator).items() if names} == {}
+    workers = [f"/{stack.name}/{name}" for stack in (short_of_permissions, rehearsal) for name in WORKERS]
+    eventually(lambda: left_behind(rehearsal.emulator, *workers), lambda left: not left)
     emulator = rehearsal.emulator
     process = emulator.process
     emulator.close()
