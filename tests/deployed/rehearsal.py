@@ -329,8 +329,8 @@ def empty_bucket(emulator: MiniStack, name: str) -> None:
 def left_behind(emulator: MiniStack, *workers: str) -> dict[str, list[str]]:
     """Return what there still is in an account whose stacks were deleted, by kind.
 
-    An invocation of a worker that is under way then logs once more. The emulator makes its log group anew, which
-    on AWS no role of ours may do: such a group is removed, and what is left is to be asked for again.
+    An invocation of a worker that is under way then logs once more. The emulator makes its log group anew,
+    which on AWS no role of ours may do: such a group is removed, and what is left is to be asked for again.
 
     Parameters
     ----------
