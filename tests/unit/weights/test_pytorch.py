@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -98,6 +99,22 @@ def test_tensors_share_a_storage_and_lie_in_it_as_they_like(tmp_path: Path) -> N
         np.testing.assert_array_equal(found[key].float32(), expected, err_msg=key)
         with pytest.raises(ValueError, match="read-only"):
             found[key].raw()[...] = 0
+
+
+def test_a_tensor_takes_memory_only_where_it_is_converted(tmp_path: Path) -> None:
+    pickled.save(
+        tmp_path / "x", {"single": np.zeros(8 << 20, np.float32), "half": np.zeros(1 << 20, np.float16)}
+    )
+    tracemalloc.start()
+    try:
+        found = pytorch.read(tmp_path / "x")
+        single = found["single"].float32()
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        half = found["half"].float32()
+        assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    finally:
+        tracemalloc.stop()
+    assert (single.nbytes, half.nbytes) == (32 << 20, 4 << 20)
 
 
 def test_a_parameter_is_the_tensor_that_it_holds(tmp_path: Path) -> None:
