@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
@@ -11,7 +13,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from backend import api, contract, openapi, problems
 from backend.problems import Problem
 from backend.records import PENDING_AUDIO, Audio, Conflict
-from backend.vectors import neighbours
+from backend.vectors import MAX_RESULTS, distinct, neighbours
 from functions.api.audio import AudioId, find_audio
 from functions.api.service import LOCATION, RETRY_AFTER, Wait, app, queues, records, settings, vectors
 from music import interfaces, profiles
@@ -100,7 +102,11 @@ def embed_again(audio_id: AudioId) -> Response:
     responses=openapi.answers(404, 409, 410, 422, _200=openapi.document(contract.Similar, "Best first.")),
 )
 def get_similar(
-    audio_id: AudioId, k: Annotated[int, Query(ge=1, le=100, description="How many.")] = 10
+    audio_id: AudioId,
+    k: Annotated[int, Query(ge=1, le=MAX_RESULTS, description="How many.")] = 10,
+    only_distinct: Annotated[
+        bool, Query(alias="distinct", description="Only one of each content, and none of the track's own.")
+    ] = False,
 ) -> Response:
     """Answer the tracks nearest to one, never itself."""
     audio = find_audio(audio_id)
@@ -108,8 +114,12 @@ def get_similar(
         code = "awaiting_upload" if audio.status == "awaiting_upload" else "not_finished"
         raise problems.later(409, code, f"The audio is {audio.status}: it has no embedding yet.")
     vector, _ = current_vector(audio)
-    matches = vectors().query(audio.tenant, vector, identity_of(audio), k, exclude=audio.id)
-    return api.reply(200, contract.similar_answer(app.prefix, neighbours(matches, audio.tenant, records)))
+    asked = MAX_RESULTS if only_distinct else k
+    matches = vectors().query(audio.tenant, vector, identity_of(audio), asked, exclude=audio.id)
+    found: Iterator[tuple[Audio, float]] = neighbours(matches, audio.tenant, records)
+    if only_distinct:
+        found = islice(distinct(found, audio), k)
+    return api.reply(200, contract.similar_answer(app.prefix, found))
 
 
 def pending_embedding(audio: Audio) -> Response:

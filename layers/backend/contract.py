@@ -245,6 +245,32 @@ class Similar(Answer):
     results: list[SimilarResult]
 
 
+class MapPoint(Answer):
+    """A source track's place on the map."""
+
+    audio_id: str = Field(examples=[_ID])
+    x: float
+    y: float
+    filename: str
+    tags: list[str]
+    links: dict[str, str]
+
+
+class Map(Answer):
+    """A page of the map, newest tracks first."""
+
+    items: list[MapPoint]
+    cursor: str | None = Field(
+        description="Pass it back for the next page, which has the same axes; null on the last one."
+    )
+    explained: list[float] = Field(
+        min_length=2,
+        max_length=2,
+        description="Share of the variance of the embeddings along each axis.",
+        examples=[[0.31, 0.17]],
+    )
+
+
 class GenerationAnswer(Answer):
     """A generation's record; the fields from `engine` on only of a succeeded one."""
 

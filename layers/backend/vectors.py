@@ -38,6 +38,15 @@ def neighbours(matches: Iterable[Match], tenant: str, records: Records) -> Itera
             yield audio, match.score
 
 
+def distinct(found: Iterable[tuple[Audio, float]], source: Audio) -> Iterator[tuple[Audio, float]]:
+    """Leave out what has the same content as the source, or as something before it."""
+    seen = {source.sha256}
+    for audio, score in found:
+        if audio.sha256 is None or audio.sha256 not in seen:
+            seen.add(audio.sha256)
+            yield audio, score
+
+
 def vector_key(tenant: str, audio_id: str) -> str:
     """Return the key of an audio's vector."""
     return f"{tenant}/{audio_id}"

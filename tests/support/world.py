@@ -68,6 +68,7 @@ class World:
         vector: np.ndarray | None = None,
         revision: str | None = None,
         identity: interfaces.Identity | None = None,
+        sha256: str | None = None,
         **arguments: Any,
     ) -> Audio:
         """Make an audio with an embedding."""
@@ -76,7 +77,12 @@ class World:
         made_by = asdict(identity or profiles.MIR_512) | ({"revision": revision} if revision else {})
         self.index.put(audio.tenant, audio.id, vector.tolist(), interfaces.Identity(**made_by).id)
         self.records.finish_audio(
-            audio, vector=vector.astype("<f4").tobytes(), identity=made_by, features=FEATURES, tags=["minor"]
+            audio,
+            vector=vector.astype("<f4").tobytes(),
+            identity=made_by,
+            features=FEATURES,
+            tags=["minor"],
+            sha256=sha256,
         )
         return self.stack.get_audio(audio)
 

@@ -234,9 +234,18 @@ class Records:
         return self.items.get(Audio, tenant, audio_id)
 
     def list_audio(
-        self, tenant: str, cursor: str | None = None, limit: int = 50
+        self, tenant: str, cursor: str | None = None, limit: int = 50, *, vectors: bool = False
     ) -> tuple[list[Audio], str | None]:
-        """List a tenant's audio, newest first, without vectors.
+        """List a tenant's audio, newest first.
+
+        Parameters
+        ----------
+        cursor : str, optional
+            Where the page before ended, as it said.
+        limit : int
+            Most records on a page.
+        vectors : bool
+            Whether their vectors come too; they are most of a record's bytes.
 
         Returns
         -------
@@ -250,7 +259,7 @@ class Records:
         ValueError
             The cursor is not one of ours.
         """
-        return self.items.list(Audio, tenant, None, cursor, limit)
+        return self.items.list(Audio, tenant, None, cursor, limit, vectors=vectors)
 
     def mark_uploaded(self, tenant: str, audio_id: str, *, etag: str, size: int) -> Audio:
         """Move `awaiting_upload` (or an overwritten `uploaded`) to `uploaded` with the object's ETag.

@@ -86,9 +86,16 @@ class Items:
         return from_item(kind, item) if item else None
 
     def list(
-        self, kind: type[R], tenant: str, audio_id: str | None, cursor: str | None, limit: int
+        self,
+        kind: type[R],
+        tenant: str,
+        audio_id: str | None,
+        cursor: str | None,
+        limit: int,
+        *,
+        vectors: bool = False,
     ) -> tuple[list[R], str | None]:
-        """List a tenant's living records of a kind, newest first, without vectors.
+        """List a tenant's living records of a kind, newest first.
 
         Parameters
         ----------
@@ -98,6 +105,8 @@ class Items:
             Where the page before ended, as it said; None begins with the newest.
         limit : int
             Most records on a page.
+        vectors : bool
+            Whether the vectors of audio come too.
 
         Returns
         -------
@@ -115,9 +124,8 @@ class Items:
         if audio_id is not None:
             name, value = "audio_pk", audio_partition(tenant, audio_id)
         start = _read_cursor(cursor, prefix) if cursor else None
-        names: dict[str, str] = {
-            f"#{f.name}": f.name for f in fields(kind) if f.name not in {"vector", "replayed"}
-        }
+        left_out = {"replayed"} if vectors else {"replayed", "vector"}
+        names: dict[str, str] = {f"#{f.name}": f.name for f in fields(kind) if f.name not in left_out}
         request: dict[str, Any] = {
             "KeyConditionExpression": f"{name} = :partition AND begins_with(sk, :prefix)",
             "FilterExpression": f"NOT {IS_DEAD}",

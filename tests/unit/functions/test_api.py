@@ -330,6 +330,24 @@ class TestSimilar:
         world.records.bury(gone)
         assert self.get(world, audio).json == {"results": []}
 
+    def test_distinct_shows_each_content_once(self, world: World) -> None:
+        audio = world.ready(unit(3), sha256="a")
+        world.ready(unit(3), sha256="a", filename="a copy of it.wav")
+        near = unit(3) + unit(4) * 0.1
+        first = world.ready(near / np.linalg.norm(near), sha256="b")
+        world.ready(near / np.linalg.norm(near), sha256="b")
+        far = world.ready(unit(5), sha256="c")
+        assert len(self.get(world, audio).json["results"]) == 4
+        results = self.get(world, audio, distinct="true").json["results"]
+        assert len(results) == 2
+        assert results[1]["audio_id"] == far.id
+        assert results[0]["score"] == pytest.approx(float(unit(3) @ (near / np.linalg.norm(near))), abs=1e-5)
+        assert first.sha256 == "b"
+        (nearest,) = self.get(world, audio, distinct="true", k=1).json["results"]
+        assert nearest == results[0]
+        problem = self.get(world, audio, distinct="perhaps").problem(422, "invalid_parameter")
+        assert problem["field"] == "distinct"
+
     @pytest.mark.parametrize("k", [0, 101, "all"])
     def test_k(self, world: World, k: Any) -> None:
         assert self.get(world, world.ready(), k=k).problem(422, "invalid_parameter")["field"] == "k"

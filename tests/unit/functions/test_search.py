@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from music.clap.embedder import ClapSearch
@@ -84,3 +85,71 @@ def test_a_text_over_the_models_limit_is_refused(able: ModuleType, world: World)
     assert problem["field"] == "text"
     assert "126" in problem["detail"]
     assert post(able, world, {"text": "$" * 126}).status == 200
+
+
+class TestMap:
+    """Tracks in two dimensions."""
+
+    def get(self, app: ModuleType, world: World, **query: Any) -> Answer:
+        return call(app, "GET", "/api/map", query=query, tenant=world.tenant)
+
+    def cloud(self, world: World, points: np.ndarray) -> list[str]:
+        """Make tracks whose vectors lie on a plane in 512 dimensions, at these points [shape=(n, 2)]."""
+        plane, _ = np.linalg.qr(np.random.default_rng(3).standard_normal((512, 3)))
+        return [world.ready(plane[:, 2] + plane[:, :2] @ point).id for point in points]
+
+    def test_distances_on_the_map_are_those_of_the_vectors(self, app: ModuleType, world: World) -> None:
+        points = np.random.default_rng(4).standard_normal((12, 2)) * (3.0, 1.0)
+        ids = self.cloud(world, points)
+        answer = self.get(app, world).json
+        shown = {item["audio_id"]: (item["x"], item["y"]) for item in answer["items"]}
+        assert shown.keys() == set(ids)
+        found = np.array([shown[audio_id] for audio_id in ids])
+        expected = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        assert np.linalg.norm(found[:, None] - found[None], axis=-1) == pytest.approx(expected, abs=1e-4)
+        # The first axis is the longer one, and both are all there is.
+        assert np.var(found[:, 0]) > np.var(found[:, 1])
+        assert sum(answer["explained"]) == pytest.approx(1.0, abs=1e-5)
+        assert answer["cursor"] is None
+
+    def test_pages_have_the_axes_of_the_first(self, app: ModuleType, world: World) -> None:
+        points = np.random.default_rng(5).standard_normal((7, 2)) * (3.0, 1.0)
+        self.cloud(world, points)
+        whole = self.get(app, world).json["items"]
+        page = self.get(app, world, limit=3).json
+        found = page["items"]
+        self.cloud(world, np.array([[0.0, 90.0]]))  # a newcomer that would turn the axes
+        app.axes_of.cache_clear()  # another process answers
+        while page["cursor"]:
+            page = self.get(app, world, limit=3, cursor=page["cursor"]).json
+            found += page["items"]
+        assert found == whole
+
+    def test_only_what_can_be_compared_and_is_ones_own(
+        self, app: ModuleType, world: World, deployment: Stack
+    ) -> None:
+        World(deployment).ready()
+        world.ready(revision="of yore")
+        world.audio()
+        world.failed()
+        own = world.ready()
+        (item,) = self.get(app, world).json["items"]
+        assert (item["audio_id"], item["x"], item["y"]) == (own.id, 0, 0)
+        assert item["links"]["content"].endswith(f"{own.id}/content")
+
+    def test_of_nobody_is_empty(self, app: ModuleType, world: World) -> None:
+        assert self.get(app, world).json == {"items": [], "cursor": None, "explained": [0, 0]}
+
+    @pytest.mark.parametrize(
+        ("query", "field"),
+        [
+            ({"limit": 0}, "limit"),
+            ({"limit": 101}, "limit"),
+            ({"cursor": "x"}, "cursor"),
+            ({"cursor": "x.forged"}, "cursor"),
+        ],
+    )
+    def test_names_the_wrong_parameter(
+        self, app: ModuleType, world: World, query: dict[str, Any], field: str
+    ) -> None:
+        assert self.get(app, world, **query).problem(422, "invalid_parameter")["field"] == field
