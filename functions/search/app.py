@@ -66,9 +66,9 @@ class Axes(NamedTuple):
 @app.get(
     "/api/map",
     summary="Show source tracks on a map",
-    description="Coordinates are those of the embeddings along their first two principal components, which the "
-    f"newest {MAP_TRACKS} tracks have. Tracks without an embedding of the deployment's profile are left "
-    "out, so a page may be shorter than its limit.",
+    description="Coordinates are those of the embeddings along the first two principal components of the "
+    f"newest {MAP_TRACKS} tracks. Tracks without an embedding of the deployment's profile are left out, so a "
+    "page may be shorter than its limit.",
     operation_id="getMap",
     tags=["embedding"],
     responses=openapi.answers(422, _200=openapi.document(contract.Map, "A page of the map.")),
