@@ -129,14 +129,28 @@ def _environment() -> dict[str, str]:
 
 
 def arranged(samples: np.ndarray, positions: tuple[str, ...], layout: tuple[str, ...]) -> np.ndarray:
-    """Put channels [shape=(len(positions), n)] where a layout has them; mono plays left and right."""
+    """Put channels where a layout has them.
+
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(len(positions), n), float32]
+    positions : tuple of str
+        The loudspeaker of each channel.
+    layout : tuple of str
+        The loudspeakers of the result; it has those of `positions`, or, of mono, left and right.
+
+    Returns
+    -------
+    np.ndarray [shape=(len(layout), n), float32]
+        Silent where there is no channel; mono plays left and right.
+    """
     if positions == layout:
         return samples
-    arranged = np.zeros((len(layout), samples.shape[1]), np.float32)
+    placed = np.zeros((len(layout), samples.shape[1]), np.float32)
     for channel, position in zip(samples, positions, strict=True):
         for place in ("FL", "FR") if len(positions) == 1 else (position,):
-            arranged[layout.index(place)] = channel
-    return arranged
+            placed[layout.index(place)] = channel
+    return placed
 
 
 def _read(pipe: IO[bytes], size: int) -> bytearray:

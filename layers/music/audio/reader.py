@@ -7,7 +7,7 @@ half the time without it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -41,7 +41,7 @@ def read(path: str, rates: Sequence[int]) -> Iterator[tuple[AudioFrame, tuple[st
     Parameters
     ----------
     path : str
-        Absolute.
+        The absolute path of a local file.
     rates : sequence of int
         Sample rates of the result, in Hz.
 
@@ -60,7 +60,7 @@ def read(path: str, rates: Sequence[int]) -> Iterator[tuple[AudioFrame, tuple[st
         ``not_audio``, ``undecodable``, ``no_audio``, ``too_short``, ``too_many_channels``,
         ``unsupported_rate`` or ``too_complex``.
     MemoryError
-        If there is not enough.
+        If decoding takes more memory than the process may have.
     """
     decoded = given = 0
 
@@ -84,7 +84,7 @@ def read(path: str, rates: Sequence[int]) -> Iterator[tuple[AudioFrame, tuple[st
 
 
 def _parts(file: BinaryIO) -> Iterator[tuple[Frames, tuple[str, ...]]]:
-    """The frames of each part of a file, and the layout that all get; empty where there is one part."""
+    """Yield the frames of each part of a file, and the layout of all; empty where each has its own."""
     start, kind = sniff.begin(file)
     if kind == "audio/ogg":
         links = ogg.links(file, start)
@@ -94,7 +94,7 @@ def _parts(file: BinaryIO) -> Iterator[tuple[Frames, tuple[str, ...]]]:
             window = Window(file, link.start, link.end)
             # libvorbis is the reference decoder; FFmpeg's adds or drops some samples of short files.
             readers: tuple[Reader, ...] = (sndfile.read, ffmpeg.read) if link.vorbis else (ffmpeg.read,)
-            frames = _first(partial(read, window) for read in readers)
+            frames = _first([partial(read, window) for read in readers])
             yield frames if len(links) == 1 else _named(frames, number, len(links)), layout
         return
     end = os.fstat(file.fileno()).st_size
@@ -107,11 +107,11 @@ def _parts(file: BinaryIO) -> Iterator[tuple[Frames, tuple[str, ...]]]:
     else:
         window = Window(file, start, end)
         readers = (ffmpeg.read, sndfile.read) if kind in ("audio/aiff", "audio/flac") else (ffmpeg.read,)
-        yield _first(partial(read, window) for read in readers), ()
+        yield _first([partial(read, window) for read in readers]), ()
 
 
-def _first(attempts: Iterable[Callable[[], Frames]]) -> Frames:
-    """What the first decoder makes of it that decodes it."""
+def _first(attempts: Sequence[Callable[[], Frames]]) -> Frames:
+    """Yield what the first decoder makes of it that can; raise what the first says where none can."""
     refusal: AudioError | None = None
     for attempt in attempts:
         begun = False
@@ -130,7 +130,7 @@ def _first(attempts: Iterable[Callable[[], Frames]]) -> Frames:
 
 
 def _named(frames: Frames, number: int, of: int) -> Frames:
-    """Say which link of a chain cannot be decoded; one without a whole sample may be missing."""
+    """Yield a link's frames, or say which link cannot be decoded; one without a whole sample is left out."""
     try:
         yield from frames
     except AudioError as error:
