@@ -108,6 +108,22 @@ def test_vorbis_surround_keeps_its_loudspeakers(channels: int, tmp_path: Path) -
     assert level(right) < 0.05 * level(left)
 
 
+@pytest.mark.parametrize("change", ["cut out of a broadcast", "without positions", "with other data behind"])
+def test_vorbis_with_odd_pages_is_decoded_to_its_end(change: str, tmp_path: Path) -> None:
+    content = vorbis(tmp_path / "v", tones(2, RATE, 2.0), RATE).read_bytes()
+    pages = []
+    for number, page in enumerate(ogg_pages(content)):
+        position = int.from_bytes(page[6:14], "little")
+        if change == "cut out of a broadcast" and position:
+            position += 1_000_000
+        elif change == "without positions":
+            position = 0
+        pages.append(ogg_page(page[:6] + position.to_bytes(8, "little") + page[14:], number))
+    behind = b"TAG" + bytes(125) + bytes(5000) if change == "with other data behind" else b""
+    got = decode(placed(tmp_path, *pages, behind), rate=RATE, channels=2)
+    assert 0 <= got.shape[1] - 2 * RATE < 1024
+
+
 # Chains
 
 
