@@ -19,6 +19,12 @@ KEY = {
     "scheme": "bearer",
     "description": "An API key, `id.secret`. Deployments with AuthMode=none ask for none.",
 }
+TAGS = {
+    "audio": "Source tracks.",
+    "embedding": "What source tracks sound like, and which of them are alike.",
+    "generation": "New music.",
+    "service": "The deployment itself. It needs no key.",
+}
 # What Powertools' own answers to bad values are made of; this API does not give them.
 DEFAULTS = {"HTTPValidationError", "ResponseValidationError", "ValidationError"}
 # The functions read their environment when they are imported; describing them needs no AWS.
@@ -68,8 +74,8 @@ def build() -> dict[str, Any]:
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 drop_default_422(operation["responses"])
-                if "401" in operation["responses"]:
-                    operation["security"] = [{"key": []}]
+                operation["security"] = [{"key": []}] if "401" in operation["responses"] else []
+                operation.setdefault("description", operation["summary"] + ".")
             known = merged["paths"].setdefault(path, {})
             if known.keys() & operations.keys():
                 raise ValueError(f"{path} is described twice")
@@ -77,18 +83,33 @@ def build() -> dict[str, Any]:
         for schema, content in document.get("components", {}).get("schemas", {}).items():
             if schema in DEFAULTS:
                 continue
+            close(content)
             if merged["components"]["schemas"].setdefault(schema, content) != content:
                 raise ValueError(f"schema {schema} is described in two ways")
     return {
         "openapi": document["openapi"],
-        "info": document["info"],
+        "info": {
+            **document["info"],
+            "license": {"name": "MIT", "identifier": "MIT"},
+            "contact": {"name": "Music Generation Backend"},
+        },
         "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": dict(sorted(merged["paths"].items())),
         "components": {
             "schemas": dict(sorted(merged["components"]["schemas"].items())),
             "securitySchemes": {"key": KEY},
         },
     }
+
+
+def close(schema: dict[str, Any]) -> None:
+    """Leave unsaid that an answer may hold more, which JSON Schema takes for granted.
+
+    Said, it makes generators give every member the type of what is unknown.
+    """
+    if schema.get("additionalProperties") is True:
+        del schema["additionalProperties"]
 
 
 def drop_default_422(responses: dict[str, Any]) -> None:

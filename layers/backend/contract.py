@@ -167,6 +167,21 @@ AudioStatus = Literal["awaiting_upload", "uploaded", "embedding", "ready", "fail
 GenerationStatus = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled"]
 
 
+class Features(Answer):
+    """What was measured on a track."""
+
+    model_config = ConfigDict(extra="allow", defer_build=True)
+
+    duration: float = Field(description="Seconds.", examples=[183.2])
+    tempo: float = Field(description="Beats per minute; 0 where no pulse can be felt.", examples=[117.5])
+    key: str | None = Field(description="Tonic, C to B in sharps; null where none stands out.")
+    mode: str | None = Field(description="major or minor; null with `key`.")
+    loudness: float | None = Field(default=None, description="LUFS; null for silence.")
+    spectral_centroid: float = Field(default=0, description="Hz: how bright it is.")
+    onset_rate: float = Field(default=0, description="Beginnings of sounds per second.")
+    beats: list[float] = Field(default=[], description="Seconds.")
+
+
 class AudioAnswer(Answer):
     """A source track's record."""
 
@@ -182,7 +197,7 @@ class AudioAnswer(Answer):
     error: Error | None = Field(default=None, description="Why it, or its last try, failed.")
     duplicate_of: str | None = DUPLICATE_OF
     model: str | None = Field(default=None, description="Embedding model; only of a ready one.")
-    features: dict[str, Any] | None = None
+    features: Features | None = None
     tags: list[str] | None = None
     links: dict[str, str]
 
@@ -206,9 +221,7 @@ class Embedding(Answer):
     dimension: int = Field(examples=[512])
     embedding: list[float] = Field(description="Unit vector; only vectors of equal identity compare.")
     windows: int = Field(default=1, description="Windows of sound that it is the mean of.")
-    features: dict[str, Any] = Field(
-        examples=[{"duration": 183.2, "tempo": 117.5, "key": "A", "mode": "minor", "loudness": -13.9}]
-    )
+    features: Features
     tags: list[str] = Field(examples=[["fast", "minor", "percussive"]])
     tag_scores: dict[str, dict[str, float]] = Field(
         default={},
@@ -271,6 +284,55 @@ class Map(Answer):
     )
 
 
+class Parameters(Answer):
+    """The fields of the request as they were used."""
+
+    model_config = ConfigDict(extra="allow", defer_build=True)
+
+    duration: float = Field(default=30, description="Seconds.")
+    temperature: float = 1.0
+    top_k: int = 250
+    top_p: float = 0.0
+    guidance_scale: float = 3.0
+    seed: int
+    prompt: str | None = None
+    mode: str = "similar"
+    candidates: int = 1
+    format: str = "wav"
+
+
+class Similarity(Answer):
+    """How alike result and source are, each from 0 to 1."""
+
+    model_config = ConfigDict(extra="allow", defer_build=True)
+
+    embedding: float = Field(description="Cosine of the embeddings, which chose the winner.")
+    chroma: float | None = Field(default=None, description="Of mean chroma, the best of 12 rotations.")
+    tempo: float | None = Field(default=None, description="Of tempo, modulo octaves.")
+
+
+class Candidate(Answer):
+    """One try at the music."""
+
+    model_config = ConfigDict(extra="allow", defer_build=True)
+
+    seed: int
+    similarity: Similarity | None = Field(default=None, description="Missing when it came to nothing.")
+    faults: list[str] | None = Field(default=None, description="What can be heard to be wrong with it.")
+
+
+class Loudness(Answer):
+    """How loud the result is."""
+
+    model_config = ConfigDict(extra="allow", defer_build=True)
+
+    integrated: float | None = Field(default=None, description="LUFS; null for silence.")
+    true_peak: float | None = Field(default=None, description="dBTP; null for silence.")
+    target: float | None = Field(default=None, description="LUFS of the source.")
+    limited: bool | None = Field(default=None, description="Whether peaks had to be limited.")
+    on_target: bool | None = Field(default=None, description="Whether the target was reached.")
+
+
 class GenerationAnswer(Answer):
     """A generation's record; the fields from `engine` on only of a succeeded one."""
 
@@ -284,7 +346,7 @@ class GenerationAnswer(Answer):
     created_at: str = Field(examples=[_TIME])
     updated_at: str = Field(examples=[_TIME])
     expires_at: str = Field(examples=[_TIME])
-    parameters: dict[str, Any] = Field(description="As used, the seed always included.")
+    parameters: Parameters = Field(description="As used, the seed always included.")
     error: Error | None = Field(default=None, description="Why it, or its last try, failed.")
     links: dict[str, str]
     engine: str | None = Field(default=None, examples=["mosaic"])
@@ -292,13 +354,13 @@ class GenerationAnswer(Answer):
     revision: str | None = None
     precision: str | None = None
     seed: int | None = Field(default=None, description="Seed of the candidate that was kept.")
-    similarity: dict[str, float] | None = Field(
-        default=None,
-        description="Of result and source: `embedding` chose the winner, `chroma` and `tempo` did not.",
-    )
-    candidates: list[dict[str, Any]] | None = Field(default=None, description="Seed and score of each.")
+    similarity: Similarity | None = None
+    candidates: list[Candidate] | None = Field(default=None, description="All that were tried.")
     timings: dict[str, float] | None = Field(default=None, description="Seconds per stage.")
-    loudness: dict[str, Any] | None = None
+    loudness: Loudness | None = None
+    duration: float | None = Field(default=None, description="Seconds.")
+    sample_rate: int | None = Field(default=None, description="Hz.")
+    channels: int | None = None
     license: str | None = Field(default=None, description="Licence of the weights; null without weights.")
 
 
