@@ -7,8 +7,10 @@ PORT ?= 8000
 PROFILE ?= builtin
 OUT ?= out
 PRECISION ?= int8
-# Where the weights of PROFILE come from; nobody publishes the tiny ones.
-SOURCE ?= $(if $(filter tiny%,$(PROFILE)),random,hub)
+# Where the weights of PROFILE come from: pocket's lie here, and nobody has trained the tiny ones.
+SOURCE ?= $(if $(filter pocket,$(PROFILE)),layers/weights/pocket,$(if $(filter tiny%,$(PROFILE)),random,hub))
+MINUTES ?= 120
+PIECES ?= 2000
 DURATION ?= 30
 CONFIG_ENV ?= default
 # The reference backend's; its other packages are in tests/models/requirements.txt.
@@ -32,7 +34,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models weights test test-page test-faults test-faults-long test-tiny test-hostile test-files test-long test-models lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
+.PHONY: help demo serve redrive models weights test test-page test-faults test-faults-long test-pocket test-hostile test-files test-long test-models train-pocket bench-pocket lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -70,9 +72,9 @@ test-faults-long: .venv/dev ## The same with 200 kills at random, more faults, 2
 test-page: .venv/dev ## What pages do with the API, in Chromium (Debian's; installed where root may)
 	$(RUN) -m pytest tests/page
 
-test-tiny: .venv/dev .venv/engine ## What end-to-end tests ask of a profile, on the neural path with untrained weights
-	$(RUN) -m weights build tiny --source random
-	MODELS="$(CURDIR)/build/models" PROFILE=tiny $(RUN) -m pytest -m profile tests/integration/test_end_to_end.py
+test-pocket: .venv/dev .venv/engine ## What end-to-end tests ask of a profile, on the neural path
+	$(RUN) -m weights build pocket --source layers/weights/pocket
+	MODELS="$(CURDIR)/build/models" PROFILE=pocket $(RUN) -m pytest -m profile tests/integration/test_end_to_end.py
 
 test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uploads, thousands of requests (half an hour)
 	$(RUN) -m tests.benchmarks.bench_hostile --json docs/benchmarks/hostile.json
@@ -82,6 +84,14 @@ test-files: .venv/dev ## 200 audio files by flac, sox, opusenc, oggenc, lame and
 	$(RUN) -m pytest -n 2 -rs tests/files
 
 test-long: test-faults-long test-hostile ## Both of the long suites (hours on two processors)
+
+train-pocket: .venv/soundfont .venv-models/ready .venv/engine ## Train the weights of pocket anew, or go on [MINUTES=120] [PIECES=2000]
+	$(RUN) -m weights.compose --out build/pocket/pieces --pieces $(PIECES) --seed 1
+	.venv-models/bin/python -m weights.train --data build/pocket/pieces --out build/pocket --pieces $(PIECES) --minutes $(MINUTES)
+	$(RUN) -m weights.train.curves build/pocket/figures.json build/pocket/curves.png
+
+bench-pocket: .venv/dev .venv/soundfont .venv/engine ## What the weights of pocket can do, beside baselines (an hour)
+	$(RUN) -m tests.benchmarks.bench_pocket
 
 lint: .venv/dev ## ruff, mypy, and who may import whom
 	$(RUN) -m ruff check .

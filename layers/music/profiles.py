@@ -92,13 +92,14 @@ DECLARED: dict[str, Declaration] = {
         _musicgen("large", _MODES, 60.0),
         _musicgen("melody", _WITH_MELODY, 120.0),
         _musicgen("stereo-small", _MODES, 300.0),
+        _musicgen("pocket", _WITH_MELODY, 300.0, "MIT"),
         _musicgen("tiny", _MODES, 300.0, None),
         _musicgen("tiny-melody", _WITH_MELODY, 300.0, None),
         _musicgen("tiny-stereo", _MODES, 300.0, None),
     )
 }
-"""The profiles by name. `tiny` and its kin are untrained: they make noise, and exercise the whole neural path
-without a download."""
+"""The profiles by name. The weights of `pocket` are the project's own and lie in the repository. `tiny` and
+its kin are untrained: they make noise, and exercise the whole neural path without a download."""
 
 
 def identity(name: str) -> Identity:

@@ -48,7 +48,7 @@ def fetch(model: Model, folder: Path, lock: Path = LOCK, endpoint: str | None = 
         raise CheckpointError("fetching needs the package huggingface_hub: make .venv/hub") from error
 
     if model.repository is None:
-        raise CheckpointError(f"{model.name} is not published anywhere: use SOURCE=random")
+        raise CheckpointError(f"{model.name} is not on the hub: use SOURCE=random, or the folder that has it")
     known = locked(model.repository, lock)
     api = HfApi(endpoint=endpoint)
 

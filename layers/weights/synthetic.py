@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from music.engine import safetensors
-from weights import configs, tokenizers
+from weights import CheckpointError, configs, tokenizers
 from weights.layouts import Tensor, layout
 from weights.sources import models_of
 
@@ -41,8 +41,10 @@ def write(profile: str, folder: str | Path, layers: int | None = None, seed: int
     Raises
     ------
     CheckpointError
-        If there is no such profile.
+        If there is no such profile, or it is not one of published sizes.
     """
+    if profile == "pocket":
+        raise CheckpointError("pocket is not made at random: its weights are in layers/weights/pocket")
     for part, model in models_of(profile).items():
         target = Path(folder) / part
         target.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The system as its users meet it: over HTTP, from a file to new music.
 
 The same file judges the local stack, the functions in real containers (`make test-sam`) and a deployed stack
-(`API_URL=https://… API_TOKEN=… pytest tests/integration`), with any profile (`PROFILE=tiny`). It knows the
+(`API_URL=https://… API_TOKEN=… pytest tests/integration`), with any profile (`PROFILE=pocket`). It knows the
 contract and nothing of the code, and asks the deployment for its profile where profiles differ.
 
 Marks say what is worth asking twice: `profile` what the models answer, `transport` what gateways, containers,
@@ -41,6 +41,11 @@ needs_gateway = pytest.mark.skipif(
 def untrained(profile: str) -> bool:
     """Return whether the weights of a profile are random: what they say of music means nothing."""
     return profile.startswith("tiny")
+
+
+def takes_melodies(profile: str) -> bool:
+    """Whether a profile has the mode `melody`."""
+    return "melody" in profile or profile == "pocket"
 
 
 # RIE itself cuts off what is larger than Lambda takes.
@@ -365,7 +370,8 @@ def test_the_record_says_how_it_was_made(api: Api, song: str, profile: str) -> N
     assert record["similarity"]["embedding"] == max(scores)
     assert set(record["similarity"]) == {"embedding", "chroma", "tempo"}
     assert all(0 <= value <= 1 for value in record["similarity"].values())
-    assert record["similarity"]["embedding"] > 0.5
+    # What the track is played on is foreign to the weights of pocket.
+    assert record["similarity"]["embedding"] > (0.2 if profile == "pocket" else 0.5)
     assert record["progress"] == 1
     assert record["loudness"]["true_peak"] <= -1.0
     source = api.get(f"/api/audio/{song}").ok(200)["features"]["loudness"]
@@ -422,7 +428,7 @@ def test_a_bad_parameter_is_named_and_never_clamped(
 @pytest.mark.profile
 def test_what_the_profile_cannot_do_is_said(api: Api, song: str, profile: str) -> None:
     for parameters in ({"mode": "melody"}, {"mode": "continue"}, {"prompt": "with violins"}):
-        if profile != "builtin" and (parameters != {"mode": "melody"} or "melody" in profile):
+        if profile != "builtin" and (parameters != {"mode": "melody"} or takes_melodies(profile)):
             continue
         document = api.post(f"/api/generate/{song}", parameters).problem(409, "unsupported_by_profile")
         assert "melody" in document["detail"]
@@ -433,7 +439,7 @@ def test_what_the_profile_cannot_do_is_said(api: Api, song: str, profile: str) -
 def test_the_modes_and_prompts_of_the_neural_profiles(api: Api, song: str, profile: str) -> None:
     if profile == "builtin":
         pytest.skip("the built-in profile has one mode, and no prompts")
-    modes = ["similar", "continue", *(["melody"] if "melody" in profile else [])]
+    modes = ["similar", "continue", *(["melody"] if takes_melodies(profile) else [])]
     made = {}
     for mode in modes:
         for prompt in ("calm solo piano", "heavy metal"):

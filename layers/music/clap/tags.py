@@ -1,7 +1,11 @@
-"""What a track can be called: the tags of `tags.toml`, embedded once, so that naming takes no text tower."""
+"""What a track can be called: tags, embedded once, so that naming takes no text tower.
+
+The tags are those of `tags.toml`, or of the checkpoint itself where it brings some.
+"""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -79,18 +83,33 @@ def likeliest(
     return found
 
 
-def categories() -> list[dict[str, Any]]:
-    """List the categories of `tags.toml`: the name of each, its tags, and how many of them are shown."""
+def tags_of(checkpoint: Path) -> Path:
+    """Find the file of tags of a checkpoint: its own ``tags.json``, or `TAGS`.
+
+    A network that has heard of few words says nothing true of the others, so it has to bring its own.
+    """
+    own = checkpoint / "tags.json"
+    return own if own.exists() else TAGS
+
+
+def categories(path: Path = TAGS) -> list[dict[str, Any]]:
+    """List the categories of a file of tags: the name of each, its tags, and how many of them are shown.
+
+    Parameters
+    ----------
+    path : Path
+        TOML, or JSON of the same structure.
+    """
     return [
         {"name": name, "tags": category["tags"], "shown": category["shown"]}
-        for name, category in _read().items()
+        for name, category in _read(path).items()
         if name != "prompt"
     ]
 
 
-def prompts() -> list[str]:
-    """Write the text that stands for each tag, category after category."""
-    content = _read()
+def prompts(path: Path = TAGS) -> list[str]:
+    """Write the text that stands for each tag of a file, category after category."""
+    content = _read(path)
     return [
         content["prompt"].format(category["phrase"].format(tag))
         for name, category in content.items()
@@ -100,5 +119,7 @@ def prompts() -> list[str]:
 
 
 @cache
-def _read() -> dict[str, Any]:
-    return tomllib.loads(TAGS.read_text("utf-8"))
+def _read(path: Path) -> dict[str, Any]:
+    text = path.read_text("utf-8")
+    content: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    return content

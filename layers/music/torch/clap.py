@@ -9,7 +9,7 @@ import torch
 from transformers import ClapModel
 
 from music.clap.embedder import PIPELINE, Clap
-from music.clap.tags import categories, likeliest, prompts
+from music.clap.tags import categories, likeliest, prompts, tags_of
 from music.interfaces import Identity, TextTooLong
 from music.torch.checkpoint import has_safetensors, tokenizer
 
@@ -38,12 +38,13 @@ class ClapTowers:
         )
         self.model = self.model.to(device).eval()
         self.identity = identity or Identity(folder.name, "local", PIPELINE, "float32")
-        self._tokenizer = tokenizer(folder)
+        self._folder, self._tokenizer = folder, tokenizer(folder)
         self._most_tokens: int = self.model.config.text_config.max_position_embeddings - 2
 
     def embedder(self) -> Clap:
         """Make the embedder of tracks; it names them by the same tags as a bundle does."""
-        vectors, named = np.stack([self.embed(text) for text in prompts()]), categories()
+        tags = tags_of(self._folder)
+        vectors, named = np.stack([self.embed(text) for text in prompts(tags)]), categories(tags)
         scale = float(self.model.logit_scale_a.detach().exp())
         return Clap(
             self.audio,

@@ -6,6 +6,7 @@ This and `checkpoint` are the modules of the package that know the rest of the p
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from math import log2
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import music.clap
 from weights import configs
+from weights.train.pieces import Piece
 from weights.train.recipe import BOOKS, FRAME_RATE, Recipe
 
 _TAGS = Path(music.clap.__file__).with_name("tags.toml")
@@ -71,6 +73,25 @@ def musicgen_files(recipe: Recipe) -> dict[str, Any]:
     for key in ("bos_token_id", "decoder_start_token_id", "pad_token_id"):
         files["generation_config.json"][key] = codec.entries
     return files
+
+
+def known_tags(pieces: Iterable[Piece]) -> dict[str, Any]:
+    """Write the tags that CLAP may give when it has heard of no others: what is true of the pieces.
+
+    A piece has one style, so only the best is shown.
+    """
+    given = tomllib.loads(_TAGS.read_text("utf-8"))
+    words: dict[str, set[str]] = {name: set() for name in ("genre", "mood", "instrument", "energy")}
+    for piece in pieces:
+        words["genre"].add(piece.style)
+        words["mood"].update(piece.moods)
+        words["instrument"].update(piece.instruments)
+        words["energy"].add(piece.energy)
+    found: dict[str, Any] = {"prompt": given["prompt"]}
+    for name, known in words.items():
+        shown = 1 if name == "genre" else given[name]["shown"]
+        found[name] = {"phrase": given[name]["phrase"], "shown": shown, "tags": sorted(known)}
+    return found
 
 
 def clap_files(recipe: Recipe) -> dict[str, Any]:

@@ -124,7 +124,8 @@ class Training:
             tokenizer = vocabularies.roberta(self.recipe.clap.text_vocabulary, self.store.pieces)
         training = clap_stage.ClapTraining(self.clap, self.store, tokenizer, self.figures, fresh=not known)
         training.run(self._budget(seconds))
-        checkpoint.write(folder, self.clap.tensors(), published.clap_files(self.recipe), tokenizer)
+        files = published.clap_files(self.recipe) | {"tags.json": published.known_tags(self.store.pieces)}
+        checkpoint.write(folder, self.clap.tensors(), files, tokenizer)
         measured = clap_stage.evaluate(self.clap, self.store, tokenizer)
         self.figures.result("clap", steps=training.steps, **measured)
 

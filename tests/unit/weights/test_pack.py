@@ -213,7 +213,7 @@ def test_a_failed_build_leaves_the_old_bundle(tmp_path: Path) -> None:
         ("builtin", "random", "int8", "unknown profile 'builtin'"),
         ("tiny", "random", "int3", "unknown precision 'int3'; known: float32, int8, int4"),
         ("tiny", "/nowhere", "int8", "/nowhere/musicgen: no such folder"),
-        ("tiny", "hub", "int8", "tiny is not published anywhere"),
+        ("tiny", "hub", "int8", "tiny is not on the hub"),
     ],
 )
 def test_what_cannot_be_made_is_refused_by_name(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from weights.train import pieces, texts, vocabularies
+from weights.train import pieces, published, texts, vocabularies
 from weights.train.bands import mel_bank
 from weights.train.curves import draw
 from weights.train.pieces import Piece
@@ -124,6 +124,13 @@ def test_every_tag_of_clap_is_spelled_by_both_tokenizers(piece: Piece) -> None:
     for tag in (tag for category in tags().values() for tag in category):
         assert "<unk>" not in t5.encode(tag).tokens
         assert roberta.decode(roberta.encode(tag).ids) == tag
+
+
+def test_clap_names_what_it_has_heard_of_alone(piece: Piece) -> None:
+    known = published.known_tags([piece])
+    assert known["genre"] == {"phrase": "{} music", "shown": 1, "tags": ["jazz"]}
+    assert known["instrument"]["tags"] == ["double bass", "drum kit", "piano"]
+    assert set(known) == {"prompt", "genre", "mood", "instrument", "energy"}
 
 
 def test_the_configs_say_what_the_recipe_does() -> None:
