@@ -75,6 +75,7 @@ _WITHOUT_EFFECT: dict[str, set[str]] = {
         "Role",
         "LoggingConfig",
         "EphemeralStorage",
+        "ReservedConcurrentExecutions",
     },
     "AWS::S3::Bucket": {
         "OwnershipControls",
@@ -159,7 +160,7 @@ class ScheduleTrigger:
 class Function:
     """A Lambda function: its image, and what it is given.
 
-    `label` is its short name for people, that of the folder of its Dockerfile.
+    `label` is its short name for people: its image's tag, or else the folder of its Dockerfile.
     """
 
     name: str
@@ -591,7 +592,7 @@ def _load_function(deployment: Deployment, name: str, resolver: Resolver) -> Non
         raise TemplateError(f"{name}: {error}") from error
     deployment.functions[name] = Function(
         name=name,
-        label=Path(metadata["Dockerfile"]).parent.name,
+        label=metadata.get("DockerTag", Path(metadata["Dockerfile"]).parent.name),
         image=image,
         timeout=float(properties["Timeout"]),
         memory=int(properties["MemorySize"]),

@@ -34,6 +34,7 @@ EVENTS = {
     "authorizer": "authorizer-token",
     "upload": "upload-json",
     "api": "api-health",
+    "wait": "wait-embedding",
     "embed": "embed-message",
     "generate": "generate-message",
     "search": "search-text",

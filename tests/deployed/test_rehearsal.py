@@ -59,7 +59,7 @@ def test_a_denied_action_names_the_missing_permission(
     stack.emulator.client("s3").put_object(Bucket=bucket, Key=key, Body=track, ContentType="audio/mpeg")
     stack.wait_for_log("embed", "is not authorized to perform: s3vectors:PutVectors")
 
-    for name in ("api", "embed", "upload", "authorizer", "generate", "sweeper", "search"):
+    for name in ("api", "wait", "embed", "upload", "authorizer", "generate", "sweeper", "search"):
         assert "is not authorized to perform" not in rehearsal.log(name), name
 
 
@@ -68,6 +68,7 @@ def test_every_permission_over_vectors_was_asked_for(rehearsal: Rehearsal) -> No
     assert seen >= {
         ("Embed", "s3vectors:PutVectors"),
         ("Api", "s3vectors:GetVectors"),
+        ("Wait", "s3vectors:GetVectors"),
         ("Api", "s3vectors:QueryVectors"),
         ("Api", "s3vectors:DeleteVectors"),
     }

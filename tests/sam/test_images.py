@@ -23,7 +23,7 @@ from tests.support.images import LambdaContainer
 pytestmark = pytest.mark.transport
 
 EVENTS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "events").glob("*.json"))}
-FUNCTIONS = ("authorizer", "upload", "api", "embed", "search", "generate", "sweeper")
+FUNCTIONS = ("authorizer", "upload", "api", "wait", "embed", "search", "generate", "sweeper")
 
 
 @pytest.mark.parametrize("name", list(EVENTS))
@@ -101,7 +101,7 @@ def test_a_track_goes_through_the_images_as_lambda_runs_them(containers: dict[st
     audio_id = json.loads(uploaded["body"])["audio_id"]
     done: dict[str, list[str]] = {"batchItemFailures": []}
     assert containers["embed"].invoke(message("embed-message", tenant="default", audio_id=audio_id)) == done
-    embedding = containers["api"].invoke(http_event("api-embedding", audio_id=audio_id))
+    embedding = containers["wait"].invoke(http_event("wait-embedding", audio_id=audio_id))
     assert embedding["statusCode"] == 200, embedding
     assert json.loads(embedding["body"])["dimension"] == 512
     asked = containers["api"].invoke(
@@ -113,11 +113,11 @@ def test_a_track_goes_through_the_images_as_lambda_runs_them(containers: dict[st
     assert containers["generate"].invoke(work) == done
     listed = json.loads(containers["api"].invoke(http_event("api-list"))["body"])
     assert [item["audio_id"] for item in listed["items"]] == [audio_id]
-    download = http_event("api-embedding", audio_id=generation_id)
+    download = http_event("wait-embedding", audio_id=generation_id)
     as_download = json.loads(json.dumps(download).replace("/api/embedding/", "/api/download/"))
     as_download["resource"] = "/api/download/{generation_id}"
     as_download["pathParameters"] = {"generation_id": generation_id}
-    answer = containers["api"].invoke(as_download)
+    answer = containers["wait"].invoke(as_download)
     assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, True), answer
     assert abs(sound.decode(base64.b64decode(answer["body"])).seconds - 5) <= 0.02
     assert isinstance(containers["sweeper"].invoke(EVENTS["sweeper-schedule"]), dict)

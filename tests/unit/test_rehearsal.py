@@ -45,13 +45,13 @@ def test_only_what_the_emulator_lacks_is_changed() -> None:
     routes = {
         path
         for path in changed
-        if re.fullmatch("/Resources/(Api|Search|Upload)Function/Properties/Events/.*", path)
+        if re.fullmatch("/Resources/(Api|Search|Upload|Wait)Function/Properties/Events/.*", path)
     }
     changed -= routes
     policies = {path for path in changed if "/Policies/0/PolicyDocument/Statement/" in path}
     assert changed - policies <= expected
     assert {path.split("/")[2] for path in policies} == {
-        f"{name}Role" for name in ("Api", "Embed", "Search", "Sweeper")
+        f"{name}Role" for name in ("Api", "Embed", "Search", "Sweeper", "Wait")
     }
     assert all("/Resource" in path for path in policies)
 

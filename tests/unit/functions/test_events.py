@@ -30,7 +30,6 @@ HTTP = {
     if "httpMethod" in event and not name.startswith("authorizer")
 }
 STATUS = {
-    "api-embedding": 404,  # nobody has uploaded that track
     "api-generate": 404,
     "api-health": 200,
     "api-list": 200,
@@ -38,6 +37,7 @@ STATUS = {
     "search-text": 409,  # builtin understands no text
     "upload-json": 201,
     "upload-multipart": 201,
+    "wait-embedding": 404,  # nobody has uploaded that track
 }
 
 

@@ -23,7 +23,7 @@ from music import profiles
 
 TEMPLATE: dict[str, Any] = template.read()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
-HTTP = {"upload", "api", "search"}
+HTTP = {"upload", "api", "wait", "search"}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,19 @@ class TestRoutes:
         self, deployment: Deployment, resolved: set[tuple[str, str, str]]
     ) -> None:
         declared = {(label, path) for label, _, path in self.declared(deployment)}
-        assert declared == {(label, path) for label, _, path in resolved}
+        assert declared <= {(label, path) for label, _, path in resolved}
+        assert {path for _, path in declared} == {path for _, _, path in resolved}
+
+    def test_that_wait_have_a_function_of_their_own(self, deployment: Deployment) -> None:
+        document = json.loads((ROOT / "layers/backend/openapi.json").read_text())
+        waiting = {
+            path
+            for path, item in document["paths"].items()
+            for operation in item.values()
+            if "wait" in [parameter["name"] for parameter in operation.get("parameters", [])]
+        }
+        assert waiting
+        assert {path for label, _, path in self.declared(deployment) if label == "wait"} == waiting
 
     def test_are_those_of_the_contract(self, resolved: set[tuple[str, str, str]]) -> None:
         document = json.loads((ROOT / "layers/backend/openapi.json").read_text())
@@ -160,14 +172,22 @@ class TestFunctions:
 
     def test_there_is_a_dockerfile_for_each(self, deployment: Deployment) -> None:
         folders = {path.parent.name for path in (ROOT / "functions").glob("*/Dockerfile")}
-        assert {function.label for function in deployment.functions.values()} == folders
+        # Two functions run what is in one of the folders.
+        assert {function.label for function in deployment.functions.values()} == folders | {"wait"}
         for name, function in deployment.functions.items():
             assert name == f"{function.label.capitalize()}Function"
             metadata = RESOURCES[name]["Metadata"]
-            assert metadata["Dockerfile"] == f"functions/{function.label}/Dockerfile"
+            folder = "api" if function.label == "wait" else function.label
+            assert metadata["Dockerfile"] == f"functions/{folder}/Dockerfile"
             assert (metadata["DockerContext"], metadata["DockerTag"]) == (".", function.label)
             given = {"BASE_IMAGE": "BaseImage"}
-            if function.label in ("api", "embed", "search", "generate"):  # hold something of the profile's
+            if function.label in (
+                "api",
+                "wait",
+                "embed",
+                "search",
+                "generate",
+            ):  # hold something of it
                 given["PROFILE"] = "Profile"
             assert metadata["DockerBuildArgs"] == {name: {"Ref": value} for name, value in given.items()}
             dockerfile = (ROOT / metadata["Dockerfile"]).read_text()
@@ -200,7 +220,7 @@ class TestPermissions:
 
     def test_each_function_has_its_own_role(self) -> None:
         roles = [item["Role"]["Fn::GetAtt"][0] for item in self.FUNCTIONS.values()]
-        assert len(set(roles)) == len(roles) == 7
+        assert len(set(roles)) == len(roles) == 8
 
     def test_logs_go_to_the_functions_own_group(self) -> None:
         for name, item in self.FUNCTIONS.items():
@@ -215,6 +235,7 @@ class TestPermissions:
             ("AuthorizerRole", {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query", "s3:GetObject"}),
             ("UploadRole", {"s3:DeleteObject", "sqs:SendMessage", "dynamodb:Query"}),
             ("ApiRole", {"s3:PutObject", "s3vectors:PutVectors"}),
+            ("WaitRole", {"s3:PutObject", "dynamodb:PutItem", "s3vectors:PutVectors", "sqs:SendMessage"}),
             ("EmbedRole", {"s3:PutObject", "dynamodb:Query"}),
             (
                 "SearchRole",
