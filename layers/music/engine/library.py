@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent  # the local stack gives a function links to what its image holds
@@ -43,13 +44,22 @@ def supported() -> list[str]:
     return [name for name, needed in _FLAGS.get(architecture(), {}).items() if flags >= needed]
 
 
-def processors(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+LAMBDA_MEGABYTES = 1769
+"""Memory for which AWS Lambda grants one processor, and parts of one in proportion."""
+
+
+def processors(quota: Path = Path("/sys/fs/cgroup/cpu.max"), environ: Mapping[str, str] = os.environ) -> int:
     """Count the processors that this process has for itself.
 
     These are the ones that it may run on, or fewer where a container's quota is less: threads that meet at
-    every operation wait for one that is held back.
+    every operation wait for one that is held back. On Lambda the quota follows from the function's memory,
+    and is rounded: two threads take 1.4 times as long as one where one processor is granted, and 0.7 times
+    where 1.7 are (a step of MusicGen small in int8).
     """
     allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if "AWS_LAMBDA_RUNTIME_API" in environ:  # only there does the memory say so
+        granted = int(environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]) / LAMBDA_MEGABYTES
+        allowed = max(1, min(allowed, round(granted)))
     try:
         time, period = quota.read_text().split()
         return max(1, min(allowed, int(time) // int(period)))

@@ -357,6 +357,19 @@ def test_the_structures_of_python_are_those_of_c(name: str) -> None:
     assert declared == [*ops._Op._fields_, *mirror._fields_]
 
 
+@pytest.mark.parametrize(
+    ("megabytes", "wanted"), [("512", 1), ("1769", 1), ("2048", 1), ("3008", 2), ("5307", 3), ("10240", 6)]
+)
+def test_threads_follow_the_memory_of_a_function_on_lambda(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: str, wanted: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    environment = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": megabytes}
+    assert library.processors(tmp_path / "none", environment) == 6  # the local stack sets that, too
+    environment["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:9001"
+    assert library.processors(tmp_path / "none", environment) == wanted
+
+
 def test_threads_follow_the_containers_quota(tmp_path: Path) -> None:
     allowed = len(os.sched_getaffinity(0))
     for content, expected in (
