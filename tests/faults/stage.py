@@ -210,11 +210,11 @@ class Stage(Invoker):
             + [f"generated/default/{job.generation_id}.wav" for job in jobs]
         )
         assert sorted(self.vectors()) == sorted(f"default/{job.audio_id}" for job in jobs)
-        records = {path: self.api.get(path).ok(200) for path in self.paths(jobs)}
+        records = {path: self.record(path) for path in self.paths(jobs)}
         self.deliver_all_again()
         assert self.objects() == before
         assert sorted(self.vectors()) == sorted(f"default/{job.audio_id}" for job in jobs)
-        assert {path: self.api.get(path).ok(200) for path in records} == records
+        assert {path: self.record(path) for path in records} == records
         assert self.dead_letters() == []
 
     def paths(self, jobs: list[Job]) -> Iterator[str]:
@@ -222,6 +222,12 @@ class Stage(Invoker):
         for job in jobs:
             yield f"/api/audio/{job.audio_id}"
             yield f"/api/generation/{job.generation_id}"
+
+    def record(self, path: str) -> dict[str, Any]:
+        """Read a record, without the link that is signed anew at every reading."""
+        document: dict[str, Any] = self.api.get(path).ok(200)
+        del document["links"]["play"]
+        return document
 
     def deliver_all_again(self) -> None:
         """Let every message that a dead worker has left invisible be delivered now, not in half an hour."""
