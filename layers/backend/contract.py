@@ -180,6 +180,14 @@ class Features(Answer):
     spectral_centroid: float = Field(default=0, description="Hz: how bright it is.")
     onset_rate: float = Field(default=0, description="Beginnings of sounds per second.")
     beats: list[float] = Field(default=[], description="Seconds.")
+    tempo_confidence: float | None = Field(
+        default=None, ge=0, le=1, description="How likely it is that the tempo is right up to an octave."
+    )
+    key_confidence: float | None = Field(default=None, ge=0, le=1, description="How likely the key is.")
+    fold: Literal["mean", "side"] = Field(
+        default="mean",
+        description="What an embedder of one channel was given: `side` where the channels cancel in their mean.",
+    )
 
 
 class AudioAnswer(Answer):

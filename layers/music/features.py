@@ -6,11 +6,16 @@ from typing import Any
 import numpy as np
 
 from music.dsp import harmony, rhythm, spectra
+from music.dsp.channels import levelled
 
 SAMPLE_RATE = 22050
-"""Hz of the mono signal that is measured: it holds what matters to tempo, key and brightness."""
+"""Hz of the signal that is measured: it holds what matters to tempo, key and brightness."""
 
-_CLEAR_PULSE = 0.12  # below this clarity the onsets have no common period: ambient music, speech, noise
+_NOTE_RATE = SAMPLE_RATE / spectra.HOP  # frames of notes per second
+
+_TELLING = 6.0  # seconds: a shorter clip without a tempo may well be of music that has one
+_SURE, _SURE_OF_CLIP = 0.4, 0.6  # likelihood up to an octave, below which no tempo is better than a wrong one
+_CLIP = 10.0  # seconds, up to which that is more, for little is heard
 _ODD_INTERVAL = 0.1  # octaves from the tempo at which an interval between beats does not count
 _FEWEST_INTERVALS = 4  # that a tempo is taken from; with fewer it stays the autocorrelation's
 
@@ -28,7 +33,9 @@ class Pulse:
     Attributes
     ----------
     tempo : float
-        Beats per minute, 40 to 240; 0 where no pulse can be felt (silence, ambient, less than a second).
+        Beats per minute, 40 to 240; 0 where no pulse can be felt or too little is heard of it.
+    confidence : float
+        How likely it is that the tempo is right up to an octave, 0 to 1; 0 where there is none.
     beats : list of float
         Beat times in seconds, ascending; empty where `tempo` is 0.
     onset_rate : float
@@ -36,6 +43,7 @@ class Pulse:
     """
 
     tempo: float
+    confidence: float
     beats: list[float]
     onset_rate: float
 
@@ -49,19 +57,27 @@ class Features:
     duration : float
         In seconds.
     tempo : float
-        Beats per minute, 40 to 240; 0 where no pulse can be felt (silence, ambient, less than a second).
+        Beats per minute, 40 to 240; 0 where no pulse can be felt or too little is heard of it.
     key : str or None
-        Tonic, ``"C"`` to ``"B"`` in sharps; ``None`` where no pitch class stands out (silence, noise).
+        Tonic, ``"C"`` to ``"B"`` in sharps; ``None`` where the pitch classes are of no key (silence, noise, a
+        single tone).
     mode : str or None
         ``"major"`` or ``"minor"``; ``None`` with `key`.
     loudness : float or None
-        Integrated loudness in LUFS (ITU-R BS.1770-4); ``None`` for silence.
+        Integrated loudness in LUFS (ITU-R BS.1770-4; without its absolute gate where all is below that);
+        ``None`` for silence.
     spectral_centroid : float
         Mean over sounding frames, in Hz: how bright it is. 0 for silence.
     onset_rate : float
         Beginnings of sounds per second.
     beats : list of float
         Beat times in seconds, ascending; empty where `tempo` is 0.
+    tempo_confidence, key_confidence : float or None
+        How likely it is that the tempo is right up to an octave, and the key itself, 0 to 1. 0 where there is
+        none; ``None`` in records from before it was measured.
+    fold : str
+        What a model with one channel was given for all: ``"mean"``, or ``"side"`` where channels cancel in
+        their mean (see `music.dsp.channels`).
     """
 
     duration: float
@@ -72,6 +88,9 @@ class Features:
     spectral_centroid: float
     onset_rate: float
     beats: list[float]
+    tempo_confidence: float | None = None
+    key_confidence: float | None = None
+    fold: str = "mean"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the features as plain JSON values."""
@@ -83,12 +102,12 @@ class Features:
         return cls(**values)
 
 
-def measure(mono: np.ndarray, loudness: float) -> Features:
+def measure(audio: np.ndarray, loudness: float) -> Features:
     """Measure the features of a track.
 
     Parameters
     ----------
-    mono : np.ndarray [shape=(n,), float32]
+    audio : np.ndarray [shape=(channels, n) or (n,), float32]
         Audio at `SAMPLE_RATE`, of any length: 15 minutes and nothing included.
     loudness : float
         Integrated loudness in LUFS, measured on the original channels; ``-inf`` for silence.
@@ -99,15 +118,16 @@ def measure(mono: np.ndarray, loudness: float) -> Features:
 
     See Also
     --------
-    measure_pulse, mean_chroma : what it consists of.
+    measure_likeness : what two pieces are compared by.
     """
-    mono = np.asarray(mono, dtype=np.float32)
-    pulse = measure_pulse(mono)
-    key = harmony.estimate_key(mean_chroma(mono))
-    centroid = spectra.centroid(mono, SAMPLE_RATE)
+    audio, _ = levelled(audio)
+    salience = harmony.pitch_salience(audio, SAMPLE_RATE)
+    pulse = _pulse(audio, salience)
+    key = harmony.estimate_key(salience, _NOTE_RATE)
+    centroid = spectra.centroid(audio, SAMPLE_RATE)
     sounding = centroid[centroid > 0.0]
     return Features(
-        duration=round(len(mono) / SAMPLE_RATE, 3),
+        duration=round(audio.shape[1] / SAMPLE_RATE, 3),
         tempo=pulse.tempo,
         key=key[0] if key else None,
         mode=key[1] if key else None,
@@ -115,58 +135,55 @@ def measure(mono: np.ndarray, loudness: float) -> Features:
         spectral_centroid=round(float(sounding.mean(dtype=np.float64)), 1) if len(sounding) else 0.0,
         onset_rate=pulse.onset_rate,
         beats=pulse.beats,
+        tempo_confidence=pulse.confidence,
+        key_confidence=round(key[2], 3) if key else 0.0,
     )
 
 
-def measure_pulse(mono: np.ndarray) -> Pulse:
-    """Measure the rhythm of a track.
+def measure_likeness(audio: np.ndarray) -> tuple[np.ndarray, float]:
+    """Measure what pieces are compared by (see `music.similarity`).
 
     Parameters
     ----------
-    mono : np.ndarray [shape=(n,), float32]
+    audio : np.ndarray [shape=(channels, n) or (n,), float32]
         Audio at `SAMPLE_RATE`.
 
     Returns
     -------
-    Pulse
+    chroma : np.ndarray [shape=(12,), float32]
+        How strong each pitch class is, from C to B; zero for silence.
+    tempo : float
+        In BPM; 0 where no pulse can be felt.
     """
+    audio, _ = levelled(audio)
+    salience = harmony.pitch_salience(audio, SAMPLE_RATE)
+    return harmony.chroma_from_salience(salience).mean(axis=1), _pulse(audio, salience).tempo
+
+
+def _pulse(audio: np.ndarray, salience: np.ndarray) -> Pulse:
+    """The rhythm of levelled audio [shape=(channels, n)] with these notes [shape=(NOTES, frames)]."""
     frame_rate = SAMPLE_RATE / rhythm.HOP
-    duration = len(mono) / SAMPLE_RATE
-    envelope = rhythm.onset_envelope(mono, SAMPLE_RATE)
-    tempo, clarity = rhythm.estimate_tempo(envelope, frame_rate)
+    duration = audio.shape[1] / SAMPLE_RATE
+    curves = rhythm.onset_curves(rhythm.mel_bands(audio, SAMPLE_RATE), salience)
+    tempo, confidence = rhythm.estimate_tempo(curves, frame_rate)
     beats = np.zeros(0)
-    if clarity >= _CLEAR_PULSE:
-        beats = rhythm.track_beats(envelope, frame_rate, tempo)
+    if confidence >= (_SURE if duration > _CLIP else _SURE_OF_CLIP):
+        beats = rhythm.track_beats(curves, frame_rate, tempo)
     if len(beats) < 2:
-        tempo, beats = 0.0, np.zeros(0)
+        tempo, confidence, beats = 0.0, 0.0, np.zeros(0)
     else:
         tempo = _steady_tempo(beats, tempo)
-    onsets = rhythm.pick_onsets(envelope, frame_rate)
+    onsets = rhythm.pick_onsets(curves[0], frame_rate)
     return Pulse(
         tempo=round(tempo, 2),
+        confidence=round(confidence, 3),
         beats=[round(float(beat), 3) for beat in np.clip(beats, 0.0, duration)],
         onset_rate=round(len(onsets) / duration, 3) if duration > 0.0 else 0.0,
     )
 
 
-def mean_chroma(mono: np.ndarray) -> np.ndarray:
-    """Measure how strong each pitch class is in a track.
-
-    Parameters
-    ----------
-    mono : np.ndarray [shape=(n,), float32]
-        Audio at `SAMPLE_RATE`.
-
-    Returns
-    -------
-    np.ndarray [shape=(12,), float32]
-        From C to B; zero for silence.
-    """
-    return harmony.chroma(mono, SAMPLE_RATE).mean(axis=1)
-
-
 def _steady_tempo(beats: np.ndarray, tempo: float) -> float:
-    """Refine a tempo from the tracked beats: finer than the autocorrelation's lags, deaf to odd intervals."""
+    """Refine a tempo from the tracked beats: finer than the tempos that were tried, deaf to odd intervals."""
     intervals = np.diff(beats)
     usual = intervals[np.abs(np.log2(intervals * tempo / 60.0)) < _ODD_INTERVAL]
     return float(60.0 / usual.mean()) if len(usual) >= _FEWEST_INTERVALS else tempo
@@ -194,7 +211,8 @@ def tags(features: Features) -> list[str]:
         return ["silent"]
     words = []
     if not features.tempo:
-        words.append("beatless")
+        if features.duration >= _TELLING:
+            words.append("beatless")
     elif features.tempo < _SLOW:
         words.append("slow")
     elif features.tempo > _FAST:

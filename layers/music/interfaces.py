@@ -167,16 +167,17 @@ class Embedder(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """The sample rate in Hz of the signal that it takes."""
+        """The sample rate in Hz of the sound that it takes."""
         ...
 
-    def embed(self, mono: np.ndarray) -> np.ndarray:
+    def embed(self, audio: np.ndarray) -> np.ndarray:
         """Embed a whole track.
 
         Parameters
         ----------
-        mono : np.ndarray [shape=(n,), float32]
-            Finite audio at `sample_rate`.
+        audio : np.ndarray [shape=(channels, n) or (n,), float32]
+            Finite audio at `sample_rate`, of one or two channels. An embedder of one channel puts
+            `music.dsp.channels.folded` in their place.
 
         Returns
         -------
@@ -186,7 +187,7 @@ class Embedder(Protocol):
         Raises
         ------
         ValueError
-            If `mono` has another shape, or holds NaN or infinities.
+            If `audio` has another shape, or holds NaN or infinities.
         """
         ...
 
@@ -225,7 +226,7 @@ class Listener(Protocol):
         ...
 
     def hear(self, block: np.ndarray) -> None:
-        """Take the next samples [shape=(n,), float32], at the embedder's sample rate."""
+        """Take the next samples of one channel [shape=(n,), float32], at the embedder's sample rate."""
         ...
 
     def vector(self) -> np.ndarray:

@@ -16,6 +16,7 @@ from music import quality, similarity
 from music.audio.decode import decode, resample
 from music.audio.encode import CONTENT_TYPES, encode
 from music.audio.master import Mastered, master
+from music.dsp.channels import Levels, folded
 from music.features import Features
 from music.interfaces import Candidate, GenerationError, Parameters, Request
 from music.loading import Profile
@@ -133,16 +134,15 @@ def generate(
     timings: dict[str, float] = {}
     progress(0.0)
     with _timed(timings, "decode"):
-        source = decode(path, rate=rate, channels=generator.channels)
+        source, stereo, fold = _read(path, rate, generator.channels)
     with _timed(timings, "score"):
-        mono = _mono(source, rate, measuring.SAMPLE_RATE)
-        chroma = measuring.mean_chroma(mono)
+        chroma, _ = measuring.measure_likeness(resample(stereo, rate, measuring.SAMPLE_RATE))
     progress(_READ)
 
     fingerprint = None
     if "copy" in generator.checks:
         with _timed(timings, "check"):
-            fingerprint = quality.Fingerprint(mono)
+            fingerprint = quality.Fingerprint(resample(folded(stereo), rate, measuring.SAMPLE_RATE))
     request = Request(source, features, parameters, tags, Kept(snapshots or Forgetful()))
 
     best: _Scored | None = None
@@ -218,6 +218,8 @@ def generate(
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
         "details": _plain(best.candidate.details),
     }
+    if fold != "mean":
+        summary["fold"] = fold
     if generator.checks:
         summary["faults"] = best.faults
     return Generated(audio, CONTENT_TYPES[parameters.format], summary)
@@ -233,24 +235,41 @@ def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
         timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start
 
 
-def _mono(audio: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """Mix audio [shape=(channels, n)] down and resample it, from and to rates in Hz."""
-    return resample(audio.mean(axis=0), rate, to)
+def _read(path: str | Path, rate: int, channels: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Decode a source.
+
+    Returns
+    -------
+    source : np.ndarray [shape=(at most `channels`, n)]
+        What the generator is given.
+    stereo : np.ndarray [shape=(1 or 2, n)]
+        What is measured.
+    fold : str
+        Of `music.dsp.channels.FOLDS`, what stands for all channels where the generator takes one.
+    """
+    stereo = decode(path, rate=rate, channels=2)
+    if channels == 2 or len(stereo) == 1:
+        return stereo, stereo, "mean"
+    fold = Levels(stereo).fold
+    if fold == "mean":  # of all channels, which may be more than two
+        return decode(path, rate=rate, channels=1), stereo, fold
+    return folded(stereo, fold)[None], stereo, fold
 
 
 def _score(
     mastered: Mastered, rate: int, profile: Profile, vector: np.ndarray, chroma: np.ndarray, tempo: float
 ) -> dict[str, float]:
     """Compare a candidate with its source: the three similarities, rounded as they are reported."""
-    mono = _mono(mastered.audio, rate, measuring.SAMPLE_RATE)
+    audio = resample(mastered.audio, rate, measuring.SAMPLE_RATE)
     embedder = profile.embedder
+    own_chroma, own_tempo = measuring.measure_likeness(audio)
     scores = {
-        "chroma": similarity.chroma(chroma, measuring.mean_chroma(mono)),
-        "tempo": similarity.tempo(tempo, measuring.measure_pulse(mono).tempo),
+        "chroma": similarity.chroma(chroma, own_chroma),
+        "tempo": similarity.tempo(tempo, own_tempo),
     }
     if embedder.sample_rate != measuring.SAMPLE_RATE:
-        mono = _mono(mastered.audio, rate, embedder.sample_rate)
-    scores = {"embedding": similarity.embedding(vector, embedder.embed(mono)), **scores}
+        audio = resample(mastered.audio, rate, embedder.sample_rate)
+    scores = {"embedding": similarity.embedding(vector, embedder.embed(audio)), **scores}
     return {name: round(score, 6) for name, score in scores.items()}
 
 

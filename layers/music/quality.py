@@ -18,6 +18,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from music import features
 from music.audio.decode import resample
 from music.dsp import harmony, spectra
+from music.dsp.channels import folded
 
 FAULTS = ("silent", "silent_edge", "clipped", "runaway", "copy")
 """Everything that `faults` can find, and what a generator may ask to be checked for."""
@@ -141,7 +142,7 @@ def faults(
         "runaway": _runaway(loud),
     }
     if source is not None and "copy" in checks and not found["silent"]:
-        mono = resample(audio.mean(axis=0), rate, features.SAMPLE_RATE)
+        mono = resample(folded(audio), rate, features.SAMPLE_RATE)
         found["copy"] = copied(Fingerprint(mono), source)
     return [name for name in FAULTS if name in checks and found.get(name)]
 

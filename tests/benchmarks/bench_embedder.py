@@ -51,14 +51,14 @@ def excerpts(n: int, rate: int) -> dict[str, slice]:
     }
 
 
-def mfcc_statistics(mono: np.ndarray) -> np.ndarray:
+def mfcc_statistics(audio: np.ndarray) -> np.ndarray:
     """The baseline [shape=(60,)], not yet standardised."""
-    cepstra = spectra.mfcc(spectra.mel_spectrogram(mono, RATE)).astype(np.float64)
+    cepstra = spectra.mfcc(spectra.mel_spectrogram(audio, RATE)).astype(np.float64)
     return np.concatenate([cepstra.mean(axis=1), cepstra.std(axis=1), np.diff(cepstra, axis=1).std(axis=1)])
 
 
 def variants(stereo: np.ndarray) -> dict[str, np.ndarray]:
-    """An excerpt [shape=(channels, n)] at 44.1 kHz, read back as mono at 22.05 kHz from altered files."""
+    """An excerpt [shape=(channels, n)] at 44.1 kHz, read back at 22.05 kHz from altered files."""
     softer = stereo * np.float32(10 ** (-6 / 20))
     altered = {
         "as it is": encode(stereo, FILE_RATE, "wav"),
@@ -72,7 +72,7 @@ def variants(stereo: np.ndarray) -> dict[str, np.ndarray]:
         for name, content in altered.items():
             path = Path(folder) / "excerpt"
             path.write_bytes(content)
-            found[name] = decode(path, rate=RATE, channels=1)[0]
+            found[name] = decode(path, rate=RATE, channels=2)
     return found
 
 
@@ -109,15 +109,15 @@ def measure(tracks: Sequence[corpus.Track], progress: Callable[[str], None]) -> 
     speed = []
     for track in tracks:
         audio = decode(track.path, rate=FILE_RATE, channels=2, max_seconds=3600.0)
-        mono = resample(audio.mean(axis=0), FILE_RATE, RATE)
-        for name, where in excerpts(len(mono), RATE).items():
-            vectors.setdefault(name, []).append(mir512.embed(mono[where]))
-            baseline.setdefault(name, []).append(mfcc_statistics(mono[where]))
-        middle, most = len(mono) // 2, int(LONGEST * RATE / 2)
-        whole = mono[max(middle - most, 0) : middle + most]
+        stereo = resample(audio, FILE_RATE, RATE)
+        for name, where in excerpts(stereo.shape[1], RATE).items():
+            vectors.setdefault(name, []).append(mir512.embed(stereo[:, where]))
+            baseline.setdefault(name, []).append(mfcc_statistics(stereo[:, where]))
+        middle, most = stereo.shape[1] // 2, int(LONGEST * RATE / 2)
+        whole = stereo[:, max(middle - most, 0) : middle + most]
         began = time.process_time()
         vectors.setdefault("whole", []).append(mir512.embed(whole))
-        speed.append((time.process_time() - began) / (len(whole) / RATE / 60.0))
+        speed.append((time.process_time() - began) / (whole.shape[1] / RATE / 60.0))
         altered = variants(np.ascontiguousarray(audio[:, excerpts(audio.shape[1], FILE_RATE)["before"]]))
         reference = mir512.embed(altered.pop("as it is"))
         for name, heard in altered.items():

@@ -7,9 +7,9 @@ scipy give the same file bit for bit: one BLAS thread, and half precision for wh
 eigensolver.
 
 Method: every recording is a class, its segments are the samples. `W` is the mean covariance within recordings
-plus what mp3 at 128 kb/s does to them; `B` is the covariance of the recordings' means; both are shrunk
-towards their diagonals, there being fewer recordings than descriptors. The projection holds the generalised
-eigenvectors of ``B v = l W v`` with the largest ratios, scaled so that `W` becomes the identity.
+plus what mp3 at 128 kb/s and a fold to mono do to them; `B` is the covariance of the recordings' means. Both
+are shrunk towards their diagonals, there being fewer recordings than descriptors. The projection holds the
+generalised eigenvectors of ``B v = l W v`` with the largest ratios, scaled so that `W` becomes the identity.
 """
 
 import os
@@ -34,30 +34,31 @@ from music.audio.encode import encode  # noqa: E402
 from music.mir512 import embedder  # noqa: E402
 from tests.benchmarks import corpus  # noqa: E402
 
-SHRINK_WITHIN, SHRINK_BETWEEN, RIDGE, CODING = 0.02, 0.5, 0.02, 15.0
-EXCERPT = 20  # seconds from the middle that are coded as mp3
+SHRINK_WITHIN, SHRINK_BETWEEN, RIDGE, ALTERED = 0.02, 0.5, 0.02, 15.0
+EXCERPT = 20  # seconds from the middle that are altered
 
 
-def coding_error(stereo: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Descriptions [shape=(segments, descriptors)] of an excerpt before and after mp3 at 128 kb/s."""
+def altered(stereo: np.ndarray, rate: int) -> list[np.ndarray]:
+    """Descriptions [shape=(segments, descriptors)] of an excerpt: as it is, as mp3 at 128 kb/s, in mono."""
     with tempfile.TemporaryDirectory() as folder:
         described = []
-        for content in (encode(stereo, rate, "wav"), corpus.mp3(stereo, rate)):
+        mono = stereo.mean(axis=0, keepdims=True)
+        for content in (encode(stereo, rate, "wav"), corpus.mp3(stereo, rate), encode(mono, rate, "wav")):
             path = Path(folder) / "excerpt"
             path.write_bytes(content)
-            described.append(embedder.describe(decode(path, rate=embedder.SAMPLE_RATE, channels=1)[0]))
-    return described[0], described[1]
+            described.append(embedder.describe(decode(path, rate=embedder.SAMPLE_RATE, channels=2)))
+    return described
 
 
 def fit(tracks: Sequence[corpus.Track]) -> dict[str, np.ndarray]:
     """Constants from recordings, named as in the file."""
-    whole, pairs = [], []
+    whole, excerpts = [], []
     for track in tracks:
         began = time.process_time()
-        whole.append(embedder.describe(decode(track.path, rate=embedder.SAMPLE_RATE, channels=1)[0]))
+        whole.append(embedder.describe(decode(track.path, rate=embedder.SAMPLE_RATE, channels=2)))
         stereo = decode(track.path, rate=44100, channels=2)
         middle, half = stereo.shape[1] // 2, EXCERPT * 44100 // 2
-        pairs.append(coding_error(np.ascontiguousarray(stereo[:, middle - half : middle + half]), 44100))
+        excerpts.append(altered(np.ascontiguousarray(stereo[:, middle - half : middle + half]), 44100))
         print(f"{track.name}: {len(whole[-1])} segments, {time.process_time() - began:.1f} CPU s", flush=True)
     # Every recording counts the same, however long it is.
     mean = np.mean([rows.mean(axis=0) for rows in whole], axis=0)
@@ -67,10 +68,13 @@ def fit(tracks: Sequence[corpus.Track]) -> dict[str, np.ndarray]:
     centres = np.array([rows.mean(axis=0) for rows in scores])
     between = np.cov(centres.T, bias=True)
     within = np.mean([np.cov(rows.T, bias=True) for rows in scores], axis=0)
-    for clean, coded in pairs:
-        n = min(len(clean), len(coded))
-        error = embedder.standardise(coded[:n], mean, scale) - embedder.standardise(clean[:n], mean, scale)
-        within += CODING / len(pairs) * np.outer(error.mean(axis=0), error.mean(axis=0))
+    for clean, *others in excerpts:
+        for other in others:
+            n = min(len(clean), len(other))
+            error = embedder.standardise(other[:n], mean, scale) - embedder.standardise(
+                clean[:n], mean, scale
+            )
+            within += ALTERED / len(excerpts) * np.outer(error.mean(axis=0), error.mean(axis=0))
     count = len(mean)
     ridge = RIDGE * np.trace(within) / count * np.eye(count)
     within = (1 - SHRINK_WITHIN) * within + SHRINK_WITHIN * np.diag(np.diag(within)) + ridge

@@ -91,3 +91,59 @@ def chords(seconds: float, channels: int = 2, rate: int = 32000) -> np.ndarray:
     notes = [sum(np.sin(2 * np.pi * f * t + c) for f in (220, 277.2, 329.6, 1760)) for c in range(channels)]
     audio = 0.1 * decay * np.stack(notes) + 0.005 * rng.standard_normal((channels, len(t)))
     return audio.astype(np.float32)
+
+
+def song(bpm: float, tonic: int, mode: str, seconds: float = 24.0, drums: float = 0.15) -> np.ndarray:
+    """A piece with drums on every beat and a cadence of one chord per bar [shape=(n,)], at 22,050 Hz."""
+    rate, beat = 22050, 60.0 / bpm
+    rng = np.random.default_rng(0)
+    y = np.zeros(int(seconds * rate))
+    third = 4 if mode == "major" else 3
+    chords = [(0, third, 7), (5, 5 + third, 12), (7, 11, 14), (0, third, 7)]
+    for index, start in enumerate(np.arange(0.05, seconds - beat, beat)):
+        length = int(min(beat, seconds - start) * rate)
+        t = np.arange(length) / rate
+        sound = sum(
+            np.sin(2 * np.pi * k * 130.8 * 2 ** ((tonic + note) / 12) * t) / k**1.5
+            for note in chords[index // 4 % 4]
+            for k in (1, 2, 3)
+        )
+        drum = rng.standard_normal(length) * np.exp(-t * 60.0)
+        at = int(start * rate)
+        y[at : at + length] += 0.06 * sound * np.exp(-t * 2.0) + drums * drum
+    return y.astype(np.float32)
+
+
+def metronome(bpm: float, seconds: float, rate: int = 22050) -> np.ndarray:
+    """Short clicks on digital silence [shape=(n,)], the first at 0.3 s."""
+    click = np.random.default_rng(7).standard_normal(round(0.02 * rate))
+    click *= np.exp(-np.arange(len(click)) / (0.004 * rate))
+    y = np.zeros(round(seconds * rate) + len(click))
+    for start in np.arange(0.3, seconds, 60.0 / bpm):
+        y[round(start * rate) :][: len(click)] += 0.3 * click
+    return y[: -len(click)].astype(np.float32)
+
+
+def tone(hertz: float, seconds: float, partials: int = 1, rate: int = 22050) -> np.ndarray:
+    """A steady tone [shape=(n,)] whose partials fall off as those of a sawtooth."""
+    t = np.arange(round(seconds * rate)) / rate
+    return (0.1 * sum(np.sin(2 * np.pi * hertz * k * t) / k for k in range(1, partials + 1))).astype(
+        np.float32
+    )
+
+
+def room_tone(seconds: float, rate: int = 22050) -> np.ndarray:
+    """What a microphone in an empty room hears [shape=(n,)]: low noise, and the hum of the mains."""
+    n = round(seconds * rate)
+    spectrum = np.fft.rfft(np.random.default_rng(2).standard_normal(n))
+    low = np.fft.irfft(spectrum / np.maximum(np.fft.rfftfreq(n, 1.0 / rate), 20.0), n)
+    hum = tone(50.0, seconds, 8, rate)
+    return (0.1 * low / low.std() + 0.3 * hum).astype(np.float32)
+
+
+def dither(seconds: float, rate: int = 22050) -> np.ndarray:
+    """The triangular dither of a silent 16-bit file [shape=(n,)]: -1, 0 or 1 of its steps."""
+    rng = np.random.default_rng(3)
+    n = round(seconds * rate)
+    steps = np.round(rng.uniform(-0.5, 0.5, n) + rng.uniform(-0.5, 0.5, n))
+    return (steps / 32768.0).astype(np.float32)

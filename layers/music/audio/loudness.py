@@ -20,10 +20,12 @@ import numpy as np
 OVERSAMPLING = 4
 """Points for each sample between which a true peak may hide, after BS.1770-4, annex 2."""
 
+ABSOLUTE_GATE = -70.0
+"""LUFS: what is softer does not count in BS.1770."""
+
 _HOPS_PER_SECOND = 10
 _HOPS_PER_BLOCK = 4  # 0.4 s, each gating block overlapping the next by three quarters
 _HOPS_AT_ONCE = 64  # filtered by one Fourier transform
-_ABSOLUTE_GATE = -70.0  # LUFS
 _RELATIVE_GATE = -10.0  # LU below the mean of what passes the absolute one
 
 _HALF_TAPS = 12  # of the interpolation filter
@@ -90,14 +92,19 @@ class Loudness:
             self._held.append(block)
             self._n += block.shape[1]
 
-    def integrated(self) -> float:
+    def integrated(self, absolute_gate: float = ABSOLUTE_GATE) -> float:
         """Return the gated loudness of all that was pushed.
+
+        Parameters
+        ----------
+        absolute_gate : float
+            In LUFS; a lower one than BS.1770's measures music that is softer than any broadcast.
 
         Returns
         -------
         float
-            In LUFS; ``-inf`` where nothing is above the absolute gate of -70 LUFS. A piece shorter than one
-            gating block (0.4 s) is measured as one block.
+            In LUFS; ``-inf`` where nothing is above the absolute gate. A piece shorter than one gating block
+            (0.4 s) is measured as one block.
         """
         rest = [self._measure(np.concatenate(self._held, axis=1))] if self._held else []
         energies = np.concatenate([np.zeros(0), *self._energies, *rest])
@@ -105,7 +112,7 @@ class Loudness:
             return -np.inf
         width = min(_HOPS_PER_BLOCK, len(energies))
         power = np.convolve(energies, np.full(width, 1.0 / width), mode="valid")
-        power = power[_lufs(power) > _ABSOLUTE_GATE]
+        power = power[_lufs(power) > absolute_gate]
         if not len(power):
             return -np.inf
         power = power[_lufs(power) > _lufs(power.mean()) + _RELATIVE_GATE]
@@ -115,10 +122,15 @@ class Loudness:
         """Return the weighted mean squares of the K-weighted signal, for every whole 0.1 s of a chunk.
 
         The weighting is applied by overlap-save: its impulse response has decayed by 200 dB after one hop.
+        Before the piece began there was its offset, so that an offset is no click.
         """
         hop = self._hop
         size = 1 << (hop * (_HOPS_AT_ONCE + 1) - 1).bit_length()
-        history = np.zeros((len(chunk), hop), np.float32) if self._history is None else self._history
+        history = self._history
+        if history is None:
+            history = np.repeat(chunk.mean(axis=1, keepdims=True, dtype=np.float64), hop, axis=1).astype(
+                np.float32
+            )
         extended = np.concatenate([history, chunk], axis=1)
         if chunk.shape[1] == hop * _HOPS_AT_ONCE:  # else it is the rest, and `push` may go on with it
             self._history = extended[:, -hop:]
@@ -130,7 +142,7 @@ class Loudness:
         return energies
 
 
-def integrated_loudness(audio: np.ndarray, rate: int) -> float:
+def integrated_loudness(audio: np.ndarray, rate: int, absolute_gate: float = ABSOLUTE_GATE) -> float:
     """Measure the gated loudness of a whole piece [1]_.
 
     Parameters
@@ -139,6 +151,8 @@ def integrated_loudness(audio: np.ndarray, rate: int) -> float:
         One to eight channels.
     rate : int
         Sample rate in Hz.
+    absolute_gate : float
+        In LUFS.
 
     Returns
     -------
@@ -151,7 +165,7 @@ def integrated_loudness(audio: np.ndarray, rate: int) -> float:
     """
     meter = Loudness(rate)
     meter.push(audio)
-    return meter.integrated()
+    return meter.integrated(absolute_gate)
 
 
 def true_peak(audio: np.ndarray) -> float:

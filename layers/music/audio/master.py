@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from music.audio.loudness import integrated_loudness, peak_envelope, true_peak
+from music.audio.loudness import ABSOLUTE_GATE, integrated_loudness, peak_envelope, true_peak
 
 FADE_IN_SECONDS = 0.01
 FADE_OUT_SECONDS = 0.5
@@ -23,6 +23,8 @@ _TOLERANCE_LU = 1.0  # from the target, within which the loudness is on it,
 _CLOSE_LU = 0.1  # and within which the limiter's gain is not refined any more
 _MAX_PASSES = 5  # of refining it
 _FLATTEST = 0.2  # LU for each dB: the least slope of loudness over gain that a pass reckons with
+
+_UNDER_TARGET = 20.0  # LU that the absolute gate stays below the target of music softer than BS.1770 is for
 
 _STEP = 16  # samples between points of the gain curve
 _ATTACK_DB_PER_SECOND = 2000.0
@@ -100,9 +102,10 @@ def master(
     if peak == 0.0:
         return Mastered(audio, -np.inf, -np.inf, limited=False, on_target=False)
 
+    gate = ABSOLUTE_GATE if target_loudness is None else min(ABSOLUTE_GATE, target_loudness - _UNDER_TARGET)
     limit = ceiling - _MARGIN_DB
     headroom = limit - 20.0 * float(np.log10(peak))
-    loudness = integrated_loudness(audio, rate)
+    loudness = integrated_loudness(audio, rate, gate)
     if target_loudness is None or not np.isfinite(target_loudness) or not np.isfinite(loudness):
         gain, limited, target = min(0.0, headroom), False, np.nan
     else:
@@ -113,7 +116,7 @@ def master(
         result, reached = _match(audio, envelope, rate, gain, target, limit)
     else:
         result = audio * np.float32(_linear(gain))
-        reached = integrated_loudness(result, rate)
+        reached = integrated_loudness(result, rate, gate)
     return Mastered(
         audio=result,
         loudness=reached,

@@ -8,6 +8,7 @@ vectors and ours may be compared:
   silence, and its seconds are like those before them;
 - a track shorter than one window is repeated as often as it fits whole, then filled with zeros: ``repeatpad``
   of transformers, as CLAP was trained;
+- two channels are folded as `music.dsp.channels.folded` does: their mean, unless they cancel in it;
 - the vector is the mean of the raw projected outputs, and only then made of unit length. What
   `ClapModel.get_audio_features` gives is of unit length already: a mean of those is another vector.
 """
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from music.clap.mel import SAMPLE_RATE, WINDOW, log_mel
+from music.dsp.channels import centred, folded
 from music.interfaces import Identity, TextTooLong
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 PIPELINE = "1"
 """The version of windows, spectrograms and mean: raise it when a vector changes and its model did not."""
+
+OFFSET = 0.1
+"""The share of the RMS from which on an offset is taken off a short track: zeros behind it would click."""
 
 WINDOWS_AT_ONCE = 2
 """How many windows are embedded at once: more are a few percent faster, and each takes 10 MB."""
@@ -85,13 +90,13 @@ class Clap:
         """Begin to embed a track whose samples come block by block."""
         return Listener(self._network)
 
-    def embed(self, mono: np.ndarray) -> np.ndarray:
+    def embed(self, audio: np.ndarray) -> np.ndarray:
         """Embed a track.
 
         Parameters
         ----------
-        mono : np.ndarray [shape=(n,)]
-            Audio at `sample_rate`, at least one sample, finite.
+        audio : np.ndarray [shape=(channels, n) or (n,)]
+            Audio at `sample_rate`, at least one sample, finite; two channels are folded into one.
 
         Returns
         -------
@@ -101,10 +106,10 @@ class Clap:
         Raises
         ------
         ValueError
-            If `mono` has another shape, or holds NaN or infinities.
+            If `audio` has another shape, or holds NaN or infinities.
         """
         listener = self.listen()
-        listener.hear(mono)
+        listener.hear(folded(audio) if np.ndim(audio) == 2 else audio)
         return listener.vector()
 
     def tags(self, vector: np.ndarray) -> dict[str, dict[str, float]]:
@@ -159,7 +164,7 @@ class Listener:
         if whole:
             self._embed(self._sound[: whole * WINDOW].reshape(-1, WINDOW))
         elif not self.windows:
-            self._embed(repeatpad(self._sound[: self._heard])[None])
+            self._embed(repeatpad(centred(self._sound[None, : self._heard], OFFSET)[0])[None])
         self._heard = 0
         assert self._sum is not None
         mean = self._sum / self.windows

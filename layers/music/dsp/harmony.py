@@ -9,9 +9,11 @@ References
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
+from music.dsp.fitted import fitted
 from music.dsp.spectra import BLOCK, HOP, power_blocks
 
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -26,6 +28,17 @@ _WINDOW_SECONDS = 0.186  # long enough to part semitones above 100 Hz
 _BELOW_PEAK = 1e-5  # 50 dB below the strongest of its frame, a peak says little about harmony,
 _BELOW_FULL_SCALE = 1e-9  # and 90 dB below full scale it says nothing
 
+CLUES = 5
+"""Rows of `key_clues`."""
+_REGISTERS = (0, 18, 40, 66)  # notes: bass up to D3, middle up to C5, treble
+_ENDS_SECONDS = 2.0
+_PAUSE = 0.05  # of the mean strength of all frames, below which one hardly counts
+
+_FEWEST_CLASSES = 3  # of a key: a tone and its fifth are of many
+_PARTIALS = 10
+_ONE_TONE = 0.9  # share of what stands out that the partials of one tone have,
+_LOW_PARTIALS = 0.15  # and its first two: those of a chord fit a tone far below, which is not there
+_PRESENT = 0.1  # of the strongest pitch class, from which one counts
 _CLEAR_KEY = 0.45  # correlation below which no key is claimed: noise reaches 0.35, music 0.5 to 0.95
 _FLAT = 0.05  # deviation over mean up to which no pitch class stands out
 
@@ -74,8 +87,8 @@ def pitch_salience(y: np.ndarray, rate: float, hop: int = HOP) -> np.ndarray:
 
     Parameters
     ----------
-    y : np.ndarray [shape=(n,)]
-        Mono audio.
+    y : np.ndarray [shape=(n,) or (channels, n)]
+        Audio.
     rate : float
         Sample rate in Hz, at least 8000.
     hop : int
@@ -93,7 +106,7 @@ def pitch_salience(y: np.ndarray, rate: float, hop: int = HOP) -> np.ndarray:
     blocks = list(_pitch_peaks(y, rate, hop))
     turn = sum(complex(np.sum(weight * np.exp(2j * np.pi * pitch))) for _, _, pitch, weight in blocks)
     tuning = float(np.angle(turn)) / (2.0 * np.pi)
-    salience = np.zeros((NOTES, 1 + len(y) // hop), dtype=np.float32)
+    salience = np.zeros((NOTES, 1 + y.shape[-1] // hop), dtype=np.float32)
     for first, frame, pitch, weight in blocks:
         here = salience[:, first : first + BLOCK]
         place = pitch - np.float32(tuning + LOWEST_NOTE)
@@ -131,8 +144,8 @@ def chroma(y: np.ndarray, rate: float, hop: int = HOP) -> np.ndarray:
 
     Parameters
     ----------
-    y : np.ndarray [shape=(n,)]
-        Mono audio.
+    y : np.ndarray [shape=(n,) or (channels, n)]
+        Audio.
     rate : float
         Sample rate in Hz, at least 8000.
     hop : int
@@ -146,40 +159,110 @@ def chroma(y: np.ndarray, rate: float, hop: int = HOP) -> np.ndarray:
     See Also
     --------
     pitch_salience : the notes that are folded.
-    estimate_key : the key of a mean chroma.
+    key_clues : what speaks for a key.
     """
     return chroma_from_salience(pitch_salience(y, rate, hop))
 
 
-def estimate_key(pitch_classes: np.ndarray) -> tuple[str, str, float] | None:
-    """Estimate the key of a mean chroma, by correlation with Temperley's profiles [2]_.
+def key_clues(salience: np.ndarray, frame_rate: float) -> np.ndarray:
+    """Measure what speaks for a key: which pitch classes sound, in which register, and where.
 
     Parameters
     ----------
-    pitch_classes : np.ndarray [shape=(12,)]
-        Weight of C to B, not negative.
+    salience : np.ndarray [shape=(NOTES, frames)]
+        As `pitch_salience` gives it.
+    frame_rate : float
+        Frames per second.
+
+    Returns
+    -------
+    np.ndarray [shape=(CLUES, 12), float64]
+        From C to B: of the bass, the middle and the treble; of the first and the last 2 s that sound. Each
+        row has a mean of 1; it is 0 where nothing sounds.
+    """
+    total = salience.sum(axis=0)
+    sounding = np.flatnonzero(total > _PAUSE * total.mean()) if salience.size else np.zeros(0, np.int64)
+    clues = np.zeros((CLUES, 12))
+    if not len(sounding):
+        return clues
+    # The square root of shares: neither the loudest frame nor the loudest note has all the say.
+    notes = np.sqrt(salience / (total + _PAUSE * total.mean()))
+    first, last, some = int(sounding[0]), int(sounding[-1]), max(round(_ENDS_SECONDS * frame_rate), 1)
+    spans = (slice(None), slice(first, first + some), slice(max(last - some, 0), last + 1))
+    whole, begin, end = (notes[:, span].mean(axis=1, dtype=np.float64) for span in spans)
+    pitch_class = (np.arange(NOTES) + LOWEST_NOTE) % 12
+    for clue, (low, high) in zip(clues, pairwise(_REGISTERS), strict=False):
+        clue[:] = np.bincount(pitch_class[low:high], weights=whole[low:high], minlength=12)
+    clues[3] = np.bincount(pitch_class, weights=begin, minlength=12)
+    clues[4] = np.bincount(pitch_class, weights=end, minlength=12)
+    sums = clues.sum(axis=1, keepdims=True)
+    return np.divide(12.0 * clues, sums, out=np.zeros_like(clues), where=sums > 0.0)
+
+
+def estimate_key(salience: np.ndarray, frame_rate: float) -> tuple[str, str, float] | None:
+    """Estimate the key: the likeliest of twenty-four, or none.
+
+    Each pitch class of each clue (`key_clues`) speaks for a key with a weight that depends on its step above
+    the tonic, as in key profiles [2]_; the weights are fitted (`music.dsp.fitted`).
+
+    Parameters
+    ----------
+    salience : np.ndarray [shape=(NOTES, frames)]
+        As `pitch_salience` gives it.
+    frame_rate : float
+        Frames per second.
 
     Returns
     -------
     tuple of (str, str, float) or None
-        Tonic (``"C"`` to ``"B"``), mode (``"major"`` or ``"minor"``) and correlation, -1 to 1. ``None`` where
-        no pitch class stands out: silence, noise, unpitched percussion.
-
-    Examples
-    --------
-    >>> estimate_key(np.array([1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0]))[:2]
-    ('C', 'major')
+        Tonic (``"C"`` to ``"B"``), mode (``"major"`` or ``"minor"``) and how likely that is, 0 to 1. ``None``
+        where the pitch classes are not those of any key: silence, noise, unpitched percussion, a single tone.
     """
-    weights = np.asarray(pitch_classes, dtype=np.float64)
-    if weights.std() <= _FLAT * weights.mean():
+    if not has_key(salience.mean(axis=1)):
         return None
-    best = ("C", "major", -2.0)
-    for mode, profile in (("major", _MAJOR), ("minor", _MINOR)):
-        for tonic in range(12):
-            score = _correlation(np.roll(profile, tonic), weights)
-            if score > best[2]:
-                best = (PITCH_CLASSES[tonic], mode, score)
-    return best if best[2] >= _CLEAR_KEY else None
+    clues = key_clues(salience, frame_rate)
+    turned = np.stack([np.roll(clues, -tonic, axis=1) for tonic in range(12)]) - 1.0
+    score = np.einsum("tcp,mcp->mt", turned, fitted()["key"])
+    score[1] += float(fitted()["minor"])
+    share = np.exp(score - score.max())
+    share /= share.sum()
+    mode, tonic = divmod(int(np.argmax(score)), 12)
+    return PITCH_CLASSES[tonic], ("major", "minor")[mode], float(share[mode, tonic])
+
+
+def has_key(notes: np.ndarray) -> bool:
+    """Return whether some notes are those of a key, more or less: three, not the partials of one tone.
+
+    Parameters
+    ----------
+    notes : np.ndarray [shape=(NOTES,)]
+        Mean strength of each note, from A1 to D7.
+    """
+    weights = chroma_from_salience(notes[:, None])[:, 0].astype(np.float64)
+    if weights.std() <= _FLAT * weights.mean() or _is_one_tone(notes.astype(np.float64)):
+        return False
+    if np.count_nonzero(weights > _PRESENT * weights.max()) < _FEWEST_CLASSES:
+        return False
+    likeness = [
+        _correlation(np.roll(profile, tonic), weights) for profile in (_MAJOR, _MINOR) for tonic in range(12)
+    ]
+    return max(likeness) >= _CLEAR_KEY
+
+
+def _is_one_tone(notes: np.ndarray) -> bool:
+    """Whether what stands out among some notes are the partials of one tone, as of a hum or a single key."""
+    excess = np.maximum(notes - np.median(notes), 0.0)
+    steps = 12.0 * np.log2(np.arange(1, _PARTIALS + 1))
+    for tone in range(-12, NOTES):
+        places = np.unique(np.concatenate([tone + np.floor(steps), tone + np.ceil(steps)]).astype(np.int64))
+        inside = places[(places >= 0) & (places < NOTES)]
+        low = inside[inside <= tone + 12]
+        if (
+            excess[inside].sum() > _ONE_TONE * excess.sum()
+            and excess[low].sum() > _LOW_PARTIALS * excess.sum()
+        ):
+            return True
+    return False
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -2,16 +2,22 @@
 
 The conventions are those of `music.dsp.spectra`, and so are the reasons not to use librosa.
 
+Which of many regularities is the tempo, and which of many places in it is the beat, is a matter of weights.
+They are fitted on composed music of known tempo (``python -m tests.benchmarks.fit_analysis``, which writes
+`music.dsp.fitted`): tempo and beat are each a multinomial logit over candidates.
+
 References
 ----------
 .. [1] Böck and Widmer, "Maximum filter vibrato suppression for onset detection", DAFx 2013.
 .. [2] Ellis, "Beat tracking by dynamic programming", J. New Music Research 36(1), 2007.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
+from music.dsp.fitted import fitted
 from music.dsp.spectra import EMPTY, mel_spectrogram
 
 HOP = 256
@@ -22,6 +28,14 @@ _BANDS, _LOWEST_HZ, _HIGHEST_HZ = 80, 30.0, 11000.0
 _LAG = 2  # frames over which a rise is measured: an attack takes longer than one
 _LOUD_PERCENTILE = 95  # of the frames' levels: what stands for the loudness of the audio
 _SOFTEST = 1e3  # levels flatten out 30 dB below that
+_SOUNDING = 1e-6  # of the loudest frame: a frame 60 dB below it is silence
+
+CURVES = 7
+"""Onset curves, as `onset_curves` gives them."""
+_REGISTERS = (0, 4, 18, 50, 80)  # mel bands: up to 0.2, 0.8, 3 and 11 kHz
+_BASS_NOTES = 22  # up to F#3
+_NOTE_LAG = 3  # frames of the salience, 70 ms, to either side of a moment at which notes begin
+_SOFTEST_NOTE = 3.6
 
 _ONSETS_APART = 0.05  # seconds
 _ONSET_SURROUNDINGS = 0.4  # seconds to either side that an onset must stand out from,
@@ -29,52 +43,51 @@ _ONSET_RISE, _ONSET_RATIO = 0.04, 1.3  # by so much above their mean, and by thi
 
 _PULSE_SURROUNDINGS = 0.5  # seconds to either side whose mean is a slow change
 _PULSE_SMOOTHING = 0.02  # seconds
-_NO_PULSE = 0.02  # of the envelope's 98th percentile, below which nothing pulses
 
 _SLOWEST, _FASTEST = 40.0, 240.0  # BPM
-_TEMPO_STEP = 0.004  # octaves between tempos that are tried
+_TEMPO_STEP = 0.012  # octaves between tempos that are tried
 _PIECE_SECONDS = 12.0  # of the audio that is autocorrelated at once: tempo may drift over more
 _LEAST_OVERLAP = 0.33  # of a piece with itself; beyond it too few products are left to trust
-_COMB = ((1, 1.0), (2, 0.8), (3, 0.4), (4, 0.6))  # periods that a beat must hold on for, and their weights
-_USUAL_TEMPO, _TEMPO_DEVIATION = 120.0, 0.9  # BPM and octaves of the prior
+_SHORTEST_SECONDS = 1.9  # with which there may be a tempo: four beats at the usual one
+_LONGEST_LAG = 8.2  # seconds
+# Of the period; the autocorrelation there speaks for a tempo or against it.
+_MULTIPLES = (1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1, 4 / 3, 3 / 2, 2, 5 / 2, 3, 4, 5, 6, 8)
+_SAME_TEMPO = 0.058  # octaves, 4 %: candidates this near are one tempo
 
+PLACES = 12
+"""Places of a beat that the music is looked at: sixteenths and triplets fall on some of them."""
+
+_FEWEST_BEATS = 4  # whose surroundings tell beats from off-beats
 _TIGHTNESS = 400.0  # cost of one squared natural logarithm of a spacing over the tempo's own
 _WEAK_BEAT = 0.1  # share of the median beat's strength below which a first or last beat is extrapolation
 
 
-def onset_envelope(y: np.ndarray, rate: float, hop: int = HOP) -> np.ndarray:
-    """Measure onset strength over time.
-
-    Levels are relative to the audio's own loud parts, so a softer copy gives the same envelope.
+def mel_bands(y: np.ndarray, rate: float) -> np.ndarray:
+    """Compute the mel bands that onsets are measured in.
 
     Parameters
     ----------
-    y : np.ndarray [shape=(n,)]
-        Mono audio.
+    y : np.ndarray [shape=(n,) or (channels, n)]
+        Audio.
     rate : float
         Sample rate in Hz.
-    hop : int
-        Step between frames, in samples; the window is about 46 ms.
 
     Returns
     -------
-    np.ndarray [shape=(1 + n // hop,), float32]
-        Not negative; about 0.1 to 1 at a clear onset.
-
-    See Also
-    --------
-    superflux : the same of mel bands.
+    np.ndarray [shape=(80, 1 + n // HOP), float32]
+        Power in bands from 30 Hz to 11 kHz; the window is about 46 ms.
     """
     n_fft = 2 ** round(np.log2(_WINDOW_SECONDS * rate))
     highest = min(rate / 2, _HIGHEST_HZ)
-    return superflux(mel_spectrogram(y, rate, n_fft, hop, n_mels=_BANDS, fmin=_LOWEST_HZ, fmax=highest))
+    return mel_spectrogram(y, rate, n_fft, HOP, n_mels=_BANDS, fmin=_LOWEST_HZ, fmax=highest)
 
 
 def superflux(mel: np.ndarray) -> np.ndarray:
-    """Measure how much mel bands rise: spectral flux with vibrato suppression [1]_.
+    """Measure onset strength over time: spectral flux with vibrato suppression [1]_.
 
     Each band's logarithmic level is compared with the highest of itself and its two neighbours two frames
-    ago, so that a pitch which only wavers rises nowhere.
+    ago, so that a pitch which only wavers rises nowhere. Levels are relative to the audio's own loud parts,
+    so a softer copy gives the same envelope.
 
     Parameters
     ----------
@@ -84,19 +97,60 @@ def superflux(mel: np.ndarray) -> np.ndarray:
     Returns
     -------
     np.ndarray [shape=(frames,), float32]
-        Mean rise over the bands, not negative. A sound that is cut off at the first sample is no onset: its
-        rise lies before the audio began.
+        Mean rise over the bands, not negative; about 0.1 to 1 at a clear onset. A sound that is cut off at
+        the first sample is no onset: its rise lies before the audio began.
     """
-    envelope = np.zeros(mel.shape[1], dtype=np.float32)
-    reference = float(np.percentile(mel.mean(axis=0), _LOUD_PERCENTILE)) if mel.size else 0.0
-    if reference <= EMPTY:
-        return envelope
-    level = np.log10(1.0 + mel * np.float32(_SOFTEST / reference))
+    rises = _rises(mel, _SOFTEST, _LAG)
+    return rises.mean(axis=0) if len(rises) else np.zeros(mel.shape[1], dtype=np.float32)
+
+
+def onset_curves(mel: np.ndarray, salience: np.ndarray) -> np.ndarray:
+    """Measure onset strength over time in registers, and as notes that begin.
+
+    Slow attacks hardly rise from frame to frame; that a note is there which was not shows all the same.
+
+    Parameters
+    ----------
+    mel : np.ndarray [shape=(80, frames)]
+        As `mel_bands` gives it.
+    salience : np.ndarray [shape=(NOTES, 1 + n // (2 * HOP))]
+        As `music.dsp.harmony.pitch_salience` gives it, with twice the hop.
+
+    Returns
+    -------
+    np.ndarray [shape=(CURVES, frames), float32]
+        All bands (`superflux`), bands up to 0.2, 0.8, 3 and 11 kHz, all notes, notes of the bass.
+    """
+    rises = _rises(mel, _SOFTEST, _LAG)
+    curves = np.empty((CURVES, mel.shape[1]), dtype=np.float32)
+    curves[0] = rises.mean(axis=0)
+    for curve, (first, last) in zip(curves[1:5], pairwise(_REGISTERS), strict=True):
+        curve[:] = rises[first:last].mean(axis=0)
+    notes = _rises(salience, _SOFTEST_NOTE, 2 * _NOTE_LAG)
+    half = np.arange(mel.shape[1]) / 2.0 + _NOTE_LAG  # the rise lies in the middle of the lag
+    for curve, rising in ((curves[5], notes), (curves[6], notes[:_BASS_NOTES])):
+        curve[:] = np.interp(half, np.arange(notes.shape[1]), rising.mean(axis=0), right=0.0)
+    return curves
+
+
+def _rises(power: np.ndarray, softest: float, lag: int) -> np.ndarray:
+    """How much each row's logarithmic level rises over `lag` frames [shape=(rows, frames), float32].
+
+    Levels flatten out at a `softest`-th of the mean power of the loud frames. These are the loudest of those
+    that sound: in a minute of silence a second of music is as loud as alone.
+    """
+    rises = np.zeros(power.shape, dtype=np.float32)
+    total = power.mean(axis=0) if power.size else np.zeros(1)
+    sounding = total[total > max(float(total.max()) * _SOUNDING, EMPTY)]
+    if not len(sounding) or power.shape[1] <= lag:
+        return rises
+    reference = float(np.percentile(sounding, _LOUD_PERCENTILE))
+    level = np.log10(1.0 + power * np.float32(softest / reference))
     around = level.copy()
     np.maximum(around[1:], level[:-1], out=around[1:])
     np.maximum(around[:-1], level[1:], out=around[:-1])
-    envelope[_LAG:] = np.maximum(level[:, _LAG:] - around[:, :-_LAG], 0.0).mean(axis=0)
-    return envelope
+    rises[:, lag:] = np.maximum(level[:, lag:] - around[:, :-lag], 0.0)
+    return rises
 
 
 def pick_onsets(envelope: np.ndarray, frame_rate: float) -> np.ndarray:
@@ -105,7 +159,7 @@ def pick_onsets(envelope: np.ndarray, frame_rate: float) -> np.ndarray:
     Parameters
     ----------
     envelope : np.ndarray [shape=(frames,)]
-        As `onset_envelope` gives it.
+        As `superflux` gives it.
     frame_rate : float
         Frames per second.
 
@@ -129,72 +183,101 @@ def pick_onsets(envelope: np.ndarray, frame_rate: float) -> np.ndarray:
     return np.array(kept, dtype=np.int64)
 
 
-def estimate_tempo(envelope: np.ndarray, frame_rate: float) -> tuple[float, float]:
-    """Estimate the tempo of an onset envelope: a comb over its autocorrelation, and a prior.
+def tempos() -> np.ndarray:
+    """Return the tempos that are tried [shape=(tempos,), float64], in BPM."""
+    return _SLOWEST * 2.0 ** np.arange(0.0, np.log2(_FASTEST / _SLOWEST) + 1e-9, _TEMPO_STEP)
 
-    A tempo scores by the autocorrelation at one, two, three and four periods, so that a beat must hold on;
-    the broad log-normal prior (120 BPM, deviation 0.9 octave) settles which octave people would tap.
+
+def periodicity(curves: np.ndarray, frame_rate: float) -> np.ndarray:
+    """Measure what speaks for each tempo.
 
     Parameters
     ----------
-    envelope : np.ndarray [shape=(frames,)]
-        As `onset_envelope` gives it.
+    curves : np.ndarray [shape=(CURVES, frames)]
+        As `onset_curves` gives them.
+    frame_rate : float
+        Frames per second.
+
+    Returns
+    -------
+    np.ndarray [shape=(tempos, CURVES * 16 + 2), float64]
+        The autocorrelation of each curve at sixteen multiples of the period, and the tempo in octaves from
+        120 BPM and its square.
+    """
+    bpm = tempos()
+    lags = 60.0 * frame_rate / bpm
+    rows = []
+    for curve in curves:
+        correlation = _autocorrelation(_pulse(curve, frame_rate), frame_rate)
+        axis = np.arange(len(correlation))
+        rows += [np.interp(lags * multiple, axis, correlation, right=0.0) for multiple in _MULTIPLES]
+    octaves = np.log2(bpm / 120.0)
+    return np.stack([*rows, octaves, octaves**2], axis=1)
+
+
+def _autocorrelation(pulse: np.ndarray, frame_rate: float) -> np.ndarray:
+    """Autocorrelation of a curve, the mean over pieces of 12 s, 1 at lag 0; loud pieces count more."""
+    longest, size = round(_LONGEST_LAG * frame_rate), round(_PIECE_SECONDS * frame_rate)
+    total, weight = np.zeros(longest), np.zeros(longest)
+    for start in range(0, max(len(pulse) - size // 2, 1), size // 2):
+        piece = pulse[start : start + size]
+        n = len(piece)
+        spectrum = np.fft.rfft(piece - piece.mean(), 2 * n)
+        correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2)[: min(n, longest)]
+        overlap = 1.0 - np.arange(len(correlation)) / n
+        kept = overlap > _LEAST_OVERLAP
+        total[: len(correlation)][kept] += correlation[kept] / overlap[kept]
+        weight[: len(correlation)][kept] += correlation[0]
+    return np.divide(total, weight, out=np.zeros(longest), where=weight > 1e-12)
+
+
+def estimate_tempo(curves: np.ndarray, frame_rate: float) -> tuple[float, float]:
+    """Estimate the tempo: the likeliest of many, or none.
+
+    Parameters
+    ----------
+    curves : np.ndarray [shape=(CURVES, frames)]
+        As `onset_curves` gives them.
     frame_rate : float
         Frames per second.
 
     Returns
     -------
     tempo : float
-        In BPM, 40 to 240; 0 where nothing pulses.
-    clarity : float
-        How periodic the envelope is at that tempo, 0 to 1.
+        In BPM, 40 to 240; 0 where nothing moves, or for less than 2 s.
+    confidence : float
+        The likelihood that this, its half or its double is the tempo, 0 to 1.
 
     See Also
     --------
+    periodicity : what is weighed.
     track_beats : the beats at a tempo.
     """
-    pulse = _pulse(envelope, frame_rate)
-    size = round(_PIECE_SECONDS * frame_rate)
-    if len(pulse) < frame_rate or np.percentile(pulse, 98) < _NO_PULSE:
+    if curves.shape[1] < _SHORTEST_SECONDS * frame_rate or not curves.any():
         return 0.0, 0.0
-    longest = round(60.0 / _SLOWEST * _COMB[-1][0] * frame_rate) + 2  # lag of the comb's last tooth
-    pieces = [pulse[i : i + size] for i in range(0, max(len(pulse) - size // 2, 1), size // 2)]
-    total, weight = np.zeros(longest), np.zeros(longest)
-    for piece in pieces:
-        piece = piece - piece.mean()
-        n = len(piece)
-        spectrum = np.fft.rfft(piece, 2 * n)
-        correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2)[: min(n, longest)]
-        if correlation[0] <= 1e-12:
-            continue
-        correlation /= correlation[0]
-        overlap = 1.0 - np.arange(len(correlation)) / n
-        kept = overlap > _LEAST_OVERLAP
-        total[: len(correlation)][kept] += correlation[kept] / overlap[kept]
-        weight[: len(correlation)][kept] += 1.0
-    correlation = np.divide(total, weight, out=np.zeros(longest), where=weight > 0)
-    bpm = _SLOWEST * 2.0 ** np.arange(0.0, np.log2(_FASTEST / _SLOWEST), _TEMPO_STEP)
-    lags = 60.0 * frame_rate / bpm
-    comb, share = np.zeros(len(bpm)), np.zeros(len(bpm))
-    axis = np.arange(longest)
-    for multiple, strength in _COMB:
-        valid = np.interp(lags * multiple, axis, (weight > 0).astype(float), right=0.0) > 0.99
-        comb += np.where(valid, strength * np.interp(lags * multiple, axis, correlation), 0.0)
-        share += strength * valid
-    comb = np.divide(comb, share, out=np.zeros(len(bpm)), where=share > 0)
-    prior = np.exp(-0.5 * (np.log2(bpm / _USUAL_TEMPO) / _TEMPO_DEVIATION) ** 2)
-    best = int(np.argmax(np.maximum(comb, 0.0) * prior))
-    clarity = float(np.clip(comb[best], 0.0, 1.0))
-    return (float(bpm[best]), clarity) if clarity > 0.0 else (0.0, 0.0)
+    weights, none = fitted()["tempo"], float(fitted()["no_tempo"])
+    score = np.einsum("td,d->t", periodicity(curves, frame_rate), weights)
+    highest = max(float(score.max()), none)
+    share = np.exp(score - highest)
+    share /= share.sum() + np.exp(none - highest)
+    best = int(np.argmax(score))
+    octaves = np.abs(np.arange(len(score)) - best) * _TEMPO_STEP
+    same = np.abs(octaves - np.minimum(np.round(octaves), 1.0)) < _SAME_TEMPO
+    inner = min(max(best, 1), len(score) - 2)
+    place = float(_between_frames(score, np.array([inner]))[0]) if inner == best else float(best)
+    return _SLOWEST * 2.0 ** (place * _TEMPO_STEP), float(share[same].sum())
 
 
-def track_beats(envelope: np.ndarray, frame_rate: float, tempo: float) -> np.ndarray:
-    """Find the beats by dynamic programming [2]_: strong onsets, evenly spaced.
+def track_beats(curves: np.ndarray, frame_rate: float, tempo: float) -> np.ndarray:
+    """Find the beats.
+
+    Dynamic programming [2]_ finds a chain of strong onsets, evenly spaced. These may as well be off-beats: so
+    the chain is moved by the share of a beat that makes the music around it most like that around beats.
 
     Parameters
     ----------
-    envelope : np.ndarray [shape=(frames,)]
-        As `onset_envelope` gives it.
+    curves : np.ndarray [shape=(CURVES, frames)]
+        As `onset_curves` gives them.
     frame_rate : float
         Frames per second.
     tempo : float
@@ -205,6 +288,54 @@ def track_beats(envelope: np.ndarray, frame_rate: float, tempo: float) -> np.nda
     np.ndarray [shape=(beats,), float64]
         Beat times in seconds, ascending.
     """
+    chain = evenly_spaced(curves[0], frame_rate, tempo)
+    if len(chain) < _FEWEST_BEATS:
+        return chain / frame_rate
+    around = beat_shape(curves, frame_rate, chain)
+    turned = np.stack([np.roll(around, -place, axis=1) for place in range(PLACES)])
+    score = np.einsum("pcs,cs->p", turned, fitted()["beat"])
+    score[0] += float(fitted()["beat_stays"])
+    place = int(np.argmax(score))
+    if place:
+        spacing = np.diff(chain, append=2.0 * chain[-1] - chain[-2])
+        chain = np.concatenate([chain[:1] - spacing[:1], chain])
+        chain = chain + np.concatenate([spacing[:1], spacing]) * (place / PLACES)
+        chain = chain[(chain >= 0.0) & (chain < curves.shape[1])]
+    return chain / frame_rate
+
+
+def beat_shape(curves: np.ndarray, frame_rate: float, beats: np.ndarray) -> np.ndarray:
+    """Measure the mean strength of onsets at each place of a beat.
+
+    Parameters
+    ----------
+    curves : np.ndarray [shape=(CURVES, frames)]
+        As `onset_curves` gives them.
+    frame_rate : float
+        Frames per second.
+    beats : np.ndarray [shape=(beats,)]
+        In frames, at least two.
+
+    Returns
+    -------
+    np.ndarray [shape=(CURVES, PLACES), float64]
+        Over the mean of each curve, less 1.
+    """
+    steps = np.arange(PLACES) / PLACES
+    places = beats[:-1, None] + np.diff(beats)[:, None] * steps
+    frames = np.clip(np.round(places).astype(np.int64), 0, curves.shape[1] - 1)
+    shape = np.empty((len(curves), PLACES))
+    for row, curve in zip(shape, curves, strict=True):
+        pulse = _pulse(curve, frame_rate)
+        padded = np.pad(pulse, 1)
+        near = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+        mean = near[frames].mean(axis=0)
+        row[:] = mean / (mean.mean() + 1e-9) - 1.0
+    return shape
+
+
+def evenly_spaced(envelope: np.ndarray, frame_rate: float, tempo: float) -> np.ndarray:
+    """Strong onsets about a period of `tempo` apart [shape=(onsets,), float64], in frames [2]_."""
     if tempo <= 0.0 or len(envelope) < 3:
         return np.zeros(0)
     pulse = _pulse(envelope, frame_rate)
@@ -241,7 +372,7 @@ def track_beats(envelope: np.ndarray, frame_rate: float, tempo: float) -> np.nda
     if not len(strong):
         return np.zeros(0)
     frames = frames[strong[0] : strong[-1] + 1]
-    return _between_frames(pulse, frames) / frame_rate
+    return _between_frames(pulse, frames)
 
 
 def _pulse(envelope: np.ndarray, frame_rate: float) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 Conventions, everywhere in `music.dsp`:
 
-- audio is mono, ``np.ndarray [shape=(n,), float32]``, and ``rate`` is its sample rate in Hz;
+- audio is ``np.ndarray [shape=(n,) or (channels, n), float32]``, and ``rate`` is its sample rate in Hz;
+- the power of several channels is the mean of theirs, so that no phase between them makes a sound vanish;
 - a time-frequency array has shape ``(bins, frames)``; frame ``t`` is centred on sample ``t * hop``, the audio
   counts as zero outside its ends, and so there are always ``1 + n // hop`` frames;
 - long audio is worked through in blocks of frames: memory grows with what is kept (mel bands, notes), not
@@ -36,6 +37,7 @@ EMPTY = 1e-10
 """Power, relative to full scale, at or below which a band counts as empty: -100 dB."""
 
 _BREAK_HZ, _BREAK_MEL = 1000.0, 15.0  # where Slaney's scale turns from linear to logarithmic
+_LOWEST_BIN = 2  # what lies below, a rest of an offset, is no sound
 _CENTROID_FLOOR = 1e-4  # mean magnitude of a bin, relative to full scale, below which nothing sounds
 
 
@@ -63,8 +65,8 @@ def power_blocks(y: np.ndarray, n_fft: int, hop: int) -> Iterator[tuple[int, np.
 
     Parameters
     ----------
-    y : np.ndarray [shape=(n,)]
-        Mono audio.
+    y : np.ndarray [shape=(n,) or (channels, n)]
+        Audio.
     n_fft, hop : int
         Window length and step, in samples.
 
@@ -73,19 +75,29 @@ def power_blocks(y: np.ndarray, n_fft: int, hop: int) -> Iterator[tuple[int, np.
     first : int
         The number of the block's first frame.
     power : np.ndarray [shape=(frames, 1 + n_fft // 2), float32]
-        Squared magnitudes of at most `BLOCK` frames.
+        Squared magnitudes of at most `BLOCK` frames, the mean over the channels.
     """
-    frames = 1 + len(y) // hop
+    channels = np.atleast_2d(y)
+    n = channels.shape[1]
+    frames = 1 + n // hop
     window = hann(n_fft).astype(np.float32)
     for first in range(0, frames, BLOCK):
         last = min(first + BLOCK, frames)
         begin, end = first * hop - n_fft // 2, (last - 1) * hop + n_fft - n_fft // 2
-        piece = np.zeros(end - begin, dtype=np.float32)
-        inside = y[max(begin, 0) : min(end, len(y))]
-        piece[max(-begin, 0) : max(-begin, 0) + len(inside)] = inside
-        windows = np.lib.stride_tricks.sliding_window_view(piece, n_fft)[::hop]  # (frames, n_fft)
-        spectrum = np.fft.rfft(windows * window, axis=1)
-        yield first, spectrum.real**2 + spectrum.imag**2
+        piece = np.zeros((len(channels), end - begin), dtype=np.float32)
+        inside = channels[:, max(begin, 0) : min(end, n)]
+        piece[:, max(-begin, 0) : max(-begin, 0) + inside.shape[1]] = inside
+        if len(piece) == 2 and np.array_equal(piece[0], piece[1]):
+            piece = piece[:1]
+        power = np.zeros((last - first, 1 + n_fft // 2), dtype=np.float32)
+        for channel in piece:
+            windows = np.lib.stride_tricks.sliding_window_view(channel, n_fft)[::hop]  # (frames, n_fft)
+            spectrum = np.fft.rfft(windows * window, axis=1)
+            power += spectrum.real**2
+            power += spectrum.imag**2
+        if len(piece) > 1:
+            power /= np.float32(len(piece))
+        yield first, power
 
 
 def hz_to_mel(hz: np.ndarray | float) -> np.ndarray:
@@ -163,8 +175,8 @@ def mel_spectrogram(
 
     Parameters
     ----------
-    y : np.ndarray [shape=(n,)]
-        Mono audio.
+    y : np.ndarray [shape=(n,) or (channels, n)]
+        Audio.
     rate : float
         Sample rate in Hz.
     n_fft, hop : int
@@ -184,7 +196,7 @@ def mel_spectrogram(
     """
     filters = mel_filterbank(rate, n_fft, n_mels, fmin, fmax)
     spans = [np.flatnonzero(row) for row in filters]
-    mel = np.zeros((n_mels, 1 + len(y) // hop), dtype=np.float32)
+    mel = np.zeros((n_mels, 1 + y.shape[-1] // hop), dtype=np.float32)
     for first, power in power_blocks(y, n_fft, hop):
         for band, span in enumerate(spans):
             if len(span):
@@ -267,8 +279,8 @@ def centroid(y: np.ndarray, rate: float) -> np.ndarray:
 
     Parameters
     ----------
-    y : np.ndarray [shape=(n,)]
-        Mono audio.
+    y : np.ndarray [shape=(n,) or (channels, n)]
+        Audio.
     rate : float
         Sample rate in Hz.
 
@@ -278,11 +290,11 @@ def centroid(y: np.ndarray, rate: float) -> np.ndarray:
         In Hz; 0 where nothing sounds.
     """
     frequencies = (np.arange(1 + N_FFT // 2) * (rate / N_FFT)).astype(np.float32)
-    means = np.zeros(1 + len(y) // HOP, dtype=np.float32)
+    means = np.zeros(1 + y.shape[-1] // HOP, dtype=np.float32)
     for first, power in power_blocks(y, N_FFT, HOP):
         magnitude = np.sqrt(power)
         total = magnitude.sum(axis=1)
         weighted = np.einsum("tk,k->t", magnitude, frequencies)
-        sounding = total > _CENTROID_FLOOR * N_FFT
+        sounding = magnitude[:, _LOWEST_BIN:].sum(axis=1) > _CENTROID_FLOOR * N_FFT
         means[first : first + len(power)][sounding] = weighted[sounding] / total[sounding]
     return means

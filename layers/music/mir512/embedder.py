@@ -17,9 +17,10 @@ Properties
 ----------
 - Averaging whitened segments makes a piece of a track, or a new arrangement of its material, land near the
   track.
-- Segments are described relative to their own level: gain changes nothing.
+- Segments are described relative to their own level: gain changes nothing, nor does an offset.
+- Of several channels the mean power is described: what cancels between them is heard all the same.
 - Pitch is absolute: a transposed copy is similar, not equal. So is tempo.
-- Silence (nothing above -80 dBFS, or no samples at all) is the last unit axis, which no sound ever uses: its
+- Silence (no peak above -80 dBFS, or no samples at all) is the last unit axis, which no sound ever uses: its
   cosine is 1 with silence and 0 with everything else. Silent segments of a track are left out.
 - Audio shorter than a segment is repeated until it fills one.
 - Nothing calls BLAS or starts threads: equal samples give equal bytes.
@@ -39,6 +40,7 @@ from pathlib import Path
 import numpy as np
 
 from music.dsp import harmony, spectra
+from music.dsp.channels import SILENCE, levelled
 from music.interfaces import Identity
 from music.profiles import MIR_512
 
@@ -51,9 +53,7 @@ CLIP = 3.0
 
 _SEGMENT, _STEP = 256, 128  # frames of a segment and from one to the next: 5.9 s and 3.0 s
 _FRAME_RATE = SAMPLE_RATE / spectra.HOP  # Hz
-_SILENCE = 1e-8  # mean square of silence: -80 dBFS
 _SOFTEST = 1e-5  # a segment this far below the loudest one (-50 dB) is a pause, not music
-_LEVEL = 0.1  # root mean square that recordings are brought to before anything is measured
 
 _BANDS = np.linspace(0, 128, 43).round().astype(np.int64)  # edges of 42 groups of the 128 mel bands
 _LAGS = np.unique(np.geomspace(4, 120, 36).round().astype(np.int64))  # frames: 0.09 to 2.8 s
@@ -74,12 +74,12 @@ class Mir512:
     dimension = DIMENSION
     sample_rate = SAMPLE_RATE
 
-    def embed(self, mono: np.ndarray) -> np.ndarray:
+    def embed(self, audio: np.ndarray) -> np.ndarray:
         """Embed a recording.
 
         Parameters
         ----------
-        mono : np.ndarray [shape=(n,)]
+        audio : np.ndarray [shape=(channels, n) or (n,)]
             Audio at `sample_rate`, of any length, finite.
 
         Returns
@@ -90,9 +90,9 @@ class Mir512:
         Raises
         ------
         ValueError
-            If `mono` has another shape, or holds NaN or infinities.
+            If `audio` has another shape, or holds NaN or infinities.
         """
-        segments = describe(mono)
+        segments = describe(audio)
         vector = np.zeros(DIMENSION)
         if not len(segments):
             vector[-1] = 1.0
@@ -138,12 +138,12 @@ def standardise(segments: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np
     return np.clip((segments - mean) / scale, -CLIP, CLIP)
 
 
-def describe(mono: np.ndarray) -> np.ndarray:
+def describe(audio: np.ndarray) -> np.ndarray:
     """Describe the sounding segments of a recording.
 
     Parameters
     ----------
-    mono : np.ndarray [shape=(n,)]
+    audio : np.ndarray [shape=(channels, n) or (n,)]
         Audio at `SAMPLE_RATE`, finite.
 
     Returns
@@ -154,30 +154,27 @@ def describe(mono: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If `mono` has another shape, or holds NaN or infinities.
+        If `audio` has another shape, or holds NaN or infinities.
     """
-    y = np.asarray(mono, dtype=np.float32)
-    if y.ndim != 1 or not np.isfinite(y).all():
-        raise ValueError(f"mono must be finite and of shape (n,), not {y.shape}")
-    length = _SEGMENT * spectra.HOP
-    if 0 < len(y) < length:
-        y = np.tile(y, -(-length // len(y)))[:length]
-    square = float(np.mean(y**2, dtype=np.float64)) if len(y) else 0.0
-    if square == 0.0:
+    y = np.atleast_2d(np.asarray(audio, dtype=np.float32))
+    if y.ndim != 2 or not np.isfinite(y).all():
+        raise ValueError(f"audio must be finite and of shape (channels, n) or (n,), not {y.shape}")
+    y, gain = levelled(y)
+    if not gain:
         return np.zeros((0, 0))
-    # At one level before anything is measured, so that no absolute threshold further down depends on gain.
-    gain = _LEVEL / np.sqrt(square)
-    y = y * np.float32(gain)
+    length = _SEGMENT * spectra.HOP
+    if y.shape[1] < length:
+        y = np.tile(y, -(-length // y.shape[1]))[:, :length]
     mel = spectra.mel_spectrogram(y, SAMPLE_RATE)
     salience = harmony.pitch_salience(y, SAMPLE_RATE)
     power = mel.sum(axis=0, dtype=np.float64)
     starts = list(range(0, mel.shape[1] - _SEGMENT + 1, _STEP))
     levels = [float(power[start : start + _SEGMENT].mean()) for start in starts]
-    loud = [float(np.mean(y[start * spectra.HOP :][:length] ** 2, dtype=np.float64)) for start in starts]
+    peaks = [float(np.abs(y[:, start * spectra.HOP :][:, :length]).max()) for start in starts]
     kept = [
         start
-        for start, level, square in zip(starts, levels, loud, strict=True)
-        if square > _SILENCE * gain**2 and level > _SOFTEST * max(levels)
+        for start, level, peak in zip(starts, levels, peaks, strict=True)
+        if peak >= SILENCE * gain and level > _SOFTEST * max(levels)
     ]
     rows = [
         _describe_segment(mel[:, start : start + _SEGMENT], salience[:, start : start + _SEGMENT])

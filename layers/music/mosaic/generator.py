@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from music.dsp.channels import centred, is_silent
 from music.interfaces import Candidate, Identity, Request
 from music.mosaic.path import Outlook, Path, Transitions, walk
 from music.mosaic.synthesis import Join, render, usual_step
@@ -24,7 +25,7 @@ from music.seeds import candidate_seeds
 _ANALYSIS = 0.3  # of the progress; the candidates share the rest
 _CUTTING = 0.8 * _ANALYSIS
 _WALKING = 0.3  # of a candidate's share; the rest is rendering
-_SILENCE = 1e-5  # peak below which a source is silence: -100 dBFS
+_SOFT = 0.02  # RMS below which a source is worked on louder: -34 dBFS
 _SHORTEST = 0.25  # seconds of a source
 
 
@@ -35,15 +36,17 @@ class Mosaic:
     `top_k` and `top_p` bound how many continuations each step draws from; `guidance_scale` is how closely the
     output follows the source's own form, from its beginning to its end.
 
-    Of the features `beats` and `loudness` are used. Tags are not, for beats say more; nor is what was kept,
+    Of the features `beats` are used. Tags are not, for beats say more; nor is what was kept,
     for half a minute is soon made again.
+
+    A source is taken without its offset, and a soft one is worked on at the level of others.
 
     A silent source has no music to continue: the candidates are silence of the wanted duration, and their
     details say ``"silent": True``.
     """
 
     name = "mosaic"
-    identity = Identity(model="mosaic", revision="1", pipeline="1", precision="float32")
+    identity = Identity(model="mosaic", revision="1", pipeline="2", precision="float32")
     sample_rate = 32000
     channels = 2
     license: str | None = None
@@ -70,13 +73,16 @@ class Mosaic:
         samples = round(parameters.duration * self.sample_rate)
         seeds = candidate_seeds(parameters.seed, parameters.candidates)
         progress(0.0)
-        if features.loudness is None or max(float(source.max()), -float(source.min())) < _SILENCE:
+        if is_silent(source):
             for index, seed in enumerate(seeds):
                 progress((index + 1) / len(seeds))
                 yield Candidate(
                     np.zeros((source.shape[0], samples), dtype=np.float32), seed, {"silent": True}
                 )
             return
+        source = centred(source)
+        gain = _gain(source)
+        source = source * gain
         units = cut(source, self.sample_rate, features.beats, _part(progress, 0.0, _CUTTING))
         transitions = Transitions(units)
         outlook = Outlook(transitions, parameters.temperature)
@@ -90,9 +96,15 @@ class Mosaic:
             rest = _part(progress, begin + _WALKING * share, (1.0 - _WALKING) * share)
             audio, joins = render(source, units, path, samples, step, rest)
             peak = float(np.abs(audio).max())
-            if peak > 1.0:
-                audio /= peak
+            audio /= np.float32(max(peak, float(gain)))
             yield Candidate(audio, seed, _details(units, path, joins, step))
+
+
+def _gain(source: np.ndarray) -> np.float32:
+    """The power of two, at least 1, that brings the RMS of a soft source over `_SOFT`."""
+    square = sum(float(np.einsum("n,n->", channel, channel, dtype=np.float64)) for channel in source)
+    level = np.sqrt(square / source.size)
+    return np.float32(2.0 ** max(np.ceil(np.log2(_SOFT / level)), 0.0))
 
 
 def _part(progress: Callable[[float], None], begin: float, share: float) -> Callable[[float], None]:

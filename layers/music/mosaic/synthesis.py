@@ -16,6 +16,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.signal import resample_poly
 
+from music.dsp.channels import folded
 from music.mosaic.path import Path, Run
 from music.mosaic.units import Units
 
@@ -211,12 +212,12 @@ def _meet(
     limit = min(old.shape[1], new.shape[1], 2 * reach)
     most = round(_LAG * rate)
     span = np.arange(max(reach - round(0.05 * rate), most), min(reach + round(0.02 * rate), limit - most))
-    a, b = old.mean(axis=0, dtype=np.float64), new.mean(axis=0, dtype=np.float64)
+    a, b = old.astype(np.float64), new.astype(np.float64)
     lags = np.arange(-most, most + 1)
-    here = a[span]
-    there = np.correlate(b[span[0] - most : span[-1] + 1 + most], here, mode="valid")
-    energy = np.cumsum(np.concatenate([[0.0], b[span[0] - most : span[-1] + 1 + most] ** 2]))
-    energy = energy[len(here) :] - energy[: -len(here)]
+    here, around = a[:, span], b[:, span[0] - most : span[-1] + 1 + most]
+    there = sum(np.correlate(y, x, mode="valid") for x, y in zip(here, around, strict=True))
+    energy = np.cumsum(np.concatenate([[0.0], (around**2).sum(axis=0)]))
+    energy = energy[len(span) :] - energy[: -len(span)]
     match = there / np.sqrt(np.maximum(energy * (here**2).sum(), 1e-12))
     lag = int(lags[int(np.argmax(match - 0.15 * (lags / most) ** 2))])
 
@@ -230,13 +231,13 @@ def _meet(
             stop = begin + length
             if min(begin, begin + lag) < _CLEAR or max(stop, stop + lag) + _CLEAR > limit:
                 continue
-            x, y = a[begin:stop], b[begin + lag : stop + lag]
+            x, y = a[:, begin:stop], b[:, begin + lag : stop + lag]
             power = float((x**2).sum() * (y**2).sum())
             ratio = float((x * y).sum()) / power**0.5 if power > 1e-12 else 0.0
             down, up = _gains(length, ratio)
             mixed = old[:, begin:stop] * down + new[:, begin + lag : stop + lag] * up
-            around = (old[:, begin - _CLEAR : begin], mixed, new[:, stop + lag : stop + lag + _CLEAR])
-            largest = float(np.abs(np.diff(np.concatenate(around, axis=1), axis=1)).max())
+            joined = (old[:, begin - _CLEAR : begin], mixed, new[:, stop + lag : stop + lag + _CLEAR])
+            largest = float(np.abs(np.diff(np.concatenate(joined, axis=1), axis=1)).max())
             cost = (
                 8.0 * max(largest / max(step, 1e-6) - 0.9, 0.0)
                 + (1.0 - ratio)
@@ -281,7 +282,7 @@ def stretched(audio: np.ndarray, factor: float, rate: int) -> np.ndarray:
     samples = round(audio.shape[1] * factor)
     frames = samples // hop + 2
     padded = np.pad(audio, ((0, 0), (frame + search, 2 * frame + 2 * search + hop)))
-    middle = padded.mean(axis=0)
+    middle = folded(padded)
     window = np.sin(np.pi * (np.arange(frame) + 0.5) / frame).astype(np.float32) ** 2
     out = np.zeros((audio.shape[0], frames * hop + frame), dtype=np.float32)
     previous = -1

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import resample_poly
 
 from music.dsp import harmony, spectra
+from music.dsp.channels import folded
 from music.dsp.rhythm import superflux
 
 _MEL_RATE, _MEL_HOP = 16000, 160  # Hz, and samples: 10 ms frames show where a beat begins
@@ -97,12 +98,12 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
     Units
     """
     n = source.shape[1]
-    middle = _downmix(source, rate // _MEL_RATE, lambda done: progress(0.15 * done))
-    mel = _mel(middle, lambda done: progress(0.15 + 0.35 * done))
-    whole = middle[: len(middle) // _MEL_HOP * _MEL_HOP].reshape(-1, _MEL_HOP)
-    power = np.einsum("tk,tk->t", whole, whole).astype(np.float64) / _MEL_HOP
-    low = resample_poly(middle, 1, _MEL_RATE // _LOW_RATE).astype(np.float32)
-    del middle, whole
+    small = _decimated(source, rate // _MEL_RATE, lambda done: progress(0.15 * done))
+    mel = _mel(small, lambda done: progress(0.15 + 0.35 * done))
+    whole = small[:, : small.shape[1] // _MEL_HOP * _MEL_HOP].reshape(len(small), -1, _MEL_HOP)
+    power = np.einsum("ctk,ctk->t", whole, whole).astype(np.float64) / (len(small) * _MEL_HOP)
+    low = resample_poly(small, 1, _MEL_RATE // _LOW_RATE, axis=1).astype(np.float32)
+    del small, whole
     chroma = harmony.chroma(low, _LOW_RATE, _CHROMA_HOP)
     progress(0.75)
     flux = superflux(mel)
@@ -129,7 +130,9 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
         accent = _accents(edges, low_flux, flux, pitch, loudness)
         meter, phase = _bars(accent, pitch, timbre, halves)
     progress(0.85)
-    label, shift = _recordings(low, edges, pitch, timbre, loudness, lambda done: progress(0.85 + 0.15 * done))
+    label, shift = _recordings(
+        folded(low), edges, pitch, timbre, loudness, lambda done: progress(0.85 + 0.15 * done)
+    )
     progress(1.0)
     return Units(
         rate=rate,
@@ -148,30 +151,30 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
     )
 
 
-def _downmix(source: np.ndarray, factor: int, progress: Callable[[float], None]) -> np.ndarray:
-    """Average the channels at a `factor`-th of the rate [shape=(n // factor,)], a minute at a time."""
+def _decimated(source: np.ndarray, factor: int, progress: Callable[[float], None]) -> np.ndarray:
+    """Bring the channels to a `factor`-th of the rate [shape=(channels, n // factor)], a minute at a time."""
     block = factor * 960_000
     margin = factor * 200
     parts = []
     for begin in range(0, source.shape[1], block):
         first = max(begin - margin, 0)
-        piece = source[:, first : begin + block + margin].mean(axis=0, dtype=np.float32)
-        small = resample_poly(piece, 1, factor).astype(np.float32)
+        piece = source[:, first : begin + block + margin]
+        small = resample_poly(piece, 1, factor, axis=1).astype(np.float32)
         start = (begin - first) // factor
-        parts.append(small[start : start + block // factor])
+        parts.append(small[:, start : start + block // factor])
         progress(min((begin + block) / source.shape[1], 1.0))
-    return np.concatenate(parts)
+    return np.concatenate(parts, axis=1)
 
 
-def _mel(middle: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
+def _mel(audio: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
     """Compute a mel spectrogram [shape=(40, 1 + n // _MEL_HOP)], a minute at a time."""
     margin, frames = 10, 60 * _MEL_RATE // _MEL_HOP
-    total = 1 + len(middle) // _MEL_HOP
+    total = 1 + audio.shape[1] // _MEL_HOP
     parts = []
     for first in range(0, total, frames):
         early = max(first - margin, 0)
         last = min(first + frames, total)
-        piece = middle[early * _MEL_HOP : (last + margin) * _MEL_HOP]
+        piece = audio[:, early * _MEL_HOP : (last + margin) * _MEL_HOP]
         mel = spectra.mel_spectrogram(piece, _MEL_RATE, 1024, _MEL_HOP, n_mels=40, fmin=30.0)
         parts.append(mel[:, first - early : last - early])
         progress(last / total)

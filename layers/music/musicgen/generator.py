@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from music import quality
+from music.dsp.channels import centred, folded, is_silent
 from music.features import Features
 from music.interfaces import Candidate, GenerationError, Identity, Request
 from music.musicgen import delay, melody
@@ -40,6 +41,7 @@ MAX_PROMPT_TOKENS = 256
 MAX_TEXT_TOKENS = 304
 """The limit of the prompt and what is said of the source together: the melody model has no more positions."""
 
+_OFFSET = 0.01  # of a channel's RMS: a smaller offset is let be, and the samples are as published
 _FADE_SECONDS = 0.02  # where a continuation was cut from its source
 _CHUNK_SECONDS = 1.0  # of codes that are decoded at once while others are made
 _PREFILL = 64  # positions that are caught up with at once
@@ -128,11 +130,11 @@ class MusicGen:
             There is not enough time: all that was made is kept.
         """
         progress(0.0)
-        source, parameters = request.source, request.parameters
+        source, parameters = centred(request.source, _OFFSET), request.parameters
         kept = request.kept or Kept(Forgetful())
         text, description = self._describe(request)
         prompt = self._prompt(source) if parameters.mode == "continue" else None
-        mono = _sounding(source).mean(axis=0) if parameters.mode == "melody" else None
+        mono = folded(_sounding(source)) if parameters.mode == "melody" else None
         known = 0 if prompt is None else prompt.shape[1]
         frames = known + self._frames(parameters.duration)
         windows = plan(frames, known, self._frames(WINDOW_SECONDS), self._frames(STRIDE_SECONDS))
@@ -342,10 +344,10 @@ def _sounding(source: np.ndarray) -> np.ndarray:
     GenerationError
         If there is nothing else.
     """
-    size = np.abs(source).max(axis=0, initial=0.0)
-    peak = float(size.max(initial=0.0))
-    if peak < 1e-5:
+    if is_silent(source):
         raise GenerationError("silent_source", "The source is silent: there is no music to go on from.")
+    size = np.abs(source).max(axis=0)
+    peak = float(size.max())
     return source[:, : int(np.flatnonzero(size > 1e-3 * peak)[-1]) + 1]
 
 

@@ -101,7 +101,7 @@ def test_blocks_make_no_difference(block: int) -> None:
 def test_what_cannot_be_embedded_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one sample"):
         clap(Network()).embed(np.zeros(0, np.float32))
-    for wrong in (np.zeros((2, 5), np.float32), np.array([0.0, np.nan], np.float32)):
+    for wrong in (np.zeros((1, 2, 5), np.float32), np.array([0.0, np.nan], np.float32)):
         with pytest.raises(ValueError, match="finite"):
             clap(Network()).embed(wrong)
 
@@ -128,6 +128,25 @@ def test_a_file_is_heard_while_it_is_decoded(bundle: Bundle, tmp_path: Path) -> 
     assert set(analysis.tag_scores) == {"genre", "mood", "instrument", "energy"}
     assert len(analysis.tags) == len(set(analysis.tags))
     assert done == sorted(done)
+
+
+def test_channels_in_opposite_phase_are_heard_by_their_side(tmp_path: Path) -> None:
+    sound = noise(12 * 48_000)
+    embedder = clap(Network())
+    for other, fold, heard in ((-sound, "side", sound), (0.2 * sound, "mean", 0.6 * sound)):
+        path = tmp_path / fold
+        soundfile.write(path, np.stack([sound, other], axis=1), 48_000, format="WAV", subtype="FLOAT")
+        analysis = analyse(path, embedder)
+        assert analysis.features.fold == fold
+        np.testing.assert_allclose(analysis.vector, embedder.embed(heard.astype(np.float32)), atol=1e-5)
+        np.testing.assert_allclose(analysis.vector, embedder.embed(np.stack([sound, other])), atol=1e-5)
+
+
+@pytest.mark.parametrize("seconds", [4, 12])
+def test_an_offset_is_not_heard(bundle: Bundle, seconds: int) -> None:
+    sound = noise(seconds * 48_000)
+    embedder = Clap.open(bundle)
+    assert embedder.embed(sound + np.float32(0.2)) @ embedder.embed(sound - sound.mean()) > 0.9999
 
 
 def test_nothing_is_heard_in_silence(bundle: Bundle, tmp_path: Path) -> None:

@@ -22,6 +22,14 @@ def tone(frequency: float, seconds: float, partials: int = 4) -> np.ndarray:
     )
 
 
+def key_of(y: np.ndarray) -> tuple[str, str, float] | None:
+    return harmony.estimate_key(harmony.pitch_salience(y, RATE), RATE / spectra.HOP)
+
+
+def curves_of(y: np.ndarray) -> np.ndarray:
+    return rhythm.onset_curves(rhythm.mel_bands(y, RATE), harmony.pitch_salience(y, RATE))
+
+
 def clicks(bpm: float, seconds: float, seed: int = 0) -> np.ndarray:
     """Short bursts of noise, one a beat, the first at 0.1 s."""
     y = np.zeros(int(seconds * RATE), dtype=np.float32)
@@ -85,26 +93,26 @@ def test_a_cadence_has_its_key(tonic: int, mode: str) -> None:
     four = (5, 5 + third, 12)
     five = (7, 11, 14)
     y = np.concatenate([chord(tuple(48 + tonic + n for n in notes), 0.7) for notes in (one, four, five, one)])
-    key = harmony.estimate_key(harmony.chroma(y, RATE).mean(axis=1))
+    key = key_of(y)
     assert key is not None
     assert key[:2] == (harmony.PITCH_CLASSES[tonic], mode)
 
 
 def test_noise_and_silence_have_no_key() -> None:
-    assert harmony.estimate_key(harmony.chroma(np.zeros(RATE * 5, np.float32), RATE).mean(axis=1)) is None
+    assert key_of(np.zeros(RATE * 5, np.float32)) is None
     for seed in range(3):
-        assert harmony.estimate_key(harmony.chroma(noise(20.0, seed), RATE).mean(axis=1)) is None
+        assert key_of(noise(20.0, seed)) is None
 
 
 @pytest.mark.parametrize("bpm", [62, 75, 90, 100, 113.5, 120, 128, 140, 150])
 def test_a_click_track_has_its_tempo_and_its_beats(bpm: float) -> None:
     y = clicks(bpm, 20.0)
     frame_rate = RATE / rhythm.HOP
-    envelope = rhythm.onset_envelope(y, RATE)
-    tempo, clarity = rhythm.estimate_tempo(envelope, frame_rate)
+    curves = curves_of(y)
+    tempo, confidence = rhythm.estimate_tempo(curves, frame_rate)
     assert tempo == pytest.approx(bpm, rel=0.01)
-    assert clarity > 0.8
-    beats = rhythm.track_beats(envelope, frame_rate, tempo)
+    assert confidence > 0.8
+    beats = rhythm.track_beats(curves, frame_rate, tempo)
     expected = np.arange(0.1, 19.9, 60.0 / bpm)
     assert len(beats) >= len(expected) - 2
     assert max(np.abs(expected - beat).min() for beat in beats) < 0.025
@@ -112,8 +120,7 @@ def test_a_click_track_has_its_tempo_and_its_beats(bpm: float) -> None:
 
 @pytest.mark.parametrize("bpm", [50, 180, 200])
 def test_a_tempo_far_from_the_usual_is_right_up_to_the_octave(bpm: float) -> None:
-    envelope = rhythm.onset_envelope(clicks(bpm, 20.0), RATE)
-    tempo, _ = rhythm.estimate_tempo(envelope, RATE / rhythm.HOP)
+    tempo, _ = rhythm.estimate_tempo(curves_of(clicks(bpm, 20.0)), RATE / rhythm.HOP)
     octaves = np.log2(tempo / bpm)
     assert octaves == pytest.approx(round(octaves), abs=0.015)
 
@@ -123,9 +130,9 @@ def test_beats_follow_a_tempo_that_drifts() -> None:
     y = np.zeros(int((times[-1] + 0.5) * RATE), dtype=np.float32)
     for time in times:
         y[int(time * RATE) :][:400] += noise(400 / RATE, seed=1)[: len(y) - int(time * RATE)]
-    envelope = rhythm.onset_envelope(y, RATE)
-    tempo, _ = rhythm.estimate_tempo(envelope, RATE / rhythm.HOP)
-    beats = rhythm.track_beats(envelope, RATE / rhythm.HOP, tempo)
+    curves = curves_of(y)
+    tempo, _ = rhythm.estimate_tempo(curves, RATE / rhythm.HOP)
+    beats = rhythm.track_beats(curves, RATE / rhythm.HOP, tempo)
     found = sum(np.abs(beats - time).min() < 0.04 for time in times)
     assert found >= 56
 
@@ -137,7 +144,7 @@ def test_onsets_are_found_where_notes_begin() -> None:
         length = int(0.35 * RATE)
         note = tone(220.0 * 2 ** (index * 5 % 12 / 12), 0.35) * np.exp(-np.arange(length) / 3000.0)
         y[int(start * RATE) :][:length] += 0.3 * note.astype(np.float32)
-    envelope = rhythm.onset_envelope(y, RATE)
+    envelope = rhythm.superflux(rhythm.mel_bands(y, RATE))
     onsets = rhythm.pick_onsets(envelope, RATE / rhythm.HOP) * rhythm.HOP / RATE
     assert len(onsets) == len(starts)
     np.testing.assert_allclose(onsets, starts, atol=0.035)
@@ -146,7 +153,9 @@ def test_onsets_are_found_where_notes_begin() -> None:
 def test_a_softer_copy_has_the_same_onsets() -> None:
     y = clicks(100.0, 8.0) + noise(8.0, level=0.01)
     np.testing.assert_allclose(
-        rhythm.onset_envelope(y * 0.5, RATE), rhythm.onset_envelope(y, RATE), atol=1e-4
+        rhythm.superflux(rhythm.mel_bands(y * 0.5, RATE)),
+        rhythm.superflux(rhythm.mel_bands(y, RATE)),
+        atol=1e-4,
     )
 
 
@@ -167,18 +176,18 @@ def test_any_length_gives_finite_frames(n: int) -> None:
     ):
         assert result.shape[1] == frames
         assert np.isfinite(result).all()
-    envelope = rhythm.onset_envelope(y, RATE)
-    assert np.isfinite(envelope).all()
-    assert rhythm.estimate_tempo(envelope, RATE / rhythm.HOP) == (0.0, 0.0)
-    assert len(rhythm.pick_onsets(envelope, RATE / rhythm.HOP)) <= 4
+    curves = curves_of(y)
+    assert np.isfinite(curves).all()
+    assert rhythm.estimate_tempo(curves, RATE / rhythm.HOP) == (0.0, 0.0)
+    assert len(rhythm.pick_onsets(curves[0], RATE / rhythm.HOP)) <= 4
 
 
 def test_silence_has_neither_pulse_nor_onsets() -> None:
-    envelope = rhythm.onset_envelope(np.zeros(RATE * 10, np.float32), RATE)
-    assert not envelope.any()
-    assert rhythm.estimate_tempo(envelope, 86.0) == (0.0, 0.0)
-    assert not len(rhythm.track_beats(envelope, 86.0, 120.0))
-    assert not len(rhythm.pick_onsets(envelope, 86.0))
+    curves = curves_of(np.zeros(RATE * 10, np.float32))
+    assert not curves.any()
+    assert rhythm.estimate_tempo(curves, 86.0) == (0.0, 0.0)
+    assert not len(rhythm.track_beats(curves, 86.0, 120.0))
+    assert not len(rhythm.pick_onsets(curves[0], 86.0))
 
 
 def test_memory_grows_with_what_is_kept_not_with_the_spectra() -> None:

@@ -8,28 +8,8 @@ import pytest
 
 from music.dsp import harmony
 from music.features import SAMPLE_RATE, Features, measure, tags
-
-
-def song(bpm: float, tonic: int, mode: str, seconds: float = 24.0) -> np.ndarray:
-    """A piece with drums on every beat and a cadence of one chord per bar."""
-    rng = np.random.default_rng(0)
-    beat = 60.0 / bpm
-    y = np.zeros(int(seconds * SAMPLE_RATE))
-    third = 4 if mode == "major" else 3
-    chords = [(0, third, 7), (5, 5 + third, 12), (7, 11, 14), (0, third, 7)]
-    for index, start in enumerate(np.arange(0.05, seconds - beat, beat)):
-        length = int(min(beat, seconds - start) * SAMPLE_RATE)
-        t = np.arange(length) / SAMPLE_RATE
-        notes = chords[index // 4 % 4]
-        sound = sum(
-            np.sin(2 * np.pi * k * 130.8 * 2 ** ((tonic + note) / 12) * t) / k**1.5
-            for note in notes
-            for k in (1, 2, 3)
-        )
-        drum = rng.standard_normal(length) * np.exp(-t * 60.0)
-        at = int(start * SAMPLE_RATE)
-        y[at : at + length] += 0.06 * sound * np.exp(-t * 2.0) + 0.15 * drum
-    return y.astype(np.float32)
+from tests.support import truth
+from tests.support.sound import dither, metronome, noise, room_tone, song, tone
 
 
 @pytest.mark.parametrize(
@@ -57,7 +37,7 @@ def test_features_survive_the_record() -> None:
 
 def test_silence_has_nothing_to_measure() -> None:
     features = measure(np.zeros(10 * SAMPLE_RATE, dtype=np.float32), -np.inf)
-    assert features == Features(10.0, 0.0, None, None, None, 0.0, 0.0, [])
+    assert features == Features(10.0, 0.0, None, None, None, 0.0, 0.0, [], 0.0, 0.0)
     assert tags(features) == ["silent"]
 
 
@@ -125,3 +105,120 @@ def test_tags_say_it_in_words(change: dict[str, object], expected: list[str] | N
     words = tags(replace(BASE, **change))  # type: ignore[arg-type]
     assert words == (expected or ["beatless", "major", "sparse", "quiet"])
     assert len(words) == len(set(words))
+
+
+def test_music_in_opposite_phase_is_heard_as_it_is_in_phase() -> None:
+    y = song(110.0, 9, "minor", 16.0)
+    assert measure(np.stack([y, -y]), -14.0) == measure(np.stack([y, y]), -14.0) == measure(y, -14.0)
+
+
+def test_a_melody_on_the_side_alone_gives_the_key() -> None:
+    melody = song(100.0, 3, "major", 16.0, drums=0.0)
+    drums = song(100.0, 3, "major", 16.0) - melody
+    features = measure(np.stack([drums + melody, drums - melody]), -14.0)
+    assert (features.key, features.mode) == ("D#", "major")
+    assert features.tempo == pytest.approx(100.0, rel=0.01)
+
+
+def test_five_seconds_of_music_in_two_minutes_of_silence_have_their_tempo_and_key() -> None:
+    y = np.zeros(120 * SAMPLE_RATE, np.float32)
+    y[50 * SAMPLE_RATE : 55 * SAMPLE_RATE] = song(120.0, 9, "minor", 5.0)
+    features = measure(y, -20.0)
+    assert features.tempo == pytest.approx(120.0, rel=0.01)
+    assert (features.key, features.mode) == ("A", "minor")
+    assert all(49.5 < beat < 55.5 for beat in features.beats)
+    assert features.onset_rate > 0.0
+
+
+@pytest.mark.parametrize("bpm", [40.0, 52.0, 90.0, 120.0])
+def test_a_metronome_in_silence_has_its_tempo(bpm: float) -> None:
+    features = measure(metronome(bpm, 30.0), -30.0)
+    assert features.tempo == pytest.approx(bpm, rel=0.01)
+    assert len(features.beats) == pytest.approx(30.0 * bpm / 60.0, abs=2)
+
+
+@pytest.mark.parametrize("bars", [1, 2, 3])
+@pytest.mark.parametrize("bpm", [85.0, 100.0, 125.0, 140.0])
+def test_a_short_loop_has_its_tempo_or_none(bpm: float, bars: int) -> None:
+    features = measure(song(bpm, 9, "minor", bars * 240.0 / bpm), -14.0)
+    assert not features.tempo or truth.same_tempo(features.tempo, bpm, octaves=True)
+    assert bool(features.tempo) == bool(features.beats) == bool(features.tempo_confidence)
+
+
+def test_too_short_a_clip_is_not_said_to_be_without_a_beat() -> None:
+    features = measure(song(125.0, 9, "minor", 1.0), -14.0)
+    assert (features.tempo, features.tempo_confidence, features.beats) == (0.0, 0.0, [])
+    assert not {"beatless", "slow", "mid-tempo", "fast"} & set(tags(features))
+
+
+@pytest.mark.parametrize("partials", [1, 2, 8])
+@pytest.mark.parametrize("hertz", [55.0, 100.0, 261.6, 440.0, 880.0])
+def test_a_single_tone_has_no_key(hertz: float, partials: int) -> None:
+    features = measure(tone(hertz, 6.0, partials), -20.0)
+    assert (features.key, features.mode, features.key_confidence) == (None, None, 0.0)
+    assert not {"major", "minor"} & set(tags(features))
+
+
+def test_a_bare_fifth_has_no_key() -> None:
+    features = measure(tone(220.0, 6.0, 1) + tone(330.0, 6.0, 1), -20.0)
+    assert features.key is None
+
+
+def test_the_surer_the_tempo_and_key_the_higher_their_confidence() -> None:
+    clear = measure(song(120.0, 0, "major"), -14.0)
+    hidden = measure(song(120.0, 0, "major") + 0.6 * noise(24.0)[0], -14.0)
+    assert 0.9 < clear.tempo_confidence <= 1.0  # type: ignore[operator]
+    assert 0.6 < clear.key_confidence <= 1.0  # type: ignore[operator]
+    assert hidden.tempo_confidence <= clear.tempo_confidence  # type: ignore[operator]
+    assert hidden.key_confidence < clear.key_confidence  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("sound", [noise(20.0)[0], room_tone(20.0)], ids=["noise", "room tone"])
+@pytest.mark.parametrize("gain", [1.0, 0.003])
+def test_noise_and_room_tone_are_no_silence_and_have_neither_tempo_nor_key(
+    sound: np.ndarray, gain: float
+) -> None:
+    features = measure(gain * sound, -30.0)
+    assert (features.tempo, features.key, features.beats) == (0.0, None, [])
+    assert features.spectral_centroid > 0.0
+    assert "silent" not in tags(features)
+
+
+def test_dither_is_silence() -> None:
+    features = measure(dither(5.0), -np.inf)
+    assert features == Features(5.0, 0.0, None, None, None, 0.0, 0.0, [], 0.0, 0.0)
+    assert tags(features) == ["silent"]
+
+
+@pytest.mark.parametrize("gain", [1e-3, 30.0])
+def test_the_level_of_music_changes_nothing_but_its_loudness(gain: float) -> None:
+    y = song(92.0, 7, "minor", 12.0)
+    assert measure(gain * y, -14.0) == measure(y, -14.0)
+
+
+def test_an_offset_of_either_channel_is_not_heard() -> None:
+    y = np.stack([song(92.0, 7, "minor", 12.0), song(92.0, 7, "minor", 12.0, drums=0.0)])
+    moved = measure(y + np.array([[0.3], [-0.1]], np.float32), -14.0)
+    same = measure(y, -14.0)
+    assert replace(moved, spectral_centroid=0.0) == replace(same, spectral_centroid=0.0)
+    assert moved.spectral_centroid == pytest.approx(same.spectral_centroid, rel=0.001)
+
+
+def test_records_from_before_confidence_was_measured_still_load() -> None:
+    old = {
+        "duration": 5.0, "tempo": 120.0, "key": "C", "mode": "major", "loudness": -14.0,
+        "spectral_centroid": 1000.0, "onset_rate": 2.0, "beats": [0.5, 1.0],
+    }  # fmt: skip
+    features = Features.from_dict(old)
+    assert (features.tempo_confidence, features.key_confidence, features.fold) == (None, None, "mean")
+    assert tags(features)[:2] == ["mid-tempo", "major"]
+
+
+@pytest.mark.parametrize("style", ["pop", "house", "rock", "waltz", "techno", "synthwave"])
+def test_composed_music_is_measured_as_it_was_written(style: str) -> None:
+    """Two pieces of each, played by the built-in synthesizer."""
+    for seed in (1, 2):
+        piece, audio = truth.rendered(seed, style, 15.0, SAMPLE_RATE)
+        features = measure(audio, -14.0)
+        assert truth.same_tempo(features.tempo, piece.tempo, octaves=True)
+        assert truth.key_score((features.key, features.mode), (piece.key, piece.mode)) >= 0.5

@@ -151,7 +151,7 @@ def test_what_is_not_sound_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         Mir512().embed(y)
     with pytest.raises(ValueError, match="shape"):
-        Mir512().embed(np.zeros((2, RATE), dtype=np.float32))
+        Mir512().embed(np.zeros((1, 2, RATE), dtype=np.float32))
 
 
 _PROGRAM = """

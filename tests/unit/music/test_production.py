@@ -37,9 +37,9 @@ class Bands:
     def tags(self, vector: np.ndarray) -> dict[str, dict[str, float]]:
         return {}
 
-    def embed(self, mono: np.ndarray) -> np.ndarray:
-        power = np.abs(np.fft.rfft(mono)) ** 2
-        frequency = np.fft.rfftfreq(len(mono), 1 / self.sample_rate)
+    def embed(self, audio: np.ndarray) -> np.ndarray:
+        power = (np.abs(np.fft.rfft(np.atleast_2d(audio))) ** 2).mean(axis=0)
+        frequency = np.fft.rfftfreq(np.shape(audio)[-1], 1 / self.sample_rate)
         band = np.clip(np.log2(np.maximum(frequency, 1.0) / 31.25), 0, 7.99).astype(int)
         energies = np.sqrt(np.bincount(band, weights=power, minlength=8)) + 1e-9
         return (energies / np.linalg.norm(energies)).astype(np.float32)
