@@ -102,9 +102,11 @@ lint: .venv/dev ## ruff, mypy, and who may import whom
 audit: .venv/dev ## Ask a vulnerability database about every locked dependency
 	$(RUN) -m tests.audit
 
-bench: .venv/dev ## The promises, measured: embedder, generator, images (fetches Debian's music packages)
+bench: .venv/dev .venv/compose ## The promises, measured: embedder, generator, analysis, images (fetches Debian's music packages)
 	$(RUN) -m tests.benchmarks.bench_embedder
 	$(RUN) -m tests.benchmarks.bench_mosaic
+	$(RUN) -m tests.benchmarks.bench_beats --against docs/benchmarks/beats.json
+	$(RUN) -m tests.benchmarks.bench_truth --pieces 300
 	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
 
 bench-load: .venv/dev ## 1,000 uploads and 500 generations while workers are killed (20 minutes at most)
@@ -162,6 +164,9 @@ pip = bin/pip install --disable-pip-version-check --require-hashes --no-deps -r 
 
 .venv/engine: layers/music/engine/requirements.txt layers/music/engine/kernels.c layers/music/engine/build.py | .venv/bin/activate
 	$(step) "installing the engine and compiling it" $^ -- sh -c '.venv/$(pip) && $(RUN) -m music.engine.build'
+
+.venv/compose: layers/weights/compose/requirements.txt | .venv/bin/activate
+	$(step) "installing what plays soundfonts" $< -- .venv/$(pip)
 
 .venv/hub: local/hub/requirements.txt | .venv/bin/activate
 	$(step) "installing what fetches checkpoints" $< -- .venv/$(pip)

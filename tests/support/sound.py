@@ -127,9 +127,8 @@ def metronome(bpm: float, seconds: float, rate: int = 22050) -> np.ndarray:
 def tone(hertz: float, seconds: float, partials: int = 1, rate: int = 22050) -> np.ndarray:
     """A steady tone [shape=(n,)] whose partials fall off as those of a sawtooth."""
     t = np.arange(round(seconds * rate)) / rate
-    return (0.1 * sum(np.sin(2 * np.pi * hertz * k * t) / k for k in range(1, partials + 1))).astype(
-        np.float32
-    )
+    waves = [np.sin(2 * np.pi * hertz * k * t) / k for k in range(1, partials + 1)]
+    return (0.1 * np.sum(waves, axis=0)).astype(np.float32)
 
 
 def room_tone(seconds: float, rate: int = 22050) -> np.ndarray:
