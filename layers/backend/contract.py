@@ -186,7 +186,7 @@ class Features(Answer):
     key_confidence: float | None = Field(default=None, ge=0, le=1, description="How likely the key is.")
     fold: Literal["mean", "side"] = Field(
         default="mean",
-        description="What an embedder of one channel was given: `side` where the channels cancel in their mean.",
+        description="What a model of one channel was given: `side` where channels cancel in their mean.",
     )
 
 

@@ -14,7 +14,7 @@ SAMPLE_RATE = 22050
 _NOTE_RATE = SAMPLE_RATE / spectra.HOP  # frames of notes per second
 
 _TELLING = 6.0  # seconds: a shorter clip without a tempo may well be of music that has one
-_SURE, _SURE_OF_CLIP = 0.4, 0.6  # likelihood up to an octave, below which no tempo is better than a wrong one
+_SURE, _SURE_OF_CLIP = 0.3, 0.6  # likelihood up to an octave, below which no tempo is better than a wrong one
 _CLIP = 10.0  # seconds, up to which that is more, for little is heard
 _ODD_INTERVAL = 0.1  # octaves from the tempo at which an interval between beats does not count
 _FEWEST_INTERVALS = 4  # that a tempo is taken from; with fewer it stays the autocorrelation's
