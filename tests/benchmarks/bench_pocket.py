@@ -39,7 +39,7 @@ from music.audio.decode import MAX_SECONDS, decode, resample
 from music.audio.encode import encode
 from music.clap.tags import categories, tags_of
 from music.features import SAMPLE_RATE as ANALYSIS_RATE
-from music.features import measure_pulse
+from music.features import measure_likeness
 from music.interfaces import Parameters
 from music.mir512.embedder import Mir512
 from music.musicgen import delay, melody
@@ -334,7 +334,7 @@ def made(number: int, mode: str) -> tuple[np.ndarray, dict[str, Any]]:
 
 def tempo(audio: np.ndarray) -> float:
     """Beats per minute that the analysis finds."""
-    return measure_pulse(resample(audio, RATE, ANALYSIS_RATE)).tempo
+    return measure_likeness(resample(audio, RATE, ANALYSIS_RATE))[1]
 
 
 def clips(options: argparse.Namespace) -> dict[str, Any]:
