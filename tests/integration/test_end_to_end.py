@@ -168,7 +168,8 @@ def test_a_large_file_goes_straight_to_the_bucket(api: Api) -> None:
 def test_the_commands_of_a_413_work_as_pasted(api: Api, tmp_path: Path) -> None:
     content = sound.wav(np.tile(sound.noise(15.0, 44100), (2, 2)), 44100)
     (tmp_path / "your_music.mp3").write_bytes(content)
-    body, headers = form([], "your_music.mp3", content[:5_000_000], "audio/mpeg")
+    # Between the function's limit and the gateway's, whose answer has no room for commands.
+    body, headers = form([], "your_music.mp3", content[:4_600_000], "audio/mpeg")
     refused = api.request("POST", "/api/upload", data=body, headers=headers).problem(413, "too_large")
     first, second = refused["curls"]
     (tmp_path / "your_music.mp3").write_bytes(content[:5_000_000])

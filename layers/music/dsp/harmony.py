@@ -38,6 +38,7 @@ _FEWEST_CLASSES = 3  # of a key: a tone and its fifth are of many
 _PARTIALS = 10
 _ONE_TONE = 0.9  # share of what stands out that the partials of one tone have,
 _LOW_PARTIALS = 0.15  # and its first two: those of a chord fit a tone far below, which is not there
+_FUNDAMENTAL = 0.02  # and its first, where that is a note that is looked for,
 _PRESENT = 0.1  # of the strongest pitch class, from which one counts
 _CLEAR_KEY = 0.45  # correlation below which no key is claimed: noise reaches 0.35, music 0.5 to 0.95
 _FLAT = 0.05  # deviation over mean up to which no pitch class stands out
@@ -254,6 +255,8 @@ def _is_one_tone(notes: np.ndarray) -> bool:
     excess = np.maximum(notes - np.median(notes), 0.0)
     steps = 12.0 * np.log2(np.arange(1, _PARTIALS + 1))
     for tone in range(-12, NOTES):
+        if tone >= 0 and excess[tone] <= _FUNDAMENTAL * excess.sum():
+            continue  # a chord may be the upper partials of a tone that does not sound
         places = np.unique(np.concatenate([tone + np.floor(steps), tone + np.ceil(steps)]).astype(np.int64))
         inside = places[(places >= 0) & (places < NOTES)]
         low = inside[inside <= tone + 12]
