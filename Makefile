@@ -34,7 +34,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models weights test test-page test-faults test-faults-long test-pocket test-hostile test-files test-long test-models train-pocket bench-pocket lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
+.PHONY: help demo serve redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-long test-models train-pocket bench-pocket lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ test-faults-long: .venv/dev ## The same with 200 kills at random, more faults, 2
 
 test-page: .venv/dev ## What pages do with the API, in Chromium (Debian's; installed where root may)
 	$(RUN) -m pytest tests/page
+
+test-clients: .venv/dev .venv-clients/ready build/clients/node_modules ## Lint openapi.json; generate clients in Python and TypeScript, compile and drive them
+	$(RUN) -m pytest tests/clients
 
 test-pocket: .venv/dev .venv/engine ## What end-to-end tests ask of a profile, on the neural path
 	$(RUN) -m weights build pocket --source layers/weights/pocket
@@ -147,13 +150,13 @@ lock: .venv/dev ## Pin every set of dependencies anew, with hashes
 	sh local/lock.sh
 
 clean: ## Remove what the other targets made
-	rm -rf layers/music/engine/*.so build/models .venv .venv-sam .venv-ministack .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
+	rm -rf layers/music/engine/*.so build/models build/clients .venv .venv-clients .venv-sam .venv-ministack .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 
 # The locks hold for Python 3.11 and later; a stamp for each set, so that nothing is installed twice.
 step = @$(PYTHON) local/step.py $@
 pip = bin/pip install --disable-pip-version-check --require-hashes --no-deps -r $<
 
-.venv/bin/activate .venv-sam/bin/activate .venv-models/bin/activate .venv-ministack/bin/activate:
+.venv/bin/activate .venv-clients/bin/activate .venv-sam/bin/activate .venv-models/bin/activate .venv-ministack/bin/activate:
 	$(step) "making the Python environment $(@:/bin/activate=)" -- $(PYTHON) -m venv $(@:/bin/activate=)
 
 .venv/local: local/requirements.txt | .venv/bin/activate
@@ -170,6 +173,12 @@ pip = bin/pip install --disable-pip-version-check --require-hashes --no-deps -r 
 
 .venv/hub: local/hub/requirements.txt | .venv/bin/activate
 	$(step) "installing what fetches checkpoints" $< -- .venv/$(pip)
+
+.venv-clients/ready: tests/clients/requirements.txt | .venv-clients/bin/activate
+	$(step) "installing a generator of clients in Python" $< -- .venv-clients/$(pip)
+
+build/clients/node_modules: tests/clients/package-lock.json tests/clients/package.json
+	$(step) "installing a generator of clients in TypeScript, and linters" $^ -- sh -c 'mkdir -p build/clients && cp $^ build/clients && npm ci --no-audit --no-fund --prefix build/clients'
 
 .venv-sam/ready: tests/sam/requirements.txt | .venv-sam/bin/activate
 	$(step) "installing SAM CLI" $< -- .venv-sam/$(pip)

@@ -32,6 +32,7 @@ lock tests/models/requirements.txt --extra arrays --extra audio --extra signal -
 # What tinysoundfont declares besides, PyAudio, is for live playing and wants a compiler.
 lock layers/weights/compose/requirements.txt --no-deps layers/weights/compose/requirements.in
 lock tests/sam/requirements.txt tests/sam/requirements.in
+lock tests/clients/requirements.txt tests/clients/requirements.in
 lock tests/deployed/requirements.txt tests/deployed/requirements.in
 lock local/base_image/requirements.txt local/base_image/requirements.in
 lock layers/music/engine/requirements.txt layers/music/engine/requirements.in

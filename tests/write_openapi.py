@@ -74,6 +74,9 @@ def build() -> dict[str, Any]:
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 drop_default_422(operation["responses"])
+                for response in operation["responses"].values():
+                    if response.get("content") == {"application/json": {}}:  # Powertools' word for no body
+                        del response["content"]
                 operation["security"] = [{"key": []}] if "401" in operation["responses"] else []
                 operation.setdefault("description", operation["summary"] + ".")
             known = merged["paths"].setdefault(path, {})

@@ -66,7 +66,7 @@ def download(generation_id: GenerationId, wait: Wait = 20) -> Response:
         410,
         412,
         416,
-        **openapi.file("The file as it was uploaded.", "application/octet-stream", "audio/*"),
+        **openapi.file("The file as it was uploaded.", "audio/*"),
     ),
 )
 def get_audio_content(audio_id: AudioId) -> Response:

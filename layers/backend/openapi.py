@@ -92,9 +92,12 @@ def empty(description: str, *headers: str) -> dict[str, Any]:
 
 
 def file(description: str, *content_types: str) -> dict[str, Any]:
-    """Document the answers to a request for a file; the keywords of `answers`."""
+    """Document the answers to a request for a file; the keywords of `answers`.
+
+    ``application/octet-stream`` comes first: generators of clients make a file of that type alone.
+    """
     binary = {"schema": {"type": "string", "format": "binary"}}
-    content: dict[str, Any] = dict.fromkeys(content_types, binary)
+    content: dict[str, Any] = dict.fromkeys(("application/octet-stream", *content_types), binary)
     headers = dict.fromkeys(("Content-Disposition", "ETag", "Accept-Ranges"), HEADER)
     ranged = {"description": "The part that `Range` asks for.", "content": content}
     return {
