@@ -19,7 +19,7 @@ TEMPERATURE ?= 1.0
 RUN := .venv/bin/python
 
 # What users give reaches programs by the environment, as it was written: neither make nor a shell expands anything in it.
-GIVEN := AUDIO DURATION TEMPERATURE SEED PROFILE OUT PORT DATA PRECISION SOURCE ENDPOINT STACK API_URL API_TOKEN CONFIG_ENV
+GIVEN := AUDIO DURATION TEMPERATURE SEED PROFILE OUT PORT PRECISION SOURCE ENDPOINT STACK API_URL API_TOKEN CONFIG_ENV
 TAKING := demo serve sam models weights redrive deploy test-deployed check-%
 written = $(if $(filter file,$(origin $(1))),$($(1)),$(value $(1)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(call written,$(name))))
