@@ -68,7 +68,6 @@ def test_every_permission_over_vectors_was_asked_for(rehearsal: Rehearsal) -> No
     assert seen >= {
         ("Embed", "s3vectors:PutVectors"),
         ("Api", "s3vectors:GetVectors"),
-        ("Wait", "s3vectors:GetVectors"),
         ("Api", "s3vectors:QueryVectors"),
         ("Api", "s3vectors:DeleteVectors"),
     }
