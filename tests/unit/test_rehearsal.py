@@ -51,7 +51,7 @@ def test_only_what_the_emulator_lacks_is_changed() -> None:
     policies = {path for path in changed if "/Policies/0/PolicyDocument/Statement/" in path}
     assert changed - policies <= expected
     assert {path.split("/")[2] for path in policies} == {
-        f"{name}Role" for name in ("Api", "Embed", "Search", "Sweeper", "Wait")
+        f"{name}Role" for name in ("Api", "Embed", "Search", "Sweeper")
     }
     assert all("/Resource" in path for path in policies)
 
