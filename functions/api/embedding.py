@@ -15,7 +15,7 @@ from backend.problems import Problem
 from backend.records import PENDING_AUDIO, Audio, Conflict
 from backend.vectors import MAX_RESULTS, distinct, neighbours
 from functions.api.audio import AudioId, find_audio
-from functions.api.service import LOCATION, RETRY_AFTER, Wait, app, queues, records, settings, vectors
+from functions.api.service import LOCATION, Wait, app, queues, records, settings, vectors
 from music import interfaces, profiles
 
 current_identity = profiles.identity(settings.profile)
@@ -33,7 +33,9 @@ current_identity = profiles.identity(settings.profile)
         422,
         _200=openapi.document(contract.Embedding, "The embedding and what was measured."),
         _202=openapi.document(
-            contract.PendingEmbedding, "Not ready yet: ask again.", headers={**LOCATION, **RETRY_AFTER}
+            contract.PendingEmbedding,
+            "Not ready yet: ask again.",
+            headers={**LOCATION, **openapi.RETRY_AFTER},
         ),
     ),
 )
@@ -73,7 +75,7 @@ def get_embedding(audio_id: AudioId, wait: Wait = 20) -> Response:
         409,
         410,
         _202=openapi.document(
-            contract.PendingEmbedding, "It will be embedded.", headers={**LOCATION, **RETRY_AFTER}
+            contract.PendingEmbedding, "It will be embedded.", headers={**LOCATION, **openapi.RETRY_AFTER}
         ),
     ),
 )

@@ -17,7 +17,6 @@ from functions.api.audio import AudioId, find_audio
 from functions.api.embedding import current_vector, failed
 from functions.api.service import (
     LOCATION,
-    RETRY_AFTER,
     Cursor,
     Limit,
     Wait,
@@ -106,7 +105,9 @@ def list_generations(
         410,
         422,
         _200=openapi.document(
-            contract.GenerationAnswer, "Its record; `Retry-After` until it is finished.", headers=RETRY_AFTER
+            contract.GenerationAnswer,
+            "Its record; `Retry-After` until it is finished.",
+            headers=openapi.RETRY_AFTER,
         ),
     ),
 )

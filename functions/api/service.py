@@ -26,7 +26,6 @@ Wait = Annotated[
     Query(ge=0, le=contract.MAX_WAIT_SECONDS, description="Answer at the latest after so many seconds."),
 ]
 LOCATION = {"Location": {"schema": {"type": "string"}}}
-RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
 
 
 @cache

@@ -43,7 +43,7 @@ _PROBLEMS = {
 }
 
 HEADER = {"schema": {"type": "string"}}
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
 
 
 def answers(*problems: int, key: bool = True, **successes: dict[str, Any]) -> dict[int, Any]:
@@ -72,7 +72,7 @@ def answers(*problems: int, key: bool = True, **successes: dict[str, Any]) -> di
             },
         }
         if status in {409, 429, 503}:
-            documented[status]["headers"] = _RETRY_AFTER
+            documented[status]["headers"] = RETRY_AFTER
         if status == 401:
             documented[status]["headers"] = {"WWW-Authenticate": HEADER}
     return documented
