@@ -77,7 +77,7 @@ def gone(pid: int) -> bool:
     """Whether a process has ended; one that nobody has waited for yet counts."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before it was opened, or before it was read
         return True
 
 
