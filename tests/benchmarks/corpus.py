@@ -14,8 +14,6 @@ import argparse
 import gzip
 import io
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +22,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+
+from weights import debian
 
 # Where each package keeps its music: sound effects and speech live in other folders.
 PACKAGES = {
@@ -62,8 +62,7 @@ def root() -> Path:
     """Folder of the unpacked packages."""
     if chosen := os.environ.get("MUSIC_CORPUS"):
         return Path(chosen)
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache_home / "music-generation-backend" / "corpus"
+    return debian.cache() / "corpus"
 
 
 def fetch(package: str) -> Path:
@@ -81,34 +80,12 @@ def fetch(package: str) -> Path:
     """
     if package not in PACKAGES:
         raise CorpusError(f"{package} is not one of the known packages: {', '.join(PACKAGES)}")
-    folder = root() / package
-    music = folder / PACKAGES[package]
-    if music.is_dir():
-        return music
-    root().mkdir(parents=True, exist_ok=True)
-    debs = sorted(root().glob(f"{package}_*.deb"))
-    if not debs:
-        if not shutil.which("apt-get"):
-            raise CorpusError(f"{package}: no apt-get here; put {package}_*.deb into {root()}")
-        done = subprocess.run(
-            ["apt-get", "download", package], cwd=root(), capture_output=True, text=True, check=False
-        )
-        debs = sorted(root().glob(f"{package}_*.deb"))
-        if done.returncode or not debs:
-            reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-            raise CorpusError(
-                f"{package}: apt-get download failed ({reason}); put {package}_*.deb into {root()}"
-            )
-    unpacked = folder.with_name(f"{package}.part")
-    shutil.rmtree(unpacked, ignore_errors=True)
     try:
-        subprocess.run(["dpkg", "-x", debs[-1], unpacked], check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise CorpusError(f"{package}: dpkg -x {debs[-1]} failed: {error}") from error
-    shutil.rmtree(folder, ignore_errors=True)
-    unpacked.rename(folder)
+        music = debian.unpacked(package, root()) / PACKAGES[package]
+    except debian.PackageError as error:
+        raise CorpusError(str(error)) from error
     if not music.is_dir():
-        raise CorpusError(f"{package}: no {PACKAGES[package]} in {debs[-1].name}")
+        raise CorpusError(f"{package}: no {PACKAGES[package]} in it")
     return music
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +9,7 @@ import numpy as np
 import pytest
 
 from music.audio import isolated
-from tests.support import matrix, reading
+from tests.support import debian, matrix, reading
 from tests.support.files import picture, write_pcm
 from tests.support.matrix import CD, F32, LOW, S8, S16, S24, Make, Row
 
@@ -27,19 +24,10 @@ PACKAGES = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def tools(tmp_path_factory: pytest.TempPathFactory) -> None:
+def tools() -> None:
     """The encoders; root gets the ones that are missing from Debian."""
-    with (tmp_path_factory.getbasetemp().parent / "apt.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # processes of one run take turns
-        missing = [package for tool, package in PACKAGES.items() if not shutil.which(tool)]
-        if not missing:
-            return
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            pytest.skip(f"only root on Debian can get {', '.join(missing)}")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-q"], check=True)
-        install = ["apt-get", "install", "-q", "-y", "--no-install-recommends"]
-        subprocess.run([*install, *missing], check=True, env=environment)
+    if missing := debian.missing(PACKAGES):
+        pytest.skip(f"only root on Debian can get {', '.join(missing)}")
 
 
 @pytest.fixture(autouse=True)

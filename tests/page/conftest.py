@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,17 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.support import debian
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium. Where root runs on Debian without it, it is installed."""
-    if not shutil.which("chromium"):
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            pytest.fail("there is no `chromium`, and only root on Debian can have one installed here")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-q"], check=True)
-        install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium"]
-        subprocess.run(install, env=environment, check=True)
+    if debian.missing({"chromium": "chromium"}):
+        pytest.fail("there is no `chromium`, and only root on Debian can have one installed here")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         yield started

@@ -6,15 +6,13 @@ repository: `fetch` gets it once and keeps it in the cache. `$SOUNDFONT` names a
 
 import importlib
 import os
-import shutil
-import subprocess
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from weights import debian
 from weights.compose.piece import DRUM_CHANNEL, Piece
 
 PACKAGE = "fluidr3mono-gm-soundfont"
@@ -33,9 +31,8 @@ class SoundfontError(Exception):
 
 
 def cached() -> Path:
-    """Where `fetch` keeps the soundfont: in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "music-generation-backend" / "soundfont" / Path(FILE).name
+    """Where `fetch` keeps the soundfont."""
+    return debian.cache() / "soundfont" / PACKAGE / FILE
 
 
 def fetch() -> Path:
@@ -53,26 +50,10 @@ def fetch() -> Path:
     """
     if chosen := os.environ.get("SOUNDFONT"):
         return check(Path(chosen))
-    target = cached()
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        _run(["apt-get", "download", PACKAGE], folder)
-        _run(["dpkg", "-x", *map(str, Path(folder).glob("*.deb")), "."], folder)
-        (Path(folder) / FILE).replace(target)
-    return target
-
-
-def _run(command: list[str], folder: str) -> None:
-    """Run a command of Debian's in a folder."""
-    name = command[0]
-    if not shutil.which(name):
-        raise SoundfontError(f"{PACKAGE}: no {name} here; name a soundfont in $SOUNDFONT")
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise SoundfontError(f"{PACKAGE}: {name} failed ({reason}); name a soundfont in $SOUNDFONT")
+    try:
+        return check(debian.unpacked(PACKAGE, debian.cache() / "soundfont") / FILE)
+    except debian.PackageError as error:
+        raise SoundfontError(f"{error}, or name a soundfont in $SOUNDFONT") from error
 
 
 def check(path: Path) -> Path:

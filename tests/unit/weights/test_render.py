@@ -119,7 +119,7 @@ def test_a_soundfont_that_cannot_be_fetched_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(soundfont.SoundfontError, match=r"fluidr3mono-gm-soundfont: no apt-get here"):
         soundfont.fetch()
-    assert soundfont.cached() == tmp_path / "cache/music-generation-backend/soundfont/FluidR3Mono_GM.sf3"
+    assert tmp_path / "cache/music-generation-backend" in soundfont.cached().parents
 
 
 @pytest.mark.parametrize(
