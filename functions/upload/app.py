@@ -103,6 +103,7 @@ class File(NamedTuple):
         413,
         415,
         422,
+        _200=openapi.document(contract.Uploaded, "Your track that has the content of this `sha256`."),
         _201={
             "description": "Uploaded, or a presigned upload.",
             "content": {
@@ -154,10 +155,10 @@ def store(file: File, idempotency_key: str | None) -> Response:
     if etag:
         with suppress(Conflict, NotFound):  # the event was faster: the record is further on its way
             records.mark_uploaded(audio.tenant, audio.id, etag=etag, size=len(file.content))
-    return uploaded(audio, len(file.content), kind)
+    return uploaded(201, audio, len(file.content), kind)
 
 
-def uploaded(audio: Audio, size: int, kind: str) -> Response:
+def uploaded(status: int, audio: Audio, size: int | None, kind: str) -> Response:
     """Answer that a file is there."""
     links = contract.audio_links(app.prefix, audio.id)
     answer = contract.Uploaded.model_validate(
@@ -171,7 +172,7 @@ def uploaded(audio: Audio, size: int, kind: str) -> Response:
             "links": links,
         }
     )
-    return api.reply(201, answer, {"Location": links["self"], **api.replayed(audio)})
+    return api.reply(status, answer, {"Location": links["self"], **api.replayed(audio)})
 
 
 def check_alive(audio: Audio) -> None:
@@ -187,19 +188,24 @@ def allow(request: contract.DirectUploadRequest, idempotency_key: str | None) ->
             413, "too_large", f"The largest file is {MAX_UPLOAD_BYTES} bytes.", max_bytes=MAX_UPLOAD_BYTES
         )
     kind = audio_type(request.content_type, request.filename)
-    audio = records.create_audio(
-        app.tenant,
-        filename=request.filename,
-        content_type=kind,
-        size=request.bytes,
-        upload_expires_at=time.time() + UPLOAD_SECONDS,
-        correlation_id=app.correlation_id,
-        limits=limits,
-        idempotency=api.idempotency(idempotency_key, request.model_dump()),
-    )
+    idempotency = api.idempotency(idempotency_key, request.model_dump(exclude_none=True))
+    audio = records.replay(Audio, app.tenant, idempotency) if idempotency else None
+    if audio is None:
+        if request.sha256 and (there := records.find_content(app.tenant, request.sha256)):
+            return uploaded(200, there, there.size, there.content_type)
+        audio = records.create_audio(
+            app.tenant,
+            filename=request.filename,
+            content_type=kind,
+            size=request.bytes,
+            upload_expires_at=time.time() + UPLOAD_SECONDS,
+            correlation_id=app.correlation_id,
+            limits=limits,
+            idempotency=idempotency,
+        )
     check_alive(audio)
     if audio.status != "awaiting_upload":  # the repetition of a request whose file has come since
-        return uploaded(audio, request.bytes, kind)
+        return uploaded(201, audio, request.bytes, kind)
     signed = storage.presign_upload(
         upload_key(audio.tenant, audio.id),
         content_type=kind,

@@ -68,6 +68,12 @@ class DirectUploadRequest(_Request):
     content_type: str = Field(
         default="application/octet-stream", max_length=255, description="Its type; guessed when generic."
     )
+    sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the file. Where you have a track with this content, it is answered with 200, "
+        "and nothing has to be sent.",
+    )
 
 
 class GenerateRequest(_Request):

@@ -229,6 +229,22 @@ class Records:
             )
         return older
 
+    def find_content(self, tenant: str, sha256: str) -> Audio | None:
+        """Find the tenant's oldest audio whose stored file has this content; a failed one does not count.
+
+        Parameters
+        ----------
+        sha256 : str
+            Of the file, in hexadecimal. The audio's own was measured, never only claimed.
+        """
+        key = item_key(tenant, f"content#{sha256}")
+        noted: Any = self.items.table.get_item(Key=key, ConsistentRead=True).get("Item", {}).get("audio", ())
+        for audio_id in sorted(noted):  # ids sort by time
+            audio = self.get_audio(tenant, audio_id)
+            if audio and audio.sha256 == sha256 and audio.status in {"uploaded", "embedding", "ready"}:
+                return audio
+        return None
+
     def get_audio(self, tenant: str, audio_id: str) -> Audio | None:
         """Read an audio record consistently; tombstones are returned too (`Audio.deleted`)."""
         return self.items.get(Audio, tenant, audio_id)

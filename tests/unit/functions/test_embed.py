@@ -60,6 +60,9 @@ def test_the_same_content_again_is_recognised(stack: Stack, app: Any, uploaded: 
     stack.records.embed_again("default", uploaded.id)
     assert stack.deliver(app, event(uploaded)) == []
     assert stack.get_audio(uploaded).duplicate_of is None
+    found = stack.records.find_content("default", hashlib.sha256(b"sound").hexdigest())
+    assert found
+    assert found.id == uploaded.id
 
 
 def test_an_upload_becomes_an_embedding(stack: Stack, app: Any, uploaded: Audio) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import subprocess
 from types import ModuleType
@@ -388,3 +389,40 @@ def test_failures_of_ours_say_nothing_of_us(
     assert "secret" not in answer.body.decode()
     assert problem["correlation_id"] == answer.headers["x-correlation-id"]
     assert "secret table name" in caplog.text
+
+
+class TestContentHash:
+    """A client that says the hash of a file sends no file that is there."""
+
+    HASH = hashlib.sha256(SOUND).hexdigest()
+
+    def announce(self, app: ModuleType, tenant: str = "default", **more: str) -> Answer:
+        body = {"filename": "copy.mp3", "bytes": len(SOUND), "sha256": self.HASH, **more}
+        return post(app, tenant=tenant, body=body)
+
+    def test_content_that_is_there_is_answered_with_its_track(self, app: ModuleType, stack: Stack) -> None:
+        first = post(app, **form(SOUND, "first.mp3")).json
+        answer = self.announce(app)
+        assert answer.status == 200
+        assert answer.json == first
+        assert answer.headers["location"] == first["links"]["self"]
+        assert len(stack.objects()) == len(stack.records.list_audio("default")[0]) == 1
+
+    def test_other_content_and_that_of_others_is_sent(self, app: ModuleType, stack: Stack) -> None:
+        post(app, **form(SOUND, "first.mp3"))
+        for answer in (self.announce(app, sha256="0" * 64), self.announce(app, tenant="somebody")):
+            assert (answer.status, answer.json["status"]) == (201, "awaiting_upload")
+
+    def test_what_was_only_announced_deleted_or_has_failed_is_sent(
+        self, app: ModuleType, stack: Stack
+    ) -> None:
+        announced = self.announce(app)
+        assert self.announce(app).json["audio_id"] != announced.json["audio_id"]
+        deleted, failed = (post(app, **form(SOUND)).json["audio_id"] for _ in range(2))
+        stack.records.bury(stack.records.get_audio("default", deleted))  # type: ignore[type-var]
+        stack.records.fail_audio(stack.records.claim_audio("default", failed), "undecodable", "No sound.")
+        assert self.announce(app).json["status"] == "awaiting_upload"
+
+    @pytest.mark.parametrize("sha256", ["", "0" * 63, "F" * 64, "../" + "0" * 61])
+    def test_a_hash_is_64_digits(self, app: ModuleType, stack: Stack, sha256: str) -> None:
+        assert self.announce(app, sha256=sha256).problem(422, "invalid_parameter")["field"] == "sha256"
