@@ -91,7 +91,7 @@ def _parts(file: BinaryIO) -> Iterator[tuple[Frames, tuple[str, ...]]]:
         most = max(link.channels for link in links)
         layout = _OGG[most - 1] if 1 <= most <= len(_OGG) else ()
         for number, link in enumerate(links, 1):
-            window = Window(file, link.start, link.end)
+            window = Window(file, link.start, link.end, link.patches)
             # libvorbis is the reference decoder; FFmpeg's adds or drops some samples of short files.
             readers: tuple[Reader, ...] = (sndfile.read, ffmpeg.read) if link.vorbis else (ffmpeg.read,)
             frames = _first([partial(read, window) for read in readers])

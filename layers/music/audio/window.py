@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_left
 from collections.abc import Mapping
+from itertools import islice
 from typing import BinaryIO
 
 
@@ -17,7 +19,7 @@ class Window(io.RawIOBase):
     start, end : int
         In bytes.
     patches : mapping of int to bytes
-        What to read in place of what is there, by its place in ``file``.
+        What to read in place of what is there, by its place in ``file``. They do not overlap.
     """
 
     def __init__(
@@ -25,7 +27,7 @@ class Window(io.RawIOBase):
     ) -> None:
         super().__init__()
         self._file, self._start, self._end = file, start, end
-        self._patches = dict(patches or {})
+        self._patches = sorted((patches or {}).items())
         self._at = start
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
@@ -33,7 +35,11 @@ class Window(io.RawIOBase):
         view = memoryview(buffer).cast("B")[: max(0, self._end - self._at)]
         self._file.seek(self._at)
         count = self._file.readinto(view)  # type: ignore[attr-defined]
-        for place, patch in self._patches.items():
+        # One that begins before may reach into what was read.
+        first = max(bisect_left(self._patches, (self._at, b"")) - 1, 0)
+        for place, patch in islice(self._patches, first, None):
+            if place >= self._at + count:
+                break
             for offset, byte in enumerate(patch, place - self._at):
                 if 0 <= offset < count:
                     view[offset] = byte

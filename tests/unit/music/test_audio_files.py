@@ -124,6 +124,45 @@ def test_vorbis_with_odd_pages_is_decoded_to_its_end(change: str, tmp_path: Path
     assert 0 <= got.shape[1] - 2 * RATE < 1024
 
 
+@pytest.mark.parametrize("seconds", [0.6, 3.0])
+@pytest.mark.parametrize("told", [-1, 0, "less than before"])
+@pytest.mark.parametrize("wrong", ["the last page", "the last two pages", "every page", "all but the last"])
+@pytest.mark.parametrize("codec", ["vorbis", "opus", "flac"])
+def test_ogg_whose_pages_tell_no_position_is_decoded_to_its_end(
+    codec: str, wrong: str, told: int | str, seconds: float, tmp_path: Path
+) -> None:
+    rate = 48000
+    audio = tones(2, rate, seconds)
+    content = {
+        "vorbis": lambda: vorbis(tmp_path / "v", audio, rate).read_bytes(),
+        "opus": lambda: opus(tmp_path, audio),
+        "flac": lambda: ogg_flac(tmp_path, audio, rate),
+    }[codec]()
+    pages = ogg_pages(content)
+    sounding = [at for at, page in enumerate(pages) if page[6:14] != bytes(8)]
+    chosen = {"the last page": sounding[-1:], "the last two pages": sounding[-2:], "every page": sounding}
+    position = 1 if told == "less than before" else int(told)
+    for at in chosen.get(wrong, sounding[:-1]):
+        if told == "less than before" and at == sounding[0]:
+            continue
+        page = pages[at]
+        pages[at] = ogg_page(page[:6] + position.to_bytes(8, "little", signed=True) + page[14:], at)
+    alone = decode(placed(tmp_path, *pages), rate=rate, channels=2).shape[1]
+    assert 0 <= alone - audio.shape[1] < 1024  # what follows the end in its last packet may stay
+    # In a chain, too, and a link of one page is no link of headers alone.
+    assert decode(placed(tmp_path, *pages, *pages), rate=rate, channels=2).shape[1] == 2 * alone
+
+
+def test_wrong_positions_without_end_are_too_complex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = ogg_pages(opus(tmp_path, tones(1, 48000, 4.0)))
+    wrong = [ogg_page(page[:6] + b"\xff" * 8 + page[14:], at) for at, page in enumerate(pages[2:], 2)]
+    path = placed(tmp_path, *pages[:2], *wrong)
+    monkeypatch.setattr(ogg, "MAX_REPAIRS", 2)
+    with path.open("rb") as file, pytest.raises(AudioError, match="damaged pages") as caught:
+        ogg.links(file, 0)
+    assert caught.value.code == "too_complex"
+
+
 # Chains
 
 
