@@ -41,8 +41,15 @@ class GatewayError(Exception):
         self.kind, self.status, self.message = kind, status, message
 
 
+class ForeignOrigin(Exception):
+    """A page asks whose origin is neither the API's own nor allowed; the message is that origin."""
+
+
 class Gateway:
     """The WSGI application of the API.
+
+    AWS leaves it to browsers what pages of other origins see. Here a page that the developer happens to visit
+    does not even reach a function: forms need nobody's leave to be sent.
 
     Parameters
     ----------
@@ -81,7 +88,10 @@ class Gateway:
         start = time.monotonic()
         request, request_id = Request(environ), str(uuid.uuid4())
         try:
+            self._check_origin(request)
             response = self._integrate(request, request_id)
+        except ForeignOrigin as error:
+            response = _foreign(error)
         except GatewayError as error:
             response = self._gateway_response(error, request, request_id)
         response.headers["x-amzn-RequestId"] = request_id
@@ -95,6 +105,11 @@ class Gateway:
     def close(self) -> None:
         """Take no further request."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _check_origin(self, request: Request) -> None:
+        origin, allowed = request.headers.get("Origin"), self._deployment.allowed_origins
+        if origin and origin != request.host_url.rstrip("/") and not {origin, "*"}.intersection(allowed):
+            raise ForeignOrigin(origin)
 
     def _integrate(self, request: Request, request_id: str) -> Response:
         body = _read_body(request)
@@ -174,6 +189,13 @@ class Gateway:
             response.headers[name] = value[1:-1]
         response.headers["x-amzn-ErrorType"] = error.kind
         return response
+
+
+def _foreign(error: ForeignOrigin) -> Response:
+    """Answer a page that is not let in; without a header that would let it read this."""
+    detail = f"Pages of {str(error)[:200]!r} are not let in: --parameter AllowedOrigins=ORIGIN does that."
+    problem = {"type": "about:blank", "title": "Forbidden", "status": 403, "code": "forbidden"}
+    return Response(json.dumps({**problem, "detail": detail}), 403, content_type="application/problem+json")
 
 
 def proxy_event(

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
+import json
 import os
+import re
 import socket
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.wrappers import Response
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]+)?")
 
 
 class PortError(Exception):
@@ -42,7 +49,9 @@ class _Handler(MotoRequestHandler):
 class HttpServer:
     """Serves a WSGI application from a thread of its own, every request in a thread.
 
-    The address is taken at once; who connects before `start` waits.
+    The address is taken at once; who connects before `start` waits. A request must name this machine in its
+    `Host`, or it is answered with 421: a page whose own name comes to mean this address (DNS rebinding) is of
+    the same origin as what it asks, and a browser lets it do anything.
 
     Parameters
     ----------
@@ -72,14 +81,38 @@ class HttpServer:
 
     def start(self, app: Any) -> None:
         """Begin to answer, with a WSGI application."""
+
+        def here(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            if self._is_named(environ.get("HTTP_HOST", "")):
+                return app(environ, start_response)
+            return self._misdirected(environ.get("HTTP_HOST", ""))(environ, start_response)
+
         descriptor = self._listener.fileno()
         self._server = make_server(
-            self.host, self.port, app, threaded=True, request_handler=_Handler, fd=descriptor
+            self.host, self.port, here, threaded=True, request_handler=_Handler, fd=descriptor
         )
         self._server.daemon_threads = True  # type: ignore[attr-defined]
         threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name=f"http-{self.port}", daemon=True
         ).start()
+
+    def _is_named(self, host: str) -> bool:
+        """Tell whether a `Host` header names this server."""
+        match = _HOST.fullmatch(host)
+        name = match[1].lower().strip("[]") if match else ""
+        if name in {"127.0.0.1", "localhost", self.host.lower()}:
+            return True
+        try:
+            # Who listens on every address has no name for each; a page cannot rebind an address.
+            return ipaddress.ip_address(self.host).is_unspecified and bool(ipaddress.ip_address(name))
+        except ValueError:
+            return False
+
+    def _misdirected(self, host: str) -> Response:
+        detail = f"The local stack is not called {host[:200]!r}: use {self.url}."
+        problem = {"type": "about:blank", "title": "Misdirected Request", "status": 421}
+        body = json.dumps({**problem, "code": "misdirected_request", "detail": detail})
+        return Response(body, 421, content_type="application/problem+json")
 
     def close(self) -> None:
         """Stop answering; requests under way are left to end by themselves."""

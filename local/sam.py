@@ -35,7 +35,7 @@ from local.aws.signature import ACCESS_KEY, SECRET_KEY
 from local.http_server import HttpServer, PortError, tcp_port
 from local.invoke import LambdaEndpoint
 from local.logs import Log
-from local.serve import End, end_on_signals
+from local.serve import End, end_on_signals, own_origins
 from local.stack import Stack
 from local.template import REGION, ROOT, Deployment, TemplateError
 
@@ -58,14 +58,23 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--profile", default="builtin", help="engine profile (%(default)s)")
     parser.add_argument("--auth", choices=["keys", "none"], default="none", help="who may call (%(default)s)")
+    parser.add_argument(
+        "--parameter", action="append", default=[], metavar="NAME=VALUE", help="further template parameters"
+    )
     parser.add_argument("--base-image", help=f"what the images start from ({PUBLIC_IMAGE}, or a stand-in)")
     parser.add_argument("--verbose", action="store_true", help="show everything the functions log")
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
+    if not all("=" in parameter for parameter in arguments.parameter):
+        parser.error("--parameter takes NAME=VALUE")
     wakened = end_on_signals()
     log = Log(verbose=arguments.verbose)
     try:
-        parameters = {"Profile": arguments.profile, "AuthMode": arguments.auth}
+        parameters = {
+            "Profile": arguments.profile,
+            "AuthMode": arguments.auth,
+            **dict(parameter.split("=", 1) for parameter in arguments.parameter),
+        }
         with serve(arguments.port, parameters, arguments.base_image, log) as (api_url, endpoint_url):
             log.plain(f"ready: {api_url}")
             if arguments.ready_fd is not None:
@@ -95,10 +104,12 @@ def serve(
     ------
     SamError, PortError, TemplateError
     """
-    HttpServer("127.0.0.1", port).close()  # SAM CLI would notice last that somebody else has it
-    port = port or free_port()
+    free = HttpServer("127.0.0.1", port)
+    free.close()  # SAM CLI would notice last that somebody else has it
+    port = free.port
     host = bridge_address()
     build(base_image or find_base_image(log), parameters, log)
+    parameters = {"AllowedOrigins": own_origins(free), **parameters}
     with ExitStack() as ending:
         stack = ending.enter_context(closing(Stack(host=host, parameters=parameters, log=log)))
         stack.start()

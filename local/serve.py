@@ -54,13 +54,13 @@ def main(argv: Sequence[str]) -> int:
     parameters = dict(parameter.split("=", 1) for parameter in arguments.parameter)
     if arguments.profile:
         parameters["Profile"] = arguments.profile
-    if arguments.template == TEMPLATE:
-        parameters.setdefault("AuthMode", arguments.auth)
 
     wakened = end_on_signals()
     log = Log(verbose=arguments.verbose)
     try:
         api = HttpServer(arguments.host, arguments.port)
+        if arguments.template == TEMPLATE:
+            parameters = {"AuthMode": arguments.auth, "AllowedOrigins": own_origins(api), **parameters}
         stack = Stack(
             host=arguments.host,
             aws_port=arguments.aws_port,
@@ -77,6 +77,11 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def own_origins(api: HttpServer) -> str:
+    """Origins of the API's own page, as the parameter `AllowedOrigins` takes them: nobody else is let in."""
+    return ",".join(dict.fromkeys([api.url, f"http://localhost:{api.port}"]))
 
 
 def end_on_signals() -> int:

@@ -214,6 +214,8 @@ class Deployment:
     """Everything of the template that has a local counterpart."""
 
     stage: str = "local"
+    allowed_origins: tuple[str, ...] = ()
+    """Of the parameter `AllowedOrigins`: pages that may call the API besides its own; ``*`` is all."""
     gateway_responses: dict[str, dict[str, Any]] = field(default_factory=dict)
     binary: bool = False
     functions: dict[str, Function] = field(default_factory=dict)
@@ -256,6 +258,8 @@ def load(
     document = read(path)
     resolver = Resolver(document, endpoint_url, parameters or {}, path.parent)
     deployment = Deployment()
+    if "AllowedOrigins" in document.get("Parameters", {}):
+        deployment.allowed_origins = tuple(resolver.resolve({"Ref": "AllowedOrigins"}))
     resolver.check_rules()
     for name in resolver.resources:
         kind = resolver.resources[name]["Type"]

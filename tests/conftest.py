@@ -75,11 +75,12 @@ def wait_for_engine(daemon: subprocess.Popen[bytes], log: Path) -> None:
 def running(request: pytest.FixtureRequest) -> Iterator[StackProcess]:
     """Run the local stack with `PROFILE`; with `API_GATEWAY=sam-local` in containers under SAM CLI."""
     profile = ("--profile", os.environ.get("PROFILE", "builtin"))
+    page = ("--parameter", "AllowedOrigins=https://example.org")
     if os.environ.get("API_GATEWAY") == "sam-local":
         request.getfixturevalue("engine")
-        process = StackProcess(*profile, command="sam")
+        process = StackProcess(*profile, *page, command="sam")
     else:
-        process = StackProcess(*profile, "--http-workers", "2")
+        process = StackProcess(*profile, *page, "--http-workers", "2")
     with process as stack:
         yield stack
 

@@ -1,7 +1,9 @@
 """The AWS endpoint of the local stack: moto, and in front of it what moto leaves out.
 
-- Presigned URLs and POST forms are checked; anonymous requests are refused, as the private bucket would.
-- A browser gets the answers that the bucket's CORS rules give it.
+- Signatures are checked: in headers, presigned URLs and POST forms. Who signs nothing is refused.
+- A browser gets the answers that the bucket's CORS rules give it. Where they do not let its page in, nothing
+  is done: the one key pair is known to everybody, so that any page could sign.
+- moto's own routes, which reset and record, are closed.
 - `QueryVectors` of S3 Vectors is answered, and `ListVectors` in pages.
 - DynamoDB requests, and S3 writes under a condition, run one at a time: moto checks and then writes without a
   lock, so that two racing writes could both win.
@@ -9,9 +11,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import re
 import threading
 import uuid
 from collections.abc import Iterable
@@ -21,7 +21,8 @@ from xml.sax.saxutils import escape
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Request, Response
 
-from local.aws import cors, presigned, transactions, vectors
+from local.aws import authorization, cors, presigned, transactions, vectors
+from local.aws.authorization import Authorization
 from local.aws.signature import ACCESS_KEY
 from local.template import REGION
 
@@ -49,21 +50,25 @@ class Front:
         return self._answer(request)(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
-        scope = re.search(
-            r"Credential=[^/]+/\d+/[^/]+/([a-z0-9-]+)/", request.headers.get("Authorization", "")
-        )
-        service = scope[1] if scope else "s3"
-        if service == "s3":
-            return self._s3(request, signed=scope is not None)
-        if service == "s3vectors" and request.path in _VECTORS:
+        signed = authorization.read(request)
+        if request.path.startswith(_OF_MOTO):
+            return _s3_error(presigned.S3Error(403, "AccessDenied", "Access Denied"))
+        if signed is None or signed.service == "s3":
+            return self._s3(request, signed)
+        try:
+            request = signed.check(request)
+        except authorization.Refused as error:
+            return _json_error(error.status, error.code, error.message)
+        if "Origin" in request.headers:
+            return _json_error(403, "AccessDeniedException", "Pages may use the bucket alone.")
+        if signed.service == "s3vectors" and request.path in _VECTORS:
             return self._vectors(request)
-        if service == "dynamodb":
-            _read_body(request.environ)  # or the lock would wait for the network
+        if signed.service == "dynamodb":
             with self._dynamodb:
                 return self._forward(request)
         return self._forward(request)
 
-    def _s3(self, request: Request, *, signed: bool) -> Response:
+    def _s3(self, request: Request, signed: Authorization | None) -> Response:
         bucket = request.path.lstrip("/").partition("/")[0]
         origin, method = request.headers.get("Origin"), request.method
         preflight = method == "OPTIONS"
@@ -77,7 +82,9 @@ class Front:
                     message = "CORSResponse: This CORS request is not allowed."
                     raise presigned.S3Error(403, "AccessForbidden", message)
                 return Response(status=200, headers=allowed)
-            response = self._s3_answer(request, bucket, signed=signed)
+            if origin and cors.response_headers(self.cors_rules.get(bucket, []), origin, method) is None:
+                raise presigned.S3Error(403, "AccessForbidden", "The bucket lets no page of this origin in.")
+            response = self._s3_answer(request, bucket, signed)
         except presigned.S3Error as error:
             response = _s3_error(error)
         if origin and not preflight:
@@ -86,10 +93,13 @@ class Front:
             )
         return response
 
-    def _s3_answer(self, request: Request, bucket: str, *, signed: bool) -> Response:
+    def _s3_answer(self, request: Request, bucket: str, signed: Authorization | None) -> Response:
         if signed:
+            try:
+                request = signed.check(request)
+            except authorization.Refused as error:
+                raise presigned.S3Error(error.status, error.s3_code, error.message) from error
             if _is_conditional_put(request):
-                _read_body(request.environ)
                 with self._conditional_put:
                     return self._forward(request)
             return self._forward(request)
@@ -138,12 +148,7 @@ class Front:
             answer = _VECTORS[request.path](json.loads(request.get_data()), account=self._account)
             return Response(json.dumps(answer), content_type="application/json")
         except vectors.QueryError as error:
-            return Response(
-                json.dumps({"message": error.message}),
-                error.status,
-                {"x-amzn-ErrorType": error.code},
-                content_type="application/json",
-            )
+            return _json_error(error.status, error.code, error.message)
 
     def _forward(self, request: Request) -> Response:
         response = Response.from_app(self._moto, request.environ, buffered=True)
@@ -153,6 +158,8 @@ class Front:
 
 
 _VECTORS = {"/QueryVectors": vectors.query_vectors, "/ListVectors": vectors.list_vectors}
+_OF_MOTO = ("/moto-api", "/latest/", "/favicon.ico")
+"""Paths that moto answers itself, whoever asks."""
 _CHECKED = (
     f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20000101/{REGION}/s3/aws4_request, SignedHeaders=, Signature="
 )
@@ -171,10 +178,10 @@ def _s3_error(error: presigned.S3Error) -> Response:
     return Response(body, error.status, {"x-amz-request-id": request_id}, content_type="application/xml")
 
 
+def _json_error(status: int, code: str, message: str) -> Response:
+    body = json.dumps({"__type": code, "message": message})
+    return Response(body, status, {"x-amzn-ErrorType": code}, content_type="application/json")
+
+
 def _xml(**members: object) -> str:
     return "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in members.items())
-
-
-def _read_body(environ: dict[str, Any]) -> None:
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))

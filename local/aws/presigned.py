@@ -20,16 +20,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any
-from urllib.parse import parse_qsl
 
 from werkzeug.datastructures import Headers
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 from werkzeug.wrappers import Request
 
 from local.aws import signature
+from local.aws.authorization import MAX_OBJECT_BYTES
 
-MAX_POST_BYTES = 5 * 1024**3
-"""Largest object that S3 takes in one request."""
 MAX_FIELD_BYTES = 20 * 1024
 """Form data before the file, at most."""
 _CHUNK = 1 << 20
@@ -62,7 +60,7 @@ def check_url(request: Request, now: datetime | None = None) -> None:
         As S3 would answer.
     """
     now = now or datetime.now(UTC)
-    pairs = parse_qsl(request.query_string.decode(), keep_blank_values=True)
+    pairs = signature.query_pairs(request.query_string)
     query = dict(pairs)
     try:
         scope = _scope(query["X-Amz-Credential"])
@@ -220,7 +218,8 @@ def _condition(item: Any) -> list[Any]:
 def _scope(credential: str) -> str:
     """Check the access key of ``KEY/DAY/REGION/SERVICE/aws4_request``, return the rest."""
     access_key, _, scope = credential.partition("/")
-    if len(scope.split("/")) != 4:
+    _, _, service, _ = scope.split("/")
+    if service != "s3":
         raise ValueError(credential)
     if access_key != signature.ACCESS_KEY:
         message = "The AWS Access Key Id you provided does not exist in our records."
@@ -239,7 +238,7 @@ def _check_signature(given: str, text: str, scope: str) -> None:
 
 def _parts(request: Request, boundary: bytes) -> Iterator[Any]:
     decoder = MultipartDecoder(boundary, max_form_memory_size=None)
-    left = min(request.content_length or 0, MAX_POST_BYTES)
+    left = min(request.content_length or 0, MAX_OBJECT_BYTES)
     try:
         while True:
             event = decoder.next_event()

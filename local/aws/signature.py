@@ -1,11 +1,11 @@
-"""AWS Signature Version 4, from the side that checks it (query strings and POST policies)."""
+"""AWS Signature Version 4, from the side that checks it."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 from collections.abc import Iterable
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 ACCESS_KEY = "local"
 SECRET_KEY = "local-development-only"  # noqa: S105 (no secret: it opens nothing but the local stack)
@@ -24,7 +24,7 @@ def canonical_request(
     Parameters
     ----------
     path : str
-        Decoded path.
+        Decoded path; for other services than S3, the path as it was sent.
     query : iterable of (name, value)
         Decoded, without the signature itself.
     headers : iterable of (name, value)
@@ -43,6 +43,11 @@ def canonical_request(
             payload_hash,
         ]
     )
+
+
+def query_pairs(query: bytes) -> list[tuple[str, str]]:
+    """Return names and values of a query string, decoded, empty ones too."""
+    return parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
 
 
 def string_to_sign(request: str, date: str, scope: str) -> str:

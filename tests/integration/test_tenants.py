@@ -54,7 +54,8 @@ class Tenant:
 @pytest.fixture(scope="module")
 def stack() -> Iterator[StackProcess]:
     room = ("--parameter", f"MaxStoredBytes={ROOM}")
-    with StackProcess("--auth", "keys", "--http-workers", "2", *room) as stack:
+    page = ("--parameter", "AllowedOrigins=https://page.example")
+    with StackProcess("--auth", "keys", "--http-workers", "2", *page, *room) as stack:
         yield stack
 
 

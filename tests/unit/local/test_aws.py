@@ -6,14 +6,20 @@ import base64
 import io
 import json
 import threading
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import pytest
 import requests
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from moto import mock_aws
 from werkzeug.test import EnvironBuilder
@@ -21,7 +27,7 @@ from werkzeug.wrappers import Request
 
 from backend.storage import Storage
 from backend.vectors import Vectors
-from local.aws import presigned, signature
+from local.aws import authorization, presigned, signature
 from local.aws.provision import client
 from local.aws.vectors import QueryError, fits
 from local.stack import Stack
@@ -198,6 +204,191 @@ class TestUrl:
         assert (answer.status_code, code(answer)) == (400, "AuthorizationQueryParametersError")
 
 
+OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dynamodb": ("list_tables", {}),
+    "events": ("put_events", {"Entries": [{"Source": "a", "DetailType": "b", "Detail": "{}"}]}),
+    "s3": (
+        "put_object",
+        {"Bucket": BUCKET, "Key": "signed ü+%41/~x", "Body": b"sound", "Metadata": {"a_b": "c  d"}},
+    ),
+    "s3vectors": ("list_vectors", {"vectorBucketName": "vectors", "indexName": "points"}),
+    "sqs": ("list_queues", {"QueueNamePrefix": "music"}),
+}
+"""One of each service that the template uses, with everything that is hard to sign."""
+
+
+class TestHeader:
+    """Requests that are signed in a header, as every SDK signs them."""
+
+    @pytest.fixture
+    def sent(self, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """Ask for one operation of a service, with its request changed or with other credentials."""
+
+        def send(service: str, change: Any = None, **credentials: str) -> Any:
+            asking = boto3.client(
+                service,  # type: ignore[call-overload]
+                endpoint_url=stack.endpoint_url,
+                region_name="us-east-1",
+                aws_access_key_id=credentials.get("access", signature.ACCESS_KEY),
+                aws_secret_access_key=credentials.get("secret", signature.SECRET_KEY),
+                config=Config(retries={"total_max_attempts": 1}),
+            )
+            if change:
+                asking.meta.events.register("before-send", lambda request, **_: change(request))
+            operation, arguments = OPERATIONS[service]
+            return getattr(asking, operation)(**arguments)
+
+        return send
+
+    @pytest.mark.parametrize("service", OPERATIONS)
+    def test_what_is_rightly_signed_is_answered(self, sent: Any, service: str) -> None:
+        assert sent(service)["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+    @pytest.mark.parametrize("service", OPERATIONS)
+    @pytest.mark.parametrize(
+        ("credentials", "s3_code", "code"),
+        [
+            ({"secret": "guessed"}, "SignatureDoesNotMatch", "InvalidSignatureException"),
+            ({"access": "guessed"}, "InvalidAccessKeyId", "UnrecognizedClientException"),
+        ],
+    )
+    def test_nobody_else_is_answered(
+        self, sent: Any, service: str, credentials: dict[str, str], s3_code: str, code: str
+    ) -> None:
+        with pytest.raises(ClientError) as caught:
+            sent(service, **credentials)
+        assert caught.value.response["Error"]["Code"] == (s3_code if service == "s3" else code)
+
+    @pytest.mark.parametrize(
+        ("change", "s3_code"),
+        [
+            ("body", "XAmzContentSHA256Mismatch"),
+            ("path", "SignatureDoesNotMatch"),
+            ("query", "SignatureDoesNotMatch"),
+            ("method", "SignatureDoesNotMatch"),
+            ("date", "SignatureDoesNotMatch"),
+            ("yesterday", "AccessDenied"),
+            ("header", "AccessDenied"),
+            ("unsigned", "AccessDenied"),
+        ],
+    )
+    @pytest.mark.parametrize("service", OPERATIONS)
+    def test_a_request_that_was_changed_is_refused(
+        self, sent: Any, service: str, change: str, s3_code: str
+    ) -> None:
+        def changed(request: Any) -> None:
+            if change == "body":
+                text = request.body if isinstance(request.body, bytes) else request.body.read()
+                request.body = bytes([text[0] ^ 1]) + text[1:]
+            elif change == "path":
+                request.url += "x"
+            elif change == "query":
+                request.url += "?acl"
+            elif change == "method":
+                request.method = "PATCH"
+            elif change == "header":
+                request.headers["x-amz-other"] = "1"
+            elif change == "unsigned":
+                del request.headers["Authorization"]
+            else:
+                then = datetime.now(UTC) - timedelta(seconds=1 if change == "date" else 86400)
+                del request.headers["X-Amz-Date"]
+                request.headers["X-Amz-Date"] = then.strftime("%Y%m%dT%H%M%SZ")
+
+        with pytest.raises(ClientError) as caught:
+            sent(service, changed)
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] in {400, 403, 412}
+        if service == "s3":
+            assert caught.value.response["Error"]["Code"] == s3_code
+
+    @pytest.mark.parametrize(("minutes", "taken"), [(-14, True), (14, True), (-16, False), (16, False)])
+    def test_clocks_may_differ_by_a_quarter_of_an_hour(self, sent: Any, minutes: int, taken: bool) -> None:
+        requests_seen: list[Any] = []
+        sent("sqs", lambda request: requests_seen.append(request))
+        (prepared,) = requests_seen
+        builder = EnvironBuilder(
+            method="POST",
+            base_url=prepared.url,
+            data=prepared.body,
+            headers=[(name, _text(value)) for name, value in prepared.headers.items()],
+        )
+        builder.headers["Host"] = prepared.url.removeprefix("http://").rstrip("/")
+        request = Request(builder.get_environ())
+        signed = authorization.read(request)
+        assert signed
+        then = datetime.now(UTC) + timedelta(minutes=minutes)
+        if taken:
+            assert signed.check(request, now=then).get_data() == prepared.body
+        else:
+            with pytest.raises(authorization.Refused, match="too large"):
+                signed.check(request, now=then)
+
+    @pytest.mark.parametrize("sized", [True, False], ids=["sized", "transfer-encoding"])
+    def test_a_body_in_chunks_with_a_trailer_is_stored(self, stack: Stack, s3: Any, sized: bool) -> None:
+        checksum = base64.b64encode(zlib.crc32(b"hello").to_bytes(4, "big")).decode()
+        body = f"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:{checksum}\r\n\r\n".encode()
+        url = f"{stack.endpoint_url}/{BUCKET}/chunked"
+        unsigned = AWSRequest(
+            "PUT",
+            url,
+            {
+                "content-encoding": "aws-chunked",
+                "x-amz-decoded-content-length": "5",
+                "x-amz-trailer": "x-amz-checksum-crc32",
+            },
+        )
+        Streaming(Credentials(signature.ACCESS_KEY, signature.SECRET_KEY), "s3", "us-east-1").add_auth(
+            unsigned
+        )
+        headers = {name: _text(value) for name, value in unsigned.headers.items()}
+        answer = requests.put(url, body if sized else iter([body[:7], body[7:]]), headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert s3.get_object(Bucket=BUCKET, Key="chunked")["Body"].read() == b"hello"
+        headers["x-amz-decoded-content-length"] = "4"
+        assert requests.put(url, body, headers=headers).status_code == 403
+
+    def test_a_body_of_any_other_service_is_bounded(self, sent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(authorization, "MAX_MESSAGE_BYTES", 10)
+        with pytest.raises(ClientError) as caught:
+            sent("sqs")
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
+
+    def test_a_presigned_url_of_another_service_is_refused(self, stack: Stack) -> None:
+        sqs = client("sqs", stack.endpoint_url)
+        url = sqs.generate_presigned_url("list_queues", ExpiresIn=60)
+        assert requests.get(url).status_code == 400
+
+    @pytest.mark.parametrize(
+        "path", ["/moto-api/reset", "/moto-api/data.json", "/latest/meta-data/", "/favicon.ico"]
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_motos_own_routes_are_closed_even_to_who_signs(
+        self, stack: Stack, method: str, path: str
+    ) -> None:
+        unsigned = AWSRequest(method, stack.endpoint_url + path, {})
+        S3SigV4Auth(Credentials(signature.ACCESS_KEY, signature.SECRET_KEY), "s3", "us-east-1").add_auth(
+            unsigned
+        )
+        headers = {name: _text(value) for name, value in unsigned.headers.items()}
+        for given in ({}, headers):
+            assert requests.request(method, stack.endpoint_url + path, headers=given).status_code == 403
+        assert (
+            stack.deployment.tables[0].name
+            in client("dynamodb", stack.endpoint_url).list_tables()["TableNames"]
+        )
+
+
+class Streaming(S3SigV4Auth):
+    """Signs a body that comes in chunks."""
+
+    def payload(self, request: Any) -> str:
+        return "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
 @pytest.mark.parametrize("path", [f"/{BUCKET}/generated/mine", f"/{BUCKET}", "/", "/moto-api/data.json"])
 def test_without_a_signature_nothing_is_given(stack: Stack, path: str) -> None:
     assert requests.get(stack.endpoint_url + path).status_code == 403
@@ -229,6 +420,14 @@ class TestCors:
                 upload.url, upload.fields, files={"file": data}, headers={"Origin": origin}
             )
             assert answer.headers.get("Access-Control-Allow-Origin") == allowed
+
+    def test_what_a_page_of_another_origin_has_signed_does_nothing(self, storage: Storage, s3: Any) -> None:
+        upload = storage.presign_upload("uploads/a/foreign", content_type="audio/mpeg")
+        headers = {"Origin": "https://evil"}
+        answer = requests.post(upload.url, upload.fields, files={"file": b"1"}, headers=headers)
+        assert (answer.status_code, code(answer)) == (403, "AccessForbidden")
+        with pytest.raises(ClientError, match="404"):
+            s3.head_object(Bucket=BUCKET, Key="uploads/a/foreign")
 
 
 class TestRaces:

@@ -231,6 +231,85 @@ class TestAnswer:
         assert (answer.status_code, answer.headers["x-amzn-ErrorType"]) == (504, "INTEGRATION_TIMEOUT")
 
 
+class TestStrangers:
+    """Pages in the developer's browser that are not the stack's own."""
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "evil.example",
+            "evil.example:{port}",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "",
+            "a@localhost",
+        ],
+    )
+    def test_a_host_of_another_name_is_misdirected(self, api: str, stack: Stack, host: str) -> None:
+        for url in (api, stack.endpoint_url):
+            named = host.format(port=url.rpartition(":")[2])
+            answer = requests.get(f"{url}/echo/x", headers={"Host": named})
+            assert answer.status_code == 421
+            assert answer.json()["code"] == "misdirected_request"
+            assert url in answer.json()["detail"]
+            assert "Access-Control-Allow-Origin" not in answer.headers
+
+    @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:{port}", "127.0.0.1", "127.0.0.1:{port}"])
+    def test_this_machine_has_two_names(self, api: str, host: str) -> None:
+        named = host.format(port=api.rpartition(":")[2])
+        assert requests.get(f"{api}/echo/x", headers={"Host": named}).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("told", "host", "known"),
+        [
+            ("172.17.0.1", "172.17.0.1:80", True),
+            ("172.17.0.1", "172.17.0.2", False),
+            ("music.lan", "Music.LAN:8000", True),
+            ("0.0.0.0", "192.168.1.7:8000", True),
+            ("0.0.0.0", "[::1]:8000", True),
+            ("0.0.0.0", "evil.example", False),
+            ("127.0.0.1", "192.168.1.7", False),
+        ],
+    )
+    def test_it_also_has_the_name_it_was_told(self, told: str, host: str, known: bool) -> None:
+        server = HttpServer("127.0.0.1", 0)
+        server.host = told
+        assert server._is_named(host) is known
+        server.close()
+
+    @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost"]
+    )
+    def test_a_page_of_another_origin_reaches_no_function(
+        self, api: str, pools: ProcessPools, method: str, origin: str
+    ) -> None:
+        body = b"x" * 3_000_000 if method == "POST" else None
+        answer = requests.request(method, f"{api}/any", data=body, headers={"Origin": origin})
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert "event" not in answer.json()
+        assert "Access-Control-Allow-Origin" not in answer.headers
+
+    def test_the_stacks_own_page_and_those_that_are_allowed_may_ask(self, api: str) -> None:
+        port = api.rpartition(":")[2]
+        for origin in (api, "https://page.example", "https://other.example"):
+            assert requests.get(f"{api}/any", headers={"Origin": origin}).status_code == 200
+        own = f"http://localhost:{port}"
+        assert (
+            requests.get(f"{api}/any", headers={"Origin": own, "Host": f"localhost:{port}"}).status_code
+            == 200
+        )
+
+    def test_with_a_star_every_page_may_ask(self, stack: Stack, pools: ProcessPools) -> None:
+        server = HttpServer("127.0.0.1", 0)
+        deployment = replace(stack.deployment, allowed_origins=("*",))
+        server.start(Gateway(deployment, pools, stack.log))
+        assert (
+            requests.get(f"{server.url}/any", headers={"Origin": "https://evil.example"}).status_code == 200
+        )
+        server.close()
+
+
 class TestTriggers:
     """Messages, their redelivery and their end."""
 
