@@ -5,9 +5,9 @@ Each module beside this one holds the routes of one resource, and registers them
 
 from __future__ import annotations
 
-from functions.api import audio, download, embedding, generation, meta
+from functions.api import audio, download, embedding, generation, meta, profile
 from functions.api.service import app, records
 
-__all__ = ["app", "audio", "download", "embedding", "generation", "handler", "meta", "records"]
+__all__ = ["app", "audio", "download", "embedding", "generation", "handler", "meta", "profile", "records"]
 
 handler = app.handler()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Path
+from aws_lambda_powertools.event_handler.openapi.params import Body, Path
 
 from backend import api, contract, openapi, problems
 from backend.purge import purge
@@ -56,6 +56,22 @@ def get_audio(audio_id: AudioId) -> Response:
             .url
         )
     return api.reply(200, answer)
+
+
+@app.patch(
+    "/api/audio/<audio_id>",
+    summary="Rename a source track",
+    operation_id="renameAudio",
+    tags=["audio"],
+    responses=openapi.answers(
+        400, 404, 410, 413, 422, _200=openapi.document(contract.AudioAnswer, "Its record.")
+    ),
+)
+def rename_audio(audio_id: AudioId, body: Annotated[contract.RenameRequest, Body()]) -> Response:
+    """Give a source track another name; lists, maps, neighbours and downloads have it from now on."""
+    audio = find_audio(audio_id)
+    renamed = records.rename_audio(audio.tenant, audio.id, body.filename)
+    return api.reply(200, contract.audio_answer(app.prefix, renamed))
 
 
 @app.delete(

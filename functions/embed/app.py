@@ -84,6 +84,7 @@ class Embed(Worker[Audio]):
                 "too_large", f"The file has {record.size} bytes; {MAX_UPLOAD_BYTES} are allowed."
             )
         progress = lease.progress
+        lease.stage("reading")
         progress(0.0)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "source"
@@ -91,9 +92,10 @@ class Embed(Worker[Audio]):
             progress(0.2)
             try:
                 found_type = sniff.content_type(path)
-                analysis = analyse(path, embedder, lambda done: progress(0.2 + 0.7 * done))
+                analysis = analyse(path, embedder, lambda done: progress(0.2 + 0.7 * done), stage=lease.stage)
             except AudioError as error:
                 raise PermanentError(error.code, error.detail) from error
+        lease.stage("storing")
         progress(0.9)
         duplicate_of = records.note_content(record.tenant, record.id, sha256)
         vectors.put(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -60,10 +61,15 @@ class Generate(Worker[Generation]):
         """Make the music unless an earlier attempt has, and finish with what its metadata says."""
         parameters = parameters_of(record)
         key = generated_key(record.tenant, record.id, parameters.format)
+        lease.stage("reading")
         lease.progress(0.0)
         result = adopt(key)
         if result is None:
             audio = source_of(record)
+            started = time.monotonic()
+            speed = records.speeds.read(profile.name)
+            music = parameters.duration * parameters.candidates
+            lease.expect(music / speed.music_seconds_per_second if speed else None)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "source"
                 download_source(storage, audio, path)
@@ -77,6 +83,7 @@ class Generate(Worker[Generation]):
                         lease.progress,
                         tags=audio.tags or [],
                         snapshots=GenerationSnapshots(record, lease),
+                        stage=lease.stage,
                     )
                 except Suspended:
                     raise Unfinished from None
@@ -84,6 +91,10 @@ class Generate(Worker[Generation]):
                     raise PermanentError(error.code, error.detail) from error
                 except profiles.ProfileError as error:
                     raise PermanentError("unsupported_by_profile", str(error)) from error
+            lease.stage("storing")
+            if record.attempt == 1:  # a later one may have gone on from where another was
+                music = parameters.duration * len(made.report["candidates"])
+                records.speeds.note(profile.name, music, time.monotonic() - started)
             if not storage.put(key, made.audio, made.content_type, metadata={"result": pack(made.report)}):
                 logger.info("an earlier attempt was faster")
             result = adopt(key)

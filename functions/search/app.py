@@ -28,8 +28,6 @@ MAP_TRACKS = 500
 MAP_PAGES = 10
 """Pages of 100 records that are looked through for them."""
 
-DIMENSION = 512
-"""Of every vector, as the template's index has it."""
 identity = profiles.identity(settings.profile)
 embedder = loading.load_text(settings.profile) if profiles.DECLARED[settings.profile].text else None
 
@@ -133,7 +131,7 @@ def principal_axes(vectors: np.ndarray) -> Axes:
     two dimensions has zeros for the others.
     """
     if len(vectors) == 0:
-        return Axes(np.zeros(DIMENSION), np.zeros((2, DIMENSION)), np.zeros(2))
+        return Axes(np.zeros(profiles.DIMENSION), np.zeros((2, profiles.DIMENSION)), np.zeros(2))
     mean = vectors.mean(axis=0)
     _, scales, directions = np.linalg.svd(vectors - mean, full_matrices=False)
     variance = np.zeros(2)

@@ -103,6 +103,17 @@ class GenerateRequest(_Request):
     format: Literal["wav", "flac", "mp3", "ogg"] = Field(default="wav", description="Output format.")
 
 
+class RenameRequest(_Request):
+    """What a source track is to be called."""
+
+    filename: str = Field(
+        min_length=1,
+        max_length=1024,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        description="Its new name, with something to be seen in it and without control characters.",
+    )
+
+
 class SearchRequest(_Request):
     """Looks for audio that fits a description."""
 
@@ -196,6 +207,16 @@ class Features(Answer):
     )
 
 
+STAGE: Any = Field(
+    default=None,
+    description="What its worker is at; null while none works on it.",
+    examples=["decoding"],
+)
+SECONDS_LEFT: Any = Field(
+    default=None, ge=0, description="How long its worker still needs; null where nobody can tell."
+)
+
+
 class AudioAnswer(Answer):
     """A source track's record."""
 
@@ -205,6 +226,8 @@ class AudioAnswer(Answer):
     content_type: str = Field(description="As declared; of a ready one, what the file turned out to be.")
     bytes: int | None
     progress: float = Field(ge=0, le=1)
+    stage: str | None = STAGE
+    seconds_left: float | None = SECONDS_LEFT
     created_at: str = Field(examples=[_TIME])
     updated_at: str = Field(examples=[_TIME])
     expires_at: str = Field(examples=[_TIME])
@@ -356,6 +379,8 @@ class GenerationAnswer(Answer):
     audio_id: str = Field(examples=[_ID])
     status: GenerationStatus
     progress: float = Field(ge=0, le=1)
+    stage: str | None = STAGE
+    seconds_left: float | None = SECONDS_LEFT
     profile: str
     created_at: str = Field(examples=[_TIME])
     updated_at: str = Field(examples=[_TIME])
@@ -412,6 +437,75 @@ class Health(Answer):
     )
 
 
+class EmbedderOfProfile(Answer):
+    """What makes the embeddings."""
+
+    model: str = Field(examples=["mir-512"])
+    revision: str
+    dimension: int = Field(examples=[512])
+    license: str | None = Field(description="Licence of its weights; null without weights.")
+
+
+class GeneratorOfProfile(Answer):
+    """What makes the music."""
+
+    model: str = Field(examples=["mosaic"])
+    revision: str
+    precision: str
+    license: str | None = Field(description="Licence of its weights; null without weights.")
+
+
+class RequestField(Answer):
+    """What a field of `GenerateRequest` may be, in the words of JSON Schema."""
+
+    type: Literal["number", "integer", "string", "boolean"]
+    nullable: bool = Field(description="Whether null is taken, too.")
+    default: float | int | str | bool | None
+    minimum: float | None = None
+    maximum: float | None = None
+    max_length: int | None = Field(default=None, description="Of a text, in characters.")
+    enum: list[str] | None = None
+    description: str
+
+
+class MeasuredSpeed(Answer):
+    """How fast this deployment generates, by the jobs that it has finished."""
+
+    music_seconds_per_second: float | None = Field(
+        description="Seconds of music, of all candidates together, made in one; null before the first job."
+    )
+    measured_jobs: int
+
+
+class ProfileLimits(Answer):
+    """How much may be asked for."""
+
+    generate_seconds: float = Field(description="Duration times candidates of one request.")
+    upload_seconds: float = Field(description="Longest source track.")
+    upload_bytes: int = Field(description="Largest source track.")
+    multipart_bytes: int = Field(description="Largest file of an upload as multipart form data.")
+    unfinished: int | None = Field(description="Unfinished generations at once; null without a limit.")
+    seconds_per_day: int | None = Field(
+        description="Seconds of music a day, of all candidates; null without a limit."
+    )
+    stored_bytes: int | None = Field(description="Bytes in the bucket; null without a limit.")
+
+
+class Profile(Answer):
+    """What the deployment can do."""
+
+    profile: str = Field(examples=["builtin"])
+    embedder: EmbedderOfProfile
+    generator: GeneratorOfProfile
+    text_search: bool = Field(description="Whether tracks can be found by a description.")
+    modes: list[str] = Field(examples=[["similar"]])
+    fields: dict[str, RequestField] = Field(
+        description="The fields of `GenerateRequest` that it takes, by name; others are refused."
+    )
+    speed: MeasuredSpeed
+    limits: ProfileLimits
+
+
 Prefix = Annotated[str, "Path before /api, such as the stage of the deployment"]
 
 
@@ -440,6 +534,15 @@ def duplicate(audio: Audio) -> dict[str, str]:
     return {"duplicate_of": audio.duplicate_of} if audio.duplicate_of else {}
 
 
+def at_work(record: Audio | Generation) -> dict[str, Any]:
+    """Return the members that tell what a record's worker is at, which are null where there is none."""
+    working = record.status in {"embedding", "running"}
+    return {
+        "stage": record.stage if working else None,
+        "seconds_left": record.seconds_left if working else None,
+    }
+
+
 def audio_answer(prefix: Prefix, audio: Audio) -> AudioAnswer:
     """Show a source track's record."""
     known: dict[str, Any] = duplicate(audio)
@@ -458,6 +561,7 @@ def audio_answer(prefix: Prefix, audio: Audio) -> AudioAnswer:
         "content_type": audio.content_type,
         "bytes": audio.size,
         "progress": audio.progress,
+        **at_work(audio),
         "created_at": audio.created_at,
         "updated_at": audio.updated_at,
         "expires_at": iso(audio.expires_at),
@@ -492,6 +596,7 @@ def generation_answer(prefix: Prefix, generation: Generation) -> GenerationAnswe
         "audio_id": generation.audio_id,
         "status": generation.status,
         "progress": generation.progress,
+        **at_work(generation),
         "profile": generation.profile,
         "created_at": generation.created_at,
         "updated_at": generation.updated_at,

@@ -66,6 +66,10 @@ PROGRESS_SECONDS = 2.0
 SENSELESS_SECONDS = 5.0
 """Seconds after which a message that nobody understands comes back, on its way to the dead letters."""
 _TICK_SECONDS = 0.5
+_LEAP = 0.1
+"""Share that is more than work can do in a tick: an earlier attempt did it, or it was less than thought."""
+_TELLING = 0.05
+"""Share that must have been seen to be done before it says how long the rest takes."""
 _UNFINISHED = {*PENDING_AUDIO, *UNFINISHED_GENERATION}
 _CLAIMABLE = {"uploaded", "embedding", "queued", "running"}
 _WITHDRAWN = {"cancelled", "deleted", "expired"}
@@ -402,6 +406,8 @@ class Lease(Generic[R]):
         self._record: R = record
         self._remaining = remaining
         self._share = 0.0
+        self._stage: str | None = None
+        self._pace = Pace()
         self._lost: Fenced | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{record.id}", daemon=True)
@@ -435,19 +441,29 @@ class Lease(Generic[R]):
         if self._remaining() < RESERVE_SECONDS:
             raise TransientError("timed_out", "The job did not end in the time that one attempt has.")
 
+    def stage(self, name: str) -> None:
+        """Note what the worker is at from now on, in a word."""
+        self._stage = name
+
+    def expect(self, seconds: float | None) -> None:
+        """Note how long the whole job should take, as far as anybody knows."""
+        self._pace.expected = seconds
+
     def remaining(self) -> float:
         """Return the seconds until `progress` says that the time is up."""
         return self._remaining() - RESERVE_SECONDS
 
     def _keep(self) -> None:
-        renewed, written = time.monotonic(), 0.0
+        renewed, written, told = time.monotonic(), 0.0, None
         while not self._over.wait(_TICK_SECONDS):
-            share, age = self._share, time.monotonic() - renewed
-            news = share - written >= 0.01 and age >= PROGRESS_SECONDS
+            share, stage, age = self._share, self._stage, time.monotonic() - renewed
+            self._pace.look(share, time.monotonic())
+            news = (share - written >= 0.01 or stage != told) and age >= PROGRESS_SECONDS
             if age < RENEW_SECONDS and not news:
                 continue
+            left = self._pace.left()
             try:
-                self._records.renew(self._record, progress=share)
+                self._records.renew(self._record, progress=share, stage=stage, seconds_left=left)
             except Fenced as fenced:
                 self._lost = fenced
                 return
@@ -457,7 +473,35 @@ class Lease(Generic[R]):
                     self._lost = Fenced(None)
                     return
             else:
-                renewed, written = time.monotonic(), share
+                renewed, written, told = time.monotonic(), share, stage
+
+
+class Pace:
+    """How fast a job goes, from its progress as it is looked at again and again.
+
+    Attributes
+    ----------
+    expected : float or None
+        Seconds that the whole job should take; what is seen of it counts for more.
+    """
+
+    def __init__(self, expected: float | None = None) -> None:
+        self.expected = expected
+        self._share, self._at = 0.0, time.monotonic()
+        self._done = self._seconds = 0.0
+
+    def look(self, share: float, at: float) -> None:
+        """Note the share that is done, in [0, 1], at a time in seconds of the monotonic clock."""
+        step, seconds = share - self._share, at - self._at
+        self._share, self._at = share, at
+        if step <= _LEAP:
+            self._done += step
+            self._seconds += seconds
+
+    def left(self) -> float | None:
+        """Return the seconds that are left; None where nobody can tell."""
+        whole = self._seconds / self._done if self._done >= _TELLING else self.expected
+        return None if whole is None else round((1.0 - self._share) * whole, 1)
 
 
 def download_source(storage: Storage, audio: Audio, path: Path) -> str:

@@ -55,6 +55,7 @@ def analyse(
     path: str | Path,
     embedder: Embedder,
     progress: Callable[[float], None] = lambda done: None,
+    stage: Callable[[str], None] = lambda name: None,
 ) -> Analysis:
     """Decode a file, measure it and embed it.
 
@@ -74,6 +75,8 @@ def analyse(
         What makes the vector and names the tags.
     progress : callable
         Called with the share that is done, rising to 1; whatever it raises passes through.
+    stage : callable
+        Called with what is begun: ``"decoding"``, ``"measuring"``, ``"embedding"``.
 
     Returns
     -------
@@ -102,6 +105,7 @@ def analyse(
         uses.append(((embedder.sample_rate, 1), lambda block: hear(block[0])))
 
     samples = 0
+    stage("decoding")
     with closing(streams(path, [wanted for wanted, _ in uses])) as blocks:
         for which, block in blocks:
             if which == 0:
@@ -110,12 +114,14 @@ def analyse(
             _, take = uses[which]
             take(block)
     progress(_DECODED)
+    stage("measuring")
 
     stereo = whole[features.SAMPLE_RATE].samples
     if stereo.shape[1] < MIN_SECONDS * features.SAMPLE_RATE:
         raise AudioError("too_short", f"at least {MIN_SECONDS:g} seconds of audio are needed")
     measured = features.measure(stereo, -np.inf if levels.silent else _loudness(meter))
     progress(_MEASURED)
+    stage("embedding")
     if listener and (fold := Levels(stereo).fold) != "mean":
         measured = replace(measured, fold=fold)
         listener = embedder.listen()

@@ -77,6 +77,7 @@ def generate(
     *,
     tags: Sequence[str] = (),
     snapshots: Snapshots | None = None,
+    stage: Callable[[str], None] = lambda name: None,
 ) -> Generated:
     """Make candidates, keep the one most like the source, and encode it.
 
@@ -101,6 +102,8 @@ def generate(
         What the source is like, most telling first.
     snapshots : Snapshots, optional
         What earlier invocations kept, and where to keep what this one makes; without it nothing is kept.
+    stage : callable
+        Called with what is begun: ``"decoding"``, ``"making"``, ``"encoding"``.
 
     Returns
     -------
@@ -133,6 +136,7 @@ def generate(
     rate = generator.sample_rate
     timings: dict[str, float] = {}
     progress(0.0)
+    stage("decoding")
     with _timed(timings, "decode"):
         source, stereo, fold = _read(path, rate, generator.channels)
     with _timed(timings, "score"):
@@ -160,6 +164,7 @@ def generate(
         progress(_READ + (_MADE - _READ) * made)
 
     candidates = generator.candidates(request, report)
+    stage("making")
     while True:
         with _timed(timings, "generate"):
             candidate = next(candidates, None)
@@ -197,6 +202,7 @@ def generate(
         raise RuntimeError(f"generator {generator.name!r} made no candidates")
 
     progress(_MADE)
+    stage("encoding")
     with _timed(timings, "encode"):
         audio = encode(best.mastered.audio, rate, parameters.format, _tags(profile, best.candidate.seed))
     progress(1.0)

@@ -63,6 +63,11 @@ class Declaration:
 MIR_512 = Identity(model="mir-512", revision="b901e83e8b6c", pipeline="2", precision="float32")
 """The revision is the beginning of the SHA-256 of `music.mir512`'s constants."""
 
+MOSAIC = Identity(model="mosaic", revision="1", pipeline="2", precision="float32")
+
+DIMENSION = 512
+"""The length of the vectors of every embedder."""
+
 _MODES = ("similar", "continue")
 _WITH_MELODY = (*_MODES, "melody")
 
@@ -123,6 +128,41 @@ def identity(name: str) -> Identity:
         return declared
     embedder: dict[str, str] = _of_manifest(name, "embedder")
     return Identity(**embedder)
+
+
+def embedder_license(name: str) -> str | None:
+    """Return the licence of the weights of a profile's embedder, as an SPDX identifier; None without weights.
+
+    Raises
+    ------
+    ProfileError
+        If it depends on a bundle that is not here.
+    """
+    if DECLARED[name].identity:
+        return None
+    license: str | None = _of_manifest(name, "components")["clap"]["license"]
+    return license
+
+
+def generator(name: str) -> dict[str, str | None]:
+    """Return `model`, `revision`, `precision` and `license` of a profile's generator without loading it.
+
+    Raises
+    ------
+    ProfileError
+        If it depends on a bundle that is not here.
+    """
+    if DECLARED[name].identity:
+        own = MOSAIC
+        return {
+            "model": own.model,
+            "revision": own.revision,
+            "precision": own.precision,
+            "license": DECLARED[name].license,
+        }
+    component = _of_manifest(name, "components")["musicgen"]
+    named = {key: component[key] for key in ("model", "revision", "license")}
+    return {**named, "precision": _of_manifest(name, "precision")}
 
 
 def accuracy(name: str) -> dict[str, Any] | None:

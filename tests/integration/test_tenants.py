@@ -36,6 +36,7 @@ WITHOUT_A_RECORD = [
     ("GET", "/api/audio"),
     ("GET", "/api/generation"),
     ("GET", "/api/map"),
+    ("GET", "/api/profile"),
     ("POST", "/api/search"),
     ("POST", "/api/upload"),
 ]
@@ -90,6 +91,7 @@ def ask(api: Api, route: tuple[str, str], tenant: Tenant) -> Answer:
     method, path = route
     bodies: dict[str, Any] = {
         "/api/generate/{audio_id}": {"duration": 2},
+        "/api/audio/{audio_id}": {"filename": "b.mp3"} if method == "PATCH" else None,
         "/api/search": {"text": "calm"},
         "/api/upload": {"filename": "a.mp3", "bytes": 1000, "content_type": "audio/mpeg"},
     }

@@ -293,7 +293,9 @@ def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def make(*arguments: Any, **options: Any) -> Any:
         run = str(next(runs))
-        return SimpleNamespace(audio=run.encode(), content_type="audio/wav", report={"run": run})
+        return SimpleNamespace(
+            audio=run.encode(), content_type="audio/wav", report={"run": run, "candidates": [{"seed": 7}]}
+        )
 
     monkeypatch.setattr(embed, "analyse", analyse)
     monkeypatch.setattr(generate, "generate", make)

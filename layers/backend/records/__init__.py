@@ -13,6 +13,7 @@ Table layout
        | usage#unfinished | usage#stored | usage#{day}   (what the tenant's limits count)
        | content#{sha256 of a file}       (the tenant's audio that has this content)
     pk = sweeper, sk = reconciliation     (how far it came)
+    pk = speed, sk = {profile}            (how fast it generates)
     index by_audio (audio_pk, sk): the generations of one audio
     index due (open, due_at): every item that has to be looked at again, by the time to do so
 

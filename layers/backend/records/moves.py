@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from backend.records.schedule import Schedule
+from backend.records.speed import Speeds
 from backend.records.table import (
     DEAD,
     IS_ALIVE,
@@ -82,6 +83,8 @@ class Records:
         What the tenants' limits count.
     schedule : Schedule
         What the sweeper reads.
+    speeds : Speeds
+        How fast the deployment generates.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Records:
         self.items = Items(table, clock)
         self.usage = Usage(self.items)
         self.schedule = Schedule(self.items)
+        self.speeds = Speeds(self.items)
         self.retention_seconds = retention_seconds
 
     @classmethod
@@ -102,6 +106,19 @@ class Records:
         return self.items.clock()
 
     # -- audio -------------------------------------------------------------------------------------------
+
+    def rename_audio(self, tenant: str, audio_id: str, filename: str) -> Audio:
+        """Give an audio another file name, in whatever state it is.
+
+        Raises
+        ------
+        NotFound
+        """
+        key = item_key(tenant, sort_key(Audio, audio_id))
+        try:
+            return from_item(Audio, self.items.update(key, IS_ALIVE, {"filename": filename}, DEAD))
+        except ConditionFailed as refused:
+            raise NotFound(refused.item.get("status")) from None
 
     def create_audio(
         self,
@@ -726,8 +743,25 @@ class Records:
 
     # -- both --------------------------------------------------------------------------------------------
 
-    def renew(self, record: R, progress: float | None = None) -> R:
-        """Extend the lease of a claimed record, and note its progress in [0, 1].
+    def renew(
+        self,
+        record: R,
+        progress: float | None = None,
+        stage: str | None = None,
+        seconds_left: float | None = None,
+    ) -> R:
+        """Extend the lease of a claimed record, and note how far it is.
+
+        Parameters
+        ----------
+        record : Audio or Generation
+            As claimed.
+        progress : float, optional
+            Share that is done, in [0, 1].
+        stage : str, optional
+            What its worker is at.
+        seconds_left : float, optional
+            How long it will still take.
 
         Raises
         ------
@@ -735,7 +769,9 @@ class Records:
             The claim is lost: stop working and write nothing.
         """
         until = self.now() + LEASE_SECONDS
-        changes: dict[str, Any] = {"lease_expires_at": until, "due_at": until}
+        changes: dict[str, Any] = {"lease_expires_at": until, "due_at": until, "seconds_left": seconds_left}
+        if stage is not None:
+            changes["stage"] = stage
         if progress is not None:
             changes["progress"] = round(min(max(progress, 0.0), 1.0), 3)
         return self.items.fenced_move(record, leaving=record.status, changes=changes)

@@ -48,7 +48,7 @@ IS_ALIVE = f"attribute_exists(pk) AND NOT {IS_DEAD}"
 
 _DOCUMENTS = {"error", "identity", "features", "tags", "tag_scores", "parameters", "result"}
 _INTEGERS = {"attempt", "attempts_before", "resends", "size", "counted", "windows"}
-_FLOATS = {"expires_at", "due_at", "lease_expires_at", "progress", "upload_until"}
+_FLOATS = {"expires_at", "due_at", "lease_expires_at", "progress", "seconds_left", "upload_until"}
 
 
 class ConditionFailed(Exception):
@@ -218,6 +218,8 @@ class Items:
             "lease_expires_at": now + LEASE_SECONDS,
             "due_at": now + LEASE_SECONDS,
             "progress": 0.0,
+            "stage": None,
+            "seconds_left": None,
             "resends": 0,
         }
         key, extra = item_key(tenant, sort_key(kind, record_id)), "attempt = attempt + :one"

@@ -147,6 +147,10 @@ class Record:
         End of the claim, in epoch seconds; None when nobody holds it.
     progress : float
         Share of the job that is done, in [0, 1].
+    stage : str or None
+        What its worker is at, or was at last.
+    seconds_left : float or None
+        How long its worker thought to need still; None where it could not tell.
     error : dict or None
         Why it failed, or why its last try did: ``{code, detail}``.
     counted : int or None
@@ -170,6 +174,8 @@ class Record:
     resends: int = 0
     lease_expires_at: float | None = None
     progress: float = 0.0
+    stage: str | None = None
+    seconds_left: float | None = None
     error: dict[str, Any] | None = None
     counted: int | None = None
     replayed: bool = False

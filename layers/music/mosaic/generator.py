@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from music.dsp.channels import centred, is_silent
-from music.interfaces import Candidate, Identity, Request
+from music.interfaces import Candidate, Request
 from music.mosaic.path import Outlook, Path, Transitions, walk
 from music.mosaic.synthesis import Join, render, usual_step
 from music.mosaic.units import Units, cut
+from music.profiles import MOSAIC
 from music.seeds import candidate_seeds
 
 _ANALYSIS = 0.3  # of the progress; the candidates share the rest
@@ -46,7 +47,7 @@ class Mosaic:
     """
 
     name = "mosaic"
-    identity = Identity(model="mosaic", revision="1", pipeline="2", precision="float32")
+    identity = MOSAIC
     sample_rate = 32000
     channels = 2
     license: str | None = None

@@ -8,7 +8,7 @@ import pytest
 
 from backend import jobs
 from backend.errors import TransientError
-from backend.jobs import MAX_ATTEMPTS, Lease, backoff
+from backend.jobs import MAX_ATTEMPTS, Lease, Pace, backoff
 from backend.records import Audio, Fenced
 from music.audio import AudioError
 from tests.support.stack import Context, Stack, fake_models, sqs_event
@@ -280,9 +280,11 @@ class Renewals:
     def __init__(self, *answers: Exception | None) -> None:
         self.answers = list(answers)
         self.shares: list[float] = []
+        self.stages: list[str | None] = []
 
-    def renew(self, record: Any, progress: float) -> None:
+    def renew(self, record: Any, progress: float, stage: str | None, seconds_left: float | None) -> None:
         self.shares.append(progress)
+        self.stages.append(stage)
         answer = self.answers.pop(0) if self.answers else None
         if answer:
             raise answer
@@ -310,6 +312,39 @@ def test_a_lease_is_kept_and_progress_never_falls(uploaded: Audio) -> None:
         eventually(lambda: len(renewals.shares) > count + 1, every=0.01)  # without any progress
     assert not held._thread.is_alive()
     assert renewals.shares == sorted(renewals.shares)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_new_stage_is_told_without_any_progress(uploaded: Audio) -> None:
+    renewals = Renewals()
+    with lease(renewals, uploaded) as held:
+        for stage in ("decoding", "measuring"):
+            held.stage(stage)
+            eventually(lambda stage=stage: renewals.stages[-1:] == [stage], every=0.01)  # type: ignore[misc]
+
+
+def paced(expected: float | None, *shares: float) -> float | None:
+    """Return the seconds left after shares that were looked at second by second."""
+    pace = Pace(expected)
+    pace._at = 0.0
+    for second, share in enumerate(shares, 1):
+        pace.look(share, float(second))
+    return pace.left()
+
+
+def test_the_time_left_follows_from_the_pace() -> None:
+    assert paced(None, 0.05, 0.1, 0.15, 0.2) == pytest.approx(16.0, abs=0.1)
+    assert paced(500.0, 0.05, 0.1, 0.15, 0.2) == pytest.approx(16.0, abs=0.1)
+
+
+def test_what_an_earlier_attempt_did_is_not_this_ones_pace() -> None:
+    assert paced(None, 0.0, 0.6, 0.62, 0.64, 0.66, 0.68) == pytest.approx(0.32 / 0.016, rel=0.1)
+
+
+def test_before_anything_is_seen_the_time_left_is_what_was_expected() -> None:
+    assert paced(None, 0.0, 0.01) is None
+    assert paced(100.0, 0.0, 0.0) == 100.0
+    assert paced(100.0, 0.01, 0.02) == 98.0
 
 
 @pytest.mark.usefixtures("hasty")

@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from botocore.exceptions import (
 )
 
 from backend.api import Api
-from backend.contract import INLINE_BYTES
+from backend.contract import INLINE_BYTES, GenerateRequest
 from backend.records import Audio, Generation, Limits
 from backend.settings import Settings
 from backend.storage import generated_key, upload_key
+from music import profiles
 from tests.support import hostile
 from tests.support.requests import Answer, event
 from tests.support.stack import DIMENSION, ENVIRONMENT, Context, Stack
@@ -48,6 +50,7 @@ AUDIO_ROUTES = [
     ("GET", "/api/audio/{audio_id}"),
     ("DELETE", "/api/audio/{audio_id}"),
     ("GET", "/api/audio/{audio_id}/content"),
+    ("PATCH", "/api/audio/{audio_id}"),
     ("POST", "/api/audio/{audio_id}/embed"),
     ("GET", "/api/embedding/{audio_id}"),
     ("GET", "/api/similar/{audio_id}"),
@@ -60,30 +63,43 @@ GENERATION_ROUTES = [
 ]
 
 
+BODIES = {("PATCH", "/api/audio/{audio_id}"): {"filename": "b.wav"}}
+
+
 class TestWhatIsNotThere:
     """404, 410, and other people's things."""
 
     @pytest.mark.parametrize(("method", "resource"), AUDIO_ROUTES)
     @pytest.mark.parametrize("audio_id", [NOBODY, "x", "..", "01jdc4q2t3m5n7p9r1s3t5v7w9", "é", "0" * 300])
     def test_no_such_audio(self, world: World, method: str, resource: str, audio_id: str) -> None:
-        world.call(method, resource, audio_id=audio_id).problem(404, "not_found")
+        world.call(method, resource, body=BODIES.get((method, resource)), audio_id=audio_id).problem(
+            404, "not_found"
+        )
 
     @pytest.mark.parametrize(("method", "resource"), GENERATION_ROUTES)
     @pytest.mark.parametrize("generation_id", [NOBODY, "x"])
     def test_no_such_generation(self, world: World, method: str, resource: str, generation_id: str) -> None:
-        world.call(method, resource, generation_id=generation_id).problem(404, "not_found")
+        world.call(
+            method, resource, body=BODIES.get((method, resource)), generation_id=generation_id
+        ).problem(404, "not_found")
 
     @pytest.mark.parametrize(("method", "resource"), AUDIO_ROUTES)
     def test_somebody_elses_audio(self, world: World, method: str, resource: str) -> None:
         audio = world.ready()
-        world.call(method, resource, audio_id=audio.id, tenant="other").problem(404, "not_found")
-        world.call(method, resource, audio_id=audio.id, tenant=None).problem(404, "not_found")
+        world.call(
+            method, resource, body=BODIES.get((method, resource)), audio_id=audio.id, tenant="other"
+        ).problem(404, "not_found")
+        world.call(
+            method, resource, body=BODIES.get((method, resource)), audio_id=audio.id, tenant=None
+        ).problem(404, "not_found")
         assert world.stack.get_audio(audio).status == "ready"
 
     @pytest.mark.parametrize(("method", "resource"), GENERATION_ROUTES)
     def test_somebody_elses_generation(self, world: World, method: str, resource: str) -> None:
         generation = world.finished()
-        world.call(method, resource, generation_id=generation.id, tenant="other").problem(404, "not_found")
+        world.call(
+            method, resource, body=BODIES.get((method, resource)), generation_id=generation.id, tenant="other"
+        ).problem(404, "not_found")
         assert world.stack.get_generation(generation).status == "succeeded"
 
     @pytest.mark.parametrize(
@@ -96,9 +112,13 @@ class TestWhatIsNotThere:
         world.records.bury(audio, tombstone)
         world.records.bury(generation, tombstone)
         for method, resource in AUDIO_ROUTES:
-            world.call(method, resource, audio_id=audio.id).problem(status, code)
+            world.call(method, resource, body=BODIES.get((method, resource)), audio_id=audio.id).problem(
+                status, code
+            )
         for method, resource in GENERATION_ROUTES:
-            world.call(method, resource, generation_id=generation.id).problem(status, code)
+            world.call(
+                method, resource, body=BODIES.get((method, resource)), generation_id=generation.id
+            ).problem(status, code)
 
     def test_lists_show_neither(self, world: World) -> None:
         world.records.bury(world.audio())
@@ -123,6 +143,45 @@ class TestAudio:
         document = world.call("GET", "/api/audio/{audio_id}", audio_id=world.failed().id).json
         assert document["status"] == "failed"
         assert document["error"] == {"code": "undecodable", "detail": "This is not audio."}
+
+    def test_record_of_work_in_hand_says_how_far_it_is(self, world: World) -> None:
+        audio = world.claimed()
+        record = world.call("GET", "/api/audio/{audio_id}", audio_id=audio.id).json
+        assert (record["stage"], record["seconds_left"]) == (None, None)
+        world.records.renew(audio, progress=0.4, stage="decoding", seconds_left=12.5)
+        record = world.call("GET", "/api/audio/{audio_id}", audio_id=audio.id).json
+        assert (record["stage"], record["progress"], record["seconds_left"]) == ("decoding", 0.4, 12.5)
+        world.records.give_back(audio)
+        record = world.call("GET", "/api/audio/{audio_id}", audio_id=audio.id).json
+        assert (record["stage"], record["seconds_left"]) == (None, None)
+        again = world.records.claim_audio(audio.tenant, audio.id)
+        assert (again.stage, again.seconds_left) == (None, None)
+
+    @pytest.mark.parametrize("name", ["new.wav", "ж" * 1000, " .. ", "a/b\\c", "<b>&amp;"])
+    def test_a_track_can_be_renamed(self, world: World, name: str) -> None:
+        audio = world.ready()
+        renamed = world.call("PATCH", "/api/audio/{audio_id}", body={"filename": name}, audio_id=audio.id)
+        assert renamed.status == 200
+        if name.strip():
+            assert renamed.json["filename"] == name
+            assert world.call("GET", "/api/audio").json["items"][0]["filename"] == name
+            content = world.call("GET", "/api/audio/{audio_id}/content", audio_id=audio.id)
+            assert "\n" not in content.headers["content-disposition"]
+
+    @pytest.mark.parametrize(
+        "name", ["", " ", "\t", "a\nb", "a\x00b", "a\x1b[31m", "x\x85y", "a" * 1025, "\ud800", 5, None, ["a"]]
+    )
+    def test_a_name_that_cannot_be_read_is_refused(self, world: World, name: Any) -> None:
+        audio = world.ready()
+        answer = world.call("PATCH", "/api/audio/{audio_id}", body={"filename": name}, audio_id=audio.id)
+        assert answer.problem(422, "invalid_parameter")["field"] == "filename"
+        assert world.stack.get_audio(audio).filename == "my söng.wav"
+
+    def test_a_name_outlives_the_embedding_that_ends_meanwhile(self, world: World) -> None:
+        claimed = world.claimed()
+        world.call("PATCH", "/api/audio/{audio_id}", body={"filename": "new"}, audio_id=claimed.id)
+        world.records.finish_audio(claimed, vector=b"", identity={}, features={}, tags=[])
+        assert world.stack.get_audio(claimed).filename == "new"
 
     def test_list_is_in_pages_newest_first(self, world: World) -> None:
         made = []
@@ -792,6 +851,81 @@ class TestService:
         }
         monkeypatch.setattr(meta, "accuracy", measured)
         assert world.call("GET", "/api/health").json["accuracy"] == measured
+
+    def test_profile_says_what_may_be_asked_of_it(self, world: World) -> None:
+        profile = world.call("GET", "/api/profile").json
+        assert profile["profile"] == "builtin"
+        assert profile["embedder"] == {
+            "model": profiles.MIR_512.model,
+            "revision": profiles.MIR_512.revision,
+            "dimension": DIMENSION,
+            "license": None,
+        }
+        assert profile["generator"]["model"] == "mosaic"
+        assert (profile["modes"], profile["text_search"]) == (["similar"], False)
+        assert profile["fields"].keys() == GenerateRequest.model_fields.keys() - {"prompt"}
+        assert profile["fields"]["mode"]["enum"] == ["similar"]
+        assert (profile["fields"]["duration"]["minimum"], profile["fields"]["duration"]["maximum"]) == (
+            1,
+            300,
+        )
+        assert profile["fields"]["seed"]["nullable"] is True
+        assert profile["limits"]["stored_bytes"] is None
+        for name, field in profile["fields"].items():
+            world.generation()
+            answer = world.call(
+                "POST",
+                "/api/generate/{audio_id}",
+                body={name: field["default"]},
+                audio_id=world.ready().id,
+            )
+            assert answer.status == 202, name
+
+    @pytest.mark.parametrize("name", [name for name in profiles.DECLARED if name != "builtin"])
+    def test_profile_of_a_neural_one_says_what_its_bundle_says(
+        self, world: World, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        declared = profiles.DECLARED[name]
+        component: dict[str, Any] = {"revision": "abc", "license": declared.license, "config": {}}
+        manifest = {
+            "precision": "int8",
+            "embedder": {"model": "clap", "revision": "def", "pipeline": "1", "precision": "int8"},
+            "components": {
+                "clap": {**component, "model": "clap", "license": "Apache-2.0"},
+                "musicgen": {**component, "model": f"musicgen-{name}"},
+            },
+        }
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+        monkeypatch.setenv("MODELS", str(tmp_path))
+        monkeypatch.setattr(world.app.profile, "declared", declared)
+        profile = world.call("GET", "/api/profile").json
+        assert profile["embedder"]["license"] == "Apache-2.0"
+        assert profile["generator"] == {
+            "model": f"musicgen-{name}",
+            "revision": "abc",
+            "precision": "int8",
+            "license": declared.license,
+        }
+        assert "prompt" in profile["fields"]
+        assert profile["fields"]["duration"]["maximum"] == declared.max_duration
+        assert profile["fields"]["mode"]["enum"] == list(declared.modes)
+
+    def test_profile_says_how_fast_it_was(self, world: World) -> None:
+        assert world.call("GET", "/api/profile").json["speed"] == {
+            "music_seconds_per_second": None,
+            "measured_jobs": 0,
+        }
+        world.records.speeds.note("builtin", 30.0, 5.0)
+        world.records.speeds.note("builtin", 30.0, 3.0)
+        world.records.speeds.note("small", 30.0, 300.0)
+        try:
+            assert world.call("GET", "/api/profile").json["speed"] == {
+                "music_seconds_per_second": 8.0,
+                "measured_jobs": 2,
+            }
+        finally:
+            world.records.items.table.delete_item(Key={"pk": "speed", "sk": "builtin"})
 
     def test_health_without_a_table(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         from botocore.exceptions import EndpointConnectionError

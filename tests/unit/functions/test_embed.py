@@ -238,10 +238,10 @@ def test_the_analysis_tells_its_progress_and_hears_that_time_is_up(
         shares.append(share)
         tell(lease, share)
 
-    def working(path: Any, profile: Any, progress: Any) -> Any:
+    def working(path: Any, profile: Any, progress: Any, **more: Any) -> Any:
         for done in (0.0, 0.5, 1.0):
             progress(done)
-        return analyse(path, profile, progress)
+        return analyse(path, profile, progress, **more)
 
     monkeypatch.setattr(Lease, "progress", listen)
     monkeypatch.setattr(app, "analyse", working)
@@ -249,7 +249,7 @@ def test_the_analysis_tells_its_progress_and_hears_that_time_is_up(
     assert shares == sorted(shares)
     assert pytest.approx([0.0, 0.2, 0.2, 0.55, 0.9]) == shares[:5]
 
-    def too_long(path: Any, profile: Any, progress: Any) -> Any:
+    def too_long(path: Any, profile: Any, progress: Any, **_: Any) -> Any:
         monkeypatch.setattr(jobs, "RESERVE_SECONDS", 1e9)
         progress(0.5)
         raise AssertionError("the analysis went on")

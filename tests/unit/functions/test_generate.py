@@ -95,7 +95,7 @@ def test_what_the_model_gets(stack: Stack, app: Any, source: Audio, monkeypatch:
             features=features,
         )
         progress(0.5)
-        return SimpleNamespace(audio=b"x", content_type="audio/wav", report={})
+        return SimpleNamespace(audio=b"x", content_type="audio/wav", report={"candidates": [{}]})
 
     monkeypatch.setattr(app, "generate", generate)
     run(stack, app, stack.submit(source, seed=11, duration=9.0, top_k=5))
@@ -104,6 +104,16 @@ def test_what_the_model_gets(stack: Stack, app: Any, source: Audio, monkeypatch:
     assert given["vector"].shape == (512,)
     assert given["features"].tempo == 120.0
     assert given["tags"] == ["fast", "jazz"]
+
+
+def test_how_fast_it_was_is_noted_once(stack: Stack, app: Any, source: Audio) -> None:
+    generation = stack.submit(source)
+    assert run(stack, app, generation) == []
+    assert run(stack, app, generation) == []
+    speed = stack.records.speeds.read("builtin")
+    assert speed
+    assert speed.measured_jobs == 1
+    assert speed.music_seconds_per_second > 0
 
 
 def test_without_a_seed_every_attempt_has_the_same(stack: Stack, app: Any, source: Audio) -> None:

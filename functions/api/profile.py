@@ -1,0 +1,89 @@
+"""The profile in force: its models, what may be asked of it, how fast it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+
+from backend import api, contract, openapi
+from backend.records import Limits
+from backend.settings import MAX_UPLOAD_BYTES
+from functions.api.service import app, records, settings
+from music import profiles
+
+MAX_SOURCE_SECONDS = 900.0
+"""Longest source track, which `music.audio.decode` knows as MAX_SECONDS: there is no sound in this image."""
+
+declared = profiles.DECLARED[settings.profile]
+limits = Limits.from_settings(settings)
+
+
+@app.get(
+    "/api/profile",
+    summary="What can this deployment do?",
+    operation_id="getProfile",
+    tags=["service"],
+    responses=openapi.answers(_200=openapi.document(contract.Profile, "The profile in force.")),
+)
+def get_profile() -> Response:
+    """Answer the models of the profile in force, what may be asked of them, and how fast they were so far."""
+    speed = records.speeds.read(declared.name)
+    identity = profiles.identity(declared.name)
+    return api.reply(
+        200,
+        contract.Profile.model_validate(
+            {
+                "profile": declared.name,
+                "embedder": {
+                    "model": identity.model,
+                    "revision": identity.revision,
+                    "dimension": profiles.DIMENSION,
+                    "license": profiles.embedder_license(declared.name),
+                },
+                "generator": profiles.generator(declared.name),
+                "text_search": declared.text,
+                "modes": list(declared.modes),
+                "fields": fields(declared),
+                "speed": {
+                    "music_seconds_per_second": speed.music_seconds_per_second if speed else None,
+                    "measured_jobs": speed.measured_jobs if speed else 0,
+                },
+                "limits": {
+                    "generate_seconds": declared.max_total,
+                    "upload_seconds": MAX_SOURCE_SECONDS,
+                    "upload_bytes": MAX_UPLOAD_BYTES,
+                    "multipart_bytes": contract.MULTIPART_BYTES,
+                    "unfinished": limits.unfinished if limits else None,
+                    "seconds_per_day": limits.seconds_per_day if limits else None,
+                    "stored_bytes": limits.stored_bytes if limits else None,
+                },
+            }
+        ),
+    )
+
+
+def fields(profile: profiles.Declaration) -> dict[str, dict[str, Any]]:
+    """Describe the fields of a request that a profile takes, from the request's own schema."""
+    described = {}
+    for name, schema in contract.GenerateRequest.model_json_schema()["properties"].items():
+        if name == "prompt" and not profile.text:
+            continue
+        (kind,) = [one for one in schema.get("anyOf", [schema]) if one["type"] != "null"]
+        told = {
+            "type": kind["type"],
+            "nullable": "anyOf" in schema,
+            "default": schema["default"],
+            "minimum": kind.get("minimum"),
+            "maximum": kind.get("maximum"),
+            "max_length": kind.get("maxLength"),
+            "enum": kind.get("enum"),
+            "description": schema["description"],
+        }
+        if name == "duration":
+            told["maximum"] = profile.max_duration
+        if name == "mode":
+            told["enum"] = list(profile.modes)
+        always = {"type", "nullable", "default", "description"}
+        described[name] = {key: value for key, value in told.items() if key in always or value is not None}
+    return described
