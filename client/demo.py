@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
     columns = (TextColumn("{task.description:<10}"), BarColumn(40), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         starting = bars.add_task("start", total=None)
-        with StackProcess("--profile", arguments.profile, "--http-workers", "1") as stack:
+        with StackProcess("--profile", arguments.profile) as stack:
             bars.update(starting, total=1, completed=1)
             client = Client(stack.api_url)
             record, embedding = _embed(client, audio, bars)

@@ -26,8 +26,8 @@ from local.template import Deployment, Function
 
 INIT_SECONDS = 300.0
 """For loading a handler. Lambda allows 10 s; workers at low priority on a busy laptop may need minutes."""
-GROWTH = 4
-"""How far a pool may grow when every process is busy, for instance with long polls."""
+HTTP_WORKERS = 16
+"""Processes at most for a function behind the API."""
 
 
 class StartError(Exception):
@@ -159,16 +159,14 @@ class Process:
 
 
 class Pool:
-    """The processes of one function.
+    """The processes of one function. As Lambda does, it starts one when an event finds all of them busy.
 
     Parameters
     ----------
     function, environment, log, niceness
         See `Process`.
-    size : int
-        Processes that are kept ready.
     limit : int
-        Processes at most, when all are busy.
+        Processes at most. When so many are busy, an event waits.
     """
 
     def __init__(
@@ -177,19 +175,18 @@ class Pool:
         environment: Mapping[str, str],
         log: Log,
         *,
-        size: int,
         limit: int,
         niceness: int = 0,
     ) -> None:
         self._function, self._environment, self._log, self._niceness = function, environment, log, niceness
-        self._size, self._limit = size, limit
+        self._limit = limit
         self._processes: set[Process] = set()
         self._idle: list[Process] = []
         self._closed = False
         self._change = threading.Condition()
 
     def start(self) -> None:
-        """Start the first process and wait for it; the others follow in the background.
+        """Start the first process and wait for it.
 
         Raises
         ------
@@ -200,7 +197,6 @@ class Pool:
             self._give_back(self._take())
         except InvocationError as error:
             raise StartError(f"{self._function.label} cannot be loaded: {error}") from error
-        threading.Thread(target=self._fill, daemon=True).start()
 
     def invoke(self, event: Any) -> Any:
         """Invoke the function in a process that is free."""
@@ -244,17 +240,10 @@ class Pool:
                     self._processes.discard(process)
                     process.close()
                 if len(self._processes) < self._limit:
-                    process = self._new()
+                    process = Process(self._function, self._environment, self._log, self._niceness)
+                    self._processes.add(process)
                     break
                 self._change.wait()
-        return self._loaded(process)
-
-    def _new(self) -> Process:
-        process = Process(self._function, self._environment, self._log, self._niceness)
-        self._processes.add(process)
-        return process
-
-    def _loaded(self, process: Process) -> Process:
         try:
             process.wait_until_loaded()
         except BaseException:
@@ -276,17 +265,6 @@ class Pool:
             self._processes.discard(process)
             self._change.notify()
 
-    def _fill(self) -> None:
-        while True:
-            with self._change:
-                if self._closed or len(self._processes) >= self._size:
-                    return
-                process = self._new()
-            try:
-                self._give_back(self._loaded(process))
-            except InvocationError:
-                return
-
 
 class ProcessPools:
     """Invokes the functions of a deployment in local processes.
@@ -300,13 +278,19 @@ class ProcessPools:
     log : Log
         Takes what handlers print.
     http_workers : int
-        Processes kept ready for every function behind the API.
+        Processes at most of every function behind the API.
     workers : int
-        Processes of every other function; they run at low priority.
+        Processes at most of every other function; they run at low priority.
     """
 
     def __init__(
-        self, deployment: Deployment, endpoint_url: str, log: Log, *, http_workers: int = 4, workers: int = 1
+        self,
+        deployment: Deployment,
+        endpoint_url: str,
+        log: Log,
+        *,
+        http_workers: int = HTTP_WORKERS,
+        workers: int = 1,
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="music-local-"))
         behind_api = {route.function for route in deployment.routes}
@@ -315,9 +299,9 @@ class ProcessPools:
         for name, function in deployment.functions.items():
             environment = _environment(function, endpoint_url, self._folder)
             if name in behind_api:
-                pool = Pool(function, environment, log, size=http_workers, limit=GROWTH * http_workers)
+                pool = Pool(function, environment, log, limit=http_workers)
             else:
-                pool = Pool(function, environment, log, size=workers, limit=workers, niceness=10)
+                pool = Pool(function, environment, log, limit=workers, niceness=10)
             self._pools[name] = pool
 
     def start(self) -> None:

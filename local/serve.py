@@ -12,7 +12,7 @@ from pathlib import Path
 
 from local.http_server import HttpServer, PortError, tcp_port
 from local.logs import Log
-from local.pool import StartError
+from local.pool import HTTP_WORKERS, StartError
 from local.stack import Stack
 from local.template import TEMPLATE, TemplateError
 
@@ -37,9 +37,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--profile", help="engine profile (the template's default: builtin)")
     parser.add_argument("--auth", choices=["keys", "none"], default="none", help="who may call (%(default)s)")
     parser.add_argument(
-        "--http-workers", type=int, default=4, help="processes per HTTP function (%(default)s)"
+        "--http-workers",
+        type=int,
+        default=HTTP_WORKERS,
+        help="processes of an HTTP function (at most %(default)s)",
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes per worker function (%(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes of a worker function (%(default)s)")
     parser.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=VALUE", help="further template parameters"
     )

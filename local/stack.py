@@ -17,7 +17,7 @@ from local.gateway import Gateway
 from local.http_server import HttpServer
 from local.invoke import Invoker
 from local.logs import Log
-from local.pool import ProcessPools
+from local.pool import HTTP_WORKERS, ProcessPools
 from local.template import ACCOUNT, TEMPLATE, Deployment, load
 from local.triggers import Triggers
 
@@ -84,7 +84,7 @@ class Stack:
         self._front.cors_rules = {bucket.name: bucket.cors for bucket in self.deployment.buckets}
         provision(self.deployment, self.endpoint_url)
 
-    def process_pools(self, *, http_workers: int = 4, workers: int = 1) -> ProcessPools:
+    def process_pools(self, *, http_workers: int = HTTP_WORKERS, workers: int = 1) -> ProcessPools:
         """Start local processes for the functions, and return what invokes them."""
         pools = ProcessPools(
             self.deployment, self.endpoint_url, self.log, http_workers=http_workers, workers=workers

@@ -80,7 +80,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[StackProcess]:
         request.getfixturevalue("engine")
         process = StackProcess(*profile, *page, command="sam")
     else:
-        process = StackProcess(*profile, *page, "--http-workers", "2")
+        process = StackProcess(*profile, *page)
     with process as stack:
         yield stack
 

@@ -33,7 +33,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[StackProcess]:
-    with StackProcess("--http-workers", "1") as started:
+    with StackProcess() as started:
         yield started
 
 

@@ -321,7 +321,7 @@ def staged(folder: Path, *, workers: int = 1, rate: float = 0.0) -> Iterator[Sta
         patch.setattr(pool, "_environment", environment)
         moto_api_backend.reset()  # of the stack before this one
         with Stack(parameters={"AuthMode": "none"}, log=Log(output)) as stack:
-            pools = stack.process_pools(http_workers=2, workers=workers)
+            pools = stack.process_pools(workers=workers)
             stage = Stage(stack, pools, folder, workers)
 
             def noted(process: Process, event: bytes) -> Any:

@@ -60,7 +60,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(track: bytes) -> Iterator[Service]:
-    with StackProcess("--auth", "keys", "--http-workers", "2") as stack:
+    with StackProcess("--auth", "keys") as stack:
         api = Api(stack.api_url, keys(stack, "create"))
         ready = api.upload("song.mp3", track, "audio/mpeg")
         broken = api.upload("song.mp3", b"not music", "audio/mpeg")

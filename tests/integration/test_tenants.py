@@ -56,7 +56,7 @@ class Tenant:
 def stack() -> Iterator[StackProcess]:
     room = ("--parameter", f"MaxStoredBytes={ROOM}")
     page = ("--parameter", "AllowedOrigins=https://page.example")
-    with StackProcess("--auth", "keys", "--http-workers", "2", *page, *room) as stack:
+    with StackProcess("--auth", "keys", *page, *room) as stack:
         yield stack
 
 

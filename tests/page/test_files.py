@@ -81,9 +81,7 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(origin: str) -> Iterator[Deployed]:
-    with StackProcess(
-        "--auth", "keys", "--http-workers", "2", "--parameter", f"AllowedOrigins={origin}"
-    ) as stack:
+    with StackProcess("--auth", "keys", "--parameter", f"AllowedOrigins={origin}") as stack:
         key = keys(stack, "create")
         yield Deployed(Api(stack.api_url, key), key, stack.endpoint_url)
 

@@ -51,7 +51,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def pools(stack: Stack) -> ProcessPools:
-    return stack.process_pools(http_workers=1)
+    return stack.process_pools()
 
 
 def function_of(name: str, deployment: Deployment) -> str:

@@ -129,7 +129,7 @@ def test_the_users_own_aws_configuration_changes_nothing(
         "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
     }.items():
         monkeypatch.setenv(name, value)
-    with StackProcess("--http-workers", "1", "--auth", "keys") as stack:
+    with StackProcess("--auth", "keys") as stack:
         key = keys(stack, "create")
         api = Api(stack.api_url, key)
         uploaded = api.upload_directly("a.mp3", b"no music")

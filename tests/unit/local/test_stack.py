@@ -41,7 +41,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def pools(stack: Stack) -> ProcessPools:
-    return stack.process_pools(http_workers=2)
+    return stack.process_pools()
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ class TestAnswer:
         def poll() -> None:
             statuses.append(requests.get(f"{api}/echo/x", params=wish, timeout=60).status_code)
 
-        polls = [threading.Thread(target=poll) for _ in range(5)]  # more than the processes kept ready
+        polls = [threading.Thread(target=poll) for _ in range(5)]  # each takes a process
         for thread in polls:
             thread.start()
         assert get(api).status_code == 200
@@ -428,7 +428,7 @@ class TestProcesses:
         functions = stack.deployment.functions
         brief = replace(functions["WebFunction"], timeout=0.5)
         deployment = replace(stack.deployment, functions={"WebFunction": brief})
-        pools = ProcessPools(deployment, stack.endpoint_url, stack.log, http_workers=1)
+        pools = ProcessPools(deployment, stack.endpoint_url, stack.log)
         try:
             pools.start()
             (process,) = pools._pools["WebFunction"]._processes
@@ -460,7 +460,7 @@ class TestProcesses:
             pools.close()
 
     def test_closing_ends_every_process_and_what_waits_for_one(self, stack: Stack) -> None:
-        pools = ProcessPools(stack.deployment, stack.endpoint_url, stack.log, http_workers=1)
+        pools = ProcessPools(stack.deployment, stack.endpoint_url, stack.log, http_workers=2)
         pools.start()
         errors: list[str] = []
 
