@@ -429,7 +429,15 @@ class TestGateway:
         (method,) = self.API["MethodSettings"]
         assert {"ThrottlingRateLimit", "ThrottlingBurstLimit"} <= method.keys()
         assert method["DataTraceEnabled"] is False
-        json.loads(re.sub(r"\$context\.[\w.]+", "x", self.API["AccessLogSetting"]["Format"]))
+
+    def test_logs_nothing_that_a_client_words(self) -> None:
+        text = self.API["AccessLogSetting"]["Format"]
+        json.loads(re.sub(r"\$context\.[\w.]+", "x", text))
+        assert set(re.findall(r"\$context\.([\w.]+)", text)) <= {
+            *("requestId", "requestTime", "httpMethod", "resourcePath", "status", "xrayTraceId"),
+            *("identity.sourceIp", "responseLength", "responseLatency", "integrationLatency"),
+            "error.responseType",
+        }
 
     @pytest.mark.parametrize(
         "kind", ["DEFAULT_4XX", "DEFAULT_5XX", "UNAUTHORIZED", "ACCESS_DENIED", "THROTTLED"]
@@ -453,6 +461,8 @@ class TestGateway:
         )
         document = json.loads(body)
         assert {"type", "title", "detail", "code"} <= document.keys()
+        # What a client words is quoted, or is not there.
+        assert set(re.findall(r"\$[\w.]+", body)) <= {"$context.requestId"}
         assert "status" in document or kind.startswith("DEFAULT_")
         assert int(response.get("StatusCode", document.get("status", 0))) == document.get("status", 0)
 
