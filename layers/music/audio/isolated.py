@@ -2,8 +2,9 @@
 
 FFmpeg's decoders are a million lines of C that strangers' files are fed to. A decoder that crashes, hangs, or
 asks for all memory ends a child process with limits; what comes of it is an `AudioError` like any other. The
-child gets none of our environment, so no credentials, cannot read ours, and has no network (see
-`music.audio.confine`). Otherwise it has its parent's rights: it may read and write the files that we may.
+child gets none of our environment, so no credentials, and none of our descriptors. It cannot read our memory,
+and has no network (see `music.audio.confine`). What it says is checked before anything is allocated for it.
+Otherwise it has its parent's rights: it may read and write the files that we may.
 
 Pipes and `subprocess` only: AWS Lambda has no shared memory, which `multiprocessing` needs.
 """
@@ -27,14 +28,22 @@ from typing import IO, Any
 import numpy as np
 
 from music.audio import AudioError, confine
+from music.audio.ffmpeg import BLOCK, MAX_CHANNELS
 
 _COMMAND = [sys.executable, "-P", "-S", "-m", "music.audio.child"]
 _MEMORY_BYTES = 768 << 20  # of address space; 200 MB are FFmpeg itself
 _CPU_SECONDS = 120
 _STALL_SECONDS = 25.0  # to wait for the next block; how fast blocks are consumed does not count
 _PIPE_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 16
+
+_CRASHED = "the file is damaged such that its decoder crashes"
 
 _logger = logging.getLogger(__name__)
+
+
+class _Nonsense(Exception):
+    """The child said what ours never says: a file has taken it over, or has damaged it."""
 
 
 def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, ...], np.ndarray]]:
@@ -86,22 +95,23 @@ def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, .
     ):
         assert child.stdout
         try:
-            while True:
-                (length,) = struct.unpack("<I", _read(child.stdout, 4))
-                head: dict[str, Any] = json.loads(_read(child.stdout, length))
-                if "unconfined" in head:
-                    _unconfined(head["unconfined"])
-                    continue
+            head = _head(child.stdout)
+            if "unconfined" in head:
+                _unconfined(str(head["unconfined"])[:200])
+                head = _head(child.stdout)
+            while "end" not in head:
                 if "error" in head:
-                    raise AudioError(*head["error"])
-                if "end" in head:
-                    return
-                packed = np.frombuffer(_read(child.stdout, 4 * head["n"] * len(head["positions"])), "<f4")
-                samples = np.ascontiguousarray(packed.reshape(head["n"], -1).T)
-                positions, layout = tuple(head["positions"]), tuple(head["layout"])
-                yield head["rate"], layout, arranged(samples, positions, layout)
+                    raise _refusal(head)
+                rate, positions, layout, n = _announced(head, rates)
+                packed = np.frombuffer(_read(child.stdout, 4 * n * len(positions)), "<f4")
+                samples = np.ascontiguousarray(packed.reshape(n, -1).T)
+                yield rate, layout, arranged(samples, positions, layout)
+                head = _head(child.stdout)
         except EOFError:
             raise _ended(child, errors) from None
+        except _Nonsense as nonsense:
+            _logger.warning("the decoding process said %s", nonsense)
+            raise AudioError("undecodable", _CRASHED) from None
         finally:
             child.kill()
 
@@ -115,10 +125,58 @@ def _hide() -> None:
         _logger.warning("the decoding process can read the environment of this one: %s", error)
 
 
-@cache
 def _unconfined(reason: str) -> None:
-    """Say that the child keeps the network, once."""
-    _logger.warning("the decoding process keeps the network: %s", reason)
+    """Say that the child keeps the network, once, whatever reasons it has later."""
+    if not _reasons:
+        _reasons.append(reason)
+        _logger.warning("the decoding process keeps the network: %s", reason)
+
+
+_reasons: list[str] = []
+
+
+def _head(pipe: IO[bytes]) -> dict[str, Any]:
+    """Read the head of a message; raise `_Nonsense` if it is none."""
+    (length,) = struct.unpack("<I", _read(pipe, 4))
+    if length > _HEAD_BYTES:
+        raise _Nonsense(f"a head of {length} bytes")
+    try:
+        head = json.loads(_read(pipe, length))
+    except (ValueError, RecursionError):
+        raise _Nonsense("a head that is no JSON") from None
+    if not isinstance(head, dict):
+        raise _Nonsense("a head that is no object")
+    return head
+
+
+def _refusal(head: dict[str, Any]) -> AudioError:
+    """Return the error that a head announces."""
+    match head["error"]:
+        case [str() as code, str() as detail] if code in AudioError.CODES:
+            return AudioError(code, detail)
+    raise _Nonsense("an error that there is not")
+
+
+def _announced(
+    head: dict[str, Any], rates: Sequence[int]
+) -> tuple[int, tuple[str, ...], tuple[str, ...], int]:
+    """Return rate, positions, layout and number of samples of the block that a head announces.
+
+    No block is larger than the child makes them, and its loudspeakers are among those of the whole file.
+    """
+    try:
+        rate, n = head["rate"], head["n"]
+        positions, layout = tuple(head["positions"]), tuple(head["layout"])
+    except (KeyError, TypeError):
+        raise _Nonsense("a block without its shape") from None
+    counted = type(rate) is int and rate in rates and type(n) is int and 1 <= n <= BLOCK
+    named = all(isinstance(name, str) for name in positions + layout)
+    if not (counted and named and 1 <= len(positions) <= MAX_CHANNELS and 1 <= len(layout) <= MAX_CHANNELS):
+        raise _Nonsense("a block of an impossible shape")
+    places = ("FL", "FR") if len(positions) == 1 else positions
+    if positions != layout and not set(places) <= set(layout):
+        raise _Nonsense("a block of other loudspeakers than its file's")
+    return rate, positions, layout, n
 
 
 def _environment() -> dict[str, str]:
@@ -180,5 +238,5 @@ def _ended(child: subprocess.Popen[bytes], errors: IO[bytes]) -> Exception:
     if status in (-signal.SIGXCPU, -signal.SIGKILL):  # the kernel's, for its time or for the machine's memory
         return AudioError("too_complex", "decoding the file takes more time or memory than we give it")
     if status < 0:
-        return AudioError("undecodable", "the file is damaged such that its decoder crashes")
+        return AudioError("undecodable", _CRASHED)
     return RuntimeError(f"the decoding process ended with status {status}")

@@ -57,11 +57,11 @@ def test_it_reaches_no_server_of_this_machine(
 def test_a_kernel_that_leaves_it_the_network_is_named_once(
     source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    isolated._unconfined.cache_clear()
-    child(monkeypatch, "confine._CALLS.clear()")
+    isolated._reasons.clear()
     with caplog.at_level(logging.WARNING, "music.audio.isolated"):
-        assert decode(source, rate=RATE, channels=2).size
-        assert decode(source, rate=RATE, channels=2).size
+        for reason in ("confine._CALLS.clear()", "import sys; sys.platform = 'other'"):
+            child(monkeypatch, reason)
+            assert decode(source, rate=RATE, channels=2).size
     (said,) = caplog.records
     assert "keeps the network: [Errno 38] no filter for linux" in said.getMessage()
 
@@ -94,3 +94,32 @@ def test_the_environment_of_its_parent_is_closed_to_it(source: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.stdout.split() == ["0", "13"], done.stderr
+
+
+def test_it_inherits_no_descriptor(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = tmp_path / "report"
+    child(
+        monkeypatch,
+        "import os",
+        f"open({str(report)!r}, 'w').write(' '.join(os.listdir('/proc/self/fd')))",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening, source.open("rb") as file:
+        for descriptor in (listening.fileno(), file.fileno()):
+            os.set_inheritable(descriptor, True)
+        assert decode(source, rate=RATE, channels=2).size
+    # 3 is the listing's own.
+    assert {int(name) for name in report.read_text().split()} <= {0, 1, 2, 3, 4}
+
+
+def test_limits_of_the_machine_that_are_lower_stay(source: Path) -> None:
+    script = f"""if True:
+        import resource
+        from pathlib import Path
+        from music.audio import isolated
+        for name, most in (("CPU", 60), ("FSIZE", 1 << 15), ("AS", 700 << 20)):
+            resource.setrlimit(getattr(resource, f"RLIMIT_{{name}}"), (most, most))
+        print(len(list(isolated.blocks(Path({str(source)!r}), [22050]))))
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert int(done.stdout) >= 1, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -65,6 +66,20 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
 
     monkeypatch.setattr(isolated.subprocess, "Popen", Noted)
     return started
+
+
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes the parent makes room for, each time that it reads."""
+    asked: list[int] = []
+    read = isolated._read
+
+    def noted(pipe: Any, size: int) -> bytearray:
+        asked.append(size)
+        return read(pipe, size)
+
+    monkeypatch.setattr(isolated, "_read", noted)
+    return asked
 
 
 def refused(path: Path) -> AudioError:
@@ -157,6 +172,93 @@ def test_what_is_not_the_files_fault_is_no_audio_error(source: Path, decoder: De
     decoder("raise RuntimeError('a mistake of ours')")
     with pytest.raises(RuntimeError, match="status 1"):
         decode(source, rate=22050, channels=1)
+
+
+BLOCK: dict[str, Any] = {"rate": 22050, "positions": ["FL", "FR"], "layout": ["FL", "FR"], "n": 4}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {**BLOCK, "n": (1 << 16) + 1},
+        {**BLOCK, "n": 1 << 40},
+        {**BLOCK, "n": -1},
+        {**BLOCK, "n": 0},
+        {**BLOCK, "n": True},
+        {**BLOCK, "n": 4.0},
+        {**BLOCK, "n": "4"},
+        {**BLOCK, "n": None},
+        {**BLOCK, "rate": 44100},
+        {**BLOCK, "rate": [22050]},
+        {**BLOCK, "positions": ["FL"] * 9, "layout": ["FL"] * 9},
+        {**BLOCK, "positions": ["FL"] * 10_000},
+        {**BLOCK, "layout": ["FL", "FR"] * 5},
+        {**BLOCK, "positions": [], "layout": []},
+        {**BLOCK, "positions": 2},
+        {**BLOCK, "positions": [["FL"], ["FR"]]},
+        {**BLOCK, "positions": ["FL", "BL"]},
+        {**BLOCK, "positions": ["FC"], "layout": ["FL", "FC"]},
+        {"n": 4},
+        {},
+        [],
+        "end",
+        {"error": ["undecodable"]},
+        {"error": ["no such code", "a sentence"]},
+        {"error": [["undecodable"], "a sentence"]},
+        {"error": ["undecodable", {"no": "sentence"}]},
+        {"error": "undecodable"},
+        {"unconfined": "again"},
+    ],
+    ids=str,
+)
+def test_what_no_sound_child_says_is_the_fault_of_its_file(
+    head: Any,
+    source: Path,
+    sizes: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nor is anything allocated for it."""
+    script = f"""if True:
+        import json, struct, sys, time
+        said = [{{"unconfined": "first"}}, json.loads({json.dumps(json.dumps(head))})]
+        for text in map(json.dumps, said):
+            sys.stdout.buffer.write(struct.pack("<I", len(text)) + text.encode())
+        sys.stdout.buffer.write(bytes(1 << 20))
+        sys.stdout.buffer.flush()
+        time.sleep(60)
+    """
+    monkeypatch.setattr(isolated, "_COMMAND", [sys.executable, "-c", script])
+    error = refused(source)
+    assert (error.code, error.detail) == ("undecodable", isolated._CRASHED)
+    assert "the decoding process said" in caplog.text
+    assert max(sizes) <= isolated._HEAD_BYTES
+
+
+@pytest.mark.parametrize("length", [(1 << 16) + 1, (1 << 32) - 1])
+def test_no_room_is_made_for_a_head_that_is_too_long(
+    length: int, source: Path, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = struct.pack("<I", length)
+    script = f"import sys, time; sys.stdout.buffer.write({said!r}); sys.stdout.flush(); time.sleep(60)"
+    monkeypatch.setattr(isolated, "_COMMAND", [sys.executable, "-c", script])
+    assert refused(source).code == "undecodable"
+    assert sizes == [4]
+
+
+@pytest.mark.parametrize("text", ["[" * 60_000, "{", "\udc80", "1" * 5000])
+def test_a_head_that_is_no_json_is_the_fault_of_its_file(
+    text: str, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = text.encode(errors="surrogateescape")
+    script = f"""if True:
+        import struct, sys, time
+        sys.stdout.buffer.write(struct.pack("<I", {len(data)}) + {data!r})
+        sys.stdout.flush()
+        time.sleep(60)
+    """
+    monkeypatch.setattr(isolated, "_COMMAND", [sys.executable, "-c", script])
+    assert refused(source).code == "undecodable"
 
 
 def test_what_libraries_print_does_no_harm(
