@@ -205,6 +205,15 @@ class Features(Answer):
         default="mean",
         description="What a model of one channel was given: `side` where channels cancel in their mean.",
     )
+    meter: Literal["4/4", "3/4", "6/8"] | None = Field(
+        default=None, description="Null where no bars were found, and of tracks embedded before bars were."
+    )
+    bars: list[float] | None = Field(
+        default=None, description="When bars begin, in seconds: some of `beats`. Null with `meter`."
+    )
+    bars_confidence: float | None = Field(
+        default=None, ge=0, le=1, description="How likely it is that meter and bars are right."
+    )
 
 
 STAGE: Any = Field(

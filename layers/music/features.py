@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from music.dsp import harmony, rhythm, spectra
+from music.dsp.bars import find_bars
 from music.dsp.channels import levelled
 
 SAMPLE_RATE = 22050
 """Hz of the signal that is measured: it holds what matters to tempo, key and brightness."""
 
 _NOTE_RATE = SAMPLE_RATE / spectra.HOP  # frames of notes per second
+_FRAME_RATE = SAMPLE_RATE / rhythm.HOP  # frames of onset curves per second
 
 _TELLING = 6.0  # seconds: a shorter clip without a tempo may well be of music that has one
 _SURE, _SURE_OF_CLIP = 0.3, 0.6  # likelihood up to an octave, below which no tempo is better than a wrong one
@@ -78,6 +80,13 @@ class Features:
     fold : str
         What a model with one channel was given for all: ``"mean"``, or ``"side"`` where channels cancel in
         their mean (see `music.dsp.channels`).
+    meter : str or None
+        ``"4/4"``, ``"3/4"`` or ``"6/8"``; ``None`` where no bars were found, and in records from before.
+    bars : list of float or None
+        When bars begin, in seconds, ascending; each is one of `beats`. ``None`` with `meter`.
+    bars_confidence : float or None
+        How likely it is that meter and bars are right, 0 to 1; 0 where there are none, ``None`` in records
+        from before.
     """
 
     duration: float
@@ -91,6 +100,9 @@ class Features:
     tempo_confidence: float | None = None
     key_confidence: float | None = None
     fold: str = "mean"
+    meter: str | None = None
+    bars: list[float] | None = None
+    bars_confidence: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the features as plain JSON values."""
@@ -122,12 +134,15 @@ def measure(audio: np.ndarray, loudness: float) -> Features:
     """
     audio, _ = levelled(audio)
     salience = harmony.pitch_salience(audio, SAMPLE_RATE)
-    pulse = _pulse(audio, salience)
+    curves = _curves(audio, salience)
+    duration = audio.shape[1] / SAMPLE_RATE
+    pulse = measure_rhythm(curves, duration)
+    bars = find_bars(curves, salience, _FRAME_RATE, np.array(pulse.beats))
     key = harmony.estimate_key(salience, _NOTE_RATE)
     centroid = spectra.centroid(audio, SAMPLE_RATE)
     sounding = centroid[centroid > 0.0]
     return Features(
-        duration=round(audio.shape[1] / SAMPLE_RATE, 3),
+        duration=round(duration, 3),
         tempo=pulse.tempo,
         key=key[0] if key else None,
         mode=key[1] if key else None,
@@ -137,6 +152,9 @@ def measure(audio: np.ndarray, loudness: float) -> Features:
         beats=pulse.beats,
         tempo_confidence=pulse.confidence,
         key_confidence=round(key[2], 3) if key else 0.0,
+        meter=bars.meter if bars else None,
+        bars=bars.downbeats if bars else None,
+        bars_confidence=bars.confidence if bars else 0.0,
     )
 
 
@@ -157,23 +175,38 @@ def measure_likeness(audio: np.ndarray) -> tuple[np.ndarray, float]:
     """
     audio, _ = levelled(audio)
     salience = harmony.pitch_salience(audio, SAMPLE_RATE)
-    return harmony.chroma_from_salience(salience).mean(axis=1), _pulse(audio, salience).tempo
+    pulse = measure_rhythm(_curves(audio, salience), audio.shape[1] / SAMPLE_RATE)
+    return harmony.chroma_from_salience(salience).mean(axis=1), pulse.tempo
 
 
-def _pulse(audio: np.ndarray, salience: np.ndarray) -> Pulse:
-    """The rhythm of levelled audio [shape=(channels, n)] with these notes [shape=(NOTES, frames)]."""
-    frame_rate = SAMPLE_RATE / rhythm.HOP
-    duration = audio.shape[1] / SAMPLE_RATE
-    curves = rhythm.onset_curves(rhythm.mel_bands(audio, SAMPLE_RATE), salience)
-    tempo, confidence = rhythm.estimate_tempo(curves, frame_rate)
+def _curves(audio: np.ndarray, salience: np.ndarray) -> np.ndarray:
+    """Onset curves of levelled audio [shape=(channels, n)] with these notes [shape=(NOTES, frames)]."""
+    return rhythm.onset_curves(rhythm.mel_bands(audio, SAMPLE_RATE), salience)
+
+
+def measure_rhythm(curves: np.ndarray, duration: float) -> Pulse:
+    """Measure tempo, beats and onsets.
+
+    Parameters
+    ----------
+    curves : np.ndarray [shape=(CURVES, frames)]
+        As `music.dsp.rhythm.onset_curves` gives them of audio at `SAMPLE_RATE`.
+    duration : float
+        Of the audio, in seconds.
+
+    Returns
+    -------
+    Pulse
+    """
+    tempo, confidence = rhythm.estimate_tempo(curves, _FRAME_RATE)
     beats = np.zeros(0)
     if confidence >= (_SURE if duration > _CLIP else _SURE_OF_CLIP):
-        beats = rhythm.track_beats(curves, frame_rate, tempo)
+        beats = rhythm.track_beats(curves, _FRAME_RATE, tempo)
     if len(beats) < 2:
         tempo, confidence, beats = 0.0, 0.0, np.zeros(0)
     else:
         tempo = _steady_tempo(beats, tempo)
-    onsets = rhythm.pick_onsets(curves[0], frame_rate)
+    onsets = rhythm.pick_onsets(curves[0], _FRAME_RATE)
     return Pulse(
         tempo=round(tempo, 2),
         confidence=round(confidence, 3),

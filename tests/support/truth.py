@@ -89,3 +89,8 @@ def f_measure(found: np.ndarray, true: np.ndarray) -> float:
             waiting.pop(0)
             hits += 1
     return 2.0 * hits / (len(found) + len(true))
+
+
+def bars_right(found: np.ndarray, meter: str | None, piece: Piece) -> bool:
+    """Are the bars that were found, in seconds, those of a piece: its meter, and an F-measure of 0.85?"""
+    return meter == piece.meter and f_measure(found, piece.downbeats) >= 0.85

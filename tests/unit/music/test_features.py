@@ -37,7 +37,7 @@ def test_features_survive_the_record() -> None:
 
 def test_silence_has_nothing_to_measure() -> None:
     features = measure(np.zeros(10 * SAMPLE_RATE, dtype=np.float32), -np.inf)
-    assert features == Features(10.0, 0.0, None, None, None, 0.0, 0.0, [], 0.0, 0.0)
+    assert features == Features(10.0, 0.0, None, None, None, 0.0, 0.0, [], 0.0, 0.0, bars_confidence=0.0)
     assert tags(features) == ["silent"]
 
 
@@ -186,7 +186,7 @@ def test_noise_and_room_tone_are_no_silence_and_have_neither_tempo_nor_key(
 
 def test_dither_is_silence() -> None:
     features = measure(dither(5.0), -np.inf)
-    assert features == Features(5.0, 0.0, None, None, None, 0.0, 0.0, [], 0.0, 0.0)
+    assert features == Features(5.0, 0.0, None, None, None, 0.0, 0.0, [], 0.0, 0.0, bars_confidence=0.0)
     assert tags(features) == ["silent"]
 
 
