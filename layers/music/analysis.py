@@ -14,6 +14,7 @@ from music.audio import AudioError
 from music.audio.decode import MAX_CHANNELS, MAX_SECONDS, stream, streams
 from music.audio.loudness import Loudness
 from music.dsp.channels import Levels, folded
+from music.dsp.sound import Sound
 from music.features import Features
 from music.interfaces import Embedder, Identity
 
@@ -119,7 +120,8 @@ def analyse(
     stereo = whole[features.SAMPLE_RATE].samples
     if stereo.shape[1] < MIN_SECONDS * features.SAMPLE_RATE:
         raise AudioError("too_short", f"at least {MIN_SECONDS:g} seconds of audio are needed")
-    measured = features.measure(stereo, -np.inf if levels.silent else _loudness(meter))
+    sound = Sound(stereo, features.SAMPLE_RATE)
+    measured = features.measure(stereo, -np.inf if levels.silent else _loudness(meter), sound)
     progress(_MEASURED)
     stage("embedding")
     if listener and (fold := Levels(stereo).fold) != "mean":
@@ -130,7 +132,11 @@ def analyse(
             for block in blocks_again:
                 listener.hear(folded(block, fold))
                 progress(_MEASURED)
-    vector = listener.vector() if listener else embedder.embed(whole[embedder.sample_rate].samples)
+    if listener:
+        vector = listener.vector()
+    else:
+        same = embedder.sample_rate == features.SAMPLE_RATE
+        vector = embedder.embed(whole[embedder.sample_rate].samples, sound if same else None)
     scores = embedder.tags(vector)
     words = features.tags(measured)
     if measured.loudness is not None:  # what is heard in silence is nothing

@@ -7,7 +7,7 @@ import numpy as np
 
 from music.dsp import harmony, rhythm, spectra
 from music.dsp.bars import find_bars
-from music.dsp.channels import levelled
+from music.dsp.sound import Sound
 
 SAMPLE_RATE = 22050
 """Hz of the signal that is measured: it holds what matters to tempo, key and brightness."""
@@ -114,7 +114,7 @@ class Features:
         return cls(**values)
 
 
-def measure(audio: np.ndarray, loudness: float) -> Features:
+def measure(audio: np.ndarray, loudness: float, sound: Sound | None = None) -> Features:
     """Measure the features of a track.
 
     Parameters
@@ -123,6 +123,8 @@ def measure(audio: np.ndarray, loudness: float) -> Features:
         Audio at `SAMPLE_RATE`, of any length: 15 minutes and nothing included.
     loudness : float
         Integrated loudness in LUFS, measured on the original channels; ``-inf`` for silence.
+    sound : Sound, optional
+        The same audio, for others to measure, too.
 
     Returns
     -------
@@ -132,15 +134,13 @@ def measure(audio: np.ndarray, loudness: float) -> Features:
     --------
     measure_likeness : what two pieces are compared by.
     """
-    audio, _ = levelled(audio)
-    salience = harmony.pitch_salience(audio, SAMPLE_RATE)
-    curves = _curves(audio, salience)
-    duration = audio.shape[1] / SAMPLE_RATE
+    sound = sound or Sound(audio, SAMPLE_RATE)
+    curves = _curves(sound)
+    duration = sound.samples.shape[1] / SAMPLE_RATE
     pulse = measure_rhythm(curves, duration)
-    bars = find_bars(curves, salience, _FRAME_RATE, np.array(pulse.beats))
-    key = harmony.estimate_key(salience, _NOTE_RATE)
-    centroid = spectra.centroid(audio, SAMPLE_RATE)
-    sounding = centroid[centroid > 0.0]
+    bars = find_bars(curves, sound.salience, _FRAME_RATE, np.array(pulse.beats))
+    key = harmony.estimate_key(sound.salience, _NOTE_RATE)
+    sounding = sound.centroid[sound.centroid > 0.0]
     return Features(
         duration=round(duration, 3),
         tempo=pulse.tempo,
@@ -158,13 +158,15 @@ def measure(audio: np.ndarray, loudness: float) -> Features:
     )
 
 
-def measure_likeness(audio: np.ndarray) -> tuple[np.ndarray, float]:
+def measure_likeness(audio: np.ndarray, sound: Sound | None = None) -> tuple[np.ndarray, float]:
     """Measure what pieces are compared by (see `music.similarity`).
 
     Parameters
     ----------
     audio : np.ndarray [shape=(channels, n) or (n,), float32]
         Audio at `SAMPLE_RATE`.
+    sound : Sound, optional
+        The same audio, for others to measure, too.
 
     Returns
     -------
@@ -173,15 +175,14 @@ def measure_likeness(audio: np.ndarray) -> tuple[np.ndarray, float]:
     tempo : float
         In BPM; 0 where no pulse can be felt.
     """
-    audio, _ = levelled(audio)
-    salience = harmony.pitch_salience(audio, SAMPLE_RATE)
-    pulse = measure_rhythm(_curves(audio, salience), audio.shape[1] / SAMPLE_RATE)
-    return harmony.chroma_from_salience(salience).mean(axis=1), pulse.tempo
+    sound = sound or Sound(audio, SAMPLE_RATE)
+    pulse = measure_rhythm(_curves(sound), sound.samples.shape[1] / SAMPLE_RATE)
+    return harmony.chroma_from_salience(sound.salience).mean(axis=1), pulse.tempo
 
 
-def _curves(audio: np.ndarray, salience: np.ndarray) -> np.ndarray:
-    """Onset curves of levelled audio [shape=(channels, n)] with these notes [shape=(NOTES, frames)]."""
-    return rhythm.onset_curves(rhythm.mel_bands(audio, SAMPLE_RATE), salience)
+def _curves(sound: Sound) -> np.ndarray:
+    """Onset curves of a piece at `SAMPLE_RATE`."""
+    return rhythm.onset_curves(rhythm.mel_bands(sound.samples, SAMPLE_RATE), sound.salience)
 
 
 def measure_rhythm(curves: np.ndarray, duration: float) -> Pulse:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
+    from music.dsp.sound import Sound
     from music.features import Features
     from music.resume import Kept
 
@@ -170,7 +171,7 @@ class Embedder(Protocol):
         """The sample rate in Hz of the sound that it takes."""
         ...
 
-    def embed(self, audio: np.ndarray) -> np.ndarray:
+    def embed(self, audio: np.ndarray, sound: Sound | None = None) -> np.ndarray:
         """Embed a whole track.
 
         Parameters
@@ -178,6 +179,8 @@ class Embedder(Protocol):
         audio : np.ndarray [shape=(channels, n) or (n,), float32]
             Finite audio at `sample_rate`, of one or two channels. An embedder of one channel puts
             `music.dsp.channels.folded` in their place.
+        sound : Sound, optional
+            The same audio, of which something may be measured already.
 
         Returns
         -------

@@ -17,6 +17,7 @@ from music.audio.decode import decode, resample
 from music.audio.encode import CONTENT_TYPES, encode
 from music.audio.master import Mastered, master
 from music.dsp.channels import Levels, folded
+from music.dsp.sound import Sound
 from music.features import Features
 from music.interfaces import Candidate, GenerationError, Parameters, Request
 from music.loading import Profile
@@ -268,14 +269,15 @@ def _score(
     """Compare a candidate with its source: the three similarities, rounded as they are reported."""
     audio = resample(mastered.audio, rate, measuring.SAMPLE_RATE)
     embedder = profile.embedder
-    own_chroma, own_tempo = measuring.measure_likeness(audio)
+    sound: Sound | None = Sound(audio, measuring.SAMPLE_RATE)
+    own_chroma, own_tempo = measuring.measure_likeness(audio, sound)
     scores = {
         "chroma": similarity.chroma(chroma, own_chroma),
         "tempo": similarity.tempo(tempo, own_tempo),
     }
     if embedder.sample_rate != measuring.SAMPLE_RATE:
-        audio = resample(mastered.audio, rate, embedder.sample_rate)
-    scores = {"embedding": similarity.embedding(vector, embedder.embed(audio)), **scores}
+        audio, sound = resample(mastered.audio, rate, embedder.sample_rate), None
+    scores = {"embedding": similarity.embedding(vector, embedder.embed(audio, sound)), **scores}
     return {name: round(score, 6) for name, score in scores.items()}
 
 

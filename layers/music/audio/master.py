@@ -174,13 +174,13 @@ def _fade(audio: np.ndarray, rate: int) -> np.ndarray:
     n = audio.shape[1]
     fade_in = min(round(FADE_IN_SECONDS * rate), n // 10)
     fade_out = min(round(FADE_OUT_SECONDS * rate), n // 10)
-    audio[:, :fade_in] *= _ramp(fade_in)
-    audio[:, n - fade_out :] *= _ramp(fade_out)[::-1]
+    audio[:, :fade_in] *= ramp(fade_in)
+    audio[:, n - fade_out :] *= ramp(fade_out)[::-1]
     return audio
 
 
-def _ramp(n: int) -> np.ndarray:
-    """Return a raised cosine from 0 up to 1 [shape=(n,), float32]."""
+def ramp(n: int) -> np.ndarray:
+    """Return a raised cosine from 0 up to 1 [shape=(n,), float32]: what sound fades in by."""
     return (0.5 - 0.5 * np.cos(np.pi * np.arange(n) / max(n, 1))).astype(np.float32)
 
 

@@ -27,6 +27,7 @@ from music.dsp.channels import centred, folded
 from music.interfaces import Identity, TextTooLong
 
 if TYPE_CHECKING:
+    from music.dsp.sound import Sound
     from music.engine.bundle import Bundle
 
 PIPELINE = "1"
@@ -90,13 +91,15 @@ class Clap:
         """Begin to embed a track whose samples come block by block."""
         return Listener(self._network)
 
-    def embed(self, audio: np.ndarray) -> np.ndarray:
+    def embed(self, audio: np.ndarray, sound: Sound | None = None) -> np.ndarray:
         """Embed a track.
 
         Parameters
         ----------
         audio : np.ndarray [shape=(channels, n) or (n,)]
             Audio at `sample_rate`, at least one sample, finite; two channels are folded into one.
+        sound : Sound, optional
+            Not used: the network makes spectra of its own.
 
         Returns
         -------

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from music.dsp.fitted import fitted
-from music.dsp.spectra import BLOCK, HOP, power_blocks
+from music.dsp.spectra import BLOCK, HOP, power_blocks, vertex
 
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
@@ -75,8 +75,8 @@ def _pitch_peaks(
         left, right = power[:, low - 1 : high - 1], power[:, low + 1 : high + 1]
         frame, k = np.nonzero((here > left) & (here >= right) & (here > floor))
         a, b, c = (np.log(np.maximum(part[frame, k], 1e-20)) for part in (left, here, right))
-        shift = 0.5 * (a - c) / np.minimum(a - 2.0 * b + c, -1e-6)
-        pitch = 12.0 * np.log2((k + low + shift) * (rate / n_fft) / 440.0) + 9.0
+        place = k + low + vertex(a, b, c, 1e-6)
+        pitch = 12.0 * np.log2(place * (rate / n_fft) / 440.0) + 9.0
         yield first, frame.astype(np.int16), pitch.astype(np.float32), np.sqrt(here[frame, k])
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from music.dsp.fitted import fitted
-from music.dsp.spectra import EMPTY, mel_spectrogram
+from music.dsp.spectra import EMPTY, mel_spectrogram, vertex
 
 HOP = 256
 """The step between frames of an onset envelope, in samples: 12 ms at 22,050 Hz."""
@@ -398,6 +398,7 @@ def _between_frames(curve: np.ndarray, peaks: np.ndarray) -> np.ndarray:
     """Place local maxima between frames, by a parabola through three values."""
     inner = np.clip(peaks, 1, len(curve) - 2)
     a, b, c = curve[inner - 1], curve[inner], curve[inner + 1]
-    bend = a - 2.0 * b + c
-    is_top = (b >= a) & (b >= c) & (bend < 0) & (inner == peaks)
-    return peaks + np.where(is_top, 0.5 * (a - c) / np.where(is_top, bend, 1.0), 0.0)
+    is_top = (b >= a) & (b >= c) & (inner == peaks)
+    shift = np.zeros(len(peaks))
+    shift[is_top] = vertex(a[is_top], b[is_top], c[is_top], float(np.finfo(curve.dtype).tiny))
+    return peaks + shift

@@ -195,16 +195,19 @@ def mel_spectrogram(
     mel_filterbank : the bands.
     """
     filters = mel_filterbank(rate, n_fft, n_mels, fmin, fmax)
-    spans = [np.flatnonzero(row) for row in filters]
     mel = np.zeros((n_mels, 1 + y.shape[-1] // hop), dtype=np.float32)
     for first, power in power_blocks(y, n_fft, hop):
-        for band, span in enumerate(spans):
-            if len(span):
-                weights = filters[band, span[0] : span[-1] + 1]
-                mel[band, first : first + len(power)] = np.einsum(
-                    "tk,k->t", power[:, span[0] : span[-1] + 1], weights
-                )
+        _add_mel(power, filters, mel[:, first : first + len(power)])
     return mel
+
+
+def _add_mel(power: np.ndarray, filters: np.ndarray, mel: np.ndarray) -> None:
+    """Write the power in mel bands [shape=(n_mels, frames)] of a block of spectra [shape=(frames, bins)]."""
+    for band, weights in zip(mel, filters, strict=True):
+        span = np.flatnonzero(weights)
+        if len(span):
+            inside = slice(span[0], span[-1] + 1)
+            band[:] = np.einsum("tk,k->t", power[:, inside], weights[inside])
 
 
 def to_db(power: np.ndarray, range_db: float = 80.0) -> np.ndarray:
@@ -289,12 +292,62 @@ def centroid(y: np.ndarray, rate: float) -> np.ndarray:
     np.ndarray [shape=(1 + n // HOP,), float32]
         In Hz; 0 where nothing sounds.
     """
-    frequencies = (np.arange(1 + N_FFT // 2) * (rate / N_FFT)).astype(np.float32)
     means = np.zeros(1 + y.shape[-1] // HOP, dtype=np.float32)
     for first, power in power_blocks(y, N_FFT, HOP):
-        magnitude = np.sqrt(power)
-        total = magnitude.sum(axis=1)
-        weighted = np.einsum("tk,k->t", magnitude, frequencies)
-        sounding = magnitude[:, _LOWEST_BIN:].sum(axis=1) > _CENTROID_FLOOR * N_FFT
-        means[first : first + len(power)][sounding] = weighted[sounding] / total[sounding]
+        _add_centroid(power, rate, means[first : first + len(power)])
     return means
+
+
+def _add_centroid(power: np.ndarray, rate: float, means: np.ndarray) -> None:
+    """Write the mean frequency [shape=(frames,)] of each of a block of spectra [shape=(frames, bins)]."""
+    frequencies = (np.arange(1 + N_FFT // 2) * (rate / N_FFT)).astype(np.float32)
+    magnitude = np.sqrt(power)
+    total = magnitude.sum(axis=1)
+    weighted = np.einsum("tk,k->t", magnitude, frequencies)
+    sounding = magnitude[:, _LOWEST_BIN:].sum(axis=1) > _CENTROID_FLOOR * N_FFT
+    means[sounding] = weighted[sounding] / total[sounding]
+
+
+def timbre(y: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Compute mel bands and centroids from the same spectra.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,) or (channels, n)]
+        Audio.
+    rate : float
+        Sample rate in Hz.
+
+    Returns
+    -------
+    mel : np.ndarray [shape=(128, 1 + n // HOP), float32]
+        As `mel_spectrogram` gives it.
+    centroid : np.ndarray [shape=(1 + n // HOP,), float32]
+        As `centroid` gives it.
+    """
+    filters = mel_filterbank(rate)
+    mel = np.zeros((len(filters), 1 + y.shape[-1] // HOP), dtype=np.float32)
+    means = np.zeros(mel.shape[1], dtype=np.float32)
+    for first, power in power_blocks(y, N_FFT, HOP):
+        here = slice(first, first + len(power))
+        _add_mel(power, filters, mel[:, here])
+        _add_centroid(power, rate, means[here])
+    return mel, means
+
+
+def vertex(left: np.ndarray, middle: np.ndarray, right: np.ndarray, flattest: float) -> np.ndarray:
+    """Place the top of a parabola through three values.
+
+    Parameters
+    ----------
+    left, middle, right : np.ndarray [shape=(...)]
+        Values one step apart, of which the middle one is the highest.
+    flattest : float
+        The least curvature that counts, over 0; a curve that is flatter is taken to bend so much.
+
+    Returns
+    -------
+    np.ndarray [shape=(...)]
+        Steps from the middle one, -0.5 to 0.5.
+    """
+    return 0.5 * (left - right) / np.minimum(left - 2.0 * middle + right, -flattest)

@@ -40,7 +40,8 @@ from pathlib import Path
 import numpy as np
 
 from music.dsp import harmony, spectra
-from music.dsp.channels import SILENCE, levelled
+from music.dsp.channels import SILENCE
+from music.dsp.sound import Sound
 from music.interfaces import Identity
 from music.profiles import MIR_512
 
@@ -74,13 +75,15 @@ class Mir512:
     dimension = DIMENSION
     sample_rate = SAMPLE_RATE
 
-    def embed(self, audio: np.ndarray) -> np.ndarray:
+    def embed(self, audio: np.ndarray, sound: Sound | None = None) -> np.ndarray:
         """Embed a recording.
 
         Parameters
         ----------
         audio : np.ndarray [shape=(channels, n) or (n,)]
             Audio at `sample_rate`, of any length, finite.
+        sound : Sound, optional
+            The same audio, of which something may be measured already.
 
         Returns
         -------
@@ -92,7 +95,7 @@ class Mir512:
         ValueError
             If `audio` has another shape, or holds NaN or infinities.
         """
-        segments = describe(audio)
+        segments = describe(audio, sound)
         vector = np.zeros(DIMENSION)
         if not len(segments):
             vector[-1] = 1.0
@@ -138,13 +141,15 @@ def standardise(segments: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np
     return np.clip((segments - mean) / scale, -CLIP, CLIP)
 
 
-def describe(audio: np.ndarray) -> np.ndarray:
+def describe(audio: np.ndarray, sound: Sound | None = None) -> np.ndarray:
     """Describe the sounding segments of a recording.
 
     Parameters
     ----------
     audio : np.ndarray [shape=(channels, n) or (n,)]
         Audio at `SAMPLE_RATE`, finite.
+    sound : Sound, optional
+        The same audio, of which something may be measured already.
 
     Returns
     -------
@@ -159,14 +164,15 @@ def describe(audio: np.ndarray) -> np.ndarray:
     y = np.atleast_2d(np.asarray(audio, dtype=np.float32))
     if y.ndim != 2 or not np.isfinite(y).all():
         raise ValueError(f"audio must be finite and of shape (channels, n) or (n,), not {y.shape}")
-    y, gain = levelled(y)
-    if not gain:
+    sound = sound or Sound(y, SAMPLE_RATE)
+    if not sound.gain:
         return np.zeros((0, 0))
-    length = _SEGMENT * spectra.HOP
+    y, length = sound.samples, _SEGMENT * spectra.HOP
     if y.shape[1] < length:
         y = np.tile(y, -(-length // y.shape[1]))[:, :length]
-    mel = spectra.mel_spectrogram(y, SAMPLE_RATE)
-    salience = harmony.pitch_salience(y, SAMPLE_RATE)
+        mel, salience = spectra.mel_spectrogram(y, SAMPLE_RATE), harmony.pitch_salience(y, SAMPLE_RATE)
+    else:
+        mel, salience = sound.mel, sound.salience
     power = mel.sum(axis=0, dtype=np.float64)
     starts = list(range(0, mel.shape[1] - _SEGMENT + 1, _STEP))
     levels = [float(power[start : start + _SEGMENT].mean()) for start in starts]
@@ -174,7 +180,7 @@ def describe(audio: np.ndarray) -> np.ndarray:
     kept = [
         start
         for start, level, peak in zip(starts, levels, peaks, strict=True)
-        if peak >= SILENCE * gain and level > _SOFTEST * max(levels)
+        if peak >= SILENCE * sound.gain and level > _SOFTEST * max(levels)
     ]
     rows = [
         _describe_segment(mel[:, start : start + _SEGMENT], salience[:, start : start + _SEGMENT])

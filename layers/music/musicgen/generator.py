@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from music import quality
+from music.audio.master import ramp
 from music.dsp.channels import centred, folded, is_silent
 from music.features import Features
 from music.interfaces import Candidate, GenerationError, Identity, Request
@@ -353,4 +354,4 @@ def _sounding(source: np.ndarray) -> np.ndarray:
 
 def _fade_in(audio: np.ndarray, samples: int) -> None:
     samples = min(samples, audio.shape[1])
-    audio[:, :samples] *= (0.5 - 0.5 * np.cos(np.pi * np.arange(samples) / samples)).astype(np.float32)
+    audio[:, :samples] *= ramp(samples)

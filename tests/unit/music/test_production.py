@@ -16,6 +16,7 @@ from music.analysis import Analysis, analyse
 from music.audio import AudioError
 from music.audio.encode import CONTENT_TYPES
 from music.audio.loudness import integrated_loudness, true_peak
+from music.dsp.sound import Sound
 from music.interfaces import Candidate, GenerationError, Identity, Parameters, Request
 from music.loading import Profile, load
 from music.production import MAX_REPLACEMENTS, Generated, generate
@@ -37,7 +38,7 @@ class Bands:
     def tags(self, vector: np.ndarray) -> dict[str, dict[str, float]]:
         return {}
 
-    def embed(self, audio: np.ndarray) -> np.ndarray:
+    def embed(self, audio: np.ndarray, sound: Sound | None = None) -> np.ndarray:
         power = (np.abs(np.fft.rfft(np.atleast_2d(audio))) ** 2).mean(axis=0)
         frequency = np.fft.rfftfreq(np.shape(audio)[-1], 1 / self.sample_rate)
         band = np.clip(np.log2(np.maximum(frequency, 1.0) / 31.25), 0, 7.99).astype(int)
