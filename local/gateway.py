@@ -97,7 +97,7 @@ class Gateway:
         response.headers["x-amzn-RequestId"] = request_id
         milliseconds = (time.monotonic() - start) * 1000
         level = "INFO" if response.status_code < 400 else "WARNING" if response.status_code < 500 else "ERROR"
-        target = request.full_path.rstrip("?")
+        target = environ["RAW_URI"]  # as it was sent, encoded
         line = f"{request.method} {target} {response.status_code} {milliseconds:.0f} ms [{request_id[:8]}]"
         self._log.line("gateway", line, level)
         return response(environ, start_response)

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterable
 from typing import IO, Any
+from urllib.parse import quote
 
 from rich.console import Console
 from rich.text import Text
@@ -59,14 +60,14 @@ class Log:
     def line(self, source: str, message: str, level: str = "INFO") -> None:
         """Write one line about `source` (a function, ``"gateway"`` or ``"local"``)."""
         style = self._styles.setdefault(source, _COLOURS[len(self._styles) % len(_COLOURS)])
-        text = Text.assemble((f"{source:>9} ", style), Text(message, _LEVELS.get(level, "default")))
+        text = Text.assemble((f"{source:>9} ", style), Text(_printed(message), _LEVELS.get(level, "default")))
         with self._lock:
             self._console.print(text)
 
     def plain(self, message: str) -> None:
         """Write a line without a source."""
         with self._lock:
-            self._console.print(Text(message))
+            self._console.print(Text(_printed(message)))
 
     def follow(self, source: str, lines: Iterable[bytes]) -> None:
         """Write a process's output until it ends; lines of JSON become readable."""
@@ -78,6 +79,11 @@ class Log:
                     self.line(source, text)
             elif self._verbose or not ("_aws" in record or record.get("message") == "request"):
                 self.line(source, _readable(record), str(record.get("level", "INFO")))
+
+
+def _printed(message: str) -> str:
+    """Return what a terminal prints and does not obey: other characters percent-encoded, as in paths."""
+    return "".join(c if c in "\n\t" or c.isprintable() else quote(c, errors="replace") for c in message)
 
 
 def _structured(text: str) -> dict[str, Any] | None:

@@ -87,7 +87,7 @@ def send(stored: StoredObject, filename: str, content_type: str) -> Response:
     status, part = representation.select(app.method, asked, stored.etag, stored.size)
     if status == 412:
         raise Problem(412, "precondition_failed", f"The file is {stored.etag}, none that If-Match names.")
-    headers = {"ETag": stored.etag, "Cache-Control": "private, max-age=300", "Accept-Ranges": "bytes"}
+    headers = {"ETag": stored.etag, "Cache-Control": "no-store", "Accept-Ranges": "bytes"}
     if status == 304:
         return Response(304, body="", headers=dict(headers))
     if stored.size > contract.INLINE_BYTES:

@@ -25,7 +25,7 @@ from backend import api, contract, openapi, problems
 from backend.problems import Problem
 from backend.records import Audio, Conflict, Limits, NotFound, Records, new_id
 from backend.settings import MAX_UPLOAD_BYTES, Settings
-from backend.storage import UPLOAD_SECONDS, Storage, upload_key
+from backend.storage import UPLOAD_SECONDS, Storage, upload_key, without_format_characters
 
 settings = Settings.from_environment()
 records = Records.from_settings(settings)
@@ -256,6 +256,7 @@ def read_file(content_type: str) -> File:
     filename = extended_name(part.headers.get("Content-Disposition", ""))
     if not filename and part.filename:
         filename = part.filename.encode("latin-1", "replace").decode("utf-8", "replace")
+    filename = without_format_characters(filename)
     if not filename:
         raise problems.invalid("file", "This is not a file; send it as -F 'file=@your_music.mp3'")
     declared = part.headers.get("Content-Type", "")

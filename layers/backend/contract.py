@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from backend.records import Audio, Generation
 from backend.records.table import iso
 from backend.settings import MAX_UPLOAD_BYTES
+from backend.storage import without_format_characters
 
 VERSION = "0.1.0"
 
@@ -42,6 +43,12 @@ DUPLICATE_OF: Any = Field(
 )
 
 
+def _file_name(name: str) -> str:
+    if not (visible := without_format_characters(name)):
+        raise ValueError("the name has no character that can be seen")
+    return visible
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
@@ -59,7 +66,9 @@ class Answer(BaseModel):
 class DirectUploadRequest(_Request):
     """Asks for a presigned upload straight to the bucket."""
 
-    filename: str = Field(min_length=1, max_length=1024, description="Name of the file; data only.")
+    filename: Annotated[str, AfterValidator(_file_name)] = Field(
+        min_length=1, max_length=1024, description="Name of the file; data only."
+    )
     bytes: int = Field(
         ge=1,
         description="Exact size of the file.",

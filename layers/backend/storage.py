@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+import unicodedata
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -123,6 +124,19 @@ def parse_generated_key(key: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
+def without_format_characters(name: str) -> str:
+    """Return a file's name without the characters that nobody sees (Unicode's category Cf).
+
+    They turn the direction of writing, which hides an extension, or make two names look alike.
+
+    Examples
+    --------
+    >>> without_format_characters("evil\u202egpj.exe")
+    'evilgpj.exe'
+    """
+    return "".join(character for character in name if unicodedata.category(character) != "Cf")
+
+
 def content_disposition(filename: str, disposition: str = "attachment") -> str:
     """Return a Content-Disposition value that names a file, in any script.
 
@@ -133,9 +147,8 @@ def content_disposition(filename: str, disposition: str = "attachment") -> str:
     >>> content_disposition("Köln.wav")
     'attachment; filename="K_ln.wav"; filename*=UTF-8\\'\\'K%C3%B6ln.wav'
     """
-    # Control characters would end the header, separators and dots would name a folder, and what turns the
-    # direction of writing (or else is not to be seen) would hide the extension.
-    name = re.sub(r"[\x00-\x1f\x7f-\x9f/\\\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", "_", filename)
+    # Control characters would end the header, separators and dots would name a folder.
+    name = re.sub(r"[\x00-\x1f\x7f-\x9f/\\\u2028\u2029]", "_", without_format_characters(filename))
     stem, dot, extension = name.rpartition(".")
     if len(extension) <= _MAX_EXTENSION:
         name = stem[: _MAX_NAME - len(dot + extension)] + dot + extension

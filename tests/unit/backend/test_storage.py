@@ -65,6 +65,8 @@ def test_own_keys_are_ours() -> None:
         ("100%41.wav", "attachment; filename=\"100_41.wav\"; filename*=UTF-8''100%2541.wav"),
         ("../../etc\r\nX: y", 'attachment; filename="_.._etc__X: y"'),
         ("  ", 'attachment; filename="audio"'),
+        ("\u202egpj.exe\u00ad\U000e0041", 'attachment; filename="gpj.exe"'),
+        ("a\u2028b", 'attachment; filename="a_b"'),
     ],
 )
 def test_content_disposition(name: str, value: str) -> None:

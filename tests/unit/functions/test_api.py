@@ -991,6 +991,12 @@ class TestService:
             assert re.match("no-store|private", answer.headers["cache-control"])
             assert answer.headers["vary"] == "Origin, Accept, Accept-Encoding"
 
+    def test_no_browser_keeps_what_may_be_deleted(self, world: World) -> None:
+        audio = world.ready()
+        for asked in ({}, {"Range": "bytes=0-1"}):
+            answer = world.call("GET", "/api/audio/{audio_id}/content", audio_id=audio.id, headers=asked)
+            assert answer.headers["cache-control"] == "no-store"
+
     def test_only_pages_of_the_parameters_origins_are_let_in(self) -> None:
         ours = ("https://one.example", "https://two.example")
         environment = ENVIRONMENT | {"ALLOWED_ORIGINS": ",".join(ours)}
