@@ -39,15 +39,15 @@ export MODELS ?= $(CURDIR)/build/models
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-demo: check-demo .venv/local $(ENGINE) ## Music like AUDIO=track.mp3 [DURATION=30] [TEMPERATURE=1.0] [SEED=] [PROFILE=builtin] [OUT=out]
-	@$(RUN) -m client demo $${AUDIO:+--audio "$$AUDIO"} --duration "$$DURATION" --temperature "$$TEMPERATURE" \
+demo: check-demo .venv/bin/music $(ENGINE) ## Music like AUDIO=track.mp3 [DURATION=30] [TEMPERATURE=1.0] [SEED=] [PROFILE=builtin] [OUT=out]
+	@.venv/bin/music demo $${AUDIO:+--audio "$$AUDIO"} --duration "$$DURATION" --temperature "$$TEMPERATURE" \
 		$${SEED:+--seed "$$SEED"} --profile "$$PROFILE" --out "$$OUT"
 
-serve: check-serve .venv/local $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [PORT=8000]
-	@exec $(RUN) -m local serve --port "$$PORT" --profile "$$PROFILE"
+serve: check-serve .venv/bin/music $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [PORT=8000]
+	@exec .venv/bin/music serve --port "$$PORT" --profile "$$PROFILE"
 
-redrive: check-redrive .venv/local ## Try again what workers gave up, at ENDPOINT= (as make serve prints it) or of STACK= on AWS
-	@if test -n "$$STACK"; then $(RUN) -m client redrive --stack "$$STACK"; else $(RUN) -m client redrive --endpoint-url "$$ENDPOINT"; fi
+redrive: check-redrive .venv/bin/music ## Try again what workers gave up, at ENDPOINT= (as make serve prints it) or of STACK= on AWS
+	@if test -n "$$STACK"; then .venv/bin/music redrive --stack "$$STACK"; else .venv/bin/music redrive --endpoint-url "$$ENDPOINT"; fi
 
 models: check-models .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub .venv-models/ready) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
 	@$(RUN) -m weights build "$$PROFILE" --source "$$SOURCE" --precision "$$PRECISION"
@@ -131,8 +131,8 @@ test-sam: .venv/dev .venv/engine .venv-sam/ready ## What containers may spoil of
 	MODELS="$(CURDIR)/build/models" PROFILE=tiny API_GATEWAY=sam-local \
 		$(RUN) -m pytest -m "profile and transport" tests/integration/test_end_to_end.py
 
-deploy: check-deploy .venv/local .venv-sam/ready $(ENGINE) ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod] [PROFILE=builtin]
-	@$(RUN) -m client deploy --config-env "$$CONFIG_ENV" --profile "$$PROFILE"
+deploy: check-deploy .venv/bin/music .venv-sam/ready $(ENGINE) ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod] [PROFILE=builtin]
+	@.venv/bin/music deploy --config-env "$$CONFIG_ENV" --profile "$$PROFILE"
 
 test-deploy: .venv/dev .venv/engine .venv-sam/ready .venv-ministack/ready ## The same, as prod, to an emulator of AWS; what a deployment may spoil; all of it removed
 	API_GATEWAY=ministack $(RUN) -m pytest -rs -m transport tests/integration/test_end_to_end.py tests/deployed
@@ -162,7 +162,10 @@ pip = bin/pip install --disable-pip-version-check --require-hashes --no-deps -r 
 .venv/local: local/requirements.txt | .venv/bin/activate
 	$(step) "installing the local stack" $< -- .venv/$(pip)
 
-.venv/dev: tests/requirements.txt .venv/local
+.venv/bin/music: pyproject.toml .venv/local
+	$(step) "installing the command line" $^ -- .venv/bin/pip install --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+
+.venv/dev: tests/requirements.txt .venv/bin/music
 	$(step) "installing what tests need" $^ -- .venv/$(pip)
 
 .venv/engine: layers/music/engine/requirements.txt layers/music/engine/kernels.c layers/music/engine/build.py | .venv/bin/activate

@@ -1,24 +1,20 @@
-"""`python -m client deploy`: build the images and deploy the stack, for one profile.
+"""Build the images and deploy the stack, for one profile.
 
-    python -m client deploy --profile small                      as samconfig.toml's `default` says
-    python -m client deploy --profile small --config-env prod
-
-It needs SAM CLI (`make deploy` installs it), Docker, and your shell's credentials. samconfig.toml names the
+It needs SAM CLI (`make deploy` installs it), Docker, and the shell's credentials. samconfig.toml names the
 stack, its region and its parameters, but not the profile: the images and the stack must have the same one.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from client.failure import Exit, Failure
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "samconfig.toml"
@@ -26,10 +22,6 @@ SAM = ROOT / ".venv-sam/bin/sam"
 
 BUCKET_NAME_LENGTH = 63
 ACCOUNT_ID_LENGTH = 12
-
-
-class DeployError(Exception):
-    """Nothing can be deployed so; the message is the one line to show."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +34,24 @@ class Target:
     parameters: dict[str, str]
 
 
-def main(argv: Sequence[str]) -> int:
-    """Build, deploy, and say how to make the first key; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m client deploy",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config-env", default="default", help="section of samconfig.toml (%(default)s)")
-    parser.add_argument("--profile", default="builtin", help="engine profile (%(default)s)")
-    arguments = parser.parse_args(argv)
-    try:
-        target = read(CONFIG, arguments.config_env, arguments.profile)
-        for command in ("build", "deploy"):
-            _sam(command, target)
-    except DeployError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def run(profile: str, config_env: str) -> None:
+    """Build, deploy, and say how to make the first key.
+
+    Parameters
+    ----------
+    profile : str
+        Engine profile.
+    config_env : str
+        Section of samconfig.toml.
+
+    Raises
+    ------
+    Failure
+    """
+    target = read(CONFIG, config_env, profile)
+    for command in ("build", "deploy"):
+        _sam(command, target)
     print(first_steps(target))
-    return 0
 
 
 def read(config: Path, config_env: str, profile: str) -> Target:
@@ -68,17 +59,17 @@ def read(config: Path, config_env: str, profile: str) -> Target:
 
     Raises
     ------
-    DeployError
+    Failure
         There is no such environment, it names a profile itself, or its stack's name cannot be used.
     """
     document: dict[str, Any] = tomllib.loads(config.read_text())
     if config_env not in document:
-        raise DeployError(f"{config.name} has no environment {config_env}")
+        raise Failure(Exit.USAGE, f"{config.name} has no environment {config_env}")
     section = document[config_env]
     overrides = shlex.split(section["deploy"]["parameters"]["parameter_overrides"])
     parameters = dict(pair.split("=", 1) for pair in overrides)
     if "Profile" in parameters:
-        raise DeployError(f"{config.name} names a Profile: say PROFILE= instead, which also builds for it")
+        raise Failure(Exit.USAGE, f"{config.name} names a Profile: say PROFILE= instead")
     stack, region = (section["global"]["parameters"][name] for name in ("stack_name", "region"))
     check_stack_name(stack, region)
     return Target(config_env, stack, region, parameters | {"Profile": profile})
@@ -89,7 +80,7 @@ def check_stack_name(name: str, region: str) -> None:
 
     Raises
     ------
-    DeployError
+    Failure
 
     Examples
     --------
@@ -97,16 +88,18 @@ def check_stack_name(name: str, region: str) -> None:
     """
     longest = BUCKET_NAME_LENGTH - len("-audio--") - ACCOUNT_ID_LENGTH - len(region)
     if len(name) > longest:
-        raise DeployError(f"the stack name {name} has {len(name)} characters: {region} leaves {longest}")
+        raise Failure(
+            Exit.USAGE, f"the stack name {name} has {len(name)} characters: {region} leaves {longest}"
+        )
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
-        raise DeployError(f"the stack name {name} must be made of a-z, 0-9 and hyphens, a letter first")
+        raise Failure(Exit.USAGE, f"the stack name {name} must be of a-z, 0-9 and hyphens, a letter first")
 
 
 def first_steps(target: Target) -> str:
     """Return what to do after a deployment: under ``AuthMode=none``, to know that it is open to everybody."""
     if target.parameters.get("AuthMode") == "none":
         return "AuthMode=none: whoever knows the URL may use this deployment."
-    command = f".venv/bin/python -m client keys create --stack {target.stack}"
+    command = f".venv/bin/music keys create --stack {target.stack}"
     return f"Requests need an API key. This makes one:\n    AWS_DEFAULT_REGION={target.region} {command}"
 
 
@@ -116,6 +109,6 @@ def _sam(command: str, target: Target) -> None:
     try:
         status = subprocess.run([SAM, *arguments], cwd=ROOT, check=False).returncode
     except FileNotFoundError as error:
-        raise DeployError(f"{SAM.relative_to(ROOT)} is missing: `make deploy` installs it") from error
+        raise Failure(Exit.USAGE, f"{SAM.relative_to(ROOT)} is missing: `make deploy` installs it") from error
     if status:
-        raise DeployError(f"sam {command} failed")
+        raise Failure(Exit.FAILED, f"sam {command} failed")

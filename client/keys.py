@@ -1,60 +1,58 @@
-"""`python -m client keys`: the API keys of a deployment.
-
-    python -m client keys create --endpoint-url URL             of a local stack, which prints the URL
-    python -m client keys create --stack NAME [--tenant NAME]   on AWS, with your shell's credentials
-    python -m client keys list ...
-    python -m client keys revoke ID ...
-
-A key speaks for one tenant: a new one, or the one that --tenant names. It is shown once. A revoked key
-goes on working for up to a minute.
-"""
+"""The API keys of a deployment, which its table of keys holds: on AWS, or in a local stack."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
-
-from botocore.exceptions import BotoCoreError, ClientError
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from backend.keys import Key, Keys, NoSuchKey
 from client import aws
+from client.failure import Exit, Failure
 
 
-def main(argv: Sequence[str]) -> int:
-    """Create, list or revoke; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m client keys",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("action", choices=["create", "list", "revoke"])
-    parser.add_argument("id", nargs="?", help="of the key to revoke: what stands before its dot")
-    parser.add_argument("--tenant", help="whom the new key speaks for, or whose keys to list")
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--endpoint-url", help="the local AWS of a running local stack")
-    where.add_argument("--stack", help="name of a stack on AWS")
-    arguments = parser.parse_args(argv)
-    if (arguments.action == "revoke") != (arguments.id is not None):
-        parser.error("revoke takes the id of a key, and nothing else does")
-    try:
-        keys = Keys(aws.keys_table(arguments.stack, arguments.endpoint_url))
-        if arguments.action == "create":
-            key, text = keys.create(arguments.tenant)
-            print(f"tenant {key.tenant}; this is shown once:", file=sys.stderr)
-            print(text)
-        elif arguments.action == "list":
-            for key in keys.list(arguments.tenant):
-                print(_line(key))
-        else:
-            print(_line(keys.revoke(arguments.id)))
-    except NoSuchKey as error:
-        print(f"error: there is no key {error}", file=sys.stderr)
-        return 1
-    except (ValueError, KeyError, BotoCoreError, ClientError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+def create(stack: str | None, endpoint_url: str | None, tenant: str | None) -> None:
+    """Make a key and print it.
+
+    Parameters
+    ----------
+    stack : str, optional
+        Name of a stack on AWS, which is reached with the shell's credentials.
+    endpoint_url : str, optional
+        The local AWS of a local stack.
+    tenant : str, optional
+        Whom the key speaks for; a new tenant by default.
+
+    Raises
+    ------
+    Failure
+    """
+    with _of(stack, endpoint_url) as keys:
+        key, text = keys.create(tenant)
+    print(f"tenant {key.tenant}; this is shown once:", file=sys.stderr)
+    print(text)
+
+
+def show(stack: str | None, endpoint_url: str | None, tenant: str | None) -> None:
+    """Print a line for each key, of one tenant or of all."""
+    with _of(stack, endpoint_url) as keys:
+        for key in keys.list(tenant):
+            print(_line(key))
+
+
+def revoke(stack: str | None, endpoint_url: str | None, id_: str) -> None:
+    """Revoke a key, whose id is what stands before its dot."""
+    with _of(stack, endpoint_url) as keys:
+        print(_line(keys.revoke(id_)))
+
+
+@contextmanager
+def _of(stack: str | None, endpoint_url: str | None) -> Iterator[Keys]:
+    with aws.failures():
+        try:
+            yield Keys(aws.keys_table(stack, endpoint_url))
+        except NoSuchKey as error:
+            raise Failure(Exit.NOT_FOUND, f"there is no key {error}") from error
 
 
 def _line(key: Key) -> str:

@@ -1,7 +1,4 @@
-"""`python -m client redrive`: try again what the workers of a deployment gave up.
-
-    python -m client redrive --endpoint-url URL     of a local stack, which prints the URL
-    python -m client redrive --stack NAME           on AWS, with your shell's credentials
+"""Try again what the workers of a deployment gave up.
 
 Every dead letter goes back to its worker's queue; a line says what it was about and why it was given up. The
 record it names is opened again, unless that has happened already.
@@ -9,13 +6,9 @@ record it names is opened again, unless that has happened already.
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from client import aws
 
@@ -23,30 +16,29 @@ INVISIBLE_SECONDS = 60
 """A letter that is being moved is nobody else's for so long; a move that dies leaves it in both queues."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Move every dead letter back; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m client redrive",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--endpoint-url", help="the local AWS of a running local stack")
-    where.add_argument("--stack", help="name of a stack on AWS")
-    arguments = parser.parse_args(argv)
-    try:
-        sqs = aws.client("sqs", arguments.endpoint_url)
-        pairs = _stack_queues(arguments.stack) if arguments.stack else _local_queues(sqs)
+def run(stack: str | None, endpoint_url: str | None) -> None:
+    """Move every dead letter back.
+
+    Parameters
+    ----------
+    stack : str, optional
+        Name of a stack on AWS, which is reached with the shell's credentials.
+    endpoint_url : str, optional
+        The local AWS of a local stack.
+
+    Raises
+    ------
+    Failure
+    """
+    with aws.failures():
+        sqs = aws.client("sqs", endpoint_url)
+        pairs = _stack_queues(stack) if stack else _local_queues(sqs)
         count = 0
         for dead, source in pairs:
             for body in move(sqs, dead, source):
                 print(_line(body))
                 count += 1
-    except (BotoCoreError, ClientError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     print(f"{count} dead letters sent again")
-    return 0
 
 
 def move(sqs: Any, dead: str, source: str) -> Iterator[str]:
@@ -95,7 +87,6 @@ def _local_queues(sqs: Any) -> list[tuple[str, str]]:
 
 def _stack_queues(name: str) -> list[tuple[str, str]]:
     """Dead letters and source of each pair of queues, from the outputs of a stack on AWS."""
-    outputs = aws.outputs(name)
-    return [
-        (outputs[f"{worker}DeadLettersUrl"], outputs[f"{worker}QueueUrl"]) for worker in ("Embed", "Generate")
-    ]
+    names = [f"{worker}{queue}Url" for worker in ("Embed", "Generate") for queue in ("DeadLetters", "Queue")]
+    embed_dead, embed, generate_dead, generate = aws.outputs(name, *names)
+    return [(embed_dead, embed), (generate_dead, generate)]

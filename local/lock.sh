@@ -23,10 +23,11 @@ lock functions/embed/requirements.txt --extra backend --extra arrays --extra aud
 lock functions/generate/requirements.txt --extra backend --extra arrays --extra audio --extra signal pyproject.toml
 # `tokenizers` asks for the hub's client, which only fetching checkpoints needs.
 lock local/requirements.txt --excludes local/hub/requirements.in \
-    --extra backend --extra arrays --extra audio --extra signal --extra neural --extra local pyproject.toml
+    --extra backend --extra arrays --extra audio --extra signal --extra neural --extra client --extra local \
+    pyproject.toml
 lock local/hub/requirements.txt local/hub/requirements.in
-lock tests/requirements.txt --extra backend --extra arrays --extra audio --extra signal --extra neural --extra local \
-    --extra dev --overrides tests/overrides.txt pyproject.toml local/hub/requirements.in
+lock tests/requirements.txt --extra backend --extra arrays --extra audio --extra signal --extra neural --extra client \
+    --extra local --extra dev --overrides tests/overrides.txt pyproject.toml local/hub/requirements.in
 lock tests/models/requirements.txt --extra arrays --extra audio --extra signal --extra neural \
     pyproject.toml tests/models/requirements.in
 # What tinysoundfont declares besides, PyAudio, is for live playing and wants a compiler.

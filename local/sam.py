@@ -124,7 +124,7 @@ def serve(
         stack.start_triggers(invoker)
         log.line("local", f"AWS endpoint: {stack.endpoint_url}")
         if stack.deployment.default_authorizer == "keys":
-            log.line("local", f"a key: python -m client keys create --endpoint-url {stack.endpoint_url}")
+            log.line("local", f"a key: .venv/bin/music keys create --endpoint-url {stack.endpoint_url}")
         yield api_url, stack.endpoint_url
 
 

@@ -119,7 +119,7 @@ def _start(stack: Stack, api: HttpServer, arguments: argparse.Namespace, log: Lo
     stack.start_triggers(pools, pollers=arguments.workers)
     log.line("local", f"AWS endpoint: {stack.endpoint_url}")
     if stack.deployment.default_authorizer == "keys":
-        log.line("local", f"a key: python -m client keys create --endpoint-url {stack.endpoint_url}")
+        log.line("local", f"a key: .venv/bin/music keys create --endpoint-url {stack.endpoint_url}")
     log.plain(f"ready: {stack.api_url}")
     if arguments.ready_fd is not None:
         with os.fdopen(arguments.ready_fd, "w") as ready:

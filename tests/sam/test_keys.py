@@ -1,4 +1,4 @@
-"""API keys in real containers: the authorizer's image decides, and `python -m client keys` makes the keys.
+"""API keys in real containers: the authorizer's image decides, and `music keys` makes the keys.
 
 On a stack of its own: `sam local` asks the authorizer at every request and remembers nothing, so that a
 revoked key ends at once here.

@@ -9,8 +9,9 @@ from client.stack import ROOT, StackProcess
 
 
 def keys(stack: StackProcess, *arguments: str) -> str:
-    """Run `python -m client keys` on the running stack, and return what it prints."""
-    command = [sys.executable, "-m", "client", "keys", *arguments, "--endpoint-url", stack.endpoint_url]
+    """Run `music keys` on the running stack, and return what it prints."""
+    command = [sys.executable, "-m", "client.command", "keys", *arguments]
+    command += ["--endpoint-url", stack.endpoint_url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

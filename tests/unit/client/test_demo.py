@@ -1,4 +1,4 @@
-"""`python -m client demo`: from a track to new music and a picture, on a stack of its own."""
+"""`music demo`: from a track to new music and a picture, on a stack of its own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import av
 import pytest
 from PIL import Image
 
-from client.demo import whole
+from client.failure import Exit
+from client.files import whole
 from client.stack import ROOT
 
 pytestmark = pytest.mark.xdist_group("local-serve")
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "client", "demo", *arguments]
+    command = [sys.executable, "-m", "client.command", "demo", *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
@@ -37,31 +38,37 @@ def test_a_track_becomes_music_and_a_picture_of_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "exit", "message"),
     [
-        (["--audio", "nowhere.mp3"], "demo: there is no file nowhere.mp3\n"),
-        (["--out", str(ROOT / "Makefile")], f"demo: cannot write to {ROOT / 'Makefile'}: File exists\n"),
-        (["--duration", "long"], "demo: argument --duration: invalid float value: 'long'\n"),
+        (["--audio", "nowhere.mp3"], Exit.FILE, "error: there is no file nowhere.mp3\n"),
+        (
+            ["--out", str(ROOT / "Makefile")],
+            Exit.FILE,
+            f"error: {ROOT / 'Makefile'} cannot be written to: File exists\n",
+        ),
+        (
+            ["--duration", "long"],
+            Exit.USAGE,
+            "error: Invalid value for '--duration': Input should be a valid number, unable to parse string "
+            "as a number (`music --help` lists what there is)\n",
+        ),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(arguments: list[str], message: str) -> None:
+def test_what_cannot_be_is_one_clear_line(arguments: list[str], exit: Exit, message: str) -> None:
     done = demo(*arguments)
-    assert (done.returncode, done.stderr) == (1, message)
+    assert (done.returncode, done.stderr) == (exit, message)
 
 
 def log_named_in(line: str) -> Path:
-    start = "demo: what the local stack said is in "
-    assert line.startswith(start)
-    return Path(line.removeprefix(start))
+    return Path(line.rpartition("; what the local stack said is in ")[2].strip())
 
 
 def test_a_stack_that_does_not_start_is_one_clear_line_and_its_log(tmp_path: Path) -> None:
     done = demo("--profile", "nonsense", "--out", str(tmp_path))
-    assert done.returncode == 1
-    reason, where = done.stderr.splitlines()
-    assert reason.startswith("demo: ")
-    assert "unknown profile 'nonsense'" in reason
-    log = log_named_in(where)
+    assert done.returncode == Exit.FAILED
+    (line,) = done.stderr.splitlines()
+    assert "unknown profile 'nonsense'" in line
+    log = log_named_in(line)
     assert "unknown profile 'nonsense'" in log.read_text()
     log.unlink()
     assert list(tmp_path.iterdir()) == []
@@ -71,10 +78,10 @@ def test_a_failed_run_names_its_log(tmp_path: Path) -> None:
     track = tmp_path / "no music.mp3"
     track.write_text("only words")
     done = demo("--audio", str(track), "--out", str(tmp_path / "out"))
-    assert done.returncode == 1
-    reason, where = done.stderr.splitlines()
-    assert "the file is not wav" in reason
-    log = log_named_in(where)
+    assert done.returncode == Exit.FAILED
+    line = done.stderr.splitlines()[-1]
+    assert "the file is not wav" in line
+    log = log_named_in(line)
     assert "undecodable" in log.read_text()
     log.unlink()
 

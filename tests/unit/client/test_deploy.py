@@ -1,4 +1,4 @@
-"""`python -m client deploy`: one profile for the images and the stack, and what comes after."""
+"""`music deploy`: one profile for the images and the stack, and what comes after."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from client import deploy
-from client.deploy import CONFIG, DeployError, Target, check_stack_name, first_steps, read
+from client import command, deploy
+from client.deploy import CONFIG, Target, check_stack_name, first_steps, read
+from client.failure import Failure
 
 
 @pytest.fixture
@@ -33,19 +34,19 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_images_and_stack_are_made_for_the_same_profile(
     calls: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert deploy.main(["--config-env", "prod", "--profile", "small"]) == 0
+    assert command.main(["deploy", "--config-env", "prod", "--profile", "small"]) == 0
     build, put = (json.loads(line) for line in calls.read_text().splitlines())
     assert build[:3] == ["build", "--config-env", "prod"]
     assert put[:3] == ["deploy", "--config-env", "prod"]
     assert build[3:] == put[3:]  # all of them: they replace those of samconfig.toml
     assert {"Profile=small", "Stage=prod", "AuthMode=keys", "RetentionDays=90"} <= set(put[4:])
     said = capsys.readouterr().out
-    assert "AWS_DEFAULT_REGION=us-east-1 .venv/bin/python -m client keys create --stack music-prod" in said
+    assert "AWS_DEFAULT_REGION=us-east-1 .venv/bin/music keys create --stack music-prod" in said
 
 
 def test_nothing_is_deployed_that_could_not_be_built(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
     calls.with_name("fails").write_text("build")
-    assert deploy.main([]) == 1
+    assert command.main(["deploy"]) == 1
     assert len(calls.read_text().splitlines()) == 1
     said = capsys.readouterr()
     assert "sam build failed" in said.err
@@ -67,9 +68,9 @@ def test_an_open_deployment_is_called_open() -> None:
 def test_a_profile_beside_the_one_that_images_are_built_for_is_refused(tmp_path: Path) -> None:
     config = tmp_path / "samconfig.toml"
     config.write_text(CONFIG.read_text().replace("Stage=prod", "Stage=prod Profile=small"))
-    with pytest.raises(DeployError, match="names a Profile"):
+    with pytest.raises(Failure, match="names a Profile"):
         read(config, "prod", "builtin")
-    with pytest.raises(DeployError, match="no environment staging"):
+    with pytest.raises(Failure, match="no environment staging"):
         read(config, "staging", "builtin")
 
 
@@ -77,8 +78,8 @@ def test_a_stack_name_leaves_room_for_its_buckets_name() -> None:
     check_stack_name("m" * 34, "us-east-1")
     check_stack_name("m" * 29, "ap-southeast-1")
     assert len(f"{'m' * 29}-audio-123456789012-ap-southeast-1") == 63
-    with pytest.raises(DeployError, match="30 characters: ap-southeast-1 leaves 29"):
+    with pytest.raises(Failure, match="30 characters: ap-southeast-1 leaves 29"):
         check_stack_name("m" * 30, "ap-southeast-1")
     for name in ("Music", "1music", "music_dev"):
-        with pytest.raises(DeployError, match="must be made of"):
+        with pytest.raises(Failure, match="must be of"):
             check_stack_name(name, "us-east-1")

@@ -1,4 +1,4 @@
-"""`python -m client redrive`: from the dead letters back to the workers."""
+"""`music redrive`: from the dead letters back to the workers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import boto3
 import pytest
 
 from backend.jobs import MAX_ATTEMPTS
-from client import aws, redrive
+from client import aws
+from client.command import main
+from client.failure import Exit
 from client.stack import ROOT, StackProcess
 from tests.support.stack import QUEUES, Stack, fake_models
 
@@ -51,14 +53,14 @@ def test_what_was_given_up_is_tried_again(
             stack.deliver(app, {"tenant": "default", "audio_id": audio.id})
     assert stack.get_audio(audio).status == "failed"
     capsys.readouterr()
-    assert redrive.main(["--stack", "music"]) == 0
+    assert main(["redrive", "--stack", "music"]) == 0
     said = capsys.readouterr().out
     assert f"audio {audio.id}: internal_error: Something went wrong on our side. Gave up after 5" in said
     assert "1 dead letters sent again" in said
     (letter,) = stack.drain("embed")
     assert stack.deliver(app, letter) == []
     assert stack.get_audio(audio).status == "ready"
-    assert redrive.main(["--stack", "music"]) == 0
+    assert main(["redrive", "--stack", "music"]) == 0
     assert capsys.readouterr().out.endswith("\n0 dead letters sent again\n")
 
 
@@ -70,7 +72,7 @@ def test_every_letter_goes_to_its_own_worker_and_none_is_lost(
             QueueUrl=f"{QUEUES}/generate-dead", MessageBody=json.dumps({"generation_id": f"g{number}"})
         )
     stack.sqs.send_message(QueueUrl=f"{QUEUES}/embed-dead", MessageBody='"nonsense"')
-    assert redrive.main(["--stack", "music"]) == 0
+    assert main(["redrive", "--stack", "music"]) == 0
     assert 'not a message of ours: "nonsense"' in capsys.readouterr().out
     assert stack.drain("embed") == ["nonsense"]
     assert sorted(body["generation_id"] for body in stack.drain("generate")) == sorted(
@@ -80,7 +82,7 @@ def test_every_letter_goes_to_its_own_worker_and_none_is_lost(
 
 
 def test_a_deployment_that_is_not_there_is_one_clear_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert redrive.main(["--endpoint-url", "http://127.0.0.1:9"]) == 1
+    assert main(["redrive", "--endpoint-url", "http://127.0.0.1:9"]) == Exit.UNREACHABLE
     assert "error: " in capsys.readouterr().err
 
 
@@ -91,6 +93,6 @@ def test_the_queues_of_a_local_stack_are_found_at_its_endpoint(capsys: pytest.Ca
         sqs = aws.client("sqs", local.endpoint_url)
         (dead,) = [url for url in sqs.list_queues()["QueueUrls"] if "DeadLetters" in url]
         sqs.send_message(QueueUrl=dead, MessageBody='{"do": "nothing"}')
-        assert redrive.main(["--endpoint-url", local.endpoint_url]) == 0
+        assert main(["redrive", "--endpoint-url", local.endpoint_url]) == 0
         assert capsys.readouterr().out.endswith("\n1 dead letters sent again\n")
         assert "Messages" not in sqs.receive_message(QueueUrl=dead, WaitTimeSeconds=0)

@@ -32,9 +32,11 @@ def checkout(tmp_path: Path) -> Path:
     (folder / ".venv/bin").mkdir(parents=True)
     for stamp in ("bin/activate", "local", "dev", "engine"):
         (folder / ".venv" / stamp).touch()
-    python = folder / ".venv/bin/python"
-    python.write_text(STUB.format(python=sys.executable))
-    python.chmod(0o755)
+    (folder / "pyproject.toml").touch()
+    for name in ("python", "music"):
+        program = folder / ".venv/bin" / name
+        program.write_text(STUB.format(python=sys.executable))
+        program.chmod(0o755)
     return folder
 
 
@@ -65,18 +67,16 @@ def test_nothing_of_a_name_is_expanded_or_executed(checkout: Path, name: str) ->
     assert arguments[arguments.index("--audio") + 1] == name
     assert arguments[arguments.index("--out") + 1] == f"to {name}"
     # The same where it comes by the environment.
-    assert shown(make(checkout, "demo", AUDIO=name))[3:5] == ["--audio", name]
+    assert shown(make(checkout, "demo", AUDIO=name))[1:3] == ["--audio", name]
     assert not (checkout / "executed").exists()
 
 
 def test_what_is_not_given_has_its_default(checkout: Path) -> None:
     assert shown(make(checkout, "demo")) == [
-        *("-m", "client", "demo", "--duration", "30", "--temperature", "1.0"),
+        *("demo", "--duration", "30", "--temperature", "1.0"),
         *("--profile", "builtin", "--out", "out"),
     ]
-    assert shown(make(checkout, "serve")) == [
-        *("-m", "local", "serve", "--port", "8000", "--profile", "builtin"),
-    ]
+    assert shown(make(checkout, "serve")) == ["serve", "--port", "8000", "--profile", "builtin"]
 
 
 @pytest.mark.parametrize(

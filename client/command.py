@@ -1,0 +1,628 @@
+"""`music`: upload tracks, find what sounds like them, make music like them, on any deployment.
+
+What a command does for a user stands here; how the API is spoken to, in the modules beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import signal
+import sys
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from client import fields, jobs, settings, uploads
+from client.api import Api
+from client.downloads import download as fetch
+from client.failure import Exit, Failure
+from client.files import audio_files, check_writable
+from client.output import Output, clean
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout, where `music` runs in one."""
+
+HELP = """Upload tracks, find what sounds like them, and make new music like them.
+
+    music generate track.mp3 -o like.wav
+
+The deployment is --api URL, MUSIC_API, `api` in the configuration file, or http://127.0.0.1:8000, where
+`music serve` answers. A key is --key, MUSIC_KEY, or `key` in that file, which is ~/.config/music/config.toml
+on Linux. Results go to standard output, all else to standard error."""
+
+app = typer.Typer(
+    name="music", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+keys_app = typer.Typer(help="Make, list and revoke API keys, with AWS credentials.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+
+ApiOption = Annotated[str | None, typer.Option("--api", metavar="URL", help="Address of the deployment.")]
+KeyOption = Annotated[str | None, typer.Option("--key", metavar="KEY", help="API key.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="File or folder; - is standard output."),
+]
+
+
+class Session:
+    """What a command that talks to the API works with."""
+
+    def __init__(self, api: Api, output: Output) -> None:
+        self.api, self.output = api, output
+
+
+@app.callback()
+def _globals(
+    context: typer.Context, api: ApiOption = None, key: KeyOption = None, as_json: JsonOption = False
+) -> None:
+    context.obj = {"api": api, "key": key, "as_json": as_json}
+
+
+def _talks_to_the_api(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function of a `Session`: it gets the options that every such command has.
+
+    They may stand before the command's name as well.
+    """
+    own = inspect.signature(function, eval_str=True)
+    _, *parameters = own.parameters.values()
+    common = inspect.signature(_globals, eval_str=True).parameters
+    shared = [common[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in ("api", "key", "as_json")]
+
+    @functools.wraps(function)
+    def run(context: typer.Context, **values: Any) -> None:
+        given = {parameter.name: values.pop(parameter.name) for parameter in shared}
+        given = {name: value or context.obj[name] for name, value in given.items()}
+        api = Api(settings.deployment(given["api"], given["key"]))
+        function(Session(api, Output(given["as_json"])), **values)
+
+    first = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    signature = own.replace(parameters=[first, *parameters, *shared])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    return run
+
+
+@app.command()
+@_talks_to_the_api
+def upload(
+    session: Session,
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", show_default=False)],
+    wait: Annotated[bool, typer.Option("--wait", help="Until every track is embedded.")] = False,
+    at_once: Annotated[int, typer.Option("--at-once", min=1, max=32, help="Files at the same time.")] = 4,
+) -> None:
+    """Upload files, and the audio files of folders; what is there already is not sent again.
+
+    After Ctrl-C the same command goes on where it was.
+    """
+    api, output = session.api, session.output
+    files, others = audio_files(paths)
+    if others:
+        output.note(f"files left out, for they are no audio: {others}")
+    results: list[uploads.Uploaded] = []
+    try:
+        with output.progress() as bars:
+            total = bars.add(f"{len(files)} files", len(files)) if len(files) > 1 else None
+            for result in uploads.upload_all(api, files, bars, at_once):
+                results.append(result)
+                _say_uploaded(output, result, several=len(files) > 1)
+                if total:
+                    total.advance(1)
+        if wait:
+            results = _await_all(session, results)
+    except KeyboardInterrupt:
+        output.note(f"{len(results)} of {len(files)} files are there: the same command goes on")
+        raise
+    finally:
+        if output.as_json:
+            output.document({"files": [result.document() for result in results]})
+    failures = [result.failure for result in results if result.failure]
+    if failures:
+        line = f"{len(failures)} of {len(files)} files failed"
+        raise Failure(Exit.FAILED, line) if len(files) > 1 else failures[0]
+
+
+def _say_uploaded(output: Output, result: uploads.Uploaded, several: bool) -> None:
+    if result.failure and several:
+        output.note(f"failed: {result.failure.line}")
+    elif result.audio_id and not output.as_json:
+        output.fields(result.audio_id, result.state, result.path)
+
+
+def _await_all(session: Session, results: Sequence[uploads.Uploaded]) -> list[uploads.Uploaded]:
+    """Wait until tracks are embedded; a track that cannot be is a file that failed."""
+    settled = []
+    with session.output.progress() as bars:
+        for result in results:
+            if result.audio_id:
+                bar = bars.add(f"embed {result.path.name}")
+                try:
+                    jobs.follow(session.api, f"/api/audio/{result.audio_id}", bar)
+                except Failure as failure:
+                    if failure.exit is not Exit.FAILED:
+                        raise
+                    if len(results) > 1:
+                        session.output.note(f"failed: {failure.line}")
+                    result = uploads.Uploaded(result.path, "failed", result.audio_id, failure)
+                finally:
+                    bar.remove()
+            settled.append(result)
+    return settled
+
+
+@app.command()
+@_talks_to_the_api
+def tracks(
+    session: Session,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only so many, the newest.")] = None,
+) -> None:
+    """List the tracks, the newest first."""
+    output = session.output
+    found = session.api.pages("/api/audio", limit=min(limit or 100, 100))
+    if limit is not None:
+        found = (record for record, _ in zip(found, range(limit), strict=False))
+    if output.as_json:
+        output.document({"items": list(found)})
+        return
+    columns = ("id", "status", "length", "tempo", "key", "file", "tags")
+    output.table(columns, (_track_row(record) for record in found))
+
+
+def _track_row(record: dict[str, Any]) -> list[object]:
+    features = record.get("features") or {}
+    key = " ".join(filter(None, (features.get("key"), features.get("mode"))))
+    length = f"{features['duration']:.1f} s" if features else ""
+    tempo = f"{features['tempo']:.0f}" if features.get("tempo") else ""
+    tags = ", ".join((record.get("tags") or [])[:4])
+    return [record["audio_id"], record["status"], length, tempo, key, record["filename"], tags]
+
+
+@app.command()
+@_talks_to_the_api
+def show(
+    session: Session,
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Of a track or of a generation.")],
+) -> None:
+    """Show all that is known of a track or of a generation."""
+    record = jobs.find(session.api, id_)
+    if session.output.as_json:
+        session.output.document(record)
+        return
+    shown = {name: value for name, value in record.items() if name != "links"}
+    session.output.table(("field", "value"), [(name, _shown(value)) for name, value in _flat(shown)])
+
+
+def _flat(document: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    """List the fields of a document, those of inner ones under `outer.inner`."""
+    found: list[tuple[str, Any]] = []
+    for name, value in document.items():
+        if isinstance(value, dict):
+            found += _flat(value, f"{before}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, inner in enumerate(value):
+                found += _flat(inner, f"{before}{name}.{number}.")
+        else:
+            found.append((before + name, value))
+    return found
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        numbers = all(isinstance(item, int | float) for item in value)
+        return f"{len(value)} values" if numbers and len(value) > 8 else ", ".join(map(_shown, value))
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}"
+    return "" if value is None else str(value)
+
+
+@app.command()
+@_talks_to_the_api
+def similar(
+    session: Session,
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Of a track.")],
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many.")] = 10,
+    distinct: Annotated[bool, typer.Option("--distinct", help="Each content once.")] = False,
+) -> None:
+    """List the tracks that sound most like one, with their cosine."""
+    query = {"k": k, **({"distinct": "true"} if distinct else {})}
+    _say_results(session.output, session.api.get(f"/api/similar/{jobs.quoted(id_)}", **query))
+
+
+@app.command()
+@_talks_to_the_api
+def search(
+    session: Session,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What it should sound like.")],
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many.")] = 10,
+) -> None:
+    """List the tracks that fit a description; it needs a profile that understands text."""
+    _say_results(session.output, session.api.post("/api/search", {"text": text, "k": k}).document)
+
+
+def _say_results(output: Output, document: dict[str, Any]) -> None:
+    if output.as_json:
+        output.document(document)
+        return
+    rows = [
+        (
+            f"{result['score']:.3f}",
+            result["audio_id"],
+            result["filename"],
+            ", ".join(result.get("tags") or []),
+        )
+        for result in document["results"]
+    ]
+    output.table(("score", "id", "file", "tags"), rows)
+
+
+@app.command("jobs")
+@_talks_to_the_api
+def list_jobs(
+    session: Session,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until nothing is under way.")] = False,
+    finished: Annotated[int, typer.Option("--finished", min=0, help="So many that are finished, too.")] = 20,
+) -> None:
+    """List what is under way, and what was made last."""
+    output = session.output
+    records = jobs.recent(session.api, finished)
+    if not follow:
+        if output.as_json:
+            output.document({"items": records})
+        else:
+            output.table(("id", "job", "status", "done", "left", "of"), map(_job_row, records))
+        return
+    under_way = [record for record in records if record["status"] not in jobs.ENDED]
+    with output.progress() as bars:
+        bars_of = {jobs.identifier(record): bars.add(_job_name(record)) for record in under_way}
+        failed = 0
+        for record in jobs.follow_all(session.api, under_way, bars_of):
+            failed += record["status"] != "succeeded" and record["status"] != "ready"
+            if output.as_json:
+                output.document(record)
+            else:
+                output.fields(*_job_row(record))
+    if failed:
+        raise Failure(Exit.FAILED, f"{failed} of {len(under_way)} jobs failed: `music show ID` says why")
+
+
+def _job_name(record: dict[str, Any]) -> str:
+    kind = "generate" if "generation_id" in record else "embed"
+    return f"{kind} {jobs.identifier(record)}"
+
+
+def _job_row(record: dict[str, Any]) -> list[object]:
+    left = record.get("seconds_left")
+    kind, name = _job_name(record).split()
+    share = f"{record['progress']:.0%}"
+    of = record["audio_id"] if kind == "generate" else record["filename"]
+    return [name, kind, record["status"], share, None if left is None else f"{left:.0f} s", of]
+
+
+def _generate(
+    session: Session,
+    source: Annotated[str, typer.Argument(metavar="ID|FILE", help="A track: its id, or a file.")],
+    out: OutOption = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Fetch the file once it is made.")] = True,
+    **values: Any,
+) -> None:
+    """Make music like a track, and fetch it.
+
+    With a file, everything is done: upload, embedding, music, download. Without -o the file gets the
+    deployment's name for it, in this folder. An ending such as .flac of -o sets the format.
+    """
+    api, output = session.api, session.output
+    body = fields.body(_with_format(values, out))
+    if out is not None and str(out) != "-" and not out.is_dir():
+        check_writable(out)
+    path = Path(source)
+    generation: dict[str, Any] | None = None
+    try:
+        with output.progress() as bars:
+            if path.is_file():
+                uploaded = uploads.upload(api, path, bars)
+                audio_id = uploaded.audio_id
+            elif path.exists() or not source.isalnum():
+                raise Failure(Exit.FILE, f"there is no file {source}, and no track has such an id")
+            else:
+                audio_id = source
+            try:
+                generation = api.post(f"/api/generate/{audio_id}", body).document
+            except Failure as failure:
+                if failure.exit is Exit.NOT_FOUND:
+                    raise jobs.missing("file or track", source) from failure
+                raise
+            if not wait:
+                _say_generation(output, generation, None)
+                return
+            if path.is_file():
+                jobs.follow(api, f"/api/audio/{audio_id}", bars.add("embed"))
+            generation = jobs.follow(api, generation["links"]["self"], bars.add("generate"))
+            file = fetch(api, generation["links"]["download"], out, bars)
+    except KeyboardInterrupt:
+        if generation:
+            output.note(f"it goes on: {_fetching(generation)}")
+        raise
+    except Failure as failure:
+        if generation and failure.exit in {Exit.FILE, Exit.UNREACHABLE}:
+            raise Failure(failure.exit, f"{failure.line}; {_fetching(generation)}") from failure
+        raise
+    _say_generation(output, generation, file)
+
+
+def _fetching(generation: dict[str, Any]) -> str:
+    return f"`music download {generation['generation_id']} --wait` fetches the music"
+
+
+def _with_format(values: dict[str, Any], out: Path | None) -> dict[str, Any]:
+    """Take the format from the ending of the file to write, where it is one."""
+    formats = next(field.schema["enum"] for field in fields.fields() if field.name == "format")
+    ending = out.suffix[1:].lower() if out else ""
+    if ending not in formats:
+        return values
+    if values["format"] not in {None, ending}:
+        raise Failure(Exit.USAGE, f"{out} is no name for --format {values['format']}")
+    return {**values, "format": ending}
+
+
+def _say_generation(output: Output, generation: dict[str, Any], file: Path | None) -> None:
+    if output.as_json:
+        output.document(generation | ({"file": str(file)} if file else {}))
+        return
+    if file is None:
+        output.line(generation["generation_id"])
+        return
+    for fault in generation.get("faults") or ():
+        output.note(f"fault: {fault}")
+    scores = ", ".join(
+        f"{name} {value:.2f}"
+        for name, value in (generation.get("similarity") or {}).items()
+        if value is not None
+    )
+    output.note(f"{generation['generation_id']}: seed {generation['seed']}, similarity: {scores}")
+    if str(file) != "-":
+        output.line(file)
+
+
+def _command_of_generate() -> Callable[..., None]:
+    """Give `_generate` one option for each field of the request, as the contract has them."""
+    own = inspect.signature(_generate, eval_str=True)
+    parameters = [*own.parameters.values()][:-1]
+    parameters = [*parameters, *(field.parameter() for field in fields.fields())]
+
+    @functools.wraps(_generate)
+    def generate(*arguments: Any, **values: Any) -> None:
+        _generate(*arguments, **values)
+
+    generate.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return generate
+
+
+app.command("generate")(_talks_to_the_api(_command_of_generate()))
+
+
+@app.command()
+@_talks_to_the_api
+def download(
+    session: Session,
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Of a generation.")],
+    out: OutOption = None,
+    candidate: Annotated[
+        int | None,
+        typer.Option("--candidate", min=0, metavar="N", help="Another one than the chosen one."),
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Another format than it was made in.", metavar="FORMAT")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until it is made.")] = False,
+) -> None:
+    """Fetch the music of a generation."""
+    api, output = session.api, session.output
+    if out is not None and str(out) != "-" and not out.is_dir():
+        check_writable(out)
+    with output.progress() as bars:
+        try:
+            record = api.get(f"/api/generation/{jobs.quoted(id_)}")
+        except Failure as failure:
+            raise (jobs.missing("generation", id_) if failure.code == "not_found" else failure) from failure
+        if wait:
+            record = jobs.follow(api, record["links"]["self"], bars.add("generate"))
+        jobs.check(record)
+        if record["status"] not in jobs.SUCCEEDED:
+            done = f"{record['progress']:.0%}"
+            raise Failure(Exit.NOT_FINISHED, f"it is {record['status']}, {done} done: --wait waits for it")
+        link = record["links"]["download"]
+        if candidate is not None or format_ is not None:
+            number = record.get("chosen", 0) if candidate is None else candidate
+            link += f"/{number}" + (f"?format={jobs.quoted(format_)}" if format_ else "")
+        file = fetch(api, link, out, bars)
+    if output.as_json:
+        output.document({"generation_id": record["generation_id"], "file": str(file)})
+    elif str(file) != "-":
+        output.line(file)
+
+
+@app.command("open")
+@_talks_to_the_api
+def open_page(session: Session) -> None:
+    """Open the deployment's page in the browser."""
+    url = f"{session.api.url}/"
+    session.api.get("/api/health")
+    if session.output.as_json:
+        session.output.document({"url": url})
+    else:
+        session.output.line(url)
+    if not webbrowser.open(url):
+        session.output.note("no browser can be opened here: open this address in one")
+
+
+# What follows does not talk to the API: it starts a stack, or works with AWS.
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
+)
+def serve(context: typer.Context) -> None:
+    """Run the local stack in the foreground, until Ctrl-C; `music serve --help` lists its options."""
+    _checkout("serve")
+    python_path = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(python_path)}
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "local", "serve", *context.args], environment)  # noqa: S606
+
+
+@app.command()
+def demo(
+    audio: Annotated[Path | None, typer.Option(help="Track to start from (a piece of our own).")] = None,
+    duration: Annotated[float, typer.Option(help="Seconds of new music.")] = 30.0,
+    temperature: Annotated[float, typer.Option(help="How far it strays.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="The same seed makes the same music.")] = None,
+    profile: Annotated[str, typer.Option(help="Engine profile.")] = "builtin",
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("out"),
+) -> None:
+    """Start a local stack, make music like a track, draw a picture of both, and end the stack."""
+    _checkout("demo")
+    from client import demo as demonstration
+
+    wishes = {"duration": duration, "temperature": temperature, "seed": seed}
+    demonstration.run(audio, wishes, profile, out)
+
+
+StackOption = Annotated[str | None, typer.Option("--stack", metavar="NAME", help="A stack on AWS.")]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option("--endpoint-url", metavar="URL", help="The AWS of a local stack."),
+]
+TenantOption = Annotated[
+    str | None, typer.Option("--tenant", metavar="NAME", help="Whom it speaks for; a new tenant by default.")
+]
+
+
+@keys_app.command("create")
+def create_key(
+    stack: StackOption = None, endpoint_url: EndpointOption = None, tenant: TenantOption = None
+) -> None:
+    """Make a key and print it, this once. It needs AWS credentials, or a local stack."""
+    _checkout("keys")
+    from client import keys
+
+    keys.create(*_one_place(stack, endpoint_url), tenant)
+
+
+@keys_app.command("list")
+def list_keys(
+    stack: StackOption = None, endpoint_url: EndpointOption = None, tenant: TenantOption = None
+) -> None:
+    """List the keys. It needs AWS credentials, or a local stack."""
+    _checkout("keys")
+    from client import keys
+
+    keys.show(*_one_place(stack, endpoint_url), tenant)
+
+
+@keys_app.command("revoke")
+def revoke_key(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="What stands before a key's dot.")],
+    stack: StackOption = None,
+    endpoint_url: EndpointOption = None,
+) -> None:
+    """Revoke a key, which works for up to a minute more. It needs AWS credentials, or a local stack."""
+    _checkout("keys")
+    from client import keys
+
+    keys.revoke(*_one_place(stack, endpoint_url), id_)
+
+
+@app.command()
+def redrive(stack: StackOption = None, endpoint_url: EndpointOption = None) -> None:
+    """Try again what workers gave up. It needs AWS credentials, or a local stack."""
+    _checkout("redrive")
+    from client import redrive as dead_letters
+
+    dead_letters.run(*_one_place(stack, endpoint_url))
+
+
+@app.command()
+def deploy(
+    profile: Annotated[str, typer.Option(help="Engine profile.")] = "builtin",
+    config_env: Annotated[str, typer.Option(help="Section of samconfig.toml.")] = "default",
+) -> None:
+    """Build the images and deploy the stack. It needs AWS credentials, SAM CLI and Docker."""
+    _checkout("deploy")
+    from client import deploy as deployment
+
+    deployment.run(profile, config_env)
+
+
+def _one_place(stack: str | None, endpoint_url: str | None) -> tuple[str | None, str | None]:
+    if (stack is None) == (endpoint_url is None):
+        raise Failure(Exit.USAGE, "say --stack NAME on AWS, or --endpoint-url URL of a local stack")
+    return stack, endpoint_url
+
+
+def _checkout(command: str) -> None:
+    """Check that the stack's code is here: a package that was installed alone has the command line only."""
+    if not (ROOT / "template.yaml").is_file():
+        where = "run .venv/bin/music in a checkout"
+        raise Failure(Exit.USAGE, f"`music {command}` needs the whole repository: {where}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code, and whatever went wrong is one line."""
+    # A proxy in the environment is for the world outside: nobody asks it for what runs on this machine.
+    direct = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")
+    os.environ["no_proxy"] = ",".join(dict.fromkeys([*filter(None, direct), "127.0.0.1", "localhost"]))
+    with _terminable():
+        try:
+            code = app(argv, prog_name="music", standalone_mode=False)
+            sys.stdout.flush()
+            return int(code or Exit.DONE)
+        except Failure as failure:
+            return _end(failure.exit, failure.line)
+        except typer.TyperException as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # the message is the help
+                print(error.format_message(), file=sys.stderr)
+                return Exit.USAGE
+            return _end(
+                Exit.USAGE, f"{error.format_message().rstrip('.')} (`music --help` lists what there is)"
+            )
+        except KeyboardInterrupt:
+            return _end(Exit.INTERRUPTED, "interrupted")
+        except BrokenPipeError:
+            # Whoever read has read enough. Python flushes at its end, into nothing.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return Exit.READER_GONE
+        except Exception as error:
+            if os.environ.get("MUSIC_DEBUG"):
+                raise
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            return _end(Exit.FAILED, f"this is a mistake of `music` ({said}): MUSIC_DEBUG=1 shows where")
+
+
+def _end(code: Exit, line: str) -> int:
+    print(f"error: {clean(line)}", file=sys.stderr)
+    return code
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, so that no half file is left."""
+
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(Exit.TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The options of `music generate`: the fields of the request, as `openapi.json` describes them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import math
+from dataclasses import dataclass
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+import typer
+
+from client.failure import Exit, Failure
+
+SCHEMA = "GenerateRequest"
+_NUMBERS = {"integer": int, "number": float}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of the request.
+
+    Attributes
+    ----------
+    name : str
+        As the API calls it; the option's name has hyphens for underscores.
+    schema : dict
+        Of its value when it is not null: JSON Schema.
+    description : str
+        What it is.
+    default : object
+        What the API takes where it is not given; None where there is no such value.
+    """
+
+    name: str
+    schema: dict[str, Any]
+    description: str
+    default: Any
+
+    @property
+    def structured(self) -> bool:
+        """Whether its value is written as JSON: an object, a list, or one of several types."""
+        return self.schema.get("type") not in {"boolean", "string", *_NUMBERS}
+
+    def parameter(self) -> inspect.Parameter:
+        """Return the parameter that makes the command line's option of it. None is an option not given."""
+        values, kind = self.schema.get("enum"), self.schema.get("type")
+        python: Any = str
+        if values and all(isinstance(value, str) for value in values):
+            python = Literal[tuple(values)]
+        elif kind in _NUMBERS:
+            python = _NUMBERS[str(kind)]
+        elif kind == "boolean":
+            python = bool
+        option = typer.Option(
+            f"{self.option}/--no-{self.option[2:]}" if python is bool else self.option,
+            help=self._help(),
+            show_default=False,
+            metavar="JSON" if self.structured else "NUMBER" if kind in _NUMBERS else None,
+        )
+        annotation: Any = Annotated[python | None, option]
+        return inspect.Parameter(
+            self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+        )
+
+    @property
+    def option(self) -> str:
+        """What the option is called."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def _range(self) -> str:
+        low, high = self.schema.get("minimum"), self.schema.get("maximum")
+        return "" if low is None or high is None else f"{_shown(low)} to {_shown(high)}"
+
+    def _help(self) -> str:
+        default = "" if self.default is None else f"by default {_shown(self.default)}"
+        limits = ", ".join(filter(None, (self._range, default)))
+        return f"{self.description} ({limits})" if limits else self.description
+
+    def value(self, given: Any) -> Any:
+        """Return the value to send for what the option was given.
+
+        Raises
+        ------
+        Failure
+            It is out of range, or not the JSON that it has to be.
+        """
+        if self.structured:
+            try:
+                return json.loads(given)
+            except ValueError as error:
+                raise Failure(
+                    Exit.USAGE, f"{self.option} takes JSON, and {given!r} is none: {error}"
+                ) from error
+        low, high = self.schema.get("minimum", -math.inf), self.schema.get("maximum", math.inf)
+        if self.schema["type"] in _NUMBERS and not low <= given <= high:
+            raise Failure(Exit.USAGE, f"{self.option} takes {self._range or f'{low} to {high}'}, not {given}")
+        return given
+
+
+@functools.cache
+def contract() -> dict[str, Any]:
+    """Return the contract that this command line was made with."""
+    return dict(json.loads(resources.files("backend").joinpath("openapi.json").read_bytes()))
+
+
+def fields() -> list[Field]:
+    """List the fields of the request, in the contract's order."""
+    schemas = contract()["components"]["schemas"]
+    return [_field(name, schema, schemas) for name, schema in schemas[SCHEMA]["properties"].items()]
+
+
+def body(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the request's body: what was given, and nothing else."""
+    return {
+        field.name: field.value(values[field.name]) for field in fields() if values[field.name] is not None
+    }
+
+
+def _field(name: str, schema: dict[str, Any], schemas: dict[str, Any]) -> Field:
+    kinds = [_resolved(kind, schemas) for kind in schema.get("anyOf", [schema])]
+    kinds = [kind for kind in kinds if kind.get("type") != "null"]
+    chosen = kinds[0] if len(kinds) == 1 else {}
+    description = schema.get("description") or chosen.get("description") or ""
+    return Field(name, chosen, description, schema.get("default"))
+
+
+def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    reference = schema.get("$ref")
+    return schemas[reference.rpartition("/")[2]] if reference else schema
+
+
+def _shown(value: Any) -> str:
+    """Write a value as a user would.
+
+    Examples
+    --------
+    >>> _shown(30.0), _shown(0.05), _shown("wav"), _shown(False)
+    ('30', '0.05', 'wav', 'false')
+    """
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if type(value) is float and value.is_integer() else json.dumps(value)

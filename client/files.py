@@ -1,0 +1,84 @@
+"""Files of the user: read, or written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from client.failure import Exit, Failure
+
+AUDIO = {
+    *("aac", "aif", "aifc", "aiff", "flac", "m4a", "mka", "mp3", "oga", "ogg", "opus", "wav", "webm"),
+}
+"""Extensions of the files that are uploaded of a folder, in lower case."""
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a file beside `path` to write to, which takes its place at the end: there is never half a file.
+
+    Whatever goes wrong, such as a disk that is full, the file beside is gone and `path` is as it was. What is
+    no file, such as a pipe, is written to itself.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()  # a link stays one
+    part = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Check, before anything is made, that a file can be written.
+
+    Raises
+    ------
+    Failure
+    """
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir():
+        raise Failure(Exit.FILE, f"{path} cannot be written: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Failure(Exit.FILE, f"{path} cannot be written: nothing may be written to {folder}")
+
+
+def audio_files(paths: list[Path]) -> tuple[list[Path], int]:
+    """List what is to be uploaded: files as they are named, and the audio files of folders, however deep.
+
+    Hidden files, and folders behind links, are left out.
+
+    Returns
+    -------
+    list of Path
+        In the order of their names within a folder.
+    int
+        Files of folders that are left out.
+
+    Raises
+    ------
+    Failure
+        There is no such file or folder.
+    """
+    found: list[Path] = []
+    others = 0
+    for path in paths:
+        if not path.is_dir():
+            if not path.exists():
+                raise Failure(Exit.FILE, f"there is no file {path}")
+            found.append(path)
+            continue
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if not name.startswith(".") and name.rpartition(".")[2].lower() in AUDIO:
+                    found.append(Path(folder, name))
+                else:
+                    others += 1
+    return list(dict.fromkeys(found)), others

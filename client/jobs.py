@@ -1,0 +1,131 @@
+"""Jobs: wait for one, and list those that are under way."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from client.api import Api
+from client.failure import Exit, Failure
+from client.output import Bar
+
+SUCCEEDED = {"ready", "succeeded"}
+ENDED = {*SUCCEEDED, "failed", "cancelled"}
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0
+
+
+def follow(api: Api, link: str, bar: Bar) -> dict[str, Any]:
+    """Wait for the end of a job, and return its record.
+
+    Raises
+    ------
+    Failure
+        It failed, or was cancelled; with the reason.
+    """
+    for number in itertools.count():
+        record: dict[str, Any] = api.get(link)
+        bar.update(record["progress"], record.get("seconds_left"), record.get("stage"))
+        if record["status"] in ENDED:
+            check(record)
+            bar.end()
+            return record
+        time.sleep(min(PAUSE_SECONDS * 1.2**number, LONGEST_PAUSE_SECONDS))
+    raise AssertionError
+
+
+def follow_all(
+    api: Api, records: Sequence[dict[str, Any]], bars: Mapping[str, Bar]
+) -> Iterator[dict[str, Any]]:
+    """Wait for the ends of several jobs, and yield the record of each that ends, in whatever way.
+
+    Parameters
+    ----------
+    records : sequence of dict
+        As they were found.
+    bars : mapping
+        The bar of each, by its id.
+    """
+    links = {identifier(record): record["links"]["self"] for record in records}
+    while links:
+        for id_, link in list(links.items()):
+            try:
+                record = api.get(link)
+            except Failure as failure:
+                if failure.exit is not Exit.NOT_FOUND:  # removed meanwhile
+                    raise
+                del links[id_]
+                bars[id_].end("removed")
+                continue
+            bars[id_].update(record["progress"], record.get("seconds_left"), record.get("stage"))
+            if record["status"] in ENDED:
+                del links[id_]
+                bars[id_].remove()
+                yield record
+        if links:
+            time.sleep(LONGEST_PAUSE_SECONDS / 2)
+
+
+def check(record: dict[str, Any]) -> None:
+    """Raise a `Failure` with the reason where a job came to nothing."""
+    if record["status"] in {"failed", "cancelled"}:
+        error = record.get("error") or {}
+        what = record.get("filename") or identifier(record)
+        reason = error.get("detail") or f"The job was {record['status']}."
+        raise Failure(Exit.FAILED, f"{what}: {reason}", error.get("code", record["status"]))
+
+
+def identifier(record: dict[str, Any]) -> str:
+    """Return the id of a record of either kind."""
+    return str(record.get("generation_id") or record["audio_id"])
+
+
+def find(api: Api, id_: str) -> dict[str, Any]:
+    """Return the record of a track or of a generation.
+
+    Raises
+    ------
+    Failure
+        There is neither.
+    """
+    for kind in ("audio", "generation"):
+        try:
+            return dict(api.get(f"/api/{kind}/{quoted(id_)}"))
+        except Failure as failure:
+            if failure.exit is not Exit.NOT_FOUND or failure.code == "expired":
+                raise
+    raise missing("track or generation", id_)
+
+
+def missing(what: str, id_: str) -> Failure:
+    """Say that there is no such record, and which command lists those that are."""
+    return Failure(
+        Exit.NOT_FOUND, f"there is no {what} {id_}: `music tracks` and `music jobs` list those that are"
+    )
+
+
+def recent(api: Api, finished: int) -> list[dict[str, Any]]:
+    """List the jobs of the newest records: those under way, and the newest `finished` generations.
+
+    Returns
+    -------
+    list of dict
+        Records of tracks that are not embedded yet, then of generations; the newest first.
+    """
+    tracks = itertools.islice(api.pages("/api/audio", limit=100), 100)
+    jobs = [record for record in tracks if record["status"] not in ENDED]
+    ended = 0
+    for record in itertools.islice(api.pages("/api/generation", limit=100), 1000):
+        if record["status"] in ENDED:
+            ended += 1
+            if ended > finished:
+                continue
+        jobs.append(record)
+    return jobs
+
+
+def quoted(id_: str) -> str:
+    """Return an id that a user gave as one part of a path."""
+    return quote(id_, safe="")
