@@ -53,6 +53,8 @@ def _of(stack: str | None, endpoint_url: str | None) -> Iterator[Keys]:
             yield Keys(aws.keys_table(stack, endpoint_url))
         except NoSuchKey as error:
             raise Failure(Exit.NOT_FOUND, f"there is no key {error}") from error
+        except ValueError as error:  # the name of a tenant
+            raise Failure(Exit.USAGE, str(error)) from error
 
 
 def _line(key: Key) -> str:

@@ -192,7 +192,7 @@ class Rehearsal:
 
     def key(self) -> str:
         """Make an API key, as the README says."""
-        command = [sys.executable, "-m", "client", "keys", "create", "--stack", self.name]
+        command = [sys.executable, "-m", "client.command", "keys", "create", "--stack", self.name]
         done = subprocess.run(
             command, cwd=ROOT, env=self.emulator.environment, capture_output=True, text=True
         )

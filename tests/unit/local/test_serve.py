@@ -134,7 +134,7 @@ def test_the_users_own_aws_configuration_changes_nothing(
         api = Api(stack.api_url, key)
         uploaded = api.upload_directly("a.mp3", b"no music")
         assert api.finished(uploaded["links"]["self"])["status"] == "failed"  # it was read and judged
-        redrive = [sys.executable, "-m", "client", "redrive", "--endpoint-url", stack.endpoint_url]
+        redrive = [sys.executable, "-m", "client.command", "redrive", "--endpoint-url", stack.endpoint_url]
         done = subprocess.run(redrive, cwd=ROOT, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
 
