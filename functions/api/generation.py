@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 
 from backend import api, contract, openapi, problems
 from backend.purge import purge
-from backend.records import UNFINISHED_GENERATION, Conflict, Generation, Limits
+from backend.records import UNFINISHED_GENERATION, Audio, Conflict, Generation, Limits
 from backend.storage import generated_key
 from functions.api.audio import AudioId, find_audio
 from functions.api.embedding import current_vector, failed
@@ -164,6 +164,7 @@ def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str
     check_support(body)
     if audio.status == "ready":
         current_vector(audio)
+        check_reach(body, audio)
     parameters = body.model_dump()
     if parameters["seed"] is None:
         parameters["seed"] = secrets.randbelow(2**32)
@@ -200,6 +201,13 @@ def check_support(request: contract.GenerateRequest) -> None:
         if asked > getattr(own, limit):
             able = [name for name, declared in profiles.DECLARED.items() if asked <= getattr(declared, limit)]
             raise problems.unsupported(settings.profile, what, able, field=field)
+
+
+def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
+    """Refuse what cannot be made of this track; while nothing is known of one, its job fails of it."""
+    length = float((audio.features or {})["duration"])
+    if request.section and request.section.end > length:
+        raise problems.invalid("section", f"The track ends at {length:g} s")
 
 
 def find_generation(generation_id: str) -> Generation:

@@ -66,10 +66,13 @@ def get_profile() -> Response:
 def fields(profile: profiles.Declaration) -> dict[str, dict[str, Any]]:
     """Describe the fields of a request that a profile takes, from the request's own schema."""
     described = {}
-    for name, schema in contract.GenerateRequest.model_json_schema()["properties"].items():
+    document = contract.GenerateRequest.model_json_schema()
+    for name, schema in document["properties"].items():
         if name == "prompt" and not profile.text:
             continue
-        (kind,) = [one for one in schema.get("anyOf", [schema]) if one["type"] != "null"]
+        (kind,) = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+        if "$ref" in kind:
+            kind = document["$defs"][kind["$ref"].rpartition("/")[2]]
         told = {
             "type": kind["type"],
             "nullable": "anyOf" in schema,
@@ -78,6 +81,7 @@ def fields(profile: profiles.Declaration) -> dict[str, dict[str, Any]]:
             "maximum": kind.get("maximum"),
             "max_length": kind.get("maxLength"),
             "enum": kind.get("enum"),
+            "properties": kind.get("properties"),
             "description": schema["description"],
         }
         if name == "duration":

@@ -156,7 +156,7 @@ def parameters_of(generation: Generation) -> Parameters:
     given = dict(generation.parameters or {})
     if given.get("seed") is None:
         given["seed"] = int(ULID.from_str(generation.id)) % 2**32
-    return Parameters(**given)
+    return Parameters.from_dict(given)
 
 
 def source_of(generation: Generation) -> Audio:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from backend.records import Audio, Generation
 from backend.records.table import iso
@@ -33,6 +34,9 @@ CONTENT_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", 
 
 MAX_SEED = 2**53 - 1
 """Largest seed: JSON numbers above it lose digits in a browser."""
+
+SHORTEST_SECTION = 1.0
+"""Seconds."""
 
 _ID = "01JZ8Q4W3N6V7X9Y2A5B8C1D4E"
 _OTHER = "01JZ8QB1T5G2H4J6K8M0N3P5Q7"
@@ -85,6 +89,21 @@ class DirectUploadRequest(_Request):
     )
 
 
+class Section(_Request):
+    """A part of a track."""
+
+    start: float = Field(ge=0, le=900, allow_inf_nan=False, description="Seconds.")
+    end: float = Field(
+        ge=0, le=900, allow_inf_nan=False, description="Seconds; a second past `start` or more."
+    )
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Section:
+        if self.end - self.start < SHORTEST_SECTION:
+            raise PydanticCustomError("section", "end must lie at least 1 s past start")
+        return self
+
+
 class GenerateRequest(_Request):
     """How the new music is to be made."""
 
@@ -110,6 +129,9 @@ class GenerateRequest(_Request):
     )
     candidates: int = Field(default=1, ge=1, le=8, description="Make so many and keep the most similar.")
     format: Literal["wav", "flac", "mp3", "ogg"] = Field(default="wav", description="Output format.")
+    section: Section | None = Field(
+        default=None, description="Use only this part of the source, as if nothing else were there."
+    )
 
 
 class RenameRequest(_Request):
@@ -354,6 +376,7 @@ class Parameters(Answer):
     mode: str = "similar"
     candidates: int = 1
     format: str = "wav"
+    section: Section | None = None
 
 
 class Similarity(Answer):
@@ -473,16 +496,28 @@ class GeneratorOfProfile(Answer):
     license: str | None = Field(description="Licence of its weights; null without weights.")
 
 
+class RequestProperty(Answer):
+    """What a property of an object in a request may be."""
+
+    type: Literal["number"]
+    minimum: float
+    maximum: float
+    description: str
+
+
 class RequestField(Answer):
     """What a field of `GenerateRequest` may be, in the words of JSON Schema."""
 
-    type: Literal["number", "integer", "string", "boolean"]
+    type: Literal["number", "integer", "string", "boolean", "object"]
     nullable: bool = Field(description="Whether null is taken, too.")
     default: float | int | str | bool | None
     minimum: float | None = None
     maximum: float | None = None
     max_length: int | None = Field(default=None, description="Of a text, in characters.")
     enum: list[str] | None = None
+    properties: dict[str, RequestProperty] | None = Field(
+        default=None, description="Of an object; all needed."
+    )
     description: str
 
 

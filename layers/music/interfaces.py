@@ -5,7 +5,7 @@ This module imports none of them. Importing it is cheap: the standard library al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,6 +45,14 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A part of a track, from `start` to `end`, in seconds."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
 class Parameters:
     """What a user asks of a generation; names, defaults and ranges are those of the HTTP contract.
 
@@ -72,6 +80,8 @@ class Parameters:
         How many pieces are made to choose from, 1 to 8.
     format : {"wav", "flac", "mp3", "ogg"}
         The format of the file.
+    section : Section or None
+        The part of the source that is used, at least 1 s; None is all of it.
     """
 
     seed: int
@@ -84,6 +94,13 @@ class Parameters:
     mode: str = "similar"
     candidates: int = 1
     format: str = "wav"
+    section: Section | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Parameters:
+        """Restore parameters from what `dataclasses.asdict` or the HTTP contract made of them."""
+        section = values.get("section")
+        return cls(**{**values, "section": Section(**section) if section else None})
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,11 +15,12 @@ from music import features as measuring
 from music import quality, similarity
 from music.audio.decode import decode, resample
 from music.audio.encode import CONTENT_TYPES, encode
+from music.audio.loudness import integrated_loudness
 from music.audio.master import Mastered, master
-from music.dsp.channels import Levels, folded
+from music.dsp.channels import Levels, folded, is_silent
 from music.dsp.sound import Sound
 from music.features import Features
-from music.interfaces import Candidate, GenerationError, Parameters, Request
+from music.interfaces import Candidate, GenerationError, Parameters, Request, Section
 from music.loading import Profile
 from music.profiles import ProfileError
 from music.resume import Forgetful, Kept, Snapshots
@@ -30,6 +31,7 @@ TITLE = "Generated music"
 MAX_REPLACEMENTS = 4
 """Candidates that are made in place of those that fail the quality gate, at most."""
 
+_SLACK = 0.05  # seconds by which a section may end after the track, for durations are rounded
 _READ, _MADE = 0.05, 0.95  # of the progress, when the source is read, and when all candidates are scored
 
 
@@ -117,7 +119,8 @@ def generate(
     ProfileError
         If the profile does not support what is asked.
     GenerationError
-        If the generator cannot make it of this source; ``nothing_made`` if no candidate has audio.
+        If the generator cannot make it of this source; ``nothing_made`` if no candidate has audio;
+        ``section_out_of_range`` if the source ends before the section does.
     music.resume.Suspended
         If there is not enough time; what was made is kept.
 
@@ -139,7 +142,10 @@ def generate(
     progress(0.0)
     stage("decoding")
     with _timed(timings, "decode"):
-        source, stereo, fold = _read(path, rate, generator.channels)
+        source, stereo, fold = _read(path, rate, generator.channels, parameters.section)
+    if parameters.section:
+        with _timed(timings, "analyse"):
+            vector, features, tags = _of_section(stereo, rate, profile, features, parameters.section)
     with _timed(timings, "score"):
         chroma, _ = measuring.measure_likeness(resample(stereo, rate, measuring.SAMPLE_RATE))
     progress(_READ)
@@ -242,8 +248,10 @@ def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
         timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start
 
 
-def _read(path: str | Path, rate: int, channels: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """Decode a source.
+def _read(
+    path: str | Path, rate: int, channels: int, section: Section | None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Decode a source, or a section of it.
 
     Returns
     -------
@@ -254,13 +262,57 @@ def _read(path: str | Path, rate: int, channels: int) -> tuple[np.ndarray, np.nd
     fold : str
         Of `music.dsp.channels.FOLDS`, what stands for all channels where the generator takes one.
     """
-    stereo = decode(path, rate=rate, channels=2)
+
+    def part(audio: np.ndarray) -> np.ndarray:
+        if section is None:
+            return audio
+        last = audio.shape[1] / rate
+        if section.end > last + _SLACK:
+            raise GenerationError("section_out_of_range", f"The track ends at {last:.3f} s.")
+        return audio[:, round(section.start * rate) : round(section.end * rate)]
+
+    stereo = part(decode(path, rate=rate, channels=2))
     if channels == 2 or len(stereo) == 1:
         return stereo, stereo, "mean"
     fold = Levels(stereo).fold
     if fold == "mean":  # of all channels, which may be more than two
-        return decode(path, rate=rate, channels=1), stereo, fold
+        return part(decode(path, rate=rate, channels=1)), stereo, fold
     return folded(stereo, fold)[None], stereo, fold
+
+
+def _of_section(
+    audio: np.ndarray, rate: int, profile: Profile, whole: Features, section: Section
+) -> tuple[np.ndarray, Features, list[str]]:
+    """Return the vector, the features and the tags of a section, as if it were a track.
+
+    Beats, bars and tempo are those of the whole track, where it has some: they are the surer for it.
+    """
+    embedder = profile.embedder
+    vector = embedder.embed(resample(audio, rate, embedder.sample_rate))
+    loudness = integrated_loudness(audio, rate)
+    if not np.isfinite(loudness) and not is_silent(audio):
+        loudness = integrated_loudness(audio, rate, -np.inf)
+    measured = measuring.measure(resample(audio, rate, measuring.SAMPLE_RATE), loudness)
+    if whole.beats:
+        measured = replace(
+            measured,
+            tempo=whole.tempo,
+            tempo_confidence=whole.tempo_confidence,
+            beats=_inside(whole.beats, section),
+            meter=whole.meter,
+            bars=None if whole.bars is None else _inside(whole.bars, section),
+            bars_confidence=whole.bars_confidence,
+        )
+    words = measuring.tags(measured)
+    if measured.loudness is not None:
+        scores = embedder.tags(vector)
+        words += [tag for category in scores.values() for tag in category if tag not in words]
+    return vector, measured, words
+
+
+def _inside(times: Sequence[float], section: Section) -> list[float]:
+    """Return those of some times that lie in a section, counted from its beginning."""
+    return [round(time - section.start, 3) for time in times if section.start <= time < section.end]
 
 
 def _score(

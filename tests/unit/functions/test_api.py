@@ -453,6 +453,7 @@ class TestGenerate:
             "mode": "similar",
             "candidates": 1,
             "format": "wav",
+            "section": None,
         }
 
     def test_a_seed_is_kept_and_none_is_drawn(self, world: World) -> None:
@@ -487,6 +488,30 @@ class TestGenerate:
             problem = self.post(world, audio, {name: value}).problem(422, "invalid_parameter")
             assert problem["field"] == name
             assert name in problem["detail"]
+
+    def test_a_section_is_a_second_at_least_and_inside_the_track(self, world: World) -> None:
+        audio = world.ready()
+        length = (audio.features or {})["duration"]
+        section = {"start": length - 1.5, "end": length}
+        answer = self.post(world, audio, {"section": section})
+        assert answer.status == 202, answer.body
+        assert answer.json["parameters"]["section"] == section
+        for bad in (
+            {"start": 2, "end": 2.9},
+            {"start": 3, "end": 2},
+            {"start": length - 1, "end": length + 0.1},
+            {"start": -1, "end": 2},
+            {"start": 0},
+            {"start": 0, "end": "2"},
+            {"start": 0, "end": 2, "fade": 1},
+            [0, 2],
+        ):
+            problem = self.post(world, audio, {"section": bad}).problem(422, "invalid_parameter")
+            assert problem["field"].split(".")[0] == "section"
+
+    def test_a_section_of_a_track_that_is_not_known_yet_is_taken(self, world: World) -> None:
+        answer = self.post(world, world.claimed(), {"section": {"start": 800, "end": 900}})
+        assert answer.status == 202, answer.body
 
     @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
     def test_what_is_no_number_is_no_json(self, world: World, value: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -17,7 +18,7 @@ from music.audio import AudioError
 from music.audio.encode import CONTENT_TYPES
 from music.audio.loudness import integrated_loudness, true_peak
 from music.dsp.sound import Sound
-from music.interfaces import Candidate, GenerationError, Identity, Parameters, Request
+from music.interfaces import Candidate, GenerationError, Identity, Parameters, Request, Section
 from music.loading import Profile, load
 from music.production import MAX_REPLACEMENTS, Generated, generate
 from music.profiles import ProfileError
@@ -283,6 +284,62 @@ def test_the_builtin_profile_takes_any_source(kind: str, tmp_path: Path) -> None
         lambda done: None,
     )
     assert alone.audio == same.audio
+
+
+# -- a section -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of a loud low tone, then three of a soft high one."""
+    t = np.arange(3 * 32000) / 32000
+    parts = [0.4 * np.sin(2 * np.pi * 110.0 * t), 0.02 * np.sin(2 * np.pi * 3000.0 * t)]
+    path = tmp_path_factory.mktemp("parts") / "parts"
+    soundfile.write(path, np.concatenate(parts), 32000, format="WAV", subtype="FLOAT")
+    return path
+
+
+def test_a_section_is_used_as_if_it_were_the_track(two_parts: Path, tmp_path: Path) -> None:
+    _, made = run(two_parts, candidates=1, section=Section(3.5, 6.0))
+    given = PROFILE.generator.given  # type: ignore[attr-defined]
+    whole = soundfile.read(two_parts, dtype="float32")[0]
+    assert np.array_equal(given, whole[None, 112_000:192_000])
+    soundfile.write(tmp_path / "part", whole[112_000:192_000], 32000, format="WAV", subtype="FLOAT")
+    _, alone = run(tmp_path / "part", candidates=1)
+    assert made.report["similarity"] == pytest.approx(alone.report["similarity"], abs=1e-3)
+    assert made.report["loudness"]["target"] == pytest.approx(alone.report["loudness"]["target"], abs=0.1)
+    assert made.report["parameters"]["section"] == {"start": 3.5, "end": 6.0}
+    assert Parameters.from_dict(made.report["parameters"]).section == Section(3.5, 6.0)
+
+
+def test_a_section_has_the_beats_and_bars_of_the_track(two_parts: Path) -> None:
+    class Listening(Tones):
+        def candidates(self, request: Request, progress: Callable[[float], None]) -> Iterator[Candidate]:
+            self.features = request.features
+            return super().candidates(request, progress)
+
+    generator = Listening()
+    analysis = analyse(two_parts, PROFILE.embedder)
+    features = replace(
+        analysis.features,
+        tempo=120.0,
+        beats=[0.5 * beat for beat in range(12)],
+        meter="4/4",
+        bars=[0.0, 2.0, 4.0],
+    )
+    parameters = Parameters(seed=3000, duration=1.0, section=Section(1.75, 4.5))
+    profile = Profile("builtin", Bands(), generator)
+    generate(two_parts, profile, parameters, analysis.vector, features, lambda done: None)
+    assert generator.features.beats == [0.25, 0.75, 1.25, 1.75, 2.25]
+    assert (generator.features.meter, generator.features.bars) == ("4/4", [0.25, 2.25])
+    assert generator.features.duration == 2.75
+
+
+def test_a_section_beyond_the_end_fails_with_its_code(two_parts: Path) -> None:
+    run(two_parts, candidates=1, section=Section(4.0, 6.04))
+    with pytest.raises(GenerationError, match="ends at 6") as refused:
+        run(two_parts, candidates=1, section=Section(4.0, 6.2))
+    assert refused.value.code == "section_out_of_range"
 
 
 # -- the quality gate ----------------------------------------------------------------------------------------
