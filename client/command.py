@@ -80,7 +80,10 @@ def _talks_to_the_api(function: Callable[..., None]) -> Callable[..., None]:
         given = {parameter.name: values.pop(parameter.name) for parameter in shared}
         given = {name: value or context.obj[name] for name, value in given.items()}
         api = Api(settings.deployment(given["api"], given["key"]))
-        function(Session(api, Output(given["as_json"])), **values)
+        try:
+            function(Session(api, Output(given["as_json"])), **values)
+        except BrokenPipeError as error:
+            raise Failure(Exit.READER_GONE, "whoever reads has read enough") from error
 
     first = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
@@ -582,8 +585,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             code = app(argv, prog_name="music", standalone_mode=False)
             sys.stdout.flush()
+            if code == Exit.INTERRUPTED:
+                return _end(Exit.INTERRUPTED, "interrupted")
             return int(code or Exit.DONE)
         except Failure as failure:
+            if failure.exit is Exit.READER_GONE:
+                # Python flushes at its end, into nothing.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return failure.exit
             return _end(failure.exit, failure.line)
         except typer.TyperException as error:
             if type(error).__name__ == "NoArgsIsHelpError":  # the message is the help
@@ -592,12 +601,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _end(
                 Exit.USAGE, f"{error.format_message().rstrip('.')} (`music --help` lists what there is)"
             )
-        except KeyboardInterrupt:
-            return _end(Exit.INTERRUPTED, "interrupted")
-        except BrokenPipeError:
-            # Whoever read has read enough. Python flushes at its end, into nothing.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return Exit.READER_GONE
         except Exception as error:
             if os.environ.get("MUSIC_DEBUG"):
                 raise

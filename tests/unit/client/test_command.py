@@ -1,0 +1,679 @@
+"""`music`: what each command asks of the API and prints, how it ends, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import resource
+import select
+import signal
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client import command, fields, settings
+from client.failure import Exit
+from client.stack import ROOT
+from tests.support.fake_api import Asked, Ended, FakeApi, Told, problem, serving
+from tests.support.waiting import eventually
+
+Music = Callable[..., Ended]
+Process = Callable[..., "subprocess.Popen[str]"]
+
+AUDIO, OTHER, GENERATION = (f"01JZ8Q4W3N6V7X9Y2A5B8C1D4{end}" for end in "EFG")
+FEATURES = {
+    "duration": 183.2,
+    "tempo": 117.5,
+    "key": "D",
+    "mode": "minor",
+    "beats": [0.1 * n for n in range(300)],
+}
+TRACK = {
+    "audio_id": AUDIO,
+    "status": "ready",
+    "filename": "a.mp3",
+    "progress": 1.0,
+    "features": FEATURES,
+    "tags": ["fast", "minor"],
+    "links": {"self": f"/api/audio/{AUDIO}"},
+}
+MADE = {
+    "generation_id": GENERATION,
+    "audio_id": AUDIO,
+    "status": "succeeded",
+    "progress": 1.0,
+    "seed": 7,
+    "similarity": {"embedding": 0.81, "chroma": 0.9, "tempo": None},
+    "parameters": {"format": "wav"},
+    "links": {"self": f"/api/generation/{GENERATION}", "download": f"/api/download/{GENERATION}"},
+}
+SOUND = bytes(range(256)) * 1000
+FILE = Told(
+    200, SOUND, {"Content-Type": "audio/wav", "Content-Disposition": 'attachment; filename="a-D4G.wav"'}
+)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def made(fake: FakeApi) -> FakeApi:
+    """An API with a track and a finished generation."""
+    fake.answers |= {
+        f"GET /api/audio/{AUDIO}": Told(200, TRACK),
+        f"POST /api/generate/{AUDIO}": Told(202, MADE | {"status": "queued", "progress": 0.0}),
+        f"GET /api/generation/{GENERATION}": Told(200, MADE),
+        f"GET /api/download/{GENERATION}": FILE,
+        "GET /api/audio": Told(200, {"items": [TRACK], "cursor": None}),
+        "GET /api/generation": Told(200, {"items": [MADE], "cursor": None}),
+    }
+    return fake
+
+
+class TestDeployment:
+    """Which deployment, and which key."""
+
+    def config(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "config/music/config.toml"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        assert settings.config_path() == path
+
+    def key_sent(self, fake: FakeApi) -> str | None:
+        return fake.asked[-1].headers.get("Authorization")
+
+    def test_options_go_before_the_environment_and_that_before_the_file(
+        self, made: FakeApi, music: Music, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.config(tmp_path, f'api = "{made.url}/"\nkey = "of.file"\n')
+        assert music("tracks", api=None).code == Exit.DONE
+        assert self.key_sent(made) == "Bearer of.file"
+        monkeypatch.setenv("MUSIC_KEY", "of.environment")
+        assert music("tracks", api=None).code == Exit.DONE
+        assert self.key_sent(made) == "Bearer of.environment"
+        for arguments in (["--key", "of.option", "tracks"], ["tracks", "--key", "of.option"]):
+            assert music(*arguments, api=None).code == Exit.DONE
+            assert self.key_sent(made) == "Bearer of.option"
+        monkeypatch.setenv("MUSIC_API", "http://127.0.0.1:9")
+        assert music("tracks", api=None).code == Exit.UNREACHABLE
+        assert music("tracks", "--api", made.url, api=None).code == Exit.DONE
+
+    def test_the_files_key_goes_to_the_files_api_alone(
+        self, made: FakeApi, music: Music, tmp_path: Path
+    ) -> None:
+        self.config(tmp_path, 'api = "https://music.example"\nkey = "of.file"\n')
+        assert music("tracks").code == Exit.DONE
+        assert self.key_sent(made) is None
+
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ("api = http", "is no TOML"),
+            ('url = "http://x"', "url is not known there"),
+            ("key = 5", "key is not known there"),
+            ('api = "ftp://x"', "is no address of an API"),
+        ],
+    )
+    def test_a_file_that_cannot_be_read_is_one_line(
+        self, music: Music, tmp_path: Path, text: str, line: str
+    ) -> None:
+        self.config(tmp_path, text)
+        ended = music("tracks", api=None)
+        assert ended.code == Exit.USAGE
+        assert line in ended.error
+
+    def test_links_are_followed_below_a_stage(self, made: FakeApi, music: Music) -> None:
+        for name, told in list(made.answers.items()):
+            made.answers[name.replace("/api/", "/dev/api/")] = told
+        links = {name: f"/dev{link}" for name, link in MADE["links"].items()}  # type: ignore[attr-defined]
+        made.answers[f"GET /dev/api/generation/{GENERATION}"] = Told(200, MADE | {"links": links})
+        assert music("download", GENERATION, api=f"{made.url}/dev").code == Exit.DONE
+        assert {asked.path.split("/")[1] for asked in made.asked} == {"dev"}
+
+
+class TestErrors:
+    """Whatever goes wrong is one line that says what to do, and a code of its own."""
+
+    @pytest.mark.parametrize(
+        ("told", "code", "line"),
+        [
+            (problem(401, "unauthorized"), Exit.KEY, "a key is needed there: give one with --key"),
+            (Told(403, b"{}"), Exit.KEY, "a key is needed"),
+            (problem(404, "not_found"), Exit.NOT_FOUND, "`music tracks`"),
+            (problem(410, "expired", "It has expired."), Exit.NOT_FOUND, "It has expired."),
+            (problem(422, "invalid_parameter", "Too big", field="k"), Exit.REFUSED, "k: Too big"),
+            (
+                problem(
+                    429,
+                    "limit",
+                    "Enough for today.",
+                ),
+                Exit.REFUSED,
+                "Enough for today.",
+            ),
+            (problem(500, "internal_error", "Our mistake."), Exit.UNREACHABLE, "Our mistake."),
+            (Told(503, b"<html>"), Exit.UNREACHABLE, "answers 503"),
+            (Told(418, b"<html>"), Exit.UNREACHABLE, "is no music generation backend"),
+            (Told(200, b"<html>"), Exit.UNREACHABLE, "is no music generation backend"),
+        ],
+    )
+    def test_of_the_api(self, fake: FakeApi, music: Music, told: Told, code: Exit, line: str) -> None:
+        fake.answers[f"GET /api/audio/{AUDIO}"] = fake.answers[f"GET /api/generation/{AUDIO}"] = told
+        ended = music("show", AUDIO)
+        assert (ended.code, ended.out) == (code, "")
+        assert line in ended.error
+
+    def test_of_a_key_that_is_given(self, fake: FakeApi, music: Music) -> None:
+        fake.answers["GET /api/audio"] = problem(403, "access_denied")
+        ended = music("tracks", "--key", "wrong.key")
+        assert (ended.code, "this key is not valid there" in ended.error) == (Exit.KEY, True)
+        assert "wrong.key" not in ended.error
+        assert music("tracks", "--key", "no\nkey").code == Exit.KEY
+
+    def test_of_no_api(self, music: Music) -> None:
+        ended = music("tracks", api="http://127.0.0.1:9")
+        assert ended.code == Exit.UNREACHABLE
+        assert "no API answers at http://127.0.0.1:9" in ended.error
+        assert "`music serve`" in ended.error
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["nonsense"],
+            ["show"],
+            ["similar", AUDIO, "-k", "many"],
+            ["similar", AUDIO, "-k", "101"],
+            ["tracks", "--api", "127.0.0.1:8000"],
+            ["generate", AUDIO, "--duration", "0.5"],
+            ["generate", AUDIO, "--mode", "loud"],
+            ["generate", AUDIO, "--format", "wav", "-o", "like.mp3"],
+            ["keys", "create"],
+            ["redrive", "--stack", "a", "--endpoint-url", "b"],
+        ],
+    )
+    def test_of_usage(self, fake: FakeApi, music: Music, arguments: list[str]) -> None:
+        ended = music(*arguments)
+        assert ended.code == Exit.USAGE
+        assert ended.error
+        assert fake.asked == []
+
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            (["upload", "nothing.mp3"], "there is no file nothing.mp3"),
+            (["generate", "nothing.mp3"], "there is no file nothing.mp3"),
+            (["generate", AUDIO, "-o", "nowhere/like.wav"], "there is no folder nowhere"),
+            (["download", GENERATION, "-o", "nowhere/like.wav"], "there is no folder nowhere"),
+        ],
+    )
+    def test_of_files_are_found_before_anything_is_asked(
+        self, fake: FakeApi, music: Music, arguments: list[str], line: str
+    ) -> None:
+        ended = music(*arguments)
+        assert ended.code == Exit.FILE
+        assert line in ended.error
+        assert fake.asked == []
+
+    def test_of_music_itself_are_no_traceback(self, music: Music, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*_: Any) -> None:
+            raise ZeroDivisionError("of nothing")
+
+        monkeypatch.setattr(settings, "deployment", broken)
+        ended = music("tracks")
+        assert ended.code == Exit.FAILED
+        assert "ZeroDivisionError: of nothing" in ended.error
+        monkeypatch.setenv("MUSIC_DEBUG", "1")
+        with pytest.raises(ZeroDivisionError):
+            music("tracks")
+
+    def test_every_code_is_documented(self) -> None:
+        page = (ROOT / "docs/command-line.md").read_text("utf-8")
+        table = page.partition("## Exit codes")[2]
+        documented = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+        assert documented == {int(code) for code in Exit}
+
+
+class TestRequests:
+    """A request that may well succeed is sent again, and means the same then."""
+
+    def test_is_sent_again_under_the_same_key(self, made: FakeApi, music: Music) -> None:
+        accepted = made.answers[f"POST /api/generate/{AUDIO}"]
+        assert isinstance(accepted, Told)
+        busy = problem(429, "too_many", "Slowly.")
+        made.answers[f"POST /api/generate/{AUDIO}"] = [Told(503, b""), busy, accepted]
+        assert music("generate", AUDIO, "--no-wait").out == f"{GENERATION}\n"
+        keys = [asked.headers["Idempotency-Key"] for asked in made.asked]
+        assert len(keys) == 3
+        assert len(set(keys)) == 1
+
+    def test_is_not_sent_again_where_that_takes_long(self, made: FakeApi, music: Music) -> None:
+        limit = problem(429, "limit", "Enough for today.")
+        made.answers["GET /api/audio"] = Told(429, limit.body, {"Retry-After": "3600"})
+        assert music("tracks").code == Exit.REFUSED
+        assert len(made.asked) == 1
+
+    def test_of_the_bucket_carries_no_key(self, made: FakeApi, music: Music) -> None:
+        with serving() as bucket:
+            bucket.answers["GET /file"] = FILE
+            made.answers[f"GET /api/download/{GENERATION}"] = Told(
+                302, b"", {"Location": f"{bucket.url}/file"}
+            )
+            assert music("download", GENERATION, "--key", "of.me").code == Exit.DONE
+            assert "Authorization" not in bucket.asked[0].headers
+        assert Path("a-D4G.wav").read_bytes() == SOUND
+        assert all(asked.headers["Authorization"] == "Bearer of.me" for asked in made.asked)
+
+
+class TestGenerate:
+    """`music generate`."""
+
+    def test_from_file_to_file(self, made: FakeApi, music: Music) -> None:
+        Path("track.mp3").write_bytes(b"music")
+        fields = {"key": "uploads/x", "policy": "p"}
+        upload = {"url": f"{made.url}/bucket", "fields": fields, "expires_at": ""}
+        made.answers["POST /api/upload"] = Told(201, {**TRACK, "status": "awaiting_upload", "upload": upload})
+        made.answers["POST /bucket"] = Told(204, b"")
+        ended = music("generate", "track.mp3", "-o", "like.wav", "--seed", "7")
+        assert (ended.code, ended.out) == (Exit.DONE, "like.wav\n")
+        assert Path("like.wav").read_bytes() == SOUND
+        (asked,) = [asked for asked in made.asked if asked.path.startswith("/api/generate/")]
+        assert asked.json == {"seed": 7, "format": "wav"}
+        (posted,) = [asked for asked in made.asked if asked.path == "/bucket"]
+        assert posted.body.index(b'name="key"') < posted.body.index(b'name="file"')
+        assert b"\r\n\r\nmusic\r\n--" in posted.body
+
+    def test_has_every_field_of_the_contract_as_an_option(self, made: FakeApi, music: Music) -> None:
+        known = fields.fields()
+        assert [field.name for field in known] == list(
+            fields.contract()["components"]["schemas"]["GenerateRequest"]["properties"]
+        )
+        shown = music("generate", "--help").out
+        arguments, expected = [], {}
+        for field in known:
+            assert field.option in shown
+            assert field.description
+            given, value = example(field)
+            arguments += [field.option] if given is None else [field.option, given]
+            expected[field.name] = value
+        assert music("generate", AUDIO, "--no-wait", *arguments).code == Exit.DONE
+        assert made.asked[-1].json == expected
+
+    def test_sends_nothing_that_was_not_given(self, made: FakeApi, music: Music) -> None:
+        assert music("generate", AUDIO, "--no-wait").code == Exit.DONE
+        assert made.asked[-1].json == {}
+
+    @pytest.mark.parametrize("out", ["like.flac", "LIKE.FLAC"])
+    def test_takes_the_format_from_the_file(self, made: FakeApi, music: Music, out: str) -> None:
+        assert music("generate", AUDIO, "-o", out).code == Exit.DONE
+        assert made.asked[0].json == {"format": "flac"}
+
+    def test_without_a_name_the_deployment_names_the_file(self, made: FakeApi, music: Music) -> None:
+        assert music("generate", AUDIO).out == "a-D4G.wav\n"
+        Path("folder").mkdir()
+        assert music("generate", AUDIO, "-o", "folder").out == "folder/a-D4G.wav\n"
+        assert Path("folder/a-D4G.wav").read_bytes() == SOUND
+
+    def test_a_name_of_the_deployment_leads_to_no_other_folder(self, made: FakeApi, music: Music) -> None:
+        name = {"Content-Disposition": 'attachment; filename="../../evil.wav"'}
+        made.answers[f"GET /api/download/{GENERATION}"] = Told(200, SOUND, name)
+        assert music("generate", AUDIO).out == "evil.wav\n"
+        assert Path("evil.wav").exists()
+
+    def test_in_json_is_the_record_and_the_file(self, made: FakeApi, music: Music) -> None:
+        assert music("generate", AUDIO, "-o", "like.wav", "--json").json == MADE | {"file": "like.wav"}
+        assert music("--json", "generate", AUDIO, "--no-wait").json["status"] == "queued"
+
+    def test_of_a_job_that_fails_is_its_reason(self, made: FakeApi, music: Music) -> None:
+        failed = {**MADE, "status": "failed", "error": {"code": "silence", "detail": "There is no sound."}}
+        made.answers[f"GET /api/generation/{GENERATION}"] = Told(200, failed)
+        ended = music("generate", AUDIO)
+        assert (ended.code, ended.error) == (Exit.FAILED, f"{GENERATION}: There is no sound.")
+        assert list(Path().iterdir()) == []
+
+    def test_of_an_unknown_track(self, fake: FakeApi, music: Music) -> None:
+        ended = music("generate", AUDIO)
+        assert ended.code == Exit.NOT_FOUND
+        assert f"there is no file or track {AUDIO}: `music tracks`" in ended.error
+
+    def test_that_cannot_be_written_says_how_it_is_fetched(self, made: FakeApi, music: Music) -> None:
+        ended = music("generate", AUDIO, "-o", "/dev/full")
+        assert ended.code == Exit.FILE
+        last = ended.err.splitlines()[-1]
+        assert "/dev/full cannot be written: No space left on device" in last
+        assert f"`music download {GENERATION} --wait` fetches the music" in last
+
+
+def example(field: fields.Field) -> tuple[str | None, Any]:
+    """Something that a field takes: as it is written for its option, and as it is sent."""
+    kind = field.schema.get("type")
+    if field.structured:
+        return '{"any": 1}', {"any": 1}
+    if kind == "boolean":
+        return None, True
+    if "enum" in field.schema:
+        return field.schema["enum"][-1], field.schema["enum"][-1]
+    if kind == "string":
+        return "a text", "a text"
+    value = field.schema["maximum"]
+    return str(value), value
+
+
+def test_a_field_of_any_kind_becomes_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = {
+        "loop": {"type": "boolean", "default": False, "description": "Whether."},
+        "section": {"anyOf": [{"$ref": "#/components/schemas/Section"}, {"type": "null"}]},
+        "key": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "bars": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 64}, {"type": "null"}]},
+        "weights": {"type": "array", "items": {"type": "number"}},
+        "ending": {"type": "string", "enum": ["fade", "cut"]},
+        "either": {"anyOf": [{"type": "string"}, {"type": "number"}]},
+    }
+    schemas = {"GenerateRequest": {"properties": properties}, "Section": {"type": "object"}}
+    monkeypatch.setattr(fields, "contract", lambda: {"components": {"schemas": schemas}})
+    names = ["loop", "section", "key", "bars", "weights", "ending", "either"]
+    known = dict(zip(names, fields.fields(), strict=True))
+    assert {name for name, field in known.items() if field.structured} == {"section", "weights", "either"}
+    assert known["bars"].value(64) == 64
+    with pytest.raises(command.Failure, match="--bars takes 1 to 64, not 65"):
+        known["bars"].value(65)
+    given = dict.fromkeys(names) | {"loop": False, "section": '{"start": 1}', "weights": "[1, 2]"}
+    assert fields.body(given) == {"loop": False, "section": {"start": 1}, "weights": [1, 2]}
+    with pytest.raises(command.Failure, match="--section takes JSON"):
+        fields.body(given | {"section": "{"})
+    for field in known.values():
+        assert field.parameter().name == field.name
+
+
+class TestDownload:
+    """`music download`."""
+
+    def test_of_a_candidate_in_a_format(self, made: FakeApi, music: Music) -> None:
+        made.answers[f"GET /api/download/{GENERATION}/2"] = FILE
+        made.answers[f"GET /api/download/{GENERATION}/0"] = FILE
+        assert music("download", GENERATION, "--candidate", "2", "-o", "b.wav").code == Exit.DONE
+        assert made.asked[-1].path == f"/api/download/{GENERATION}/2"
+        assert music("download", GENERATION, "--format", "mp3", "-o", "b.mp3").code == Exit.DONE
+        assert made.asked[-1].path == f"/api/download/{GENERATION}/0?format=mp3"
+
+    def test_to_standard_output_is_the_file_alone(self, made: FakeApi, process: Process) -> None:
+        done = process("download", GENERATION, "-o", "-", text=False)
+        out, _ = done.communicate()
+        assert (done.returncode, out) == (Exit.DONE, SOUND)
+
+    def test_of_what_is_not_finished(self, made: FakeApi, music: Music) -> None:
+        running = MADE | {"status": "running", "progress": 0.4, "stage": "generate", "seconds_left": 9.0}
+        made.answers[f"GET /api/generation/{GENERATION}"] = [
+            Told(200, running),
+            Told(200, running),
+            Told(200, MADE),
+        ]
+        ended = music("download", GENERATION)
+        assert (ended.code, ended.error) == (
+            Exit.NOT_FINISHED,
+            "it is running, 40% done: --wait waits for it",
+        )
+        assert music("download", GENERATION, "--wait", "--json").json == {
+            "generation_id": GENERATION,
+            "file": "a-D4G.wav",
+        }
+
+    def test_that_breaks_off_leaves_the_file_that_was_there(self, made: FakeApi, music: Music) -> None:
+        Path("like.wav").write_bytes(b"made before")
+        made.answers[f"GET /api/download/{GENERATION}"] = Told(200, SOUND, cut=1000)
+        ended = music("download", GENERATION, "-o", "like.wav")
+        assert ended.code == Exit.UNREACHABLE
+        assert [path.name for path in Path().iterdir()] == ["like.wav"]
+        assert Path("like.wav").read_bytes() == b"made before"
+
+    def test_onto_a_full_disk_leaves_no_half_file(self, made: FakeApi, process: Process) -> None:
+        def small_files() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+        done = process("download", GENERATION, "-o", "like.wav", preexec_fn=small_files)
+        _, err = done.communicate()
+        assert done.returncode == Exit.FILE
+        assert err.splitlines()[-1] == "error: like.wav cannot be written: File too large"
+        assert list(Path().iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)]
+    )
+    def test_that_is_interrupted_leaves_no_half_file(
+        self, made: FakeApi, process: Process, number: signal.Signals, code: Exit
+    ) -> None:
+        stall = threading.Event()
+        made.answers[f"GET /api/download/{GENERATION}"] = Told(200, SOUND, stall=stall)
+        done = process("download", GENERATION, "-o", "like.wav")
+        eventually(lambda: list(Path().iterdir()))
+        done.send_signal(number)
+        _, err = done.communicate()
+        stall.set()
+        assert done.returncode == code
+        assert "Traceback" not in err
+        assert list(Path().iterdir()) == []
+
+    def test_into_a_link_keeps_the_link(self, made: FakeApi, music: Music) -> None:
+        Path("real.wav").write_bytes(b"made before")
+        Path("like.wav").symlink_to("real.wav")
+        assert music("download", GENERATION, "-o", "like.wav").code == Exit.DONE
+        assert Path("like.wav").is_symlink()
+        assert Path("real.wav").read_bytes() == SOUND
+
+
+class TestLists:
+    """`music tracks`, `show`, `similar`, `search`, `jobs` and `open`."""
+
+    def test_tracks_in_a_pipe_are_fields_between_tabs(self, made: FakeApi, music: Music) -> None:
+        pages = {None: ([TRACK], "more"), "more": ([TRACK | {"audio_id": OTHER, "features": None}], None)}
+
+        def page(asked: Asked) -> Told:
+            cursor = asked.path.partition("cursor=")[2] or None
+            items, following = pages[cursor]
+            return Told(200, {"items": items, "cursor": following})
+
+        made.answers["GET /api/audio"] = page
+        lines = [line.split("\t") for line in music("tracks").out.splitlines()]
+        assert lines == [
+            [AUDIO, "ready", "183.2 s", "118", "D minor", "a.mp3", "fast, minor"],
+            [OTHER, "ready", "", "", "", "a.mp3", "fast, minor"],
+        ]
+        assert [item["audio_id"] for item in music("tracks", "--json").json["items"]] == [AUDIO, OTHER]
+        assert len(music("tracks", "--limit", "1").out.splitlines()) == 1
+
+    def test_show_tells_a_record_of_either_kind(self, made: FakeApi, music: Music) -> None:
+        shown = dict(line.split("\t") for line in music("show", AUDIO).out.splitlines())
+        assert shown["features.tempo"] == "117.5"
+        assert shown["features.beats"] == "300 values"
+        assert shown["tags"] == "fast, minor"
+        assert "similarity.embedding\t0.81\n" in music("show", GENERATION).out
+        assert music("show", GENERATION, "--json").json == MADE
+
+    def test_similar_and_search_tell_scores(self, made: FakeApi, music: Music) -> None:
+        results = {"results": [{"audio_id": OTHER, "score": 0.91234, "filename": "b.mp3", "tags": ["calm"]}]}
+        made.answers[f"GET /api/similar/{AUDIO}"] = made.answers["POST /api/search"] = Told(200, results)
+        for arguments in (["similar", AUDIO, "-k", "3"], ["search", "calm piano", "-k", "3"]):
+            assert music(*arguments).out == f"0.912\t{OTHER}\tb.mp3\tcalm\n"
+            assert music(*arguments, "--json").json == results
+        assert made.asked[0].path.endswith("?k=3")
+        assert made.asked[-1].json == {"text": "calm piano", "k": 3}
+        made.answers[f"GET /api/similar/{AUDIO}"] = Told(200, {"results": []})
+        assert music("similar", AUDIO, "--distinct").out == ""
+        assert made.asked[-1].path.endswith("distinct=true")
+
+    def test_jobs_tells_what_is_under_way_and_what_was_made_last(self, made: FakeApi, music: Music) -> None:
+        embedding = TRACK | {"status": "embedding", "progress": 0.5, "stage": "embed", "seconds_left": 4.2}
+        made.answers["GET /api/audio"] = Told(200, {"items": [embedding, TRACK], "cursor": None})
+        lines = music("jobs").out.splitlines()
+        assert lines == [
+            f"{AUDIO}\tembed\tembedding\t50%\t4 s\ta.mp3",
+            f"{GENERATION}\tgenerate\tsucceeded\t100%\t\t{AUDIO}",
+        ]
+        assert len(music("jobs", "--json").json["items"]) == 2
+        assert len(music("jobs", "--finished", "0").out.splitlines()) == 1
+
+    def test_jobs_are_followed_to_their_end(
+        self, made: FakeApi, music: Music, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("client.jobs.LONGEST_PAUSE_SECONDS", 0.0)
+        running, failed = MADE | {"status": "running", "progress": 0.2}, MADE | {"status": "failed"}
+        removed = {**running, "generation_id": OTHER, "links": {"self": f"/api/generation/{OTHER}"}}
+        made.answers["GET /api/generation"] = Told(200, {"items": [running, removed], "cursor": None})
+        made.answers[f"GET /api/generation/{GENERATION}"] = [Told(200, running), Told(200, MADE)]
+        ended = music("jobs", "--follow")
+        assert (ended.code, ended.out) == (
+            Exit.DONE,
+            f"{GENERATION}\tgenerate\tsucceeded\t100%\t\t{AUDIO}\n",
+        )
+        made.answers[f"GET /api/generation/{GENERATION}"] = Told(200, failed)
+        ended = music("jobs", "-f", "--json")
+        assert (ended.code, ended.json) == (Exit.FAILED, failed)
+
+    def test_open_opens_the_page(self, fake: FakeApi, music: Music, monkeypatch: pytest.MonkeyPatch) -> None:
+        opened: list[str] = []
+
+        def note(url: str) -> bool:
+            opened.append(url)
+            return True
+
+        monkeypatch.setattr("webbrowser.open", note)
+        fake.answers["GET /api/health"] = Told(200, {"status": "ok"})
+        assert music("open").out == f"{fake.url}/\n"
+        assert music("open", "--json").json == {"url": f"{fake.url}/"}
+        assert opened == [f"{fake.url}/"] * 2
+
+    def test_names_do_nothing_to_a_terminal(self, made: FakeApi, music: Music) -> None:
+        evil = TRACK | {"filename": "\x1b]0;owned\x07\x9b31m\u202ea\tb\r\n[bold]c"}
+        made.answers["GET /api/audio"] = Told(200, {"items": [evil], "cursor": None})
+        (line,) = music("tracks").out.splitlines()
+        assert line.count("\t") == 6
+        assert re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202e]", line) is None
+        assert "[bold]c" in line
+
+    def test_a_reader_that_has_enough_is_no_error(self, made: FakeApi, process: Process) -> None:
+        items = [TRACK] * 5000
+        made.answers["GET /api/audio"] = Told(200, {"items": items, "cursor": None})
+        done = process("tracks")
+        assert done.stdout
+        assert done.stderr
+        assert done.stdout.readline().startswith(AUDIO)
+        done.stdout.close()
+        assert done.wait() == Exit.READER_GONE
+        assert done.stderr.read() == ""
+
+
+class TestTerminal:
+    """Bars on a terminal, lines in a pipe."""
+
+    def on_a_terminal(self, fake: FakeApi, *arguments: str) -> str:
+        """Run `music` on a terminal of its own, and return all that it showed there."""
+        environment = {**os.environ, "MUSIC_API": fake.url, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+        main, other = pty.openpty()
+        command = [sys.executable, "-m", "client.command", *arguments]
+        done = subprocess.Popen(command, env=environment, stdin=other, stdout=other, stderr=other)
+        os.close(other)
+        shown = b""
+        while done.poll() is None or select.select([main], [], [], 0)[0]:
+            if select.select([main], [], [], 0.05)[0]:
+                try:
+                    shown += os.read(main, 65536)
+                except OSError:  # how Linux says that nobody has the terminal open any more
+                    break
+        done.wait()
+        os.close(main)
+        assert done.returncode == Exit.DONE, shown
+        return shown.decode()
+
+    def test_bars_tell_the_stage_and_the_time_left(self, made: FakeApi) -> None:
+        running = MADE | {"status": "running", "progress": 0.4, "stage": "score", "seconds_left": 65.0}
+        made.answers[f"GET /api/generation/{GENERATION}"] = [Told(200, running)] * 3 + [Told(200, MADE)]
+        shown = self.on_a_terminal(made, "generate", AUDIO, "-o", "like.wav")
+        assert "generate (score)" in shown
+        assert "40%" in shown
+        assert "1 min 5 s left" in shown
+        assert "like.wav" in shown
+        assert Path("like.wav").read_bytes() == SOUND
+
+    def test_tables_have_headings(self, made: FakeApi) -> None:
+        shown = self.on_a_terminal(made, "tracks")
+        assert "tempo" in shown
+        assert "\t" not in shown
+
+    def test_in_a_pipe_there_are_lines_alone(self, made: FakeApi, process: Process) -> None:
+        done = process("generate", AUDIO, "-o", "like.wav")
+        out, err = done.communicate()
+        assert (done.returncode, out) == (Exit.DONE, "like.wav\n")
+        assert err.splitlines() == [
+            "generate: done",
+            "download: 256.0 kB",
+            f"{GENERATION}: seed 7, similarity: embedding 0.81, chroma 0.90",
+        ]
+
+
+class TestProgram:
+    """The program itself."""
+
+    def test_is_a_script_of_the_package(self) -> None:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+        assert project["project"]["scripts"] == {"music": "client.command:main"}
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("upload", "tracks", "show", "similar", "search", "jobs", "generate", "download", "open"),
+            *("demo", "redrive", "deploy", "keys", "keys create", "keys list", "keys revoke"),
+        ],
+    )
+    def test_every_command_says_how_it_is_used(self, fake: FakeApi, music: Music, name: str) -> None:
+        ended = music(*name.split(), "--help", api=None)
+        assert ended.code == Exit.DONE
+        assert f"music {name}" in ended.out
+        assert "--help" in ended.out
+        assert fake.asked == []
+
+    def test_without_a_command_it_shows_them(self, music: Music) -> None:
+        ended = music(api=None)
+        assert ended.code == Exit.USAGE
+        assert "generate" in ended.err
+
+    def test_serve_is_the_local_stack(self, process: Process) -> None:
+        done = process("serve", "--http-workers", "0", cwd="/")
+        _, err = done.communicate()
+        assert done.returncode == 2
+        assert "every function needs a process" in err
+
+    def test_those_that_need_aws_say_so(self, music: Music) -> None:
+        for name in ("keys create", "keys list", "keys revoke", "redrive", "deploy"):
+            assert "It needs AWS credentials" in " ".join(
+                music(*name.split(), "--help", api=None).out.split()
+            )
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_shells_complete_commands(
+        self, process: Process, shell: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("_MUSIC_COMPLETE", f"complete_{shell}")
+        monkeypatch.setenv("COMP_WORDS", "music gen")
+        monkeypatch.setenv("COMP_CWORD", "1")
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "music gen")
+        monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+        out, _ = process().communicate()
+        assert "generate" in out
+        assert "tracks" not in out
+
+    def test_a_proxy_is_never_asked_for_what_runs_on_this_machine(
+        self, made: FakeApi, music: Music, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.setenv("no_proxy", "intranet.example")
+        assert music("tracks").code == Exit.DONE
+        assert os.environ["no_proxy"] == "intranet.example,127.0.0.1,localhost"

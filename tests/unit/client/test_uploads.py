@@ -1,0 +1,300 @@
+"""`music upload`: which files, each once, several at a time, and on from where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client import files
+from client.failure import Exit
+from tests.support.fake_api import Asked, Ended, FakeApi, Told, problem
+from tests.support.stack import Stack
+from tests.support.waiting import eventually
+
+Music = Callable[..., Ended]
+
+
+class Deployment:
+    """What an upload does to a deployment: records by idempotency key, and the files that came.
+
+    Attributes
+    ----------
+    stored : dict
+        Content of each track by its id.
+    hashes : bool
+        Whether content that is there is recognised.
+    """
+
+    def __init__(self, api: FakeApi) -> None:
+        self.api = api
+        self.records: dict[str, dict[str, Any]] = {}
+        self.by_key: dict[str, str] = {}
+        self.stored: dict[str, bytes] = {}
+        self.hashes = True
+        self.lock = threading.Lock()
+        self.stall: threading.Event | None = None  # what files wait for in the middle of their bytes
+        self.stall_after = 0
+        self.at_once = self.most_at_once = 0
+        api.answers |= {"POST /api/upload": self.announce, "POST /bucket": self.store}
+
+    def announce(self, asked: Asked) -> Told:
+        with self.lock:
+            body, key = asked.json, asked.headers["Idempotency-Key"]
+            audio_id = self.by_key.get(key)
+            if audio_id and self.records[audio_id]["status"] == "deleted":
+                return problem(404, "not_found")
+            if not audio_id and self.hashes:
+                for known, content in self.stored.items():
+                    if hashlib.sha256(content).hexdigest() == body["sha256"]:
+                        return Told(200, self.records[known] | {"status": "uploaded"})
+            if not audio_id:
+                audio_id = f"01JZ8Q4W3N6V7X9Y2A5B8C{len(self.records):04d}"
+                self.by_key[key] = audio_id
+                links = {"self": f"/api/audio/{audio_id}"}
+                record = {"audio_id": audio_id, "status": "awaiting_upload", "progress": 0.0, "links": links}
+                self.records[audio_id] = {**record, "filename": body["filename"]}
+                self.api.answers[f"GET /api/audio/{audio_id}"] = self.show(audio_id)
+            record = self.records[audio_id]
+            if record["status"] != "awaiting_upload":
+                return Told(201, record | {"status": "uploaded"})
+            upload = {"url": f"{self.api.url}/bucket", "fields": {"key": audio_id}}
+            return Told(201, record | {"upload": upload})
+
+    def show(self, audio_id: str) -> Callable[[Asked], Told]:
+        return lambda asked: Told(200, self.records[audio_id])
+
+    def store(self, asked: Asked) -> Told:
+        with self.lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        if self.stall and len(self.stored) >= self.stall_after:
+            self.stall.wait()
+        audio_id = asked.body.partition(b'name="key"\r\n\r\n')[2].partition(b"\r\n")[0].decode()
+        content = asked.body.partition(b'filename="audio"\r\n\r\n')[2].rpartition(b"\r\n--")[0]
+        with self.lock:
+            self.at_once -= 1
+            self.stored[audio_id] = content
+            self.records[audio_id]["status"] = "ready"
+        return Told(204, b"")
+
+
+@pytest.fixture
+def remote(fake: FakeApi) -> Deployment:
+    return Deployment(fake)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve songs, deep and shallow, and what is none."""
+    songs = tmp_path / "songs"
+    (songs / "deep/er").mkdir(parents=True)
+    for number in range(12):
+        place = (songs, songs / "deep", songs / "deep/er")[number % 3]
+        (place / f"{number}.{['mp3', 'FLAC'][number % 2]}").write_bytes(b"song %d" % number)
+    (songs / "cover.jpg").write_bytes(b"no song")
+    (songs / ".hidden.mp3").write_bytes(b"no song")
+    (songs / "around").symlink_to(songs)
+    monkeypatch.chdir(tmp_path)
+    return songs
+
+
+def test_a_folder_is_uploaded_with_all_below_it(remote: Deployment, music: Music, folder: Path) -> None:
+    ended = music("upload", "songs")
+    assert ended.code == Exit.DONE
+    rows = [line.split("\t") for line in ended.out.splitlines()]
+    assert {state for _, state, _ in rows} == {"uploaded"}
+    assert {Path(path).read_bytes() for _, _, path in rows} == set(remote.stored.values())
+    assert set(remote.stored.values()) == {b"song %d" % number for number in range(12)}
+    assert ended.err == "files left out, for they are no audio: 2\n"
+
+
+def test_what_is_there_is_not_sent_again(remote: Deployment, music: Music, folder: Path) -> None:
+    assert music("upload", "songs").code == Exit.DONE
+    posted = len(remote.api.asked)
+    (folder / "0.mp3").rename(folder / "another name.mp3")
+    rows = [line.split("\t") for line in music("upload", "songs").out.splitlines()]
+    assert [state for _, state, _ in rows] == ["there"] * 12
+    assert not any(asked.path == "/bucket" for asked in remote.api.asked[posted:])
+    assert len(remote.records) == 12
+
+
+def test_the_same_content_twice_is_sent_once(remote: Deployment, music: Music, folder: Path) -> None:
+    remote.hashes = False  # it is not embedded yet
+    for number in range(6):
+        (folder / f"copy {number}.mp3").write_bytes(b"song 1")
+    document = music("upload", "songs", "songs/deep/1.FLAC", "--json").json
+    states = [file["state"] for file in document["files"]]
+    assert (states.count("uploaded"), states.count("there")) == (12, 6)
+    assert len(remote.records) == 12
+
+
+def test_some_go_at_the_same_time_and_no_more(remote: Deployment, music: Music, folder: Path) -> None:
+    stall = remote.stall = threading.Event()
+
+    def let_go() -> None:
+        eventually(lambda: remote.at_once == 3)
+        stall.set()
+
+    waiting = threading.Thread(target=let_go)
+    waiting.start()
+    assert music("upload", "songs", "--at-once", "3").code == Exit.DONE
+    waiting.join()
+    assert remote.most_at_once == 3
+
+
+def test_an_upload_that_is_interrupted_goes_on(
+    remote: Deployment, music: Music, folder: Path, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    remote.hashes = False
+    remote.stall, remote.stall_after = threading.Event(), 5
+    upload = process("upload", "songs", "--at-once", "2")
+    assert upload.stdout
+    first = [upload.stdout.readline() for _ in range(5)]
+    eventually(lambda: remote.at_once == 2)
+    upload.send_signal(signal.SIGINT)
+    out, err = upload.communicate()
+    assert upload.returncode == Exit.INTERRUPTED
+    there = len(first) + len(out.splitlines())
+    assert err.splitlines()[-2:] == [
+        f"{there} of 12 files are there: the same command goes on",
+        "error: interrupted",
+    ]
+    remote.stall.set()
+    remote.stall = None
+    ended = music("upload", "songs")
+    assert ended.code == Exit.DONE
+    assert len(ended.out.splitlines()) == 12
+    assert len(remote.records) == 12  # those that had begun were not begun again
+    assert sorted(remote.stored.values()) == sorted(b"song %d" % number for number in range(12))
+
+
+@pytest.mark.parametrize("status", ["deleted", "failed"])
+def test_a_track_that_is_gone_or_has_failed_is_a_new_one(
+    remote: Deployment, music: Music, folder: Path, status: str
+) -> None:
+    remote.hashes = False
+    for times in range(1, 4):
+        ended = music("upload", "songs/0.mp3")
+        assert (ended.code, ended.out.split("\t")[1]) == (Exit.DONE, "uploaded")
+        assert len(remote.records) == times
+        list(remote.records.values())[-1]["status"] = status
+
+
+def test_files_that_fail_are_told_and_the_others_go_on(
+    remote: Deployment, music: Music, folder: Path
+) -> None:
+    (folder / "0.mp3").write_bytes(b"")
+    announce = remote.announce
+
+    def vanishing(asked: Asked) -> Told:
+        (folder / "deep/er/2.mp3").unlink(missing_ok=True)
+        if asked.json["filename"] == "5.FLAC":
+            return problem(413, "too_large", "The largest file is 5 bytes.")
+        return announce(asked)
+
+    remote.api.answers["POST /api/upload"] = vanishing
+    (folder / "deep/er/2.mp3").write_bytes(b"x" * 10)
+    ended = music("upload", "songs", "--at-once", "1", "--json")
+    assert ended.code == Exit.FAILED
+    errors = {file["path"]: file["error"] for file in ended.json["files"] if file["state"] == "failed"}
+    assert errors["songs/0.mp3"] == {"code": "file", "detail": "songs/0.mp3 is empty"}
+    assert errors["songs/deep/er/2.mp3"]["detail"].endswith("cannot be read: No such file or directory")
+    assert errors["songs/deep/er/5.FLAC"] == {"code": "too_large", "detail": "The largest file is 5 bytes."}
+    assert len(errors) == 3
+    assert "failed: songs/0.mp3 is empty\n" in ended.err
+    assert ended.err.endswith("error: 3 of 12 files failed\n")
+    assert len(remote.stored) == 9
+
+
+def test_what_no_file_can_escape_ends_all_at_once(remote: Deployment, music: Music, folder: Path) -> None:
+    remote.api.answers["POST /api/upload"] = problem(401, "unauthorized")
+    ended = music("upload", "songs", "--at-once", "1")
+    assert ended.code == Exit.KEY
+    assert len(remote.api.asked) < 12
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_stored(
+    remote: Deployment, music: Music, folder: Path
+) -> None:
+    path = folder / "0.mp3"
+    path.write_bytes(b"x" * 1_000_000)
+    announce = remote.announce
+
+    def shortening(asked: Asked) -> Told:
+        path.write_bytes(b"x" * 100_000)
+        return announce(asked)
+
+    remote.api.answers["POST /api/upload"] = shortening
+    ended = music("upload", "songs/0.mp3")
+    assert (ended.code, ended.error) == (
+        Exit.FILE,
+        "songs/0.mp3 became shorter while it was sent: try again",
+    )
+    assert remote.stored == {}
+
+
+def test_a_bucket_that_refuses_is_one_line(remote: Deployment, music: Music, folder: Path) -> None:
+    body = b"<Error><Code>EntityTooLarge</Code></Error>"
+    remote.api.answers["POST /bucket"] = Told(400, body, {"Content-Type": "application/xml"})
+    ended = music("upload", "songs/0.mp3")
+    assert (ended.code, ended.error) == (Exit.REFUSED, "the bucket refuses songs/0.mp3: EntityTooLarge")
+
+
+def test_a_bucket_that_stumbles_is_asked_again(remote: Deployment, music: Music, folder: Path) -> None:
+    tries: list[Asked] = []
+
+    def stumbling(asked: Asked) -> Told:
+        tries.append(asked)
+        return remote.store(asked) if len(tries) == 3 else Told(503, b"")
+
+    remote.api.answers["POST /bucket"] = stumbling
+    assert music("upload", "songs/0.mp3").code == Exit.DONE
+    assert list(remote.stored.values()) == [b"song 0"]
+    assert len(remote.records) == 1
+
+
+def test_waiting_tells_which_could_not_be_embedded(remote: Deployment, music: Music, folder: Path) -> None:
+    store = remote.store
+
+    def judging(asked: Asked) -> Told:
+        told = store(asked)
+        for audio_id, content in remote.stored.items():
+            if content == b"song 3":
+                error = {"code": "undecodable", "detail": "This is no music."}
+                remote.records[audio_id] |= {"status": "failed", "error": error}
+        return told
+
+    remote.api.answers["POST /bucket"] = judging
+    ended = music("upload", "songs", "--wait")
+    assert ended.code == Exit.FAILED
+    assert "failed: 3.FLAC: This is no music.\n" in ended.err
+    assert ended.err.endswith("error: 1 of 12 files failed\n")
+
+
+def test_names_that_are_no_text_are_sent(remote: Deployment, music: Music, folder: Path) -> None:
+    path = folder / "deep" / "K\udcf6ln.mp3"
+    path.write_bytes(b"song of a name")
+    assert music("upload", str(path)).code == Exit.DONE
+    (record,) = remote.records.values()
+    assert record["filename"] == "K\ufffdln.mp3"
+
+
+def test_the_files_of_a_folder_are_those_that_the_api_knows(stack: Stack) -> None:
+    assert set(stack.app("upload").BY_EXTENSION) == files.AUDIO
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    music_file = tmp_path / "music.wav"
+    music_file.write_bytes(b"made before")
+    with pytest.raises(ZeroDivisionError), files.whole(music_file) as part:  # noqa: PT012
+        part.write_bytes(b"half of")
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["music.wav"]
+    assert music_file.read_bytes() == b"made before"
