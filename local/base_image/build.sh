@@ -1,6 +1,8 @@
 #!/bin/sh
 # Builds a stand-in for AWS's Lambda Python 3.13 image on a machine that reaches no container registry:
 # Debian trixie by debootstrap, the runtime client from PyPI, the emulator from SAM CLI's wheel.
+# The client is fetched here, with this machine's own settings of pip: a credential in them gets into no image. The
+# functions' own builds ask the same index, without the credential.
 # Prints the image's name; the name carries a digest of its parts, so a second run finds it and does nothing.
 # Needs root, debootstrap, a Debian host (its mirror and certificate authorities are used) and a running Docker.
 #
@@ -18,7 +20,8 @@ fi
 authorities=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
 mirror=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' \
     | sed -n 's/^Debian //p' | head -n 1)
-index=$(python3 -m pip config get global.index-url 2>/dev/null || true)
+python="$(realpath "$1")/bin/python"
+index=$("$python" -m pip config get global.index-url 2>/dev/null | sed -E 's|^([a-z]+://)[^/]*@|\1|' || true)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 {
@@ -36,6 +39,9 @@ trap 'rm -rf "$work"' EXIT
     mkdir "$work/context"
     cp "$here/Dockerfile" "$here/entrypoint.sh" "$here/requirements.txt" "$work/context"
     cp "$emulator" "$work/context/aws-lambda-rie"
+    "$python" -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
+        --implementation cp --python-version 3.13 --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
+        --dest "$work/context/wheels" --requirement "$here/requirements.txt"
     docker build --build-arg "ROOTFS=lambda-python-3.13-rootfs:$digest" --tag "$image" "$work/context"
     docker image rm "lambda-python-3.13-rootfs:$digest"
 } >&2
