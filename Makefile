@@ -19,7 +19,7 @@ TEMPERATURE ?= 1.0
 RUN := .venv/bin/python
 
 # What users give reaches programs by the environment, as it was written: neither make nor a shell expands anything in it.
-GIVEN := AUDIO DURATION TEMPERATURE SEED PROFILE OUT PORT PRECISION SOURCE ENDPOINT STACK API_URL API_TOKEN CONFIG_ENV
+GIVEN := AUDIO DURATION TEMPERATURE SEED PROFILE OUT PORT DATA PRECISION SOURCE ENDPOINT STACK API_URL API_TOKEN CONFIG_ENV
 TAKING := demo serve sam models weights redrive deploy test-deployed check-%
 written = $(if $(filter file,$(origin $(1))),$($(1)),$(value $(1)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(call written,$(name))))
@@ -43,8 +43,8 @@ demo: check-demo .venv/bin/music $(ENGINE) ## Music like AUDIO=track.mp3 [DURATI
 	@.venv/bin/music demo $${AUDIO:+--audio "$$AUDIO"} --duration "$$DURATION" --temperature "$$TEMPERATURE" \
 		$${SEED:+--seed "$$SEED"} --profile "$$PROFILE" --out "$$OUT"
 
-serve: check-serve .venv/bin/music $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [PORT=8000]
-	@exec .venv/bin/music serve --port "$$PORT" --profile "$$PROFILE"
+serve: check-serve .venv/bin/music $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [PORT=8000] [DATA=folder that keeps it]
+	@exec .venv/bin/music serve --port "$$PORT" --profile "$$PROFILE" $${DATA:+--data "$$DATA"}
 
 redrive: check-redrive .venv/bin/music ## Try again what workers gave up, at ENDPOINT= (as make serve prints it) or of STACK= on AWS
 	@if test -n "$$STACK"; then .venv/bin/music redrive --stack "$$STACK"; else .venv/bin/music redrive --endpoint-url "$$ENDPOINT"; fi

@@ -17,7 +17,7 @@ from music import profiles
 CONTRACT = Path(__file__).resolve().parents[1] / "layers/backend/openapi.json"
 VARIABLES = {
     "demo": ("AUDIO", "DURATION", "TEMPERATURE", "SEED", "PROFILE", "OUT"),
-    "serve": ("PORT", "PROFILE"),
+    "serve": ("PORT", "PROFILE", "DATA"),
     "sam": ("PORT", "PROFILE"),
     "deploy": ("PROFILE",),
     "models": ("PROFILE",),
@@ -131,6 +131,7 @@ _CHECKS = {
     "SEED": _number,
     "AUDIO": _audio,
     "OUT": _folder,
+    "DATA": _folder,
     "PORT": _port,
     "API_URL": _url,
     "ENDPOINT": _endpoint,

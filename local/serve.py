@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from local.aws.data import Data, DataError
 from local.http_server import HttpServer, PortError, tcp_port
 from local.logs import Log
 from local.pool import HTTP_WORKERS, StartError
 from local.stack import Stack
-from local.template import TEMPLATE, TemplateError
+from local.template import ACCOUNT, TEMPLATE, TemplateError
 
 NOT_EMULATED = (
     "not emulated: IAM (nothing is forbidden), cold starts, concurrency limits and throttling, "
-    "memory limits, durability (data lives until this ends)"
+    "memory limits, durability ({durability})"
 )
 
 
@@ -46,6 +47,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=VALUE", help="further template parameters"
     )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="keep records, objects and vectors there (else they end with this)",
+    )
     parser.add_argument("--template", type=Path, default=TEMPLATE, help="another template")
     parser.add_argument("--verbose", action="store_true", help="show metrics and requests as logged, too")
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
@@ -61,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
     wakened = end_on_signals()
     log = Log(verbose=arguments.verbose)
     try:
+        data = Data(arguments.data, ACCOUNT) if arguments.data else None
         api = HttpServer(arguments.host, arguments.port)
         if arguments.template == TEMPLATE:
             parameters = {"AuthMode": arguments.auth, "AllowedOrigins": own_origins(api), **parameters}
@@ -70,13 +78,14 @@ def main(argv: Sequence[str]) -> int:
             parameters=parameters,
             template=arguments.template,
             log=log,
+            data=data,
         )
         with closing(stack):
             _start(stack, api, arguments, log)
             os.read(wakened, 1)
     except End:
         log.line("local", "ended")
-    except (PortError, StartError, TemplateError) as error:
+    except (DataError, PortError, StartError, TemplateError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -109,7 +118,8 @@ def end_on_signals() -> int:
 
 def _start(stack: Stack, api: HttpServer, arguments: argparse.Namespace, log: Log) -> None:
     stack.start()
-    log.line("local", NOT_EMULATED)
+    kept = f"data is kept in {arguments.data}" if arguments.data else "data lives until this ends"
+    log.line("local", NOT_EMULATED.format(durability=kept))
     left_out = stack.deployment.not_emulated
     for reason in dict.fromkeys(left_out.values()):
         kinds = ", ".join(kind for kind in left_out if left_out[kind] == reason)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from local.aws.data import Data
 from local.aws.front import Front
 from local.aws.provision import provision
 from local.gateway import Gateway
@@ -37,6 +38,8 @@ class Stack:
         The template.
     log : Log, optional
         Takes what happens.
+    data : Data, optional
+        Keeps what the AWS holds; without it, that ends with the stack.
 
     Attributes
     ----------
@@ -66,7 +69,9 @@ class Stack:
         parameters: Mapping[str, str] | None = None,
         template: Path = TEMPLATE,
         log: Log | None = None,
+        data: Data | None = None,
     ) -> None:
+        self._data = data
         self._host, self.log = host, log or Log()
         self._front = Front(ACCOUNT)
         self._aws = HttpServer(host, aws_port)
@@ -79,10 +84,20 @@ class Stack:
             raise
 
     def start(self) -> None:
-        """Start the local AWS and create what the template declares."""
+        """Start the local AWS, create what the template declares, and put in what the folder holds.
+
+        Raises
+        ------
+        DataError
+            The folder is damaged, or was written for another template.
+        """
         self._aws.start(self._front)
         self._front.cors_rules = {bucket.name: bucket.cors for bucket in self.deployment.buckets}
         provision(self.deployment, self.endpoint_url)
+        if self._data:
+            found = self._data.load()
+            self._front.data = self._data
+            self.log.line("local", "found " + ", ".join(f"{count} {what}" for what, count in found.items()))
 
     def process_pools(self, *, http_workers: int = HTTP_WORKERS, workers: int = 1) -> ProcessPools:
         """Start local processes for the functions, and return what invokes them."""
@@ -123,6 +138,8 @@ class Stack:
         while self._closing:
             self._closing.pop().close()
         self._aws.close()
+        if self._data:
+            self._data.close()
 
     def __enter__(self) -> Stack:
         self.start()

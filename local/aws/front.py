@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import uuid
@@ -23,6 +24,7 @@ from werkzeug.wrappers import Request, Response
 
 from local.aws import authorization, cors, presigned, transactions, vectors
 from local.aws.authorization import Authorization
+from local.aws.data import Data, DataError
 from local.aws.signature import ACCESS_KEY
 from local.template import REGION
 
@@ -39,6 +41,8 @@ class Front:
     def __init__(self, account: str) -> None:
         self.cors_rules: dict[str, list[dict[str, Any]]] = {}
         """CORS rules by bucket name."""
+        self.data: Data | None = None
+        """What keeps the changes, each before its request is answered."""
         self._account = account
         transactions.install()
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -65,8 +69,8 @@ class Front:
             return self._vectors(request)
         if signed.service == "dynamodb":
             with self._dynamodb:
-                return self._forward(request)
-        return self._forward(request)
+                return self._forward(request, signed.service)
+        return self._forward(request, signed.service)
 
     def _s3(self, request: Request, signed: Authorization | None) -> Response:
         bucket = request.path.lstrip("/").partition("/")[0]
@@ -131,7 +135,7 @@ class Front:
             for name, value in presigned.put_headers(form).items():
                 if name != "content-type":
                     environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
-            stored = Response.from_app(self._moto, environ, buffered=True)
+            stored = self._forward(Request(environ))
         if stored.status_code != 200:
             return stored
         etag, location = stored.headers["ETag"], f"{request.host_url}{bucket}/{key}"
@@ -150,10 +154,19 @@ class Front:
         except vectors.QueryError as error:
             return _json_error(error.status, error.code, error.message)
 
-    def _forward(self, request: Request) -> Response:
+    def _forward(self, request: Request, service: str = "s3") -> Response:
+        if service != "s3":
+            request.environ["wsgi.input"] = io.BytesIO(request.get_data())  # `keep` reads it again
         response = Response.from_app(self._moto, request.environ, buffered=True)
         for name in [name for name, _ in response.headers if name.lower().startswith("access-control-")]:
             del response.headers[name]  # depending on its settings, moto allows every origin everything
+        if self.data and response.status_code < 400:
+            try:
+                self.data.keep(service, request)
+            except DataError as error:
+                if service == "s3":
+                    raise presigned.S3Error(500, "InternalError", str(error)) from error
+                return _json_error(500, "InternalServerError", str(error))
         return response
 
 

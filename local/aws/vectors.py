@@ -41,7 +41,7 @@ def query_vectors(request: Mapping[str, Any], *, account: str) -> dict[str, Any]
     QueryError
         When the index does not exist or the request is not valid.
     """
-    index = _index(request, account)
+    index = index_of(request, account)
     top_k = request.get("topK")
     if not isinstance(top_k, int) or not 1 <= top_k <= MAX_TOP_K:
         raise QueryError(400, "ValidationException", f"topK must be 1 to {MAX_TOP_K}")
@@ -79,7 +79,7 @@ def list_vectors(request: Mapping[str, Any], *, account: str) -> dict[str, Any]:
     QueryError
         When the index does not exist.
     """
-    index = _index(request, account)
+    index = index_of(request, account)
     limit, after = int(request.get("maxResults") or 500), str(request.get("nextToken") or "")
     keys = sorted(key for key in list(index.vectors) if key > after)
     page = []
@@ -122,7 +122,14 @@ def fits(wanted: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {"$eq": operator.eq, "$ne": operator.ne}
 
 
-def _index(request: Mapping[str, Any], account: str) -> Index:
+def index_of(request: Mapping[str, Any], account: str) -> Index:
+    """Return the index that a request is about.
+
+    Raises
+    ------
+    QueryError
+        When it does not exist.
+    """
     names = (request.get("vectorBucketName", ""), request.get("indexName", ""), request.get("indexArn", ""))
     try:
         return s3vectors_backends[account]["aws"].get_index(*names)
