@@ -31,6 +31,7 @@ NOT_EMULATED: dict[str, str] = {
     "AWS::Logs::LogGroup": "logs go to this terminal",
     "AWS::ApiGateway::Account": "logs go to this terminal",
     "AWS::CloudWatch::Alarm": "nobody watches",
+    "AWS::CloudWatch::Dashboard": "nobody watches",
     "AWS::SNS::Topic": "nobody watches",
 }
 """Resource types without a local counterpart, and why their absence changes no answer."""
@@ -83,7 +84,11 @@ _WITHOUT_EFFECT: dict[str, set[str]] = {
         "BucketEncryption",
         "LifecycleConfiguration",
     },
-    "AWS::DynamoDB::Table": {"PointInTimeRecoverySpecification", "SSESpecification"},
+    "AWS::DynamoDB::Table": {
+        "DeletionProtectionEnabled",
+        "PointInTimeRecoverySpecification",
+        "SSESpecification",
+    },
     "AWS::SQS::Queue": {"SqsManagedSseEnabled"},
     "AWS::S3Vectors::VectorBucket": {"EncryptionConfiguration"},
     "AWS::S3Vectors::Index": set(),

@@ -38,6 +38,7 @@ LACKING = {
     "the method ANY of an API's Body": "an event for each method",
     "BinaryMediaTypes written with ~1": "written with /",
     "x-amazon-apigateway-gateway-responses of an API's Body": "each put by a call, after the deployment",
+    "somebody to mail alarms to, data to protect": "an address of example.com, no deletion protection",
     "docker login to an ECR host": "the repository is at the emulator's address, named in advance",
     "limits of a request's size, at API Gateway and Lambda": "none; the test of the 413 is skipped",
     "a function's read-only root, memory limit and X-Ray": "none; `make test-sam` has the first two",
@@ -49,10 +50,10 @@ RETAINED = {"Bucket", "Table", "KeysTable", "VectorBucket", "VectorIndex", "ApiA
 
 
 def production_parameters() -> dict[str, str]:
-    """Return the parameters that `make deploy CONFIG_ENV=prod` gives."""
+    """Return the parameters that `make deploy CONFIG_ENV=prod` gives, and whom alarms are mailed to."""
     config = tomllib.loads(CONFIG.read_text())
     overrides = config["prod"]["deploy"]["parameters"]["parameter_overrides"]
-    return dict(pair.split("=", 1) for pair in overrides.split())
+    return dict(pair.split("=", 1) for pair in overrides.split()) | {"AlarmEmail": "rehearsal@example.com"}
 
 
 def adapted(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -75,6 +76,8 @@ def adapted(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[
                 value["MaximumConcurrency"] = int(str(values[value["MaximumConcurrency"]["Ref"]]))
             if "Events" in value:
                 value["Events"] = spread(value["Events"])
+            if "DeletionProtectionEnabled" in value:
+                value["DeletionProtectionEnabled"] = False
             if "BinaryMediaTypes" in value:
                 value["BinaryMediaTypes"] = [kind.replace("~1", "/") for kind in value["BinaryMediaTypes"]]
             return value

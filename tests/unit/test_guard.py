@@ -63,6 +63,7 @@ ENCRYPTED_ANYWAY = {
 KEEP_NOTHING = {
     "AWS::ApiGateway::Account",
     "AWS::CloudWatch::Alarm",
+    "AWS::CloudWatch::Dashboard",
     "AWS::IAM::Role",
     "AWS::S3::BucketPolicy",
     "AWS::SQS::QueuePolicy",

@@ -36,6 +36,8 @@ def test_only_what_the_emulator_lacks_is_changed() -> None:
     expected = {f"/Parameters/{name}/Default" for name in parameters}
     expected |= {"/Resources/VectorBucket", "/Resources/VectorIndex"}
     expected |= {"/Resources/Api/Properties/BinaryMediaTypes/0"}
+    for name in ("Table", "KeysTable"):
+        expected |= {f"/Resources/{name}/Properties/DeletionProtectionEnabled"}
     for name in ("Embed", "Generate"):
         queue = f"/Resources/{name}Function/Properties/Events/Queue/Properties"
         expected |= {

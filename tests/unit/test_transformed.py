@@ -20,7 +20,10 @@ from local.template import TEMPLATE
 
 VARIANTS = {
     "dev, open": deploy.read(deploy.CONFIG, "default", "builtin").parameters | {"AuthMode": "none"},
-    "prod": deploy.read(deploy.CONFIG, "prod", "small").parameters,
+    "prod": deploy.read(deploy.CONFIG, "prod", "small").parameters | {"AlarmEmail": "somebody@example.com"},
+}
+VARIANTS["every function reserved"] = VARIANTS["prod"] | {
+    name: "5" for name in yaml_parse(TEMPLATE.read_text())["Parameters"] if name.endswith("Reserved")
 }
 
 

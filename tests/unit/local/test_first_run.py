@@ -66,6 +66,8 @@ def test_nothing_of_a_name_is_expanded_or_executed(checkout: Path, name: str) ->
     arguments = shown(make(checkout, "demo", f"AUDIO={name}", f"OUT=to {name}"))
     assert arguments[arguments.index("--audio") + 1] == name
     assert arguments[arguments.index("--out") + 1] == f"to {name}"
+    arguments = shown(make(checkout, "serve", f"DATA=in {name}"))
+    assert arguments[arguments.index("--data") + 1] == f"in {name}"
     # The same where it comes by the environment.
     assert shown(make(checkout, "demo", AUDIO=name))[1:3] == ["--audio", name]
     assert not (checkout / "executed").exists()
@@ -91,6 +93,7 @@ def test_what_is_not_given_has_its_default(checkout: Path) -> None:
         ("demo", {"AUDIO": "nowhere.mp3"}, "AUDIO: there is no file nowhere.mp3"),
         ("demo", {"OUT": "Makefile/out"}, "Makefile is no folder"),
         ("serve", {"PORT": "80000"}, "PORT='80000' is no port: 0 to 65535"),
+        ("serve", {"DATA": "Makefile"}, "Makefile is no folder"),
         ("serve", {"PORT": "http"}, "PORT='http' is no port: 0 to 65535"),
         ("sam", {"PROFILE": "smal"}, "PROFILE='smal' is no profile"),
         ("models", {"PROFILE": "smal"}, "PROFILE='smal' is no profile"),

@@ -266,6 +266,7 @@ class TestPermissions:
 class TestAuthorization:
     """Who may call."""
 
+    WATCHED: ClassVar = {"Stage": "prod", "AlarmEmail": "somebody@example.com"}
     OPEN: ClassVar = {"/", "/api/health", "/api/openapi.json"}
 
     @pytest.mark.parametrize("mode", ["keys", "none"])
@@ -287,8 +288,12 @@ class TestAuthorization:
 
     def test_production_needs_keys(self) -> None:
         with pytest.raises(template.TemplateError, match="prod needs AuthMode=keys"):
-            load("http://127.0.0.1:4566", parameters={"Stage": "prod", "AuthMode": "none"})
-        load("http://127.0.0.1:4566", parameters={"Stage": "prod"})
+            load("http://127.0.0.1:4566", parameters={**self.WATCHED, "AuthMode": "none"})
+        load("http://127.0.0.1:4566", parameters=self.WATCHED)
+
+    def test_production_needs_somebody_who_hears_of_alarms(self) -> None:
+        with pytest.raises(template.TemplateError, match="prod needs an AlarmEmail"):
+            load("http://127.0.0.1:4566", parameters={"Stage": "prod"})
 
     def test_nobody_is_let_in_without_a_key_unless_that_is_asked_for(self, deployment: Deployment) -> None:
         assert deployment.default_authorizer == "keys"
@@ -297,7 +302,8 @@ class TestAuthorization:
         config = tomllib.loads((ROOT / "samconfig.toml").read_text())
         for name in ("default", "prod"):
             given = config[name]["deploy"]["parameters"]["parameter_overrides"].split()
-            load("http://127.0.0.1:4566", parameters=dict(item.split("=", 1) for item in given))
+            parameters = dict(item.split("=", 1) for item in given)
+            load("http://127.0.0.1:4566", parameters={"AlarmEmail": "somebody@example.com", **parameters})
 
     def test_a_revoked_key_ends_within_a_minute(self, deployment: Deployment) -> None:
         assert deployment.authorizers["keys"].seconds <= 60
@@ -483,8 +489,94 @@ class TestAlarms:
         dead = sorted(name for name, queue in queues.items() if "RedrivePolicy" not in queue)
         assert self.watched("ApproximateNumberOfMessagesVisible") == dead
         assert self.watched("ApproximateAgeOfOldestMessage") == sorted(queues.keys() - set(dead))
-        assert self.watched("Errors") == sorted(of_type("AWS::Serverless::Function"))
+        for metric in ("Errors", "Throttles", "Duration"):
+            assert self.watched(metric) == sorted(of_type("AWS::Serverless::Function"))
         assert self.watched("Invocations") == ["SweeperFunction"]
+
+    def test_before_a_function_is_out_of_time(self, deployment: Deployment) -> None:
+        for alarm in self.ALARMS.values():
+            if alarm["MetricName"] == "Duration":
+                function = deployment.functions[alarm["Dimensions"][0]["Value"]["Ref"]]
+                assert alarm["Threshold"] == pytest.approx(0.9 * 1000 * function.timeout)  # milliseconds
+
+    def test_on_jobs_that_fail_where_the_workers_count_them(self) -> None:
+        (alarm,) = [alarm for alarm in self.ALARMS.values() if alarm["MetricName"] == "JobsFailed"]
+        variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+        assert alarm["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
+        service = variables["POWERTOOLS_SERVICE_NAME"]
+        assert alarm["Dimensions"] == [{"Name": "service", "Value": service}]
+        assert '"JobsFailed"' in (ROOT / "layers/backend/jobs.py").read_text()
+
+
+class TestDashboard:
+    """What somebody sees who looks before an alarm."""
+
+    BODY: str = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+
+    @pytest.fixture
+    def metrics(self) -> list[list[Any]]:
+        """Every row of every widget."""
+        widgets = json.loads(self.BODY)["widgets"]
+        return [row for widget in widgets for row in widget["properties"]["metrics"]]
+
+    def test_names_what_is_there(self, metrics: list[list[Any]]) -> None:
+        names = {name.partition(".")[0] for name in re.findall(r"\$\{([^}]+)\}", self.BODY)}
+        assert names <= RESOURCES.keys() | TEMPLATE["Parameters"].keys() | {"AWS::Region", "AWS::StackName"}
+        code = "".join(path.read_text() for path in (ROOT / "layers/backend").rglob("*.py"))
+        own = {row[1] for row in metrics if row[0] == "MusicGeneration"}
+        assert own
+        assert all(f'"{name}"' in code for name in own)
+        alarms = of_type("AWS::CloudWatch::Alarm").values()
+        dimensions = {(row[0], row[1], tuple(row[2:-1:2])) for row in metrics if len(row) > 1}
+        for alarm in alarms:  # the same names as the alarms have
+            names_of = tuple(dimension["Name"] for dimension in alarm["Dimensions"])
+            for namespace, metric, given in dimensions:
+                if (namespace, metric) == (alarm["Namespace"], alarm["MetricName"]):
+                    assert given == names_of
+
+    def test_shows_every_queue_and_every_function(self) -> None:
+        for name in of_type("AWS::SQS::Queue"):
+            assert f'"${{{name}.QueueName}}"' in self.BODY
+        for name in of_type("AWS::Serverless::Function"):
+            for metric in ("Errors", "Duration"):
+                assert f'"{metric}", "FunctionName", "${{{name}}}"' in self.BODY
+
+    def test_counts_what_lambda_bills(self, deployment: Deployment, metrics: list[list[Any]]) -> None:
+        (expression,) = [row[0]["expression"] for row in metrics if len(row) == 1]
+        for name, function in deployment.functions.items():
+            (variable,) = [
+                row[-1]["id"] for row in metrics if row[1:4] == ["Duration", "FunctionName", f"${{{name}}}"]
+            ]
+            filled = re.sub(
+                r"FILL\((\w+),0\)", lambda m, v=variable: "2000" if m[1] == v else "0", expression
+            )
+            filled = re.sub(r"\$\{(\w+)\}", lambda m: str(TEMPLATE["Parameters"][m[1]]["Default"]), filled)
+            assert re.fullmatch(r"[0-9.+*/() ]+", filled)
+            assert eval(filled) == pytest.approx(2 * function.memory / 1024 * 0.0000166667)
+
+
+def test_what_answers_requests_can_reserve_concurrency_and_workers_are_capped_otherwise() -> None:
+    parameters = TEMPLATE["Parameters"]
+    for name, function in of_type("AWS::Serverless::Function").items():
+        label = name.removesuffix("Function")
+        if label.lower() in HTTP | {"authorizer"}:
+            given = {"Ref": f"{label}Reserved"}
+            assert function["ReservedConcurrentExecutions"] == {
+                "Fn::If": [f"Reserves{label}", given, {"Ref": "AWS::NoValue"}]
+            }
+            assert TEMPLATE["Conditions"][f"Reserves{label}"] == {"Fn::Not": [{"Fn::Equals": [given, "0"]}]}
+            assert (
+                parameters[f"{label}Reserved"]["Default"],
+                parameters[f"{label}Reserved"]["MinValue"],
+            ) == (0, 0)
+        else:
+            assert "ReservedConcurrentExecutions" not in function
+
+
+def test_production_keeps_its_tables() -> None:
+    for table in of_type("AWS::DynamoDB::Table").values():
+        assert table["DeletionProtectionEnabled"] == {"Fn::If": ["IsProduction", True, False]}
+    assert TEMPLATE["Conditions"]["IsProduction"] == {"Fn::Equals": [{"Ref": "Stage"}, "prod"]}
 
 
 def test_sweeps_every_minute(deployment: Deployment) -> None:
