@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Path
 from backend import api, contract, openapi, problems
 from backend.purge import purge
 from backend.records import Audio
-from backend.storage import upload_key
+from backend.storage import PREVIEW_TYPE, preview_key, upload_key
 from functions.api.service import Cursor, Limit, app, records, storage, vectors
 
 AudioId = Annotated[str, Path(description="Identifier of a source track.")]
@@ -55,6 +55,17 @@ def get_audio(audio_id: AudioId) -> Response:
             )
             .url
         )
+    if audio.derived:
+        answer.links["play_preview"] = (
+            storage()
+            .presign_download(
+                preview_key(audio.tenant, audio.id, audio.derived["revision"]),
+                filename=preview_name(audio),
+                content_type=PREVIEW_TYPE,
+                disposition="inline",
+            )
+            .url
+        )
     return api.reply(200, answer)
 
 
@@ -87,6 +98,11 @@ def delete_audio(audio_id: AudioId) -> Response:
     audio = records.bury(find_audio(audio_id))
     purge(audio, records, storage(), vectors())
     return Response(204, body="")
+
+
+def preview_name(audio: Audio) -> str:
+    """Name the preview of a source track after it."""
+    return f"{audio.filename.rpartition('.')[0] or audio.filename}.mp3"
 
 
 def find_audio(audio_id: str) -> Audio:

@@ -10,9 +10,18 @@ from aws_lambda_powertools.event_handler import Response
 
 from backend import api, contract, openapi, problems, representation
 from backend.problems import Problem
-from backend.records import UNFINISHED_GENERATION
-from backend.storage import StoredObject, content_disposition, generated_key, upload_key
-from functions.api.audio import AudioId, find_audio
+from backend.records import PENDING_AUDIO, UNFINISHED_GENERATION, Audio
+from backend.storage import (
+    PREVIEW_TYPE,
+    ObjectMissing,
+    StoredObject,
+    analysis_key,
+    content_disposition,
+    generated_key,
+    preview_key,
+    upload_key,
+)
+from functions.api.audio import AudioId, find_audio, preview_name
 from functions.api.generation import GenerationId, await_generation, generation_name
 from functions.api.service import Wait, app, storage
 
@@ -76,6 +85,63 @@ def get_audio_content(audio_id: AudioId) -> Response:
     if stored is None:
         raise problems.later(409, "awaiting_upload", "The file has not been uploaded.")
     return send(stored, audio.filename, audio.content_type)
+
+
+@app.get(
+    "/api/audio/<audio_id>/preview",
+    summary="Play a source track",
+    description="As an mp3, whatever was uploaded.",
+    operation_id="getAudioPreview",
+    tags=["audio"],
+    responses=openapi.answers(404, 409, 410, 412, 416, **openapi.file("The preview.", PREVIEW_TYPE)),
+)
+def get_audio_preview(audio_id: AudioId) -> Response:
+    """Answer the track as an mp3 that every browser plays."""
+    audio = find_audio(audio_id)
+    stored = storage().head(preview_key(audio.tenant, audio.id, derived_revision(audio)))
+    if stored is None:
+        raise no_preview()
+    return send(stored, preview_name(audio), PREVIEW_TYPE)
+
+
+@app.get(
+    "/api/audio/<audio_id>/analysis",
+    summary="Show what a player needs of a source track",
+    description="Peaks to draw a waveform by, beats, and how the harmony goes.",
+    operation_id="getAudioAnalysis",
+    tags=["audio"],
+    responses=openapi.answers(
+        404, 409, 410, _200=openapi.document(contract.AudioAnalysis, "What was measured.")
+    ),
+)
+def get_audio_analysis(audio_id: AudioId) -> Response:
+    """Answer the document that the embedding left."""
+    audio = find_audio(audio_id)
+    try:
+        document = storage().read(analysis_key(audio.tenant, audio.id, derived_revision(audio)))
+    except ObjectMissing:
+        raise no_preview() from None
+    return api.text(200, "application/json", document.decode())
+
+
+def derived_revision(audio: Audio) -> str:
+    """Return the revision of what was derived from an audio.
+
+    Raises
+    ------
+    Problem
+        404: it was embedded before there was any, or cannot be; 409: it is still to be embedded.
+    """
+    if audio.derived:
+        return str(audio.derived["revision"])
+    if audio.status in PENDING_AUDIO:
+        raise problems.later(409, "not_finished", f"The audio is {audio.status}: it has no preview yet.")
+    raise no_preview()
+
+
+def no_preview() -> Problem:
+    """Return the 404 of a track without a preview."""
+    return Problem(404, "no_preview", "This track has no preview: embed it again to get one.")
 
 
 def send(stored: StoredObject, filename: str, content_type: str) -> Response:

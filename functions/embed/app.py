@@ -6,6 +6,8 @@ a hint that an object may be there: what counts is the object itself and the rec
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -23,10 +25,10 @@ from backend.purge import remove_audio_data
 from backend.queues import Queues
 from backend.records import Audio, Conflict, Generation, Records
 from backend.settings import MAX_UPLOAD_BYTES, Settings
-from backend.storage import Storage, parse_upload_key, upload_key
+from backend.storage import PREVIEW_TYPE, Storage, analysis_key, parse_upload_key, preview_key, upload_key
 from backend.vectors import Vectors
 from music import loading
-from music.analysis import analyse
+from music.analysis import REVISION, Analysis, analyse
 from music.audio import AudioError, sniff
 
 settings = Settings.from_environment()
@@ -97,6 +99,7 @@ class Embed(Worker[Audio]):
                 raise PermanentError(error.code, error.detail) from error
         lease.stage("storing")
         progress(0.9)
+        derived = self._derive(record, sha256, analysis)
         duplicate_of = records.note_content(record.tenant, record.id, sha256)
         vectors.put(
             record.tenant, record.id, analysis.vector.tolist(), analysis.identity.id, analysis.windows
@@ -113,6 +116,7 @@ class Embed(Worker[Audio]):
             sha256=sha256,
             duplicate_of=duplicate_of,
             content_type=found_type,
+            derived=derived,
         )
         # From here on the audio is ready, whatever happens: what is not sent now, the sweeper sends.
         try:
@@ -121,6 +125,27 @@ class Embed(Worker[Audio]):
         except (BotoCoreError, ClientError):
             logger.exception("released generations not sent")
         events.publish(finished)
+        if record.derived and record.derived["revision"] != derived["revision"]:
+            storage.delete_derived(record.tenant, record.id, but=derived["revision"])
+
+    def _derive(self, record: Audio, sha256: str, analysis: Analysis) -> dict[str, Any]:
+        """Write what a player needs, unless an earlier attempt has: the same file makes the same.
+
+        Returns
+        -------
+        dict
+            As `Audio.derived`.
+        """
+        revision = hashlib.sha256(f"{sha256} {REVISION}".encode()).hexdigest()[:16]
+        document = {"audio_id": record.id, **analysis.document()}
+        text = json.dumps(document, separators=(",", ":")).encode()
+        preview = preview_key(record.tenant, record.id, revision)
+        shown = analysis_key(record.tenant, record.id, revision)
+        return {
+            "revision": revision,
+            "preview": storage.keep(preview, analysis.preview, PREVIEW_TYPE),
+            "analysis": storage.keep(shown, text, "application/json"),
+        }
 
     def fail(self, record: Audio, code: str, detail: str) -> list[Generation]:
         """Fail the audio and the generations that wait for it."""
@@ -135,9 +160,10 @@ class Embed(Worker[Audio]):
         remove_audio_data(target.tenant, target.id, storage, vectors)
 
     def settled(self, record: Audio) -> None:
-        """Publish what became of the audio, and make sure that a failed one is nobody's neighbour."""
+        """Publish what became of the audio, and make sure that nothing is known of a failed one."""
         if record.status == "failed":
             vectors.delete(record.tenant, record.id)
+            storage.delete_derived(record.tenant, record.id)
         events.publish(record)
 
 

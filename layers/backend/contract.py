@@ -279,6 +279,29 @@ class AudioAnswer(Answer):
     links: dict[str, str]
 
 
+class Chroma(Answer):
+    """How the harmony of a track goes."""
+
+    hop: float = Field(description="Seconds of each row of `values`.", examples=[0.5])
+    values: list[Annotated[list[float], Field(min_length=12, max_length=12)]] = Field(
+        description="How strong each pitch class is, from C to B, 0 to 1; the strongest of all is 1."
+    )
+
+
+class AudioAnalysis(Answer):
+    """What a player shows of a track."""
+
+    audio_id: str = Field(examples=[_ID])
+    duration: float = Field(description="Seconds.")
+    peaks: list[float] = Field(
+        max_length=2000,
+        description="The largest sample, 0 to 1, in each of so many parts of equal length.",
+    )
+    beats: list[float] = Field(description="Seconds.")
+    bars: list[float] = Field(description="Beginnings of bars, in seconds; none where none were found.")
+    chroma: Chroma
+
+
 class AudioList(Answer):
     """A page of source tracks, newest first."""
 
@@ -573,6 +596,14 @@ def audio_links(prefix: Prefix, audio_id: str) -> dict[str, str]:
     }
 
 
+def derived_links(prefix: Prefix, audio_id: str) -> dict[str, str]:
+    """Return the links of what a player needs of a source track, which older ones lack."""
+    return {
+        "preview": f"{prefix}/api/audio/{audio_id}/preview",
+        "analysis": f"{prefix}/api/audio/{audio_id}/analysis",
+    }
+
+
 def generation_links(prefix: Prefix, generation: Generation) -> dict[str, str]:
     """Return the links of a generation."""
     return {
@@ -618,7 +649,7 @@ def audio_answer(prefix: Prefix, audio: Audio) -> AudioAnswer:
         "created_at": audio.created_at,
         "updated_at": audio.updated_at,
         "expires_at": iso(audio.expires_at),
-        "links": audio_links(prefix, audio.id),
+        "links": audio_links(prefix, audio.id) | (derived_links(prefix, audio.id) if audio.derived else {}),
     }
     return AudioAnswer.model_validate(known)
 

@@ -57,6 +57,7 @@ def expire(record: Audio | Generation, records: Records, storage: Storage, vecto
 
 
 def remove_audio_data(tenant: str, audio_id: str, storage: Storage, vectors: Vectors) -> None:
-    """Remove an audio's object and vector; no error when there are none."""
+    """Remove an audio's object, what was derived from it and its vector; no error when there are none."""
     storage.delete(upload_key(tenant, audio_id))
+    storage.delete_derived(tenant, audio_id)
     vectors.delete(tenant, audio_id)

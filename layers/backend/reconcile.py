@@ -1,6 +1,7 @@
 """Compares records, objects and vectors: some faults no record that comes due would ever tell.
 
     object without a living record             deleted                              orphan_object
+    preview that its audio does not name       deleted                              orphan_object
     object that is not named as ours are       left alone                           unknown_object
     vector without a living audio              deleted                              orphan_vector
     audio ready, but its object is gone        embedded again: fails and says so    source_missing
@@ -23,7 +24,14 @@ from backend.observability import logger
 from backend.purge import expire
 from backend.queues import Queues
 from backend.records import Audio, Generation, RecordError, Records
-from backend.storage import ListedObject, Storage, parse_generated_key, parse_upload_key, upload_key
+from backend.storage import (
+    ListedObject,
+    Storage,
+    parse_derived_key,
+    parse_generated_key,
+    parse_upload_key,
+    upload_key,
+)
 from backend.vectors import Vectors, parse_vector_key
 
 LIMIT = 250
@@ -101,7 +109,16 @@ class Reconciliation:
 
     def _object(self, found: ListedObject) -> str | None:
         record: Audio | Generation | None
-        if source := parse_upload_key(found.key):
+        if derived := parse_derived_key(found.key):
+            tenant, audio_id, revision = derived
+            record = audio = self.records.get_audio(tenant, audio_id)
+            if (
+                audio
+                and audio.status in {"ready", "failed"}
+                and (audio.derived or {}).get("revision") != revision
+            ):
+                record = None
+        elif source := parse_upload_key(found.key):
             record = self.records.get_audio(*source)
         elif result := parse_generated_key(found.key):
             record = self.records.get_generation(*result)

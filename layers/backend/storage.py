@@ -1,8 +1,8 @@
 """Audio in S3: server-made keys, presigned access, and writes that never replace what is there.
 
-Keys: ``uploads/{tenant}/{audio_id}``, ``generated/{tenant}/{generation_id}.{ext}`` and, until that is there,
-its snapshots ``generated/{tenant}/{generation_id}/{step}-{attempt}``. A user's file name is data and never
-part of a key.
+Keys: ``uploads/{tenant}/{audio_id}``; for players ``derived/{tenant}/{audio_id}/{revision}.mp3`` and
+``.json``; ``generated/{tenant}/{generation_id}.{ext}`` and, until that is there, its snapshots
+``generated/{tenant}/{generation_id}/{step}-{attempt}``. A user's file name is data and never part of a key.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 UPLOADS = "uploads"
+DERIVED = "derived"
 GENERATED = "generated"
 FORMATS = ("wav", "flac", "mp3", "ogg")
 """Output formats; each is its own file name extension."""
+PREVIEW_TYPE = "audio/mpeg"
+"""Content type of a source track's preview."""
 UPLOAD_SECONDS = 900
 """Seconds for which a presigned upload may begin."""
 DOWNLOAD_SECONDS = 900
@@ -40,6 +43,9 @@ _UPLOAD_KEY = re.compile(rf"{UPLOADS}/([A-Za-z0-9._-]{{1,64}})/([0-9A-HJKMNP-TV-
 _GENERATED_KEY = re.compile(
     rf"{GENERATED}/([A-Za-z0-9._-]{{1,64}})/([0-9A-HJKMNP-TV-Z]{{26}})"
     rf"(?:\.(?:{'|'.join(FORMATS)})|/[0-9]{{8}}-[0-9]{{4}})"
+)
+_DERIVED_KEY = re.compile(
+    rf"{DERIVED}/([A-Za-z0-9._-]{{1,64}})/([0-9A-HJKMNP-TV-Z]{{26}})/([0-9a-f]{{16}})\.(?:mp3|json)"
 )
 _CONFLICT_TRIES = 5
 # All headers of a response have 10 kB in API Gateway, and a character may take 12 bytes of one.
@@ -103,6 +109,22 @@ def generated_key(tenant: str, generation_id: str, extension: str) -> str:
 def snapshot_key(tenant: str, generation_id: str, step: int, attempt: int) -> str:
     """Return the key of what a generation has made after a step: the further it is, the later it sorts."""
     return f"{GENERATED}/{tenant}/{generation_id}/{step:08d}-{attempt:04d}"
+
+
+def preview_key(tenant: str, audio_id: str, revision: str) -> str:
+    """Return the key of a source track's preview; the revision is of what it is made from and by."""
+    return f"{DERIVED}/{tenant}/{audio_id}/{revision}.mp3"
+
+
+def analysis_key(tenant: str, audio_id: str, revision: str) -> str:
+    """Return the key of the document that lies beside a source track's preview."""
+    return f"{DERIVED}/{tenant}/{audio_id}/{revision}.json"
+
+
+def parse_derived_key(key: str) -> tuple[str, str, str] | None:
+    """Return tenant, audio id and revision of the key of a preview or its document, None for any other."""
+    match = _DERIVED_KEY.fullmatch(key)
+    return (match[1], match[2], match[3]) if match else None
 
 
 def parse_upload_key(key: str) -> tuple[str, str] | None:
@@ -342,15 +364,25 @@ class Storage:
                 return answer["ETag"]
         raise AssertionError("unreachable")
 
+    def keep(self, key: str, body: bytes, content_type: str) -> int:
+        """Write an object unless there is one already, and return the bytes of the one that is there."""
+        if self.put(key, body, content_type):
+            return len(body)
+        stored = self.head(key)
+        return stored.size if stored else 0  # 0: who deleted it meanwhile has deleted its record, too
+
     def delete(self, key: str) -> None:
         """Delete an object; no error when there is none."""
         self._s3.delete_object(Bucket=self.bucket, Key=key)
 
+    def delete_derived(self, tenant: str, audio_id: str, but: str | None = None) -> None:
+        """Delete the previews of a source track and their documents, but for those of one revision."""
+        found = self._keys(f"{DERIVED}/{tenant}/{audio_id}/")
+        self.delete_all([key for key in found if key.partition(".")[0].rpartition("/")[2] != but])
+
     def snapshots(self, tenant: str, generation_id: str) -> list[str]:
         """Return the keys of a generation's snapshots, the furthest first."""
-        prefix = f"{GENERATED}/{tenant}/{generation_id}/"
-        answer = self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
-        return [item["Key"] for item in reversed(answer.get("Contents", []))]
+        return self._keys(f"{GENERATED}/{tenant}/{generation_id}/")[::-1]
 
     def delete_generated(self, tenant: str, generation_id: str) -> None:
         """Delete whatever a generation has written, in any format, and its snapshots."""
@@ -366,6 +398,11 @@ class Storage:
         )
         if answer.get("Errors"):
             raise RuntimeError(f"S3 did not delete {answer['Errors']}")
+
+    def _keys(self, prefix: str) -> list[str]:
+        """List the keys of a folder, which has a few objects at most, in their order."""
+        answer = self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
+        return [item["Key"] for item in answer.get("Contents", [])]
 
     def _get(self, key: str, etag: str | None, part: range | None = None) -> Any:
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {}

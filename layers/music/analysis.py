@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,16 @@ from music import features
 from music.audio import AudioError
 from music.audio.decode import MAX_CHANNELS, MAX_SECONDS, stream, streams
 from music.audio.loudness import Loudness
+from music.audio.preview import RATE, Preview
 from music.dsp.channels import Levels, folded
 from music.dsp.sound import Sound
 from music.features import Features
 from music.interfaces import Embedder, Identity
 
 MIN_SECONDS = 0.5
+
+REVISION = "1"
+"""Of the preview and the document of a track: it is raised when the same file gives others."""
 
 _LOUDNESS_RATE = 48_000  # Hz: the rate that BS.1770 gives its filters for
 _DECODED, _MEASURED = 0.4, 0.7  # of the progress, when that is done
@@ -42,6 +47,12 @@ class Analysis:
         The embedder's: only vectors of one identity may be compared.
     windows : int
         How many windows `vector` is the mean of: 1 where the embedder takes the whole track at once.
+    preview : bytes
+        The track as an mp3 that every browser plays.
+    peaks : list of float
+        What its waveform is drawn by (see `music.audio.preview`).
+    chroma : np.ndarray [shape=(12, n), float32]
+        How its harmony goes (see `music.features.measure_chroma`).
     """
 
     vector: np.ndarray
@@ -50,6 +61,20 @@ class Analysis:
     tag_scores: dict[str, dict[str, float]]
     identity: Identity
     windows: int
+    preview: bytes
+    peaks: list[float]
+    chroma: np.ndarray
+
+    def document(self) -> dict[str, Any]:
+        """Return what a player shows of the track, JSON-ready: duration, peaks, beats, bars, chroma."""
+        values = [[round(float(value), 2) for value in column] for column in self.chroma.T]
+        return {
+            "duration": self.features.duration,
+            "peaks": self.peaks,
+            "beats": self.features.beats,
+            "bars": self.features.bars or [],
+            "chroma": {"hop": features.CHROMA_HOP, "values": values},
+        }
 
 
 def analyse(
@@ -60,10 +85,10 @@ def analyse(
 ) -> Analysis:
     """Decode a file, measure it and embed it.
 
-    The file is decoded once. Its loudness, which is a matter of all its channels, is measured block by block,
-    and an embedder that listens is given their mean block by block; the features, and an embedder that does
-    not listen, need the whole, in stereo at most. Fifteen minutes of stereo take about 160 MB for each 22 kHz
-    of a rate that is needed as a whole.
+    The file is decoded once. Block by block its loudness, which is a matter of all its channels, is measured,
+    its preview is encoded, and an embedder that listens is given the mean of the channels; the features, and
+    an embedder that does not listen, need the whole, in stereo at most. Fifteen minutes of stereo take about
+    160 MB for each 22 kHz of a rate that is needed as a whole.
 
     Where the channels cancel in their mean, an embedder that listens has heard next to nothing: the file is
     decoded again, and it is given the side instead.
@@ -88,7 +113,7 @@ def analyse(
     AudioError
         If the file cannot be used, for good: see `music.audio.AudioError.CODES`.
     """
-    meter, levels = Loudness(_LOUDNESS_RATE), Levels()
+    meter, levels, preview = Loudness(_LOUDNESS_RATE), Levels(), Preview()
     listener = embedder.listen()
     rates = {features.SAMPLE_RATE} if listener else {features.SAMPLE_RATE, embedder.sample_rate}
     whole = {rate: _Whole(rate) for rate in sorted(rates)}
@@ -99,6 +124,7 @@ def analyse(
 
     uses: list[tuple[tuple[int, int], Callable[[np.ndarray], None]]] = [
         ((_LOUDNESS_RATE, MAX_CHANNELS), level),
+        ((RATE, 2), preview.push),
         *(((rate, 2), stereo.push) for rate, stereo in whole.items()),
     ]
     if listener:
@@ -122,6 +148,7 @@ def analyse(
         raise AudioError("too_short", f"at least {MIN_SECONDS:g} seconds of audio are needed")
     sound = Sound(stereo, features.SAMPLE_RATE)
     measured = features.measure(stereo, -np.inf if levels.silent else _loudness(meter), sound)
+    chroma = features.measure_chroma(sound)
     progress(_MEASURED)
     stage("embedding")
     if listener and (fold := Levels(stereo).fold) != "mean":
@@ -141,6 +168,7 @@ def analyse(
     words = features.tags(measured)
     if measured.loudness is not None:  # what is heard in silence is nothing
         words += [tag for category in scores.values() for tag in category if tag not in words]
+    file, peaks = preview.finish()
     progress(1.0)
     return Analysis(
         np.asarray(vector, dtype=np.float32),
@@ -149,6 +177,9 @@ def analyse(
         scores if measured.loudness is not None else {},
         embedder.identity,
         listener.windows if listener else 1,
+        file,
+        peaks,
+        chroma,
     )
 
 

@@ -1,6 +1,7 @@
 """What a listener would say of a track: tempo, key, loudness, brightness, activity; and tags in words."""
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from music.dsp.sound import Sound
 
 SAMPLE_RATE = 22050
 """Hz of the signal that is measured: it holds what matters to tempo, key and brightness."""
+
+CHROMA_HOP = 0.5
+"""Seconds of each column of the chroma of a track."""
 
 _NOTE_RATE = SAMPLE_RATE / spectra.HOP  # frames of notes per second
 _FRAME_RATE = SAMPLE_RATE / rhythm.HOP  # frames of onset curves per second
@@ -156,6 +160,30 @@ def measure(audio: np.ndarray, loudness: float, sound: Sound | None = None) -> F
         bars=bars.downbeats if bars else None,
         bars_confidence=bars.confidence if bars else 0.0,
     )
+
+
+def measure_chroma(sound: Sound) -> np.ndarray:
+    """Measure how the harmony of a track goes.
+
+    Parameters
+    ----------
+    sound : Sound
+        Audio at `SAMPLE_RATE`.
+
+    Returns
+    -------
+    np.ndarray [shape=(12, ceil(duration / CHROMA_HOP)), float32]
+        How strong each pitch class is, from C to B, in each `CHROMA_HOP` seconds; the strongest of all is 1,
+        and everything is 0 in silence.
+    """
+    chroma = harmony.chroma_from_salience(sound.salience)
+    columns = int(np.ceil(sound.samples.shape[1] / SAMPLE_RATE / CHROMA_HOP))
+    course = np.zeros((12, columns), np.float32)
+    edges = np.searchsorted(np.arange(chroma.shape[1]), np.arange(columns + 1) * _NOTE_RATE * CHROMA_HOP)
+    for column, (start, stop) in enumerate(pairwise(edges)):
+        if stop > start:
+            course[:, column] = chroma[:, start:stop].mean(axis=1)
+    return course / max(float(course.max(initial=0.0)), 1e-9)
 
 
 def measure_likeness(audio: np.ndarray, sound: Sound | None = None) -> tuple[np.ndarray, float]:

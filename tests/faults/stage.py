@@ -207,8 +207,14 @@ class Stage(Invoker):
         before = self.objects()
         assert sorted(before) == sorted(
             [f"uploads/default/{job.audio_id}" for job in jobs]
+            + [key for key in before if key.startswith("derived/")]
             + [f"generated/default/{job.generation_id}.wav" for job in jobs]
         )
+        derived = [key.rpartition("/") for key in before if key.startswith("derived/")]
+        folders = [f"derived/default/{job.audio_id}" for job in jobs]
+        assert sorted(folder for folder, _, _ in derived) == sorted([*folders, *folders])
+        assert len({name for _, _, name in derived}) == 2  # of one source, all are the same
+        assert len({before[key] for key in before if key.endswith(".mp3")}) == 1
         assert sorted(self.vectors()) == sorted(f"default/{job.audio_id}" for job in jobs)
         records = {path: self.record(path) for path in self.paths(jobs)}
         self.deliver_all_again()
@@ -226,7 +232,8 @@ class Stage(Invoker):
     def record(self, path: str) -> dict[str, Any]:
         """Read a record, without the link that is signed anew at every reading."""
         document: dict[str, Any] = self.api.get(path).ok(200)
-        del document["links"]["play"]
+        for link in ("play", "play_preview"):
+            document["links"].pop(link, None)
         return document
 
     def deliver_all_again(self) -> None:

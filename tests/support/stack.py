@@ -289,7 +289,17 @@ def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     def analyse(path: Any, profile: Any, *more: Any, **options: Any) -> Any:
         vector = np.zeros(512, np.float32)
         vector[0] = 1.0
-        return Analysis(vector, features, ["fast", "jazz"], {"genre": {"jazz": 0.7}}, identity, windows=3)
+        return Analysis(
+            vector,
+            features,
+            ["fast", "jazz"],
+            {"genre": {"jazz": 0.7}},
+            identity,
+            windows=3,
+            preview=b"mp3 " + b"+" * next(runs),
+            peaks=[0.25, 0.5],
+            chroma=np.eye(12, 2, dtype=np.float32),
+        )
 
     def make(*arguments: Any, **options: Any) -> Any:
         run = str(next(runs))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from backend.records.schedule import Schedule
@@ -315,8 +316,9 @@ class Records:
                 "due_at": self.now() + RESEND_SECONDS,
             },
         )
-        if audio.counted not in (None, size):
-            self.usage.count(audio, size)
+        if audio.counted not in (None, audio.stored_bytes):
+            # Once it is being embedded, who embeds it counts.
+            self.usage.count(audio, audio.stored_bytes, only="uploaded")
         return audio
 
     def embed_again(self, tenant: str, audio_id: str) -> Audio:
@@ -368,6 +370,7 @@ class Records:
         sha256: str | None = None,
         duplicate_of: str | None = None,
         content_type: str | None = None,
+        derived: Mapping[str, Any] | None = None,
     ) -> tuple[Audio, list[Generation]]:
         """Move `embedding` to `ready` and release the generations that waited for it.
 
@@ -387,6 +390,8 @@ class Records:
             Of the content, as `note_content` takes and returns it.
         content_type : str, optional
             What the file turned out to be; by default, what it was said to be.
+        derived : mapping, optional
+            What a player needs of it (see `Audio`), which counts from now on.
 
         Returns
         -------
@@ -411,6 +416,7 @@ class Records:
             "sha256": sha256,
             "duplicate_of": duplicate_of,
             "content_type": content_type or audio.content_type,
+            "derived": derived,
             "progress": 1.0,
             "error": None,
         }
@@ -435,7 +441,7 @@ class Records:
         Fenced
             The record has moved since `audio` was read.
         """
-        changes = {"status": "failed", "error": {"code": code, "detail": detail}}
+        changes = {"status": "failed", "error": {"code": code, "detail": detail}, "derived": None}
         ended, waiting = self._end_audio(audio, leaving=audio.status, changes=changes)
         failed = (self.fail_waiting(audio.tenant, identifier, code, detail) for identifier in waiting)
         return ended, [generation for generation in failed if generation]
@@ -463,10 +469,22 @@ class Records:
             "lease_expires_at": None,
             "updated_at": iso(self.now()),
         }
-        before = self.items.fenced_update(
-            audio, leaving=leaving, changes={**changes, "waiting": None}, returns="ALL_OLD"
+        after = replace(audio, **changes)
+        if audio.counted in (None, after.stored_bytes) or leaving != "embedding":
+            before = self.items.fenced_update(
+                audio, leaving=leaving, changes={**changes, "waiting": None}, returns="ALL_OLD"
+            )
+            return replace(from_item(Audio, before), **changes), sorted(before.get("waiting", ()))
+        ended = self.items.fenced_count(
+            audio,
+            leaving=leaving,
+            changes=changes,
+            size=after.stored_bytes,
+            adding=partial(self.usage.adding, audio.tenant),
         )
-        return replace(from_item(Audio, before), **changes), sorted(before.get("waiting", ()))
+        # Nothing begins to wait for it any more. Where this is never written, the sweeper finds what waits.
+        before = self.items.update(record_key(audio), IS_ALIVE, {"waiting": None}, DEAD, returns="ALL_OLD")
+        return ended, sorted(before.get("waiting", ()))
 
     # -- generations -------------------------------------------------------------------------------------
 
@@ -704,11 +722,12 @@ class Records:
         }
         if generation.counted is None:
             return self.items.fenced_move(generation, leaving="running", changes=changes)
-        return self.items.fenced_transaction(
+        return self.items.fenced_count(
             generation,
             leaving="running",
-            changes={**changes, "counted": size},
-            also=self.usage.adding(generation.tenant, size - generation.counted),
+            changes=changes,
+            size=size,
+            adding=partial(self.usage.adding, generation.tenant),
         )
 
     def fail_generation(self, generation: Generation, code: str, detail: str) -> Generation:

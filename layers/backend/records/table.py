@@ -46,7 +46,7 @@ DEAD = {f":dead{i}": status for i, status in enumerate(TOMBSTONES)}
 IS_DEAD = f"#status IN ({', '.join(DEAD)})"
 IS_ALIVE = f"attribute_exists(pk) AND NOT {IS_DEAD}"
 
-_DOCUMENTS = {"error", "identity", "features", "tags", "tag_scores", "parameters", "result"}
+_DOCUMENTS = {"derived", "error", "identity", "features", "tags", "tag_scores", "parameters", "result"}
 _INTEGERS = {"attempt", "attempts_before", "resends", "size", "counted", "windows"}
 _FLOATS = {"expires_at", "due_at", "lease_expires_at", "progress", "seconds_left", "upload_until"}
 
@@ -325,10 +325,23 @@ class Items:
         except ConditionFailed as refused:
             raise Fenced(refused.item.get("status")) from None
 
-    def fenced_transaction(
-        self, record: R, *, leaving: str, changes: Mapping[str, Any], also: dict[str, dict[str, Any]]
+    def fenced_count(
+        self,
+        record: R,
+        *,
+        leaving: str,
+        changes: Mapping[str, Any],
+        size: int,
+        adding: Callable[[int], dict[str, dict[str, Any]]],
     ) -> R:
-        """Move a record as `fenced_move` does, together with another write: both or neither.
+        """Move a record as `fenced_move` does, and count the bytes that it then has: both or neither.
+
+        Parameters
+        ----------
+        size : int
+            What is counted for it from now on.
+        adding : callable
+            Returns the write that adds so many bytes to the tenant's count.
 
         Returns
         -------
@@ -341,18 +354,21 @@ class Items:
         Conflict
             Too many other writes were faster; nothing is lost by trying again later.
         """
-        changes = {**changes, "updated_at": iso(self.clock())}
+        changes = {**changes, "counted": size, "updated_at": iso(self.clock())}
         marked = self._marked(changes)
         condition, values = _fence(record, leaving)
-        request = _update_request(record_key(record), condition, marked, values)
+        condition += " AND counted = :counted"
+        counted = record.counted or 0
         for _ in rounds():
-            if self.transact({"Update": request}, also):
+            request = _update_request(record_key(record), condition, marked, {**values, ":counted": counted})
+            if self.transact({"Update": request}, adding(size - counted)):
                 break
             item = self.read(record_key(record))
             if item.get("write") == marked["write"]:
                 break  # by a first try of which the client heard nothing
             if item.get("status") != leaving or int(item["attempt"]) != record.attempt:
                 raise Fenced(item.get("status"))
+            counted = int(item["counted"])  # an upload that was taken note of late has changed it
         return replace(record, **changes)
 
     def update(

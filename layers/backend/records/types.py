@@ -221,6 +221,8 @@ class Audio(Record):
         What was heard, the likeliest first.
     tag_scores : dict or None
         For each category its likeliest tags with their shares.
+    derived : dict or None
+        What a player needs of it: `revision`, part of the keys, and the bytes of `preview` and `analysis`.
     """
 
     filename: str = ""
@@ -236,8 +238,15 @@ class Audio(Record):
     features: dict[str, Any] | None = None
     tags: list[str] | None = None
     tag_scores: dict[str, dict[str, float]] | None = None
+    derived: dict[str, Any] | None = None
 
     kind: ClassVar[str] = "audio"
+
+    @property
+    def stored_bytes(self) -> int:
+        """Return the bytes that it has in the bucket."""
+        derived = self.derived or {}
+        return (self.size or 0) + int(derived.get("preview", 0)) + int(derived.get("analysis", 0))
 
 
 @dataclass(frozen=True, kw_only=True)

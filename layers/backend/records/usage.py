@@ -52,7 +52,7 @@ class Usage:
         """Return the bytes that the tenant's limit counts."""
         return int(self._items.read(item_key(tenant, STORED)).get("bytes", 0))
 
-    def count(self, record: Record, size: int) -> None:
+    def count(self, record: Record, size: int, *, only: str | None = None) -> None:
         """Let the tenant's count hold the bytes that a record has in the bucket; again changes nothing.
 
         Parameters
@@ -63,6 +63,8 @@ class Usage:
             Bytes; 0 when its object is removed or will not come. Only a tombstone and an audio that awaits
             its upload have nothing, and nothing else is counted for them: the count of a record that has
             moved is left to whoever moved it.
+        only : str, optional
+            The status that it must still have.
 
         Raises
         ------
@@ -74,7 +76,7 @@ class Usage:
             item = self._items.read(key)
             counted, status = item.get("counted"), item.get("status")
             empty = status == "awaiting_upload" or status in TOMBSTONES
-            if counted is None or int(counted) == size or empty != (size == 0):
+            if counted is None or int(counted) == size or empty != (size == 0) or (only and status != only):
                 return
             noted = {
                 "Key": key,

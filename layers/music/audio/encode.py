@@ -86,28 +86,79 @@ def encode(
     kind = _FORMATS[format]
     if kind.rate is not None:
         audio, rate = resample(audio, rate, kind.rate), kind.rate
-    samples = np.asarray(audio, dtype=np.float32)
-    if kind.sample_format == "s16":
-        # 32768, not 32767: what decoders divide by, so that decoding gives back the rounded samples.
-        samples = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
-    layout = ("mono", "stereo")[len(samples) - 1]
+    encoder = Encoder(rate, len(audio), format, tags)
+    encoder.push(np.asarray(audio, dtype=np.float32))
+    return encoder.finish()
 
-    # FFmpeg's "bitexact" leaves out its version and makes ogg's stream serial a constant.
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=format, container_options={"fflags": "+bitexact"}) as container:
-        container.metadata.update(tags or {})
-        stream = container.add_stream(kind.codec, rate=rate, options={"flags": "+bitexact"}, layout=layout)
+
+class Encoder:
+    """A file that is written block by block.
+
+    Parameters
+    ----------
+    rate : int
+        Sample rate in Hz, one that the format knows: for ogg 48,000.
+    channels : int
+        1 or 2.
+    format : {"wav", "flac", "mp3", "ogg"}
+        A key of `CONTENT_TYPES`.
+    tags : mapping of str to str, optional
+        As for `encode`.
+    bit_rate : int, optional
+        Of a lossy format, in bit/s for each channel; by default that of the table above.
+    effort : int, optional
+        The codec's, in FFmpeg's ``compression_level``.
+
+    See Also
+    --------
+    encode : A whole file at once.
+    """
+
+    def __init__(
+        self,
+        rate: int,
+        channels: int,
+        format: str,
+        tags: Mapping[str, str] | None = None,
+        *,
+        bit_rate: int | None = None,
+        effort: int | None = None,
+    ) -> None:
+        kind = _FORMATS[format]
+        self._rate, self._sample_format = rate, kind.sample_format
+        self._layout = ("mono", "stereo")[channels - 1]
+        self._n = 0
+        self._buffer = io.BytesIO()
+        # FFmpeg's "bitexact" leaves out its version and makes ogg's stream serial a constant.
+        self._container = av.open(self._buffer, "w", format=format, container_options={"fflags": "+bitexact"})
+        self._container.metadata.update(tags or {})
+        options = {"flags": "+bitexact"}
+        if effort is not None:
+            options["compression_level"] = str(effort)
+        stream = self._container.add_stream(kind.codec, rate=rate, options=options, layout=self._layout)
         assert isinstance(stream, av.AudioStream)
         stream.format = kind.sample_format
         if kind.bit_rate is not None:
-            stream.bit_rate = kind.bit_rate * len(samples)
+            stream.bit_rate = (bit_rate or kind.bit_rate) * channels
+        self._stream = stream
+
+    def push(self, samples: np.ndarray) -> None:
+        """Take the next samples [shape=(channels, n), float32]."""
         for start in range(0, samples.shape[1], _BLOCK):
             block = samples[:, start : start + _BLOCK]
-            if not kind.sample_format.endswith("p"):
+            if self._sample_format == "s16":
+                # 32768, not 32767: what decoders divide by, so that decoding gives back the rounded samples.
+                block = np.clip(np.rint(block * 32768.0), -32768, 32767).astype(np.int16)
+            if not self._sample_format.endswith("p"):
                 block = block.T.reshape(1, -1)  # interleaved
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), kind.sample_format, layout)
-            frame.sample_rate = rate
-            frame.pts = start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return buffer.getvalue()
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), self._sample_format, self._layout)
+            frame.sample_rate = self._rate
+            frame.pts = self._n + start
+            self._container.mux(self._stream.encode(frame))
+        self._n += samples.shape[1]
+
+    def finish(self) -> bytes:
+        """Return the content of the file."""
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._buffer.getvalue()

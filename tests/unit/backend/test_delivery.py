@@ -34,7 +34,7 @@ from moto.core.botocore_stubber import BotocoreStubber
 
 from backend.purge import purge
 from backend.records import Conflict, Limits, NotFound
-from backend.storage import upload_key
+from backend.storage import analysis_key, preview_key, upload_key
 from tests.support.stack import Stack, fake_models, s3_event
 
 TERMINAL = {"ready", "failed", "succeeded", "cancelled", "deleted", "expired"}
@@ -285,6 +285,8 @@ class Delivery(RuleBasedStateMachine):
                 assert not there[1]
             elif status == "deleted":
                 assert there == (False, False)
+            derived = [key for key in objects if key.startswith(f"derived/default/{audio.id}/")]
+            assert len(derived) == (2 if status == "ready" else 0)
         for generation in self.generations:
             status = self.terminal[generation.id]
             written = [key for key in objects if generation.id in key]
@@ -316,9 +318,14 @@ class Delivery(RuleBasedStateMachine):
 
     def expected(self) -> set[str]:
         """Keys of all objects that may be somebody's."""
-        return {upload_key("default", audio.id) for audio in self.audios} | {
-            f"generated/default/{generation.id}.wav" for generation in self.generations
+        derived = {
+            key("default", audio.id, record.derived["revision"])
+            for audio in self.audios
+            if (record := self.stack.get_audio(audio)).derived
+            for key in (analysis_key, preview_key)
         }
+        results = {f"generated/default/{generation.id}.wav" for generation in self.generations}
+        return derived | results | {upload_key("default", audio.id) for audio in self.audios}
 
 
 def test_whatever_happens_every_job_ends_with_one_result(

@@ -26,7 +26,7 @@ from backend.api import Api
 from backend.contract import INLINE_BYTES, GenerateRequest
 from backend.records import Audio, Generation, Limits
 from backend.settings import Settings
-from backend.storage import generated_key, upload_key
+from backend.storage import analysis_key, generated_key, preview_key, upload_key
 from music import profiles
 from tests.support import hostile
 from tests.support.requests import Answer, event
@@ -50,6 +50,8 @@ AUDIO_ROUTES = [
     ("GET", "/api/audio/{audio_id}"),
     ("DELETE", "/api/audio/{audio_id}"),
     ("GET", "/api/audio/{audio_id}/content"),
+    ("GET", "/api/audio/{audio_id}/preview"),
+    ("GET", "/api/audio/{audio_id}/analysis"),
     ("PATCH", "/api/audio/{audio_id}"),
     ("POST", "/api/audio/{audio_id}/embed"),
     ("GET", "/api/embedding/{audio_id}"),
@@ -235,6 +237,41 @@ class TestAudio:
         for named in re.findall(r'filename="([^"]*)"', disposition):
             assert not re.search(r"[/\\]|^[.]+$", named)
         assert world.call("GET", "/api/audio/{audio_id}", audio_id=audio.id).json["filename"] == name
+
+    def test_preview_and_analysis(self, world: World) -> None:
+        audio = world.ready(filename="a song.aiff")
+        document = {"audio_id": audio.id, "duration": 3.0, "peaks": [0.5], "beats": [], "chroma": {}}
+        for key, body in (
+            (preview_key(audio.tenant, audio.id, "0" * 16), b"mp3 of it"),
+            (analysis_key(audio.tenant, audio.id, "0" * 16), json.dumps(document).encode()),
+        ):
+            world.stack.s3.put_object(Bucket="music", Key=key, Body=body)
+        for kind in ("preview", "analysis"):
+            resource = f"/api/audio/{{audio_id}}/{kind}"
+            world.call("GET", resource, audio_id=audio.id).problem(404, "no_preview")
+        assert "preview" not in world.call("GET", "/api/audio/{audio_id}", audio_id=audio.id).json["links"]
+        derived = {"revision": "0" * 16, "preview": 9, "analysis": 100}
+        world.records.items.move(
+            Audio, audio.tenant, audio.id, leaving=("ready",), changes={"derived": derived}
+        )
+        links = world.call("GET", "/api/audio/{audio_id}", audio_id=audio.id).json["links"]
+        assert links["preview"] == f"/dev/api/audio/{audio.id}/preview"
+        assert links["play_preview"].startswith("https://")
+        got = world.call(
+            "GET", "/api/audio/{audio_id}/preview", audio_id=audio.id, headers={"Range": "bytes=0-2"}
+        )
+        assert (got.status, got.body, got.headers["content-type"]) == (206, b"mp3", "audio/mpeg")
+        assert got.headers["content-disposition"] == 'attachment; filename="a song.mp3"'
+        told = world.call("GET", "/api/audio/{audio_id}/analysis", audio_id=audio.id)
+        assert told.json == document
+
+    @pytest.mark.parametrize("kind", ["preview", "analysis"])
+    def test_preview_of_what_is_not_embedded(self, world: World, kind: str) -> None:
+        resource = f"/api/audio/{{audio_id}}/{kind}"
+        answer = world.call("GET", resource, audio_id=world.claimed().id)
+        answer.problem(409, "not_finished")
+        assert answer.headers["retry-after"]
+        world.call("GET", resource, audio_id=world.failed().id).problem(404, "no_preview")
 
     def test_content_before_the_upload(self, world: World) -> None:
         answer = world.call("GET", "/api/audio/{audio_id}/content", audio_id=world.audio().id)

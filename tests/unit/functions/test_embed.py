@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -12,8 +13,10 @@ from botocore.exceptions import EndpointConnectionError
 
 from backend import jobs
 from backend.jobs import Lease
-from backend.records import Audio
+from backend.purge import purge
+from backend.records import Audio, Limits
 from backend.storage import upload_key
+from music.audio import AudioError
 from tests.support.stack import Stack, fake_models, s3_event
 
 
@@ -93,6 +96,110 @@ def test_an_upload_becomes_an_embedding(stack: Stack, app: Any, uploaded: Audio)
     assert all(body["correlation_id"] == "corr-generation" for body in sent)
     assert stack.get_generation(first).status == "queued"
     assert [told["status"] for told in stack.published] == ["ready"]
+
+
+def derived(stack: Stack, audio: Audio) -> list[str]:
+    """Return the keys of what was derived from an audio, which its record names."""
+    revision = (stack.get_audio(audio).derived or {})["revision"]
+    return [f"derived/{audio.tenant}/{audio.id}/{revision}.{end}" for end in ("json", "mp3")]
+
+
+def test_an_embedding_leaves_what_a_player_needs(stack: Stack, app: Any, uploaded: Audio) -> None:
+    assert stack.deliver(app, event(uploaded)) == []
+    document, preview = derived(stack, uploaded)
+    stored = stack.s3.get_object(Bucket="music", Key=preview)
+    assert (stored["Body"].read()[:3], stored["ContentType"]) == (b"mp3", "audio/mpeg")
+    told = json.loads(stack.s3.get_object(Bucket="music", Key=document)["Body"].read())
+    assert (told["audio_id"], told["duration"], told["peaks"]) == (uploaded.id, 5.0, [0.25, 0.5])
+    assert told["beats"] == [0.5, 1.0]
+    assert told["chroma"]["hop"] == 0.5
+    assert told["chroma"]["values"][0] == [1.0] + [0.0] * 11
+
+
+def test_what_an_earlier_attempt_derived_is_adopted(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = app.storage.put
+
+    def dies(key: str, *arguments: Any, **options: Any) -> Any:
+        if key.endswith(".json"):
+            raise EndpointConnectionError(endpoint_url="https://s3")
+        return put(key, *arguments, **options)
+
+    monkeypatch.setattr(app.storage, "put", dies)
+    assert stack.deliver(app, event(uploaded)) == ["0"]
+    assert [key for key in stack.objects() if key.endswith(".mp3")]
+    monkeypatch.setattr(app.storage, "put", put)
+    assert stack.deliver(app, event(uploaded)) == []
+    assert sorted(stack.objects()) == [*derived(stack, uploaded), f"uploads/default/{uploaded.id}"]
+    preview = stack.s3.get_object(Bucket="music", Key=derived(stack, uploaded)[1])["Body"].read()
+    assert (stack.get_audio(uploaded).derived or {})["preview"] == len(preview)
+
+
+def test_another_file_makes_another_preview_and_removes_the_old_one(
+    stack: Stack, app: Any, uploaded: Audio
+) -> None:
+    assert stack.deliver(app, event(uploaded)) == []
+    before = derived(stack, uploaded)
+    stack.upload(uploaded, b"another sound")
+    assert stack.deliver(app, event(uploaded)) == []
+    after = derived(stack, uploaded)
+    assert not set(before) & set(after)
+    assert sorted(stack.objects()) == [*after, f"uploads/default/{uploaded.id}"]
+
+
+def test_nothing_derived_stays_of_an_audio_that_fails_or_goes(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stack.deliver(app, event(uploaded)) == []
+
+    def fails(*arguments: Any, **options: Any) -> Any:
+        raise AudioError("undecodable", "no sound")
+
+    monkeypatch.setattr(app, "analyse", fails)
+    stack.upload(uploaded, b"another sound")
+    assert stack.deliver(app, event(uploaded)) == []
+    audio = stack.get_audio(uploaded)
+    assert (audio.status, audio.derived) == ("failed", None)
+    assert stack.objects() == [f"uploads/default/{uploaded.id}"]
+
+
+def test_a_late_writer_leaves_nothing_derived_of_a_deleted_audio(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = app.storage.put
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        audio = stack.get_audio(uploaded)
+        if not audio.deleted:
+            stack.records.bury(audio)
+            purge(audio, stack.records, app.storage, app.vectors)
+        return put(*arguments, **options)
+
+    monkeypatch.setattr(app.storage, "put", meanwhile)
+    assert stack.deliver(app, event(uploaded)) == []
+    assert stack.objects() == []
+    assert stack.vectors() == []
+
+
+def test_what_is_derived_counts_from_when_the_audio_is_ready(stack: Stack, app: Any) -> None:
+    limits = Limits(unfinished=10, seconds_per_day=1000, stored_bytes=10_000)
+    audio = stack.audio(size=5, limits=limits)
+    stack.upload(audio)
+    waiting = stack.submit(audio, limits=limits)
+    assert stack.records.usage.stored("default") == 5
+    assert stack.deliver(app, event(audio)) == []
+    sizes = {item["Key"]: item["Size"] for item in stack.s3.list_objects_v2(Bucket="music")["Contents"]}
+    assert len(sizes) == 3
+    assert stack.records.usage.stored("default") == sum(sizes.values())
+    assert stack.get_audio(audio).counted == sum(sizes.values())
+    assert stack.get_generation(waiting).status == "queued"
+    stack.upload(audio, b"another sound")
+    assert stack.deliver(app, event(audio)) == []
+    sizes = {item["Key"]: item["Size"] for item in stack.s3.list_objects_v2(Bucket="music")["Contents"]}
+    assert stack.records.usage.stored("default") == sum(sizes.values())
+    purge(stack.records.bury(stack.get_audio(audio)), stack.records, app.storage, app.vectors)
+    assert stack.records.usage.stored("default") == 0
 
 
 def test_the_same_event_again_changes_nothing(

@@ -236,7 +236,7 @@ class TestPermissions:
             ("UploadRole", {"s3:DeleteObject", "sqs:SendMessage", "dynamodb:Query"}),
             ("ApiRole", {"s3:PutObject", "s3vectors:PutVectors"}),
             ("WaitRole", {"s3:PutObject", "dynamodb:PutItem", "s3vectors:PutVectors", "sqs:SendMessage"}),
-            ("EmbedRole", {"s3:PutObject", "dynamodb:Query"}),
+            ("EmbedRole", {"dynamodb:PutItem", "dynamodb:Query"}),
             (
                 "SearchRole",
                 {"dynamodb:PutItem", "dynamodb:UpdateItem", "s3:GetObject", "s3vectors:PutVectors"},
@@ -248,6 +248,23 @@ class TestPermissions:
     def test_nobody_may_do_anothers_work(self, role: str, forbidden: set[str]) -> None:
         allowed = {action for statement in statements(role) for action in statement["Action"]}
         assert not allowed & forbidden
+
+    @pytest.mark.parametrize(
+        ("role", "folders"),
+        [
+            ("UploadRole", {"uploads"}),
+            ("EmbedRole", {"derived"}),
+            ("GenerateRole", {"generated"}),
+        ],
+    )
+    def test_nobody_writes_into_anothers_folder(self, role: str, folders: set[str]) -> None:
+        written = set()
+        for statement in statements(role):
+            if "s3:PutObject" in statement["Action"]:
+                resources = statement["Resource"]
+                for resource in resources if isinstance(resources, list) else [resources]:
+                    written.add(resource["Fn::Sub"].split("/")[-2])
+        assert written == folders
 
     @pytest.mark.parametrize(
         ("role", "queues"),

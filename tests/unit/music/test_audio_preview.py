@@ -1,0 +1,94 @@
+"""The preview of a track, and the peaks of its waveform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from music.analysis import analyse
+from music.audio.decode import decode
+from music.audio.encode import encode
+from music.audio.preview import MAX_PEAKS, RATE, Preview
+from music.features import CHROMA_HOP
+from music.loading import load_embedder
+from tests.support import sound
+
+
+def tone(seconds: float, rate: int, channels: int, hertz: float = 440.0) -> np.ndarray:
+    wave = 0.5 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)
+    return np.tile(wave, (channels, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate", "channels"), [(1.0, 8000, 1), (1.0, 44100, 2), (3.0, 48000, 6), (2.0, 192000, 2)]
+)
+def test_every_file_has_a_preview_that_sounds_as_long(
+    tmp_path: Path, seconds: float, rate: int, channels: int
+) -> None:
+    (tmp_path / "x").write_bytes(sound.wav(tone(seconds, rate, channels), rate))
+    analysis = analyse(tmp_path / "x", load_embedder("builtin"))
+    (tmp_path / "preview").write_bytes(analysis.preview)
+    heard = decode(tmp_path / "preview", rate=RATE, channels=2)
+    assert len(heard) == min(channels, 2)
+    assert heard.shape[1] / RATE == pytest.approx(seconds, abs=0.01)
+    assert np.abs(heard).max() == pytest.approx(max(analysis.peaks), rel=0.1)
+    document = analysis.document()
+    assert 0 < len(document["peaks"]) <= MAX_PEAKS
+    assert all(0 <= peak <= 1 for peak in document["peaks"])
+    rows = document["chroma"]["values"]
+    assert len(rows) == np.ceil(seconds / CHROMA_HOP)
+    assert {len(row) for row in rows} == {12}
+    assert all(0 <= value <= 1 for row in rows for value in row)
+    assert np.argmax(np.sum(rows, axis=0)) == 9  # A
+
+
+def test_peaks_are_where_the_sound_is() -> None:
+    audio = np.zeros((2, 10 * RATE), np.float32)
+    audio[1, 7 * RATE : 7 * RATE + 480] = -0.75
+    _, peaks = pushed(audio)
+    loud = [number for number, peak in enumerate(peaks) if peak]
+    assert len(peaks) == 1000
+    assert loud == [700]
+    assert peaks[700] == 0.75
+
+
+def test_a_long_track_has_no_more_peaks_than_a_page_can_draw() -> None:
+    preview = Preview()
+    block = np.full((1, 61 * RATE), 0.1, np.float32)
+    preview.push(block)
+    _, peaks = preview.finish()
+    assert MAX_PEAKS / 2 < len(peaks) <= MAX_PEAKS
+
+
+def test_what_is_beyond_full_scale_has_a_peak_of_one() -> None:
+    _, peaks = pushed(np.full((1, RATE), 3.0, np.float32))
+    assert set(peaks) == {1.0}
+
+
+def test_blocks_of_any_length_make_the_same() -> None:
+    audio = np.random.default_rng(0).uniform(-1, 1, (2, RATE)).astype(np.float32)
+    whole = pushed(audio)
+    assert pushed(audio, 7777)[1] == whole[1]
+    assert whole == pushed(audio)
+
+
+def test_nothing_has_no_preview() -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        Preview().finish()
+
+
+def test_silence_has_a_preview_and_no_harmony(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(encode(np.zeros((1, 44100), np.float32), 44100, "flac"))
+    analysis = analyse(tmp_path / "x", load_embedder("builtin"))
+    assert analysis.preview
+    assert set(analysis.peaks) == {0.0}
+    assert not analysis.chroma.any()
+
+
+def pushed(audio: np.ndarray, block: int = 1 << 16) -> tuple[bytes, list[float]]:
+    preview = Preview()
+    for start in range(0, audio.shape[1], block):
+        preview.push(audio[:, start : start + block])
+    return preview.finish()
