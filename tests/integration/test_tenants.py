@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -241,16 +242,22 @@ def test_a_tenant_has_room_for_only_so_many_bytes(stack: StackProcess, mine: Ten
     song = api.upload_directly("song.mp3", track, "audio/mpeg")
     api.ready(song)
     made = api.succeeded(api.generate(song["audio_id"], duration=2))
-    rest = {"filename": "rest.wav", "bytes": ROOM - len(track) - made["bytes"], "content_type": "audio/wav"}
-    more = {**rest, "bytes": rest["bytes"] + 1}
-    refused = api.post("/api/upload", more)
-    assert "delete something" in refused.problem(429, "storage_limit")["detail"]
+    preview = api.get(f"/api/audio/{song['audio_id']}/preview").body
+    rest = {"filename": "rest.wav", "bytes": ROOM, "content_type": "audio/wav"}
+    refused = api.post("/api/upload", rest)
+    detail = refused.problem(429, "storage_limit")["detail"]
+    assert "delete something" in detail
     assert int(refused.headers["Retry-After"]) > 0
+    left = int(re.findall(r"\d+", detail)[1])
+    used = ROOM - left
+    assert used > len(track) + len(preview) + made["bytes"]
+    rest["bytes"] = left
+    api.post("/api/upload", {**rest, "bytes": left + 1}).problem(429, "storage_limit")
     assert api.post("/api/upload", rest).status == 201
     api.post(f"/api/generate/{song['audio_id']}", {"duration": 1}).problem(429, "storage_limit")
     assert mine.api.post("/api/upload", {**rest, "bytes": 1000}).status == 201
     assert api.delete(song["links"]["self"]).status == 204  # and with it what was made from it
-    freed = {**rest, "bytes": len(track) + made["bytes"]}
+    freed = {**rest, "bytes": used}
     assert api.post("/api/upload", freed).status == 201
     api.post("/api/upload", {**rest, "bytes": 1}).problem(429, "storage_limit")
 
