@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
+import textwrap
 from pathlib import Path
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from client.stack import ROOT
+from tests.support.table import create_table
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = """\
@@ -61,3 +66,35 @@ def test_every_path_in_code_type_exists(page: Path) -> None:
 
 def test_the_readme_has_the_four_commands_as_users_know_them() -> None:
     assert COMMANDS in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_copy_of_a_restored_table_brings_back_what_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs/operations.md").read_text("utf-8")
+    (program,) = re.findall(r"python - RESTORED TABLE <<'END'\n(.*?)\n +END\n", text, re.DOTALL)
+    monkeypatch.setattr(sys, "argv", ["-", "restored", "records"])
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with mock_aws():
+        dynamodb = boto3.resource("dynamodb")
+        table = create_table(dynamodb)
+        definition = {
+            "KeySchema": table.key_schema,
+            "AttributeDefinitions": [
+                one for one in table.attribute_definitions if one["AttributeName"] in "pksk"
+            ],
+            "BillingMode": "PAY_PER_REQUEST",
+        }
+        restored = dynamodb.create_table(TableName="restored", **definition)
+        lost = [
+            {"pk": "tenant#a", "sk": f"audio#{i}", "blob": "x" * 100_000} for i in range(30)
+        ]  # three pages
+        for item in lost:
+            restored.put_item(Item=item)
+        table.put_item(Item={"pk": "tenant#a", "sk": "audio#since"})
+        table.put_item(Item={**lost[0], "blob": "overwritten"})
+        exec(textwrap.dedent(program), {})
+        pages = table.meta.client.get_paginator("scan").paginate(TableName=table.name)
+        found = {item["sk"]: item for page in pages for item in page["Items"]}
+    assert [found[item["sk"]] for item in lost] == lost
+    assert "audio#since" in found
