@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Any, Literal
@@ -20,12 +21,12 @@ _NUMBERS = {"integer": int, "number": float}
 
 @dataclass(frozen=True)
 class Field:
-    """One field of the request.
+    """One field of the request, or of an object in it, such as the start of a section.
 
     Attributes
     ----------
-    name : str
-        As the API calls it; the option's name has hyphens for underscores.
+    path : tuple of str
+        Its names from the outermost one on, as the API calls them.
     schema : dict
         Of its value when it is not null: JSON Schema.
     description : str
@@ -34,10 +35,15 @@ class Field:
         What the API takes where it is not given; None where there is no such value.
     """
 
-    name: str
+    path: tuple[str, ...]
     schema: dict[str, Any]
     description: str
     default: Any
+
+    @property
+    def name(self) -> str:
+        """What the command's function calls it."""
+        return "_".join(self.path)
 
     @property
     def structured(self) -> bool:
@@ -110,22 +116,36 @@ def contract() -> dict[str, Any]:
 def fields() -> list[Field]:
     """List the fields of the request, in the contract's order."""
     schemas = contract()["components"]["schemas"]
-    return [_field(name, schema, schemas) for name, schema in schemas[SCHEMA]["properties"].items()]
+    properties = schemas[SCHEMA]["properties"].items()
+    return [field for name, schema in properties for field in _fields((name,), schema, schemas)]
 
 
 def body(values: dict[str, Any]) -> dict[str, Any]:
     """Return the request's body: what was given, and nothing else."""
-    return {
-        field.name: field.value(values[field.name]) for field in fields() if values[field.name] is not None
-    }
+    found: dict[str, Any] = {}
+    for field in fields():
+        if (given := values[field.name]) is not None:
+            *outer, last = field.path
+            place = found
+            for name in outer:
+                place = place.setdefault(name, {})
+            place[last] = field.value(given)
+    return found
 
 
-def _field(name: str, schema: dict[str, Any], schemas: dict[str, Any]) -> Field:
+def _fields(
+    path: tuple[str, ...], schema: dict[str, Any], schemas: dict[str, Any], about: str = ""
+) -> Iterator[Field]:
+    """Yield what a property becomes: itself, or of an object its own properties."""
     kinds = [_resolved(kind, schemas) for kind in schema.get("anyOf", [schema])]
     kinds = [kind for kind in kinds if kind.get("type") != "null"]
     chosen = kinds[0] if len(kinds) == 1 else {}
-    description = schema.get("description") or chosen.get("description") or ""
-    return Field(name, chosen, description, schema.get("default"))
+    description = f"{about}{schema.get('description') or chosen.get('description') or ''}"
+    if chosen.get("type") == "object" and "properties" in chosen:
+        for name, inner in chosen["properties"].items():
+            yield from _fields((*path, name), inner, schemas, f"{description} {name.capitalize()}: ")
+    else:
+        yield Field(path, chosen, description, schema.get("default"))
 
 
 def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:

@@ -294,17 +294,20 @@ class TestGenerate:
 
     def test_has_every_field_of_the_contract_as_an_option(self, made: FakeApi, music: Music) -> None:
         known = fields.fields()
-        assert [field.name for field in known] == list(
-            fields.contract()["components"]["schemas"]["GenerateRequest"]["properties"]
-        )
+        properties = fields.contract()["components"]["schemas"]["GenerateRequest"]["properties"]
+        assert list(dict.fromkeys(field.path[0] for field in known)) == list(properties)
         shown = music("generate", "--help").out
-        arguments, expected = [], {}
+        arguments: list[str] = []
+        expected: dict[str, Any] = {}
         for field in known:
             assert field.option in shown
             assert field.description
             given, value = example(field)
             arguments += [field.option] if given is None else [field.option, given]
-            expected[field.name] = value
+            place = expected
+            for name in field.path[:-1]:
+                place = place.setdefault(name, {})
+            place[field.path[-1]] = value
         assert music("generate", AUDIO, "--no-wait", *arguments).code == Exit.DONE
         assert made.asked[-1].json == expected
 
@@ -378,18 +381,22 @@ def test_a_field_of_any_kind_becomes_an_option(monkeypatch: pytest.MonkeyPatch) 
         "ending": {"type": "string", "enum": ["fade", "cut"]},
         "either": {"anyOf": [{"type": "string"}, {"type": "number"}]},
     }
-    schemas = {"GenerateRequest": {"properties": properties}, "Section": {"type": "object"}}
+    edges = {edge: {"type": "number", "minimum": 0, "maximum": 900} for edge in ("start", "end")}
+    section = {"type": "object", "properties": edges, "description": "A part."}
+    schemas = {"GenerateRequest": {"properties": properties}, "Section": section}
     monkeypatch.setattr(fields, "contract", lambda: {"components": {"schemas": schemas}})
-    names = ["loop", "section", "key", "bars", "weights", "ending", "either"]
+    names = ["loop", "section_start", "section_end", "key", "bars", "weights", "ending", "either"]
     known = dict(zip(names, fields.fields(), strict=True))
-    assert {name for name, field in known.items() if field.structured} == {"section", "weights", "either"}
+    assert {name for name, field in known.items() if field.structured} == {"weights", "either"}
+    assert known["section_end"].description.startswith("A part. End:")
     assert known["bars"].value(64) == 64
     with pytest.raises(command.Failure, match="--bars takes 1 to 64, not 65"):
         known["bars"].value(65)
-    given = dict.fromkeys(names) | {"loop": False, "section": '{"start": 1}', "weights": "[1, 2]"}
-    assert fields.body(given) == {"loop": False, "section": {"start": 1}, "weights": [1, 2]}
-    with pytest.raises(command.Failure, match="--section takes JSON"):
-        fields.body(given | {"section": "{"})
+    given: dict[str, Any] = dict.fromkeys(names)
+    given |= {"loop": False, "section_start": 1.0, "section_end": 9.0, "weights": "[1, 2]"}
+    assert fields.body(given) == {"loop": False, "section": {"start": 1, "end": 9}, "weights": [1, 2]}
+    with pytest.raises(command.Failure, match="--weights takes JSON"):
+        fields.body(given | {"weights": "["})
     for field in known.values():
         assert field.parameter().name == field.name
 
