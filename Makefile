@@ -34,7 +34,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-long test-models train-pocket bench-pocket lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
+.PHONY: help demo serve redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-long test-models train-pocket bench-pocket lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -86,7 +86,10 @@ test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uplo
 test-files: .venv/dev ## 200 audio files by flac, sox, opusenc, oggenc, lame and ffmpeg, which root gets from Debian
 	$(RUN) -m pytest -n 2 -rs tests/files
 
-test-long: test-faults-long test-hostile ## Both of the long suites (hours on two processors)
+test-docs: .venv/dev .venv/engine ## The long commands of README and docs/, run as they stand there (minutes)
+	DOCS=long $(RUN) -m pytest tests/integration/test_docs.py
+
+test-long: test-faults-long test-hostile test-docs ## The long suites (hours on two processors)
 
 train-pocket: .venv/soundfont .venv-models/ready .venv/engine ## Train the weights of pocket anew, or go on [MINUTES=120] [PIECES=2000]
 	$(RUN) -m weights.compose --out build/pocket/pieces --pieces $(PIECES) --seed 1

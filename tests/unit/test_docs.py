@@ -12,9 +12,9 @@ import pytest
 from moto import mock_aws
 
 from client.stack import ROOT
+from tests.support.pages import PAGES, blocks
 from tests.support.table import create_table
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = """\
     curl -X POST "$API/api/upload" -F "file=@your_music.mp3"
     curl "$API/api/embedding/{audio_id}"
@@ -98,3 +98,22 @@ def test_the_copy_of_a_restored_table_brings_back_what_was_lost(monkeypatch: pyt
         found = {item["sk"]: item for page in pages for item in page["Items"]}
     assert [found[item["sk"]] for item in lost] == lost
     assert "audio#since" in found
+
+
+@pages
+def test_every_block_of_commands_says_who_runs_it(page: Path) -> None:
+    assert [f"{page.name}:{block.line}" for block in blocks(page) if not block.mark] == []
+
+
+def test_blocks_of_commands_are_told_from_others(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Text.\n\n<!-- run -->\n\n    make serve   # a server\n\n    A=b curl x \\\n        -d y\n\n"
+        "More.\n\n    audio: a -> b\n\n<!-- needs an account -->\n\n    make deploy\n\n"
+        "Text.\n\n    music tracks\n"
+    )
+    assert [(block.line, block.mark, block.commands) for block in blocks(page)] == [
+        (5, "run", ["make serve   # a server", "A=b curl x      -d y"]),
+        (16, "needs an account", ["make deploy"]),
+        (20, "", ["music tracks"]),
+    ]
