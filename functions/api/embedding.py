@@ -12,12 +12,14 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from backend import api, contract, openapi, problems
 from backend.problems import Problem
-from backend.records import PENDING_AUDIO, Audio, Conflict
+from backend.records import PENDING_AUDIO, Audio, Charge, Conflict, Limits
 from backend.vectors import MAX_RESULTS, distinct, neighbours
 from functions.api.audio import AudioId, find_audio
 from functions.api.service import LOCATION, Wait, app, queues, records, settings, vectors
 from music import interfaces, profiles
 
+limits = Limits.from_settings(settings)
+costs = profiles.DECLARED[settings.profile].costs
 current_identity = profiles.identity(settings.profile)
 
 
@@ -67,7 +69,8 @@ def get_embedding(audio_id: AudioId, wait: Wait = 20) -> Response:
 @app.post(
     "/api/audio/<audio_id>/embed",
     summary="Embed a source track again",
-    description="After a change of the deployment's profile: until then its embedding is stale.",
+    description="After a change of the deployment's profile: until then its embedding is stale. Where "
+    "tenants have limits, one that is not stale can be made again after ten minutes.",
     operation_id="embedAgain",
     tags=["embedding"],
     responses=openapi.answers(
@@ -88,7 +91,13 @@ def embed_again(audio_id: AudioId) -> Response:
         raise failed(audio)
     if audio.status == "ready":
         try:
-            audio = records.embed_again(audio.tenant, audio.id)
+            audio = records.embed_again(
+                audio.tenant,
+                audio.id,
+                charge=Charge(*costs.embedding(duration_of(audio))),
+                limits=limits,
+                cool_down=limits is not None and is_current(audio),
+            )
         except Conflict:  # another request was faster
             audio = find_audio(audio_id)
         else:
@@ -144,7 +153,7 @@ def current_vector(audio: Audio) -> tuple[tuple[float, ...], dict[str, Any]]:
     """
     if audio.status == "failed":
         raise failed(audio)
-    if identity_of(audio) != current_identity.id:
+    if not is_current(audio):
         raise Problem(
             409,
             "stale_embedding",
@@ -154,6 +163,18 @@ def current_vector(audio: Audio) -> tuple[tuple[float, ...], dict[str, Any]]:
         )
     vector = audio.vector or b""
     return struct.unpack(f"<{len(vector) // 4}f", vector), dict(audio.identity or {})
+
+
+def is_current(audio: Audio) -> bool:
+    """Tell whether the profile in force made an audio's embedding."""
+    return identity_of(audio) == current_identity.id
+
+
+def duration_of(audio: Audio) -> float:
+    """Return an audio's duration in seconds; of one that is not embedded yet, what it may be at most."""
+    if audio.features:
+        return float(audio.features["duration"])
+    return profiles.longest(audio.size or 0)
 
 
 def identity_of(audio: Audio) -> str:

@@ -11,10 +11,10 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 
 from backend import api, contract, openapi, problems
 from backend.purge import purge
-from backend.records import UNFINISHED_GENERATION, Audio, Conflict, Generation, Limits
+from backend.records import UNFINISHED_GENERATION, Audio, Charge, Conflict, Generation
 from backend.storage import generated_key
 from functions.api.audio import AudioId, find_audio
-from functions.api.embedding import current_vector, failed
+from functions.api.embedding import costs, current_vector, duration_of, failed, limits
 from functions.api.service import (
     LOCATION,
     Cursor,
@@ -31,7 +31,6 @@ from music import profiles
 
 GenerationId = Annotated[str, Path(description="Identifier of a generation.")]
 NO_WISHES = contract.GenerateRequest()
-limits = Limits.from_settings(settings)
 
 
 @app.post(
@@ -177,6 +176,7 @@ def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str
             correlation_id=app.correlation_id,
             idempotency=idempotency,
             limits=limits,
+            charge=Charge(*costs.generation(duration_of(audio), body.duration, body.candidates)),
         )
     except Conflict as error:
         if error.status != "failed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
@@ -28,6 +29,9 @@ limits = Limits.from_settings(settings)
 )
 def get_profile() -> Response:
     """Answer the models of the profile in force, what may be asked of them, and how fast they were so far."""
+    left = None
+    if limits and limits.worker_seconds_per_day:
+        left = max(0.0, limits.worker_seconds_per_day - records.usage.charged(app.tenant))
     speed = records.speeds.read(declared.name)
     identity = profiles.identity(declared.name)
     return api.reply(
@@ -45,6 +49,7 @@ def get_profile() -> Response:
                 "text_search": declared.text,
                 "modes": list(declared.modes),
                 "fields": fields(declared),
+                "costs": asdict(declared.costs),
                 "speed": {
                     "music_seconds_per_second": speed.music_seconds_per_second if speed else None,
                     "measured_jobs": speed.measured_jobs if speed else 0,
@@ -55,7 +60,8 @@ def get_profile() -> Response:
                     "upload_bytes": MAX_UPLOAD_BYTES,
                     "multipart_bytes": contract.MULTIPART_BYTES,
                     "unfinished": limits.unfinished if limits else None,
-                    "seconds_per_day": limits.seconds_per_day if limits else None,
+                    "worker_seconds_per_day": (limits and limits.worker_seconds_per_day) or None,
+                    "worker_seconds_left": left,
                     "stored_bytes": limits.stored_bytes if limits else None,
                 },
             }

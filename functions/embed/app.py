@@ -23,11 +23,11 @@ from backend.jobs import Consumer, Lease, Target, Worker, download_source
 from backend.observability import logger
 from backend.purge import remove_audio_data
 from backend.queues import Queues
-from backend.records import Audio, Conflict, Generation, Records
+from backend.records import Audio, Charge, Conflict, Generation, LimitReached, Limits, Records
 from backend.settings import MAX_UPLOAD_BYTES, Settings
 from backend.storage import PREVIEW_TYPE, Storage, analysis_key, parse_upload_key, preview_key, upload_key
 from backend.vectors import Vectors
-from music import loading
+from music import loading, profiles
 from music.analysis import REVISION, Analysis, analyse
 from music.audio import AudioError, sniff
 
@@ -37,11 +37,15 @@ records = Records.from_settings(settings)
 storage = Storage.from_settings(settings)
 vectors = Vectors.from_settings(settings)
 queues = Queues.from_settings(settings)
+limits = Limits.from_settings(settings)
+costs = profiles.DECLARED[settings.profile].costs
 events = Events.from_settings(settings)
 
 
 class Embed(Worker[Audio]):
     """The embed job."""
+
+    kind = Audio
 
     def targets(self, body: dict[str, Any]) -> list[Target]:
         """Read our own message, or the keys of an S3 event notification that are ours."""
@@ -70,12 +74,19 @@ class Embed(Worker[Audio]):
         audio = self.find(target)
         if stored and audio and audio.etag != stored.etag:
             try:
-                if audio.status == "ready":
-                    records.embed_again(target.tenant, target.id)  # posted again: the last upload counts
+                if audio.status == "ready":  # posted again: the last upload counts, and is charged
+                    charge = Charge(*costs.embedding_of(stored.size))
+                    records.embed_again(target.tenant, target.id, charge=charge, limits=limits)
                 records.mark_uploaded(target.tenant, target.id, etag=stored.etag, size=stored.size)
             except Conflict as moved:
                 logger.info("object not noted", extra={"status": moved.status})
-        return records.claim_audio(target.tenant, target.id)
+                if moved.status == "failed" and audio.etag is None:
+                    # It came after its time was over: nobody counts it, and nobody would remove it.
+                    storage.delete(upload_key(target.tenant, target.id))
+            except LimitReached as reached:
+                # What was embedded before stays; the reconciliation tries again.
+                logger.warning("not embedded again", extra={"code": reached.code})
+        return records.claim_audio(target.tenant, target.id, limits)
 
     def work(self, record: Audio, lease: Lease[Audio]) -> None:
         """Download, analyse, store the vector, and release what waited for it."""
@@ -100,7 +111,7 @@ class Embed(Worker[Audio]):
         lease.stage("storing")
         progress(0.9)
         derived = self._derive(record, sha256, analysis)
-        duplicate_of = records.note_content(record.tenant, record.id, sha256)
+        duplicate_of = records.contents.note(record.tenant, record.id, sha256)
         vectors.put(
             record.tenant, record.id, analysis.vector.tolist(), analysis.identity.id, analysis.windows
         )
@@ -173,6 +184,7 @@ consumer = Consumer(
     renewals=Records.from_settings(settings),
     queues=queues,
     url=settings.embed_queue_url,
+    limits=limits,
 )
 
 handler = consumer.handler()

@@ -24,7 +24,7 @@ from backend.events import Events
 from backend.jobs import Consumer, Lease, Target, Unfinished, Worker, download_source
 from backend.observability import logger
 from backend.queues import Queues
-from backend.records import Audio, Generation, Records
+from backend.records import Audio, Generation, Limits, Records
 from backend.settings import Settings
 from backend.storage import ObjectMissing, Storage, generated_key, snapshot_key
 from music import loading, profiles
@@ -39,11 +39,14 @@ profile = loading.load(settings.profile)
 records = Records.from_settings(settings)
 storage = Storage.from_settings(settings)
 queues = Queues.from_settings(settings)
+limits = Limits.from_settings(settings)
 events = Events.from_settings(settings)
 
 
 class Generate(Worker[Generation]):
     """The generate job."""
+
+    kind = Generation
 
     def targets(self, body: dict[str, Any]) -> list[Target]:
         """Read our own message."""
@@ -55,7 +58,7 @@ class Generate(Worker[Generation]):
 
     def claim(self, target: Target) -> Generation:
         """Claim the generation."""
-        return records.claim_generation(target.tenant, target.id)
+        return records.claim_generation(target.tenant, target.id, limits)
 
     def work(self, record: Generation, lease: Lease[Generation]) -> None:
         """Make the music unless an earlier attempt has, and finish with what its metadata says."""
@@ -215,6 +218,7 @@ consumer = Consumer(
     renewals=Records.from_settings(settings),
     queues=queues,
     url=settings.generate_queue_url,
+    limits=limits,
 )
 
 handler = consumer.handler()

@@ -9,8 +9,9 @@
     life over                       record, object, vector and generations expire together
     tombstone not yet purged        what it stood for is removed
 
-In the time that is left, some more records, objects and vectors are reconciled (`backend.reconcile`).
-Every move is conditional on what was read, so a sweep may overlap another one, a worker or a user's request.
+Every tenant gets its share of a sweep before anybody gets more. In the time that is left, some more records,
+objects and vectors are reconciled (`backend.reconcile`). Every move is conditional on what was read, so a
+sweep may overlap another one, a worker or a user's request.
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     def in_time() -> bool:
         return context.get_remaining_time_in_millis() > RESERVE_SECONDS * 1000
 
+    metrics.add_metric("SweeperLag", MetricUnit.Seconds, records.schedule.lag())
     done: Counter[str] = Counter()
     for record in records.schedule.due():
         if not in_time():

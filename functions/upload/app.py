@@ -23,14 +23,16 @@ from multipart import (  # type: ignore[import-untyped]
 
 from backend import api, contract, openapi, problems
 from backend.problems import Problem
-from backend.records import Audio, Conflict, Limits, NotFound, Records, new_id
+from backend.records import Audio, Charge, Conflict, Limits, NotFound, Records, new_id
 from backend.settings import MAX_UPLOAD_BYTES, Settings
 from backend.storage import UPLOAD_SECONDS, Storage, upload_key, without_format_characters
+from music import profiles
 
 settings = Settings.from_environment()
 records = Records.from_settings(settings)
 storage = Storage.from_settings(settings)
 limits = Limits.from_settings(settings)
+costs = profiles.DECLARED[settings.profile].costs
 app = api.Api(settings, multipart={"/api/upload"})
 
 GENERIC = "application/octet-stream"
@@ -134,7 +136,10 @@ def store(file: File, idempotency_key: str | None) -> Response:
     idempotency = api.idempotency(idempotency_key, request)
     audio = records.replay(Audio, app.tenant, idempotency) if idempotency else None
     if audio is None:
-        audio_id = new_id()
+        audio_id, charge = new_id(), Charge(*costs.embedding_of(len(file.content)))
+        if limits:
+            # Nothing is noted for who has used up what he may; the record's own write judges again.
+            records.usage.check(Audio, app.tenant, len(file.content), charge, limits)
         audio = records.create_audio(
             app.tenant,
             audio_id=audio_id,
@@ -145,8 +150,9 @@ def store(file: File, idempotency_key: str | None) -> Response:
             correlation_id=app.correlation_id,
             limits=limits,
             sha256=sha256,
-            duplicate_of=records.note_content(app.tenant, audio_id, sha256),
+            duplicate_of=records.contents.note(app.tenant, audio_id, sha256),
             idempotency=idempotency,
+            charge=charge,
         )
     check_alive(audio)
     key = upload_key(audio.tenant, audio.id)
@@ -191,7 +197,7 @@ def allow(request: contract.DirectUploadRequest, idempotency_key: str | None) ->
     idempotency = api.idempotency(idempotency_key, request.model_dump(exclude_none=True))
     audio = records.replay(Audio, app.tenant, idempotency) if idempotency else None
     if audio is None:
-        if request.sha256 and (there := records.find_content(app.tenant, request.sha256)):
+        if request.sha256 and (there := records.contents.find(app.tenant, request.sha256)):
             return uploaded(200, there, there.size, there.content_type)
         audio = records.create_audio(
             app.tenant,
@@ -202,6 +208,7 @@ def allow(request: contract.DirectUploadRequest, idempotency_key: str | None) ->
             correlation_id=app.correlation_id,
             limits=limits,
             idempotency=idempotency,
+            charge=Charge(*costs.embedding_of(request.bytes)),
         )
     check_alive(audio)
     if audio.status != "awaiting_upload":  # the repetition of a request whose file has come since

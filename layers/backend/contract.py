@@ -560,11 +560,24 @@ class ProfileLimits(Answer):
     upload_seconds: float = Field(description="Longest source track.")
     upload_bytes: int = Field(description="Largest source track.")
     multipart_bytes: int = Field(description="Largest file of an upload as multipart form data.")
-    unfinished: int | None = Field(description="Unfinished generations at once; null without a limit.")
-    seconds_per_day: int | None = Field(
-        description="Seconds of music a day, of all candidates; null without a limit."
+    unfinished: int | None = Field(
+        description="Unfinished generations at once, and as many tracks to be embedded; null without a limit."
     )
+    worker_seconds_per_day: int | None = Field(
+        description="Seconds of the workers' time a day (UTC); null without a limit."
+    )
+    worker_seconds_left: float | None = Field(description="Those of today; null without a limit.")
     stored_bytes: int | None = Field(description="Bytes in the bucket; null without a limit.")
+
+
+class ProfileCosts(Answer):
+    """What a job is expected to take of the workers' time; `worker_seconds_per_day` is charged so much."""
+
+    embed: float = Field(description="Seconds for each embedding.")
+    embed_second: float = Field(description="More for each second of the track.")
+    generate: float = Field(description="Seconds for each generation.")
+    source_second: float = Field(description="More for each second of the source.")
+    output_second: float = Field(description="More for each second of music of each candidate.")
 
 
 class Profile(Answer):
@@ -578,6 +591,7 @@ class Profile(Answer):
     fields: dict[str, RequestField] = Field(
         description="The fields of `GenerateRequest` that it takes, by name; others are refused."
     )
+    costs: ProfileCosts
     speed: MeasuredSpeed
     limits: ProfileLimits
 

@@ -4,6 +4,7 @@ A message names a record. The consumer claims the record, keeps its lease alive 
 worker computes, and then acknowledges the message only if the record is terminal or gone:
 
     claimed by somebody else        back to the queue until that lease ends
+    its tenant has no turn left     acknowledged: the tenant's jobs that end call for it (`records.turns`)
     cancelled or deleted            what a late writer may have left is removed; acknowledged
     PermanentError                  the record fails; acknowledged
     Unfinished                      the record goes back to where it was, and the message with it, at once; no
@@ -52,7 +53,10 @@ from backend.records import (
     Fenced,
     Generation,
     Leased,
+    Limits,
     NotFound,
+    OutOfTurn,
+    RecordError,
     Records,
 )
 from backend.storage import ObjectChanged, ObjectMissing, Storage, upload_key
@@ -113,10 +117,17 @@ class Target:
 class Worker(ABC, Generic[R]):
     """What differs between embedding and generating.
 
+    Attributes
+    ----------
+    kind : type
+        `Audio` or `Generation`.
+
     See Also
     --------
     Consumer : what does not.
     """
+
+    kind: type[R]
 
     @abstractmethod
     def targets(self, body: dict[str, Any]) -> list[Target]:
@@ -177,6 +188,8 @@ class Consumer(Generic[R]):
         To postpone messages.
     url : str
         The queue that messages come from.
+    limits : Limits, optional
+        What each tenant may have.
 
     Examples
     --------
@@ -192,12 +205,14 @@ class Consumer(Generic[R]):
         renewals: Records,
         queues: Queues,
         url: str,
+        limits: Limits | None = None,
     ) -> None:
         self._worker: Worker[R] = worker
         self._records = records
         self._renewals = renewals
         self._queues = queues
         self._url = url
+        self._limits = limits
 
     def handler(self) -> Callable[[dict[str, Any], LambdaContext], PartialItemFailureResponse]:
         """Return the Lambda handler: `handle` with logging, tracing and metrics around it."""
@@ -268,16 +283,47 @@ class Consumer(Generic[R]):
         except Leased as leased:
             logger.info("leased to another worker")
             raise Later(leased.until - self._records.now() + 1) from leased
+        except OutOfTurn:
+            logger.info("out of turn")
+            metrics.add_metric("JobsOutOfTurn", "Count", 1)
+            return
         except (NotFound, Conflict) as error:
             self._not_claimed(target, error.status, redelivered)
+            self._pass_turn(target)
             return
         correlate(record.correlation_id)
         logger.append_keys(attempt=record.attempt)
+        started = time.monotonic()
         try:
             self._attempt(record, remaining)
         except Fenced as fenced:
             logger.warning("fenced out", extra={"status": fenced.status})
             self._fenced_out(target)
+        finally:
+            self._settle(record, time.monotonic() - started)
+        self._pass_turn(target)
+
+    def _settle(self, record: R, seconds: float) -> None:
+        """Charge the tenant for an attempt. One that cannot be charged is no reason to do its job again."""
+        if record.charged is None:
+            return
+        try:
+            self._records.usage.settle(record, seconds)
+        except (RecordError, BotoCoreError, ClientError):
+            logger.exception("attempt not charged", extra={"seconds": round(seconds, 3)})
+
+    def _pass_turn(self, target: Target) -> None:
+        """Call for the tenant's next job. If that cannot be done now, the sweeper finds it."""
+        if self._limits is None:
+            return
+        try:
+            following = self._records.turns.pass_on(
+                self._worker.kind, target.tenant, target.id, self._limits.running
+            )
+            if following:
+                self._queues.send(following)
+        except (RecordError, BotoCoreError, ClientError):
+            logger.exception("turn not passed on")
 
     def _reopen(self, target: Target) -> None:
         """Open a failed record again, if the dead letter at hand is the one of its last attempt."""
@@ -338,6 +384,7 @@ class Consumer(Generic[R]):
         delay = backoff(record.tries)
         metrics.add_metric("JobsRetried", "Count", 1)
         self._records.give_back(record, delay=delay, error={"code": reason.code, "detail": reason.detail})
+        self._pass_turn(Target(record.tenant, record.id))
         raise Later(delay) from error
 
     def _give_up(self, record: R, code: str, detail: str) -> None:

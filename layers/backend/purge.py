@@ -45,6 +45,7 @@ def purge(
             if cursor is None:
                 break
     records.usage.count(record, 0)
+    records.usage.settle(record)
     records.purged(record)
 
 

@@ -71,6 +71,11 @@ class Queues:
             self.generate_url, tenant=tenant, generation_id=generation_id, correlation_id=correlation_id
         )
 
+    def send(self, record: Audio | Generation) -> None:
+        """Ask for what a record waits for: to be embedded, or to be run."""
+        send = self.send_embed if isinstance(record, Audio) else self.send_generate
+        send(record.tenant, record.id, record.correlation_id)
+
     def send_dead_letter(self, record: Audio | Generation, error: Mapping[str, Any]) -> None:
         """Send the dead letter of a job that is given up.
 

@@ -1,6 +1,7 @@
 """Compares records, objects and vectors: some faults no record that comes due would ever tell.
 
-    object without a living record             deleted                              orphan_object
+    object without a living record, or that    deleted                              orphan_object
+    came after its audio's time was over
     preview that its audio does not name       deleted                              orphan_object
     object that is not named as ours are       left alone                           unknown_object
     vector without a living audio              deleted                              orphan_vector
@@ -127,6 +128,8 @@ class Reconciliation:
         wanted = record is not None and not record.deleted
         if isinstance(record, Generation):
             wanted = wanted and record.status not in {"failed", "cancelled"}
+        elif record is not None and record.status == "failed":
+            wanted = record.etag is not None  # one that came after its time was over is counted nowhere
         if wanted or self.records.now() - found.modified < ORPHAN_SECONDS:
             return None
         self.storage.delete(found.key)
@@ -149,13 +152,15 @@ class Reconciliation:
         if stored is None:
             action = "source_missing"
         elif stored.etag != record.etag:
-            action = "source_overwritten"
+            # The worker sees that, too, and charges the tenant for it.
+            self.queues.send(record)
+            return "source_overwritten"
         elif not self.vectors.has(record.tenant, record.id):
             action = "vector_missing"
         else:
             return None
         self.records.embed_again(record.tenant, record.id)
-        self.queues.send_embed(record.tenant, record.id, record.correlation_id)
+        self.queues.send(record)
         return action
 
     def _generation(self, record: Generation) -> str | None:

@@ -51,9 +51,9 @@ class Settings:
         Days after which record, object and vector expire together.
     auth_mode : str
         ``"keys"``: every request needs an API key; ``"none"``: everybody is the default tenant.
-    max_unfinished, max_seconds_per_day, max_stored_bytes : int
-        What each key's tenant may have: unfinished generations at once, seconds of music asked for in a day,
-        bytes in the bucket.
+    max_unfinished, max_worker_seconds_per_day, max_stored_bytes, max_running : int
+        What each key's tenant may have: unfinished jobs of each kind, seconds of the workers' time in a day
+        (0 for any number), bytes in the bucket, jobs of each kind with the workers at the same time.
 
     Examples
     --------
@@ -77,8 +77,9 @@ class Settings:
     retention_days: int
     auth_mode: str
     max_unfinished: int
-    max_seconds_per_day: int
+    max_worker_seconds_per_day: int
     max_stored_bytes: int
+    max_running: int
 
     @property
     def retention_seconds(self) -> int:
@@ -101,11 +102,11 @@ class Settings:
                 raise SettingsError(f"environment variable {name} is not set")
             return value
 
-        def count(name: str) -> int:
+        def count(name: str, least: int = 1) -> int:
             value = text(name)
-            if not value.isdecimal() or int(value) < 1:
+            if not value.isdecimal() or int(value) < least:
                 raise SettingsError(
-                    f"environment variable {name} must be a whole number, at least 1, not {value!r}"
+                    f"environment variable {name} must be a whole number, at least {least}, not {value!r}"
                 )
             return int(value)
 
@@ -135,8 +136,9 @@ class Settings:
             retention_days=count("RETENTION_DAYS"),
             auth_mode=mode,
             max_unfinished=count("MAX_UNFINISHED"),
-            max_seconds_per_day=count("MAX_SECONDS_PER_DAY"),
+            max_worker_seconds_per_day=count("MAX_WORKER_SECONDS_PER_DAY", least=0),
             max_stored_bytes=count("MAX_STORED_BYTES"),
+            max_running=count("MAX_RUNNING"),
         )
 
 

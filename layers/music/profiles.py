@@ -15,13 +15,102 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from music.interfaces import Identity
 
 
 class ProfileError(Exception):
     """There is no profile of this name, or it cannot be loaded."""
+
+
+class Cost(NamedTuple):
+    """Seconds of a worker's time, and what they are made up of, in words."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the jobs of a profile take of a worker's time, as lines through what was measured.
+
+    Attributes
+    ----------
+    embed : float
+        Seconds for each embedding: starting the decoder, writing the results.
+    embed_second : float
+        Seconds for each second of the track.
+    generate : float
+        Seconds for each generation.
+    source_second : float
+        Seconds for each second of its source, which is decoded and compared with what is made.
+    output_second : float
+        Seconds for each second of music of each candidate.
+
+    Notes
+    -----
+    ``tests/benchmarks/bench_costs.py`` fits those of `builtin` and `pocket` on one processor. Those of
+    MusicGen `small` are the times of docs/benchmarks/models.json; `medium` and `large` are taken to be as
+    much slower as their weights are more. What a job took replaces what was predicted when it ends.
+    """
+
+    embed: float
+    embed_second: float
+    generate: float
+    source_second: float
+    output_second: float
+
+    def embedding(self, seconds: float) -> Cost:
+        """Predict an embedding.
+
+        Parameters
+        ----------
+        seconds : float
+            Duration of the track.
+        """
+        reason = f"{self.embed:g} and {self.embed_second:g} for each of up to {seconds:.0f} s of the track"
+        return Cost(self.embed + self.embed_second * seconds, reason)
+
+    def embedding_of(self, size: int) -> Cost:
+        """Predict the embedding of a file of which only the bytes are known: as long as it may be.
+
+        Parameters
+        ----------
+        size : int
+            Bytes of the file.
+        """
+        return self.embedding(longest(size))
+
+    def generation(self, source: float, duration: float, candidates: int) -> Cost:
+        """Predict a generation.
+
+        Parameters
+        ----------
+        source : float
+            Duration of the source in seconds.
+        duration : float
+            Seconds of music asked for.
+        candidates : int
+            How often.
+        """
+        reason = (
+            f"{self.generate:g}, {self.source_second:g} for each of {source:.0f} s of the source, and "
+            f"{self.output_second:g} for each of {duration:g} s of music, times {candidates}"
+        )
+        seconds = self.generate + self.source_second * source + self.output_second * duration * candidates
+        return Cost(seconds, reason)
+
+
+_LONGEST_SECONDS = 900.0
+"""The longest track that is taken (see `music.audio.decode`)."""
+_LEAST_BYTES_A_SECOND = 2000
+"""Bytes of a second of music at 16 kbit/s: what has fewer is silence, or speech for the telephone."""
+
+
+def longest(size: int) -> float:
+    """Return the seconds that a track of so many bytes may have."""
+    return min(_LONGEST_SECONDS, size / _LEAST_BYTES_A_SECOND)
 
 
 @dataclass(frozen=True)
@@ -38,6 +127,8 @@ class Declaration:
         Whether it understands prompts and text search.
     embedder, generator : str
         The names of its models.
+    costs : Costs
+        What its jobs take of a worker's time.
     identity : Identity or None
         The embedder's identity; None where it is only known once weights have been fetched.
     license : str or None
@@ -54,6 +145,7 @@ class Declaration:
     text: bool
     embedder: str
     generator: str
+    costs: Costs
     identity: Identity | None = None
     license: str | None = None
     max_duration: float = 300.0
@@ -73,7 +165,11 @@ _WITH_MELODY = (*_MODES, "melody")
 
 
 def _musicgen(
-    name: str, modes: tuple[str, ...], longest: float, license: str | None = "CC-BY-NC-4.0"
+    name: str,
+    modes: tuple[str, ...],
+    longest: float,
+    output_second: float,
+    license: str | None = "CC-BY-NC-4.0",
 ) -> Declaration:
     """Declare a profile of CLAP and MusicGen."""
     return Declaration(
@@ -82,25 +178,28 @@ def _musicgen(
         text=True,
         embedder="clap",
         generator=f"musicgen-{name}",
+        costs=Costs(0.5, 0.01, 1.0, 0.02, output_second),
         license=license,
         max_duration=longest,
         max_total=2 * longest,
     )
 
 
+_BUILTIN = Costs(embed=0.5, embed_second=0.005, generate=1.0, source_second=0.02, output_second=0.03)
+
 DECLARED: dict[str, Declaration] = {
     declaration.name: declaration
     for declaration in (
-        Declaration("builtin", ("similar",), False, "mir-512", "mosaic", identity=MIR_512),
-        _musicgen("small", _MODES, 300.0),
-        _musicgen("medium", _MODES, 120.0),
-        _musicgen("large", _MODES, 60.0),
-        _musicgen("melody", _WITH_MELODY, 120.0),
-        _musicgen("stereo-small", _MODES, 300.0),
-        _musicgen("pocket", _WITH_MELODY, 300.0, "MIT"),
-        _musicgen("tiny", _MODES, 300.0, None),
-        _musicgen("tiny-melody", _WITH_MELODY, 300.0, None),
-        _musicgen("tiny-stereo", _MODES, 300.0, None),
+        Declaration("builtin", ("similar",), False, "mir-512", "mosaic", _BUILTIN, MIR_512),
+        _musicgen("small", _MODES, 300.0, 0.8),
+        _musicgen("medium", _MODES, 120.0, 4.0),
+        _musicgen("large", _MODES, 60.0, 9.0),
+        _musicgen("melody", _WITH_MELODY, 120.0, 4.0),
+        _musicgen("stereo-small", _MODES, 300.0, 1.2),
+        _musicgen("pocket", _WITH_MELODY, 300.0, 0.1, "MIT"),
+        _musicgen("tiny", _MODES, 300.0, 0.1, None),
+        _musicgen("tiny-melody", _WITH_MELODY, 300.0, 0.1, None),
+        _musicgen("tiny-stereo", _MODES, 300.0, 0.1, None),
     )
 }
 """The profiles by name. The weights of `pocket` are the project's own and lie in the repository. `tiny` and

@@ -13,7 +13,9 @@ from botocore.exceptions import ReadTimeoutError
 from moto.core.botocore_stubber import MockRawResponse
 
 from backend.records import (
+    FREE,
     Audio,
+    Charge,
     Generation,
     Limits,
     Records,
@@ -23,7 +25,11 @@ RETENTION = 7 * 24 * 3600.0
 
 
 def new_audio(
-    records: Records, tenant: str = "default", size: int = 1000, limits: Limits | None = None
+    records: Records,
+    tenant: str = "default",
+    size: int = 1000,
+    limits: Limits | None = None,
+    charge: Charge = FREE,
 ) -> Audio:
     """Make a record that awaits its upload, of so many bytes."""
     return records.create_audio(
@@ -34,6 +40,7 @@ def new_audio(
         upload_expires_at=records.now() + 900,
         correlation_id="corr-1",
         limits=limits,
+        charge=charge,
     )
 
 

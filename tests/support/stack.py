@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from moto import mock_aws
 
-from backend.records import Audio, Generation, Limits, Records
+from backend.records import Audio, Charge, Generation, Limits, Records
 from backend.storage import upload_key
 from music.analysis import Analysis
 from music.features import Features
@@ -48,7 +48,8 @@ ENVIRONMENT = {
     "LOG_LEVEL": "INFO",
     "AUTH_MODE": "none",
     "MAX_UNFINISHED": "50",
-    "MAX_SECONDS_PER_DAY": "36000",
+    "MAX_WORKER_SECONDS_PER_DAY": "36000",
+    "MAX_RUNNING": "2",
     "MAX_STORED_BYTES": "1000000000",
     "POWERTOOLS_SERVICE_NAME": "test",
     "POWERTOOLS_METRICS_NAMESPACE": "Test",
@@ -101,6 +102,7 @@ class Stack:
             upload_expires_at=self.clock() + 900,
             correlation_id="corr-audio",
             limits=limits,
+            charge=Charge(3.0, "the track"),
         )
 
     def upload(self, audio: Audio, body: bytes = b"sound") -> None:
@@ -135,6 +137,7 @@ class Stack:
             parameters={"seed": 7, "duration": 5.0, **parameters},
             correlation_id="corr-generation",
             limits=limits,
+            charge=Charge(5.0, "the music"),
         )
 
     def objects(self) -> list[str]:

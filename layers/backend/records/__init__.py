@@ -11,7 +11,8 @@ Table layout
     pk = tenant#{tenant}
     sk = audio#{id} | generation#{id} | idempotency#{sha256 of the client's key}
        | usage#unfinished | usage#stored | usage#{day}   (what the tenant's limits count)
-       | content#{sha256 of a file}       (the tenant's audio that has this content)
+       | turns#audio | turns#generation   (the tenant's jobs that the workers may have)
+       | content#{sha256 of a file}       (the tenant's first audio that have this content)
     pk = sweeper, sk = reconciliation     (how far it came)
     pk = speed, sk = {profile}            (how fast it generates)
     index by_audio (audio_pk, sk): the generations of one audio
@@ -30,8 +31,12 @@ from __future__ import annotations
 
 from backend.records.moves import Records
 from backend.records.types import (
+    COOL_DOWN_SECONDS,
+    FREE,
     LEASE_SECONDS,
     MAX_WAITING,
+    MIN_CHARGE_SECONDS,
+    MIN_RECORD_BYTES,
     PENDING_AUDIO,
     RENEW_SECONDS,
     RESEND_LIMIT_SECONDS,
@@ -40,6 +45,7 @@ from backend.records.types import (
     UNFINISHED_GENERATION,
     UPLOAD_GRACE_SECONDS,
     Audio,
+    Charge,
     Conflict,
     Fenced,
     Generation,
@@ -48,6 +54,7 @@ from backend.records.types import (
     LimitReached,
     Limits,
     NotFound,
+    OutOfTurn,
     Record,
     RecordError,
     Tombstone,
@@ -56,8 +63,12 @@ from backend.records.types import (
 )
 
 __all__ = [
+    "COOL_DOWN_SECONDS",
+    "FREE",
     "LEASE_SECONDS",
     "MAX_WAITING",
+    "MIN_CHARGE_SECONDS",
+    "MIN_RECORD_BYTES",
     "PENDING_AUDIO",
     "RENEW_SECONDS",
     "RESEND_LIMIT_SECONDS",
@@ -66,6 +77,7 @@ __all__ = [
     "UNFINISHED_GENERATION",
     "UPLOAD_GRACE_SECONDS",
     "Audio",
+    "Charge",
     "Conflict",
     "Fenced",
     "Generation",
@@ -74,6 +86,7 @@ __all__ = [
     "LimitReached",
     "Limits",
     "NotFound",
+    "OutOfTurn",
     "Record",
     "RecordError",
     "Records",

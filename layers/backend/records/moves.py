@@ -8,11 +8,13 @@ backend.records : The picture of all states and moves, and the rules that every 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from backend.records.contents import Contents
 from backend.records.schedule import Schedule
 from backend.records.speed import Speeds
 from backend.records.table import (
@@ -29,26 +31,34 @@ from backend.records.table import (
     rounds,
     sort_key,
 )
+from backend.records.turns import Turns
 from backend.records.types import (
+    CLAIM,
+    COOL_DOWN_SECONDS,
+    FREE,
     IDEMPOTENCY_SECONDS,
     LEASE_SECONDS,
     MAX_WAITING,
     PENDING_AUDIO,
-    RESEND_LIMIT_SECONDS,
     RESEND_SECONDS,
     TOMBSTONE_SECONDS,
     UNFINISHED_GENERATION,
     UPLOAD_GRACE_SECONDS,
     Audio,
+    Charge,
     Conflict,
     Fenced,
     Generation,
     IdempotencyMismatch,
+    LimitReached,
     Limits,
     NotFound,
+    OutOfTurn,
     Record,
     Tombstone,
     TooManyWaiting,
+    counted_bytes,
+    day_of,
     new_id,
 )
 from backend.records.usage import Usage
@@ -57,10 +67,11 @@ from backend.settings import Settings, table
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
-_BEFORE_CLAIM = {"embedding": "uploaded", "running": "queued"}
+_BEFORE_CLAIM = {working: leaving for leaving, working in CLAIM.values()}
 _TOMBSTONE_KEEPS = {
     *("tenant", "id", "status", "created_at", "updated_at", "correlation_id", "expires_at", "due_at"),
-    *("audio_id", "result", "counted"),  # so that whoever purges knows what to remove
+    *("audio_id", "result"),  # so that whoever purges knows what to remove
+    *("counted", "charged", "charged_on", "worked"),  # and what to settle
 }
 
 
@@ -82,6 +93,10 @@ class Records:
         The items of the table, and the writes that the moves are made of.
     usage : Usage
         What the tenants' limits count.
+    turns : Turns
+        Whose turn it is with the workers.
+    contents : Contents
+        Which audio have the same content.
     schedule : Schedule
         What the sweeper reads.
     speeds : Speeds
@@ -93,6 +108,8 @@ class Records:
     ) -> None:
         self.items = Items(table, clock)
         self.usage = Usage(self.items)
+        self.turns = Turns(self.items, self.usage)
+        self.contents = Contents(self.items, retention_seconds)
         self.schedule = Schedule(self.items)
         self.speeds = Speeds(self.items)
         self.retention_seconds = retention_seconds
@@ -135,6 +152,7 @@ class Records:
         sha256: str | None = None,
         duplicate_of: str | None = None,
         idempotency: tuple[str, str] | None = None,
+        charge: Charge = FREE,
     ) -> Audio:
         """Write a new audio record in `awaiting_upload`.
 
@@ -158,6 +176,8 @@ class Records:
             Of the content, where it is known already.
         idempotency : (key_hash, body_hash), optional
             Same key and body within 24 h: the first audio again, `replayed`.
+        charge : Charge
+            What embedding it is expected to cost.
 
         Returns
         -------
@@ -170,7 +190,8 @@ class Records:
         IdempotencyMismatch
             The key came before with another body.
         LimitReached
-            There is no room for so many bytes.
+            There is no room for so many bytes, the day's worker seconds are used up, or too much of the
+            tenant's is not embedded yet.
         """
         now = self.now()
         audio = Audio(
@@ -186,11 +207,12 @@ class Records:
             content_type=content_type,
             upload_until=upload_expires_at + UPLOAD_GRACE_SECONDS,
             size=size,
-            counted=(size or 0) if limits else None,
             sha256=sha256,
             duplicate_of=duplicate_of,
         )
-        ties = [self.usage.reserving(audio, limits)] if limits else []
+        if limits:
+            audio = self._counted(audio, counted_bytes(size), charge)
+        ties = self.usage.admitting(audio, limits) if limits else []
         if idempotency:
             ties.append(self._remember(audio, idempotency))
         for _ in rounds():  # each round lost means that another request of the tenant was faster
@@ -199,69 +221,12 @@ class Records:
             if self.items.create(audio, *ties):
                 break
             if limits:
-                self.usage.check_audio(audio, limits)
+                self.usage.check(Audio, tenant, size or 0, charge, limits)
         return audio
 
-    def note_content(self, tenant: str, audio_id: str, sha256: str) -> str | None:
-        """Note an audio's content, and find the tenant's oldest living audio that has the same.
-
-        Parameters
-        ----------
-        audio_id : str
-            May be noted before its record is written.
-        sha256 : str
-            Of the file, in hexadecimal.
-
-        Returns
-        -------
-        str or None
-            Id of an audio older than this one.
-        """
-        key = item_key(tenant, f"content#{sha256}")
-        answer = self.items.table.update_item(
-            Key=key,
-            UpdateExpression="ADD audio :id SET #ttl = :ttl",
-            ExpressionAttributeNames={"#ttl": "ttl"},
-            ExpressionAttributeValues={
-                ":id": {audio_id},
-                ":ttl": int(self.now() + self.retention_seconds + RESEND_LIMIT_SECONDS),
-            },
-            ReturnValues="ALL_NEW",
-        )
-        older, gone = None, set()
-        noted: Any = answer["Attributes"]["audio"]
-        for other in sorted(noted):  # ids sort by time
-            if other >= audio_id:
-                break
-            audio = self.get_audio(tenant, other)
-            # One that is not embedded yet has not said what it holds, but it was noted here.
-            if audio and not audio.deleted and audio.sha256 in {None, sha256}:
-                older = other
-                break
-            gone.add(other)
-        if gone:
-            self.items.table.update_item(
-                Key=key,
-                UpdateExpression="DELETE audio :gone",
-                ExpressionAttributeValues={":gone": gone},
-            )
-        return older
-
-    def find_content(self, tenant: str, sha256: str) -> Audio | None:
-        """Find the tenant's oldest audio whose stored file has this content; a failed one does not count.
-
-        Parameters
-        ----------
-        sha256 : str
-            Of the file, in hexadecimal. The audio's own was measured, never only claimed.
-        """
-        key = item_key(tenant, f"content#{sha256}")
-        noted: Any = self.items.table.get_item(Key=key, ConsistentRead=True).get("Item", {}).get("audio", ())
-        for audio_id in sorted(noted):  # ids sort by time
-            audio = self.get_audio(tenant, audio_id)
-            if audio and audio.sha256 == sha256 and audio.status in {"uploaded", "embedding", "ready"}:
-                return audio
-        return None
+    def _counted(self, record: R, size: int, charge: Charge) -> R:
+        """Return a record with what is counted for it."""
+        return replace(record, counted=size, charged=charge.seconds, charged_on=day_of(self.now()))
 
     def get_audio(self, tenant: str, audio_id: str) -> Audio | None:
         """Read an audio record consistently; tombstones are returned too (`Audio.deleted`)."""
@@ -316,30 +281,88 @@ class Records:
                 "due_at": self.now() + RESEND_SECONDS,
             },
         )
-        if audio.counted not in (None, audio.stored_bytes):
+        if audio.counted not in (None, counted_bytes(audio.stored_bytes)):
             # Once it is being embedded, who embeds it counts.
             self.usage.count(audio, audio.stored_bytes, only="uploaded")
         return audio
 
-    def embed_again(self, tenant: str, audio_id: str) -> Audio:
+    def embed_again(
+        self,
+        tenant: str,
+        audio_id: str,
+        *,
+        charge: Charge = FREE,
+        limits: Limits | None = None,
+        cool_down: bool = False,
+    ) -> Audio:
         """Move `ready` back to `uploaded`, so that it is embedded by the profile now in force.
+
+        Parameters
+        ----------
+        charge, limits : optional
+            What the tenant is charged for it, as `create_audio` takes them; without limits, nothing.
+        cool_down : bool
+            Whether it must not have been embedded in the last `COOL_DOWN_SECONDS`.
 
         Raises
         ------
         NotFound, Conflict
+        LimitReached
+            It was embedded only just now, or the tenant has used up what it may.
         """
+        audio = self.get_audio(tenant, audio_id)
+        if audio is None or audio.deleted:
+            raise NotFound(audio.status if audio else None)
+        if audio.status != "ready":
+            raise Conflict(audio.status)
+        now = self.now()
+        wait = (audio.embedded_at or 0.0) + COOL_DOWN_SECONDS - now
+        if cool_down and wait > 0:
+            detail = (
+                f"It was embedded less than {COOL_DOWN_SECONDS // 60} minutes ago, and nothing has changed."
+            )
+            raise LimitReached("embedded_just_now", detail, int(wait) + 1)
         changes = {
             "status": "uploaded",
             "resends": 0,
             "progress": 0.0,
-            "due_at": self.now() + RESEND_SECONDS,
+            "due_at": now + RESEND_SECONDS,
+            # The attempt number fences, so it only ever grows; the count of tries starts again.
+            "attempts_before": audio.attempt,
         }
-        # The attempt number fences, so it only ever grows; the count of tries starts again.
-        extra = "attempts_before = attempt"
-        return self.items.move(Audio, tenant, audio_id, leaving=("ready",), changes=changes, extra=extra)
+        if limits is None:
+            changes |= {"charged": None, "charged_on": None}
+            return self._again(audio, changes)
+        counted = self._counted(audio, audio.counted or 0, charge)
+        changes |= {"charged": counted.charged, "charged_on": counted.charged_on, "worked": 0.0}
+        return self._again(
+            audio,
+            changes,
+            self.usage.admitting_work(counted, limits),
+            lambda: self.usage.check_work(Audio, tenant, charge, limits),
+        )
 
-    def claim_audio(self, tenant: str, audio_id: str) -> Audio:
+    def _again(
+        self,
+        audio: Audio,
+        changes: Mapping[str, Any],
+        also: Sequence[dict[str, dict[str, Any]]] = (),
+        refused: Callable[[], None] = lambda: None,
+    ) -> Audio:
+        try:
+            return self.items.fenced_transaction(
+                audio, leaving="ready", changes=changes, also=also, refused=refused
+            )
+        except Fenced as moved:
+            raise Conflict(moved.status or "deleted") from None
+
+    def claim_audio(self, tenant: str, audio_id: str, limits: Limits | None = None) -> Audio:
         """Take an `uploaded` audio, or one whose lease has ended, for embedding.
+
+        Parameters
+        ----------
+        limits : Limits, optional
+            What the tenant may have; without them, no turn is needed.
 
         Returns
         -------
@@ -354,8 +377,16 @@ class Records:
             Another worker holds a live lease.
         Conflict
             It is in another state: already `ready` or `failed`, or not uploaded yet.
+        OutOfTurn
+            The tenant has as many others with the workers as it may.
         """
-        return self.items.claim(Audio, tenant, audio_id, leaving="uploaded", working="embedding")
+        return self._claim(Audio, tenant, audio_id, limits)
+
+    def _claim(self, kind: type[R], tenant: str, record_id: str, limits: Limits | None) -> R:
+        if limits and not self.turns.take(kind, tenant, record_id, limits.running):
+            raise OutOfTurn
+        leaving, working = CLAIM[kind.kind]
+        return self.items.claim(kind, tenant, record_id, leaving=leaving, working=working)
 
     def finish_audio(
         self,
@@ -387,7 +418,7 @@ class Records:
         windows : int, optional
             Windows of sound that the vector is the mean of.
         sha256, duplicate_of : str, optional
-            Of the content, as `note_content` takes and returns it.
+            Of the content, as `Contents.note` takes and returns it.
         content_type : str, optional
             What the file turned out to be; by default, what it was said to be.
         derived : mapping, optional
@@ -417,6 +448,7 @@ class Records:
             "duplicate_of": duplicate_of,
             "content_type": content_type or audio.content_type,
             "derived": derived,
+            "embedded_at": self.now(),
             "progress": 1.0,
             "error": None,
         }
@@ -443,6 +475,7 @@ class Records:
         """
         changes = {"status": "failed", "error": {"code": code, "detail": detail}, "derived": None}
         ended, waiting = self._end_audio(audio, leaving=audio.status, changes=changes)
+        self._settle(ended)
         failed = (self.fail_waiting(audio.tenant, identifier, code, detail) for identifier in waiting)
         return ended, [generation for generation in failed if generation]
 
@@ -470,7 +503,7 @@ class Records:
             "updated_at": iso(self.now()),
         }
         after = replace(audio, **changes)
-        if audio.counted in (None, after.stored_bytes) or leaving != "embedding":
+        if audio.counted in (None, counted_bytes(after.stored_bytes)) or leaving != "embedding":
             before = self.items.fenced_update(
                 audio, leaving=leaving, changes={**changes, "waiting": None}, returns="ALL_OLD"
             )
@@ -479,7 +512,7 @@ class Records:
             audio,
             leaving=leaving,
             changes=changes,
-            size=after.stored_bytes,
+            size=counted_bytes(after.stored_bytes),
             adding=partial(self.usage.adding, audio.tenant),
         )
         # Nothing begins to wait for it any more. Where this is never written, the sweeper finds what waits.
@@ -498,6 +531,7 @@ class Records:
         correlation_id: str,
         idempotency: tuple[str, str] | None = None,
         limits: Limits | None = None,
+        charge: Charge = FREE,
     ) -> Generation:
         """Write a generation: `queued` if its audio is ready, `waiting` if it is still to be embedded.
 
@@ -518,6 +552,8 @@ class Records:
             Same key and body within 24 h: the first answer again, `replayed`.
         limits : Limits, optional
             What the tenant may have; without them, anything.
+        charge : Charge
+            What it is expected to cost.
 
         Returns
         -------
@@ -555,19 +591,19 @@ class Records:
                 audio_id=audio_id,
                 profile=profile,
                 parameters=dict(parameters),
-                counted=0 if limits else None,
             )
             ties = [self._tie(generation, ready=ready)]
             if idempotency:
                 ties.append(self._remember(generation, idempotency))
             if limits:
-                ties += self.usage.charging(generation, limits)
+                generation = self._counted(generation, counted_bytes(0), charge)
+                ties += self.usage.admitting(generation, limits)
             if self.items.create(generation, *ties):
                 break
             if not ready and len(self._waiting(audio)) >= MAX_WAITING:
                 raise TooManyWaiting
             if limits:
-                self.usage.check_generation(generation, limits)
+                self.usage.check(Generation, tenant, 0, charge, limits)
         return generation
 
     def _tie(self, generation: Generation, *, ready: bool) -> dict[str, Any]:
@@ -677,15 +713,15 @@ class Records:
         except Fenced:
             return None
 
-    def claim_generation(self, tenant: str, generation_id: str) -> Generation:
+    def claim_generation(self, tenant: str, generation_id: str, limits: Limits | None = None) -> Generation:
         """Take a `queued` generation, or one whose lease has ended, to run it.
 
         Raises
         ------
-        NotFound, Leased, Conflict
+        NotFound, Leased, Conflict, OutOfTurn
             As `claim_audio`.
         """
-        return self.items.claim(Generation, tenant, generation_id, leaving="queued", working="running")
+        return self._claim(Generation, tenant, generation_id, limits)
 
     def finish_generation(
         self, generation: Generation, result: Mapping[str, Any], *, size: int
@@ -726,7 +762,7 @@ class Records:
             generation,
             leaving="running",
             changes=changes,
-            size=size,
+            size=counted_bytes(size),
             adding=partial(self.usage.adding, generation.tenant),
         )
 
@@ -743,7 +779,9 @@ class Records:
             "due_at": generation.expires_at,
             "lease_expires_at": None,
         }
-        return self.items.fenced_move(generation, leaving=generation.status, changes=changes)
+        failed = self.items.fenced_move(generation, leaving=generation.status, changes=changes)
+        self._settle(failed)
+        return failed
 
     def cancel_generation(self, tenant: str, generation_id: str) -> Generation:
         """Move `waiting`, `queued` or `running` to `cancelled`; a running worker is fenced from then on.
@@ -756,9 +794,16 @@ class Records:
         if current is None or current.deleted:
             raise NotFound(current.status if current else None)
         changes = {"status": "cancelled", "due_at": current.expires_at, "lease_expires_at": None}
-        return self.items.move(
+        cancelled = self.items.move(
             Generation, tenant, generation_id, leaving=UNFINISHED_GENERATION, changes=changes
         )
+        self._settle(cancelled)
+        return cancelled
+
+    def _settle(self, record: Record) -> None:
+        """Charge what is due for a record that came to its end; it is over even where that cannot be done."""
+        with suppress(Conflict):
+            self.usage.settle(record)
 
     # -- both --------------------------------------------------------------------------------------------
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 from backend.records.table import Items, R, from_item, number
 from backend.records.types import RESEND_LIMIT_SECONDS, RESEND_SECONDS, Audio, Generation
+
+PAGE = 1000
+"""Records whose keys are read from the index at once: they are short."""
+SHARE = 100
+"""Records of a tenant that a sweep looks at before it has looked at everybody's."""
+MOST_LATER = 10_000
+"""Records beyond their tenants' shares that a sweep remembers: more than it has time for."""
 
 _RECONCILIATION = {"pk": "sweeper", "sk": "reconciliation"}
 
@@ -25,14 +33,19 @@ class Schedule:
     def __init__(self, items: Items) -> None:
         self._items = items
 
-    def due(self, limit: int = 100) -> Iterator[Audio | Generation]:
-        """Find the records whose time has come, longest overdue first, each read when its turn comes.
+    def due(self, limit: int = PAGE, share: int = SHARE) -> Iterator[Audio | Generation]:
+        """Find the records whose time has come, each read when its turn comes.
+
+        Each tenant gets its share first, of which the longest overdue comes first. What is more than that
+        comes when everybody had a share: who has a hundred thousand records due holds up nobody else.
 
         Parameters
         ----------
         limit : int
             Records in a page of the index. All pages are read: records that stay due, because nobody can do
             what they need, must not hide the others.
+        share : int
+            Records of each tenant.
 
         Yields
         ------
@@ -40,18 +53,41 @@ class Schedule:
             Tombstones that are not yet purged are among them.
         """
         now = self._items.clock()
+        given: Counter[str] = Counter()
+        more: list[dict[str, str]] = []
+        for keys in self._due_keys(now, limit):
+            given[keys["pk"]] += 1
+            if given[keys["pk"]] <= share:
+                yield from self._if_due(keys, now)
+            elif len(more) < MOST_LATER:
+                more.append(keys)
+        for keys in more:
+            yield from self._if_due(keys, now)
+
+    def lag(self) -> float:
+        """Return the seconds for which the record has been due that has been for longest; 0 if none is."""
+        now = self._items.clock()
+        first = next(self._due_keys(now, limit=1), None)
+        item = self._read(first) if first else {}
+        return max(0.0, now - float(item["due_at"])) if item.get("open") else 0.0
+
+    def _due_keys(self, now: float, limit: int) -> Iterator[dict[str, str]]:
+        """Read the keys of what is due from the index, longest overdue first."""
         request = _open_items(limit)
         request["KeyConditionExpression"] += " AND due_at <= :now"
         request["ExpressionAttributeValues"][":now"] = number(now)
         while True:
             answer = self._items.table.query(**request)
-            for keys in answer["Items"]:
-                item = self._read(keys)
-                if item.get("open") and float(item["due_at"]) <= now:
-                    yield _record(item)
+            for found in answer["Items"]:
+                yield {"pk": str(found["pk"]), "sk": str(found["sk"])}
             if "LastEvaluatedKey" not in answer:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _if_due(self, keys: dict[str, str], now: float) -> Iterator[Audio | Generation]:
+        item = self._read(keys)
+        if item.get("open") and float(item["due_at"]) <= now:
+            yield _record(item)
 
     def page(self, after: str | None, limit: int) -> tuple[list[Audio | Generation], str | None]:
         """Read every record that is no purged tombstone, a page at a time, each consistently.

@@ -48,7 +48,10 @@ IS_ALIVE = f"attribute_exists(pk) AND NOT {IS_DEAD}"
 
 _DOCUMENTS = {"derived", "error", "identity", "features", "tags", "tag_scores", "parameters", "result"}
 _INTEGERS = {"attempt", "attempts_before", "resends", "size", "counted", "windows"}
-_FLOATS = {"expires_at", "due_at", "lease_expires_at", "progress", "seconds_left", "upload_until"}
+_FLOATS = {
+    *("expires_at", "due_at", "lease_expires_at", "progress", "seconds_left", "upload_until"),
+    *("embedded_at", "charged", "worked"),
+}
 
 
 class ConditionFailed(Exception):
@@ -196,6 +199,18 @@ class Items:
                 raise
             return False
         return True
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Send an update whose condition may fail; None if it does, else the attributes it was to return."""
+        for _ in rounds():
+            try:
+                return dict(self.table.update_item(**request).get("Attributes", {}))
+            except ClientError as error:
+                if _code(error) == "ConditionalCheckFailedException":
+                    return None
+                if _code(error) != "TransactionConflictException":
+                    raise
+        raise AssertionError("unreachable")
 
     def claim(self, kind: type[R], tenant: str, record_id: str, *, leaving: str, working: str) -> R:
         """Take a record for work: with a new attempt number, and a lease of `LEASE_SECONDS`.
@@ -369,6 +384,51 @@ class Items:
             if item.get("status") != leaving or int(item["attempt"]) != record.attempt:
                 raise Fenced(item.get("status"))
             counted = int(item["counted"])  # an upload that was taken note of late has changed it
+        return replace(record, **changes)
+
+    def fenced_transaction(
+        self,
+        record: R,
+        *,
+        leaving: str,
+        changes: Mapping[str, Any],
+        also: Iterable[dict[str, dict[str, Any]]],
+        refused: Callable[[], None] = lambda: None,
+    ) -> R:
+        """Move a record as `fenced_move` does, together with other writes: all or none.
+
+        Parameters
+        ----------
+        also : iterable of dict
+            The other writes, as `transact` takes them.
+        refused : callable
+            Called when the writes are refused though the record is still as it was read: it raises where the
+            other writes cannot be made.
+
+        Returns
+        -------
+        Audio or Generation
+            As it is now.
+
+        Raises
+        ------
+        Fenced
+        Conflict
+            Too many other writes were faster; nothing is lost by trying again later.
+        """
+        changes = {**changes, "updated_at": iso(self.clock())}
+        marked = self._marked(changes)
+        condition, values = _fence(record, leaving)
+        request, others = _update_request(record_key(record), condition, marked, values), list(also)
+        for _ in rounds():
+            if self.transact({"Update": request}, *others):
+                break
+            item = self.read(record_key(record))
+            if item.get("write") == marked["write"]:
+                break  # by a first try of which the client heard nothing
+            if item.get("status") != leaving or int(item["attempt"]) != record.attempt:
+                raise Fenced(item.get("status"))
+            refused()
         return replace(record, **changes)
 
     def update(

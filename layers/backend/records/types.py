@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
 from ulid import ULID
@@ -28,9 +29,19 @@ STORAGE_RETRY_SECONDS = 3600
 """Seconds after which to ask again when storage was full: deleting helps at once, waiting in the long run."""
 MAX_WAITING = 50
 """Generations that may wait for one audio at the same time."""
+MIN_RECORD_BYTES = 64 * 1024
+"""Bytes that a record counts at least while it lives, whatever is in the bucket for it."""
+MIN_CHARGE_SECONDS = 1.0
+"""Worker seconds that a job costs at least, done or not: nobody makes and removes records for nothing."""
+COOL_DOWN_SECONDS = 600
+"""Seconds after an embedding before which its owner cannot have the same again."""
 
 PENDING_AUDIO = ("awaiting_upload", "uploaded", "embedding")
 UNFINISHED_GENERATION = ("waiting", "queued", "running")
+UNFINISHED = {"audio": PENDING_AUDIO, "generation": UNFINISHED_GENERATION}
+"""The states in which a job is not finished yet, by kind."""
+CLAIM = {"audio": ("uploaded", "embedding"), "generation": ("queued", "running")}
+"""The states before and after a claim, by kind."""
 TOMBSTONES = ("deleted", "expired")
 
 Tombstone = Literal["deleted", "expired"]
@@ -88,6 +99,30 @@ class LimitReached(RecordError):
         self.code, self.detail, self.retry_after = code, detail, retry_after
 
 
+class OutOfTurn(RecordError):
+    """The tenant has as many jobs of this kind with the workers as it may; one of them calls for this one."""
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a job is expected to take of its tenant's day.
+
+    Attributes
+    ----------
+    seconds : float
+        Worker seconds.
+    reason : str
+        What they are made up of, for who is refused.
+    """
+
+    seconds: float = 0.0
+    reason: str = "nothing"
+
+
+FREE = Charge()
+"""What nothing is charged for."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What each tenant may have.
@@ -95,28 +130,38 @@ class Limits:
     Attributes
     ----------
     unfinished : int
-        Generations that are not finished yet, at the same time.
-    seconds_per_day : int
-        Seconds of music asked for in a day (UTC), each candidate counted.
+        Jobs of each kind that are not finished yet, at the same time: so many generations, and so many audio
+        that are announced, uploaded or being embedded.
+    worker_seconds_per_day : int
+        Seconds of the workers' time in a day (UTC), embeddings and generations together; 0 for any number.
     stored_bytes : int
-        Sources and results in the bucket together. An upload counts from when it is allowed, a result from
-        when it is there: a generation is refused only when nothing is left.
+        Sources and results in the bucket together, and `MIN_RECORD_BYTES` at least for each record. An upload
+        counts from when it is allowed, the bytes of a result from when it is there.
+    running : int
+        Jobs of each kind that the workers have at the same time.
 
     See Also
     --------
-    backend.records.usage : How all three are counted.
+    backend.records.usage : How the first three are counted.
+    backend.records.turns : How the last one is kept.
     """
 
     unfinished: int
-    seconds_per_day: int
+    worker_seconds_per_day: int
     stored_bytes: int
+    running: int = 2
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Limits | None:
         """Return what a deployment allows each tenant; None where everybody is the same tenant."""
         if settings.auth_mode == "none":
             return None
-        return cls(settings.max_unfinished, settings.max_seconds_per_day, settings.max_stored_bytes)
+        return cls(
+            settings.max_unfinished,
+            settings.max_worker_seconds_per_day,
+            settings.max_stored_bytes,
+            settings.max_running,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +200,13 @@ class Record:
         Why it failed, or why its last try did: ``{code, detail}``.
     counted : int or None
         Bytes that the tenant's limit counts for it; None if it was made without limits.
+    charged : float or None
+        Worker seconds that the tenant's day is charged for it: as predicted, once it is over as measured;
+        None if it was made without limits.
+    charged_on : str or None
+        That day (UTC), in ISO 8601.
+    worked : float
+        Seconds that its attempts took together, as far as they were measured.
     replayed : bool
         Whether this is the answer to an idempotency key that came before; it is not stored.
     """
@@ -178,6 +230,9 @@ class Record:
     seconds_left: float | None = None
     error: dict[str, Any] | None = None
     counted: int | None = None
+    charged: float | None = None
+    charged_on: str | None = None
+    worked: float = 0.0
     replayed: bool = False
 
     @property
@@ -223,6 +278,8 @@ class Audio(Record):
         For each category its likeliest tags with their shares.
     derived : dict or None
         What a player needs of it: `revision`, part of the keys, and the bytes of `preview` and `analysis`.
+    embedded_at : float or None
+        When it was last embedded, in epoch seconds.
     """
 
     filename: str = ""
@@ -239,6 +296,7 @@ class Audio(Record):
     tags: list[str] | None = None
     tag_scores: dict[str, dict[str, float]] | None = None
     derived: dict[str, Any] | None = None
+    embedded_at: float | None = None
 
     kind: ClassVar[str] = "audio"
 
@@ -271,6 +329,16 @@ class Generation(Record):
     result: dict[str, Any] | None = None
 
     kind: ClassVar[str] = "generation"
+
+
+def counted_bytes(size: int | None) -> int:
+    """Return what a record counts that has an object of so many bytes."""
+    return max(size or 0, MIN_RECORD_BYTES)
+
+
+def day_of(epoch: float) -> str:
+    """Return the day of epoch seconds in UTC, as ``"2026-01-31"``."""
+    return datetime.fromtimestamp(epoch, UTC).date().isoformat()
 
 
 def new_id() -> str:

@@ -1,12 +1,18 @@
-"""What the tenants' limits count: unfinished generations, seconds of music in a day, stored bytes.
+"""What the tenants' limits count: unfinished jobs, worker seconds in a day, stored bytes.
 
 Table layout
-    sk = usage#unfinished    generations: ids, those that have finished meanwhile included
-    sk = usage#{day}         seconds asked for on that day (UTC)
+    sk = usage#unfinished    audio, generation: ids, those that have finished meanwhile included
+    sk = usage#{day}         worker_seconds charged on that day (UTC)
     sk = usage#stored        bytes in the bucket
 
-Each record carries the bytes that are counted for it (`counted`), and both change in one transaction: the sum
-over the records is the count, whatever dies when.
+Each record carries the bytes that are counted for it (`counted`) and the worker seconds that are charged for
+it (`charged`), and both change in one transaction with their sums: the sum over the records is the count,
+whatever dies when.
+
+A job is charged what it is expected to cost when it is asked for, on the day on which it is asked for. When
+an attempt ends, however it ends, the record adds up the seconds that it took (`worked`). When the record has
+come to its end they take the place of what was expected, `MIN_CHARGE_SECONDS` at least. The time of an
+attempt whose process died is not known, and not charged.
 """
 
 from __future__ import annotations
@@ -14,20 +20,28 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from backend.records.table import Items, iso, item_key, record_key, rounds
+from backend.records.table import Items, R, item_key, number, record_key, rounds
 from backend.records.types import (
+    MIN_CHARGE_SECONDS,
     STORAGE_RETRY_SECONDS,
     TOMBSTONES,
-    UNFINISHED_GENERATION,
+    UNFINISHED,
     Audio,
+    Charge,
     Generation,
     LimitReached,
     Limits,
     Record,
+    counted_bytes,
+    day_of,
 )
 
-STORED = "usage#stored"
-UNFINISHED = "usage#unfinished"
+_STORED = "usage#stored"
+_UNFINISHED = "usage#unfinished"
+UNFINISHED_RETRY_SECONDS = 15
+"""Seconds after which to ask again when too much was unfinished."""
+
+_DAY_SECONDS = 86400
 
 Write = dict[str, dict[str, Any]]
 
@@ -48,9 +62,11 @@ class Usage:
     def __init__(self, items: Items) -> None:
         self._items = items
 
+    # -- stored bytes ------------------------------------------------------------------------------------
+
     def stored(self, tenant: str) -> int:
         """Return the bytes that the tenant's limit counts."""
-        return int(self._items.read(item_key(tenant, STORED)).get("bytes", 0))
+        return int(self._items.read(item_key(tenant, _STORED)).get("bytes", 0))
 
     def count(self, record: Record, size: int, *, only: str | None = None) -> None:
         """Let the tenant's count hold the bytes that a record has in the bucket; again changes nothing.
@@ -62,7 +78,8 @@ class Usage:
         size : int
             Bytes; 0 when its object is removed or will not come. Only a tombstone and an audio that awaits
             its upload have nothing, and nothing else is counted for them: the count of a record that has
-            moved is left to whoever moved it.
+            moved is left to whoever moved it. A tombstone counts nothing, any other record
+            `MIN_RECORD_BYTES` at least.
         only : str, optional
             The status that it must still have.
 
@@ -76,143 +93,217 @@ class Usage:
             item = self._items.read(key)
             counted, status = item.get("counted"), item.get("status")
             empty = status == "awaiting_upload" or status in TOMBSTONES
-            if counted is None or int(counted) == size or empty != (size == 0) or (only and status != only):
+            if counted is None or empty != (size == 0) or (only and status != only):
+                return
+            new = 0 if status in TOMBSTONES else counted_bytes(size)
+            if int(counted) == new:
                 return
             noted = {
                 "Key": key,
-                "UpdateExpression": "SET counted = :size",
+                "UpdateExpression": "SET counted = :new",
                 "ConditionExpression": "counted = :counted AND #status = :status",
                 "ExpressionAttributeNames": {"#status": "status"},
-                "ExpressionAttributeValues": {":size": size, ":counted": counted, ":status": status},
+                "ExpressionAttributeValues": {":new": new, ":counted": counted, ":status": status},
             }
-            if self._items.transact({"Update": noted}, self.adding(record.tenant, size - int(counted))):
+            if self._items.transact({"Update": noted}, self.adding(record.tenant, new - int(counted))):
                 return
 
     def adding(self, tenant: str, more: int) -> Write:
         """Return the write that adds bytes to what is counted as stored; fewer than 0 are taken off."""
         return {
             "Update": {
-                "Key": item_key(tenant, STORED),
+                "Key": item_key(tenant, _STORED),
                 "UpdateExpression": "ADD #bytes :more",
                 "ExpressionAttributeNames": {"#bytes": "bytes"},
                 "ExpressionAttributeValues": {":more": more},
             }
         }
 
-    # -- a new audio -------------------------------------------------------------------------------------
+    # -- worker seconds ----------------------------------------------------------------------------------
 
-    def reserving(self, audio: Audio, limits: Limits) -> Write:
-        """Return the write that counts a new audio's bytes, and fails where there is no room for them."""
-        size, most = audio.counted or 0, limits.stored_bytes
-        return {
-            "Update": {
-                "Key": item_key(audio.tenant, STORED),
-                "UpdateExpression": "ADD #bytes :size",
-                # The second part alone would let a first file be of any size.
-                "ConditionExpression": ":size <= :most AND (attribute_not_exists(#bytes) OR #bytes <= :room)",
-                "ExpressionAttributeNames": {"#bytes": "bytes"},
-                "ExpressionAttributeValues": {":size": size, ":most": most, ":room": most - size},
-            }
-        }
+    def charged(self, tenant: str) -> float:
+        """Return the worker seconds that the tenant's day is charged so far."""
+        day = day_of(self._items.clock())
+        return float(self._items.read(item_key(tenant, _day_key(day))).get("worker_seconds", 0))
 
-    def check_audio(self, audio: Audio, limits: Limits) -> None:
-        """Find out whether a limit stopped an audio.
+    def settle(self, record: Record, seconds: float = 0.0) -> None:
+        """Note what an attempt took, and charge what is due for the record as it is now.
+
+        Parameters
+        ----------
+        record : Audio or Generation
+            Its id is what counts: it is read anew.
+        seconds : float
+            What an attempt took that has not been noted; 0 where the record came to its end without one.
 
         Raises
         ------
-        LimitReached
+        Conflict
+            Too many other writes were faster.
         """
-        size, most = audio.counted or 0, limits.stored_bytes
-        left = most - self.stored(audio.tenant)
-        if size > left:
-            raise LimitReached(
-                "storage_limit",
-                f"The file has {size} bytes; {max(0, left)} of your {most} are left: delete something.",
-                STORAGE_RETRY_SECONDS,
-            )
+        key = record_key(record)
+        for _ in rounds():
+            item = self._items.read(key)
+            if item.get("charged") is None:
+                return
+            charged, before, day = item["charged"], item.get("worked", Decimal(0)), str(item["charged_on"])
+            worked = number(float(before) + seconds)
+            unfinished = item["status"] in UNFINISHED[record.kind]
+            due = max(worked, charged if unfinished else number(MIN_CHARGE_SECONDS))
+            if (worked, due) == (before, charged):
+                return
+            noted = {
+                "Key": key,
+                "UpdateExpression": "SET charged = :due, worked = :worked",
+                "ConditionExpression": "#status = :status AND charged = :charged"
+                " AND charged_on = :day AND worked = :before",
+                "ExpressionAttributeNames": {"#status": "status"},
+                "ExpressionAttributeValues": {
+                    ":due": due,
+                    ":worked": worked,
+                    ":status": item["status"],
+                    ":charged": charged,
+                    ":day": day,
+                    ":before": before,
+                },
+            }
+            if self._items.transact({"Update": noted}, self._charging(record.tenant, day, due - charged)):
+                return
 
-    # -- a new generation --------------------------------------------------------------------------------
-
-    def charging(self, generation: Generation, limits: Limits) -> list[Write]:
-        """Return the writes that count a new generation, and fail where it is one too many."""
-        tenant, now, cost = generation.tenant, self._items.clock(), _cost(generation)
-        unfinished = {
-            "Key": item_key(tenant, UNFINISHED),
-            "UpdateExpression": "ADD generations :id",
-            "ConditionExpression": "attribute_not_exists(generations) OR size(generations) < :most",
-            "ExpressionAttributeValues": {":id": {generation.id}, ":most": limits.unfinished},
-        }
-        today = {
-            "Key": item_key(tenant, _day(now)),
-            "UpdateExpression": "ADD #seconds :cost SET #ttl = :ttl",
-            # The second part alone would let a first request be of any size.
-            "ConditionExpression": ":cost <= :most AND (attribute_not_exists(#seconds) OR #seconds <= :room)",
-            "ExpressionAttributeNames": {"#seconds": "seconds", "#ttl": "ttl"},
+    def _charging(self, tenant: str, day: str, seconds: Decimal, most: int = 0) -> Write:
+        """Return the write that charges a day, which fails where that would be more than `most`, if any."""
+        write: dict[str, Any] = {
+            "Key": item_key(tenant, _day_key(day)),
+            "UpdateExpression": "ADD worker_seconds :seconds SET #ttl = :ttl",
+            "ExpressionAttributeNames": {"#ttl": "ttl"},
             "ExpressionAttributeValues": {
-                ":cost": cost,
-                ":most": limits.seconds_per_day,
-                ":room": limits.seconds_per_day - cost,
-                ":ttl": int(now) + 2 * 86400,
+                ":seconds": seconds,
+                ":ttl": int(self._items.clock()) + 2 * _DAY_SECONDS,
             },
         }
+        if most:
+            # The second part alone would let a first job be of any cost.
+            write["ConditionExpression"] = (
+                ":seconds <= :most AND (attribute_not_exists(worker_seconds) OR worker_seconds <= :room)"
+            )
+            write["ExpressionAttributeValues"] |= {":most": most, ":room": most - seconds}
+        return {"Update": write}
+
+    # -- what is asked for -------------------------------------------------------------------------------
+
+    def admitting(self, record: Audio | Generation, limits: Limits) -> list[Write]:
+        """Return the writes that count a new record as it says, and fail where it is one too many."""
+        size, most = record.counted or 0, limits.stored_bytes
         stored = {
-            "Key": item_key(tenant, STORED),
-            "ConditionExpression": "attribute_not_exists(#bytes) OR #bytes < :most",
+            "Key": item_key(record.tenant, _STORED),
+            "UpdateExpression": "ADD #bytes :size",
+            # The second part alone would let a first file be of any size.
+            "ConditionExpression": ":size <= :most AND (attribute_not_exists(#bytes) OR #bytes <= :room)",
             "ExpressionAttributeNames": {"#bytes": "bytes"},
-            "ExpressionAttributeValues": {":most": limits.stored_bytes},
+            "ExpressionAttributeValues": {":size": size, ":most": most, ":room": most - size},
         }
-        return [{"Update": unfinished}, {"Update": today}, {"ConditionCheck": stored}]
+        return [{"Update": stored}, *self.admitting_work(record, limits)]
 
-    def check_generation(self, generation: Generation, limits: Limits) -> None:
-        """Find out whether a limit stopped a generation, and forget generations that have finished.
+    def admitting_work(self, record: Audio | Generation, limits: Limits) -> list[Write]:
+        """Return those of `admitting` that count the work on a record, new or not, and not its bytes."""
+        unfinished = {
+            "Key": item_key(record.tenant, _UNFINISHED),
+            "UpdateExpression": "ADD #kind :id",
+            "ConditionExpression": "attribute_not_exists(#kind) OR size(#kind) < :most",
+            "ExpressionAttributeNames": {"#kind": record.kind},
+            "ExpressionAttributeValues": {":id": {record.id}, ":most": limits.unfinished},
+        }
+        seconds, day = number(record.charged or 0.0), record.charged_on or ""
+        charge = self._charging(record.tenant, day, seconds, limits.worker_seconds_per_day)
+        return [{"Update": unfinished}, charge]
 
-        Nobody but this method takes finished generations out of the tenant's set, and only when it is full: a
-        crash anywhere can leave it too large for a while, and never too small.
+    def check(
+        self, kind: type[Audio | Generation], tenant: str, size: int, charge: Charge, limits: Limits
+    ) -> None:
+        """Find out whether a limit stops a new record, and say so.
+
+        Parameters
+        ----------
+        kind : type
+            `Audio` or `Generation`.
+        size : int
+            Bytes of its object at first.
+        charge : Charge
+            What the work on it is expected to cost.
 
         Raises
         ------
         LimitReached
         """
-        tenant, now = generation.tenant, self._items.clock()
-        spent = Decimal(str(self._items.read(item_key(tenant, _day(now))).get("seconds", 0)))
-        if spent + _cost(generation) > limits.seconds_per_day:
-            left = max(0, limits.seconds_per_day - spent)
-            raise LimitReached(
-                "daily_limit",
-                f"{limits.seconds_per_day} seconds of music a day, candidates included: {left:f} are left.",
-                86400 - int(now) % 86400,
-            )
-        if self.stored(tenant) >= limits.stored_bytes:
+        self.check_work(kind, tenant, charge, limits)
+        size, most = counted_bytes(size), limits.stored_bytes
+        left = max(0, most - self.stored(tenant))
+        if size > left:
+            what = "The file" if kind is Audio else "A generation"
             raise LimitReached(
                 "storage_limit",
-                f"None of your {limits.stored_bytes} bytes are left: delete something.",
+                f"{what} counts {size} bytes; {left} of your {most} are left: delete something.",
                 STORAGE_RETRY_SECONDS,
             )
-        noted = self._items.read(item_key(tenant, UNFINISHED)).get("generations", set())
-        if len(noted) < limits.unfinished:
-            return
-        found = {identifier: self._items.get(Generation, tenant, identifier) for identifier in noted}
+
+    def check_work(self, kind: type[Audio | Generation], tenant: str, charge: Charge, limits: Limits) -> None:
+        """Find out whether a limit stops the work on a record, new or not, and say so.
+
+        Raises
+        ------
+        LimitReached
+        """
+        most = limits.worker_seconds_per_day
+        left = max(0.0, most - self.charged(tenant))
+        if most and charge.seconds > left:
+            raise LimitReached(
+                "daily_limit",
+                f"This takes {charge.seconds:.1f} worker seconds ({charge.reason}); "
+                f"{left:.1f} of your {most} a day (UTC) are left.",
+                _DAY_SECONDS - int(self._items.clock()) % _DAY_SECONDS,
+            )
+        if len(self.unfinished(kind, tenant, limits.unfinished)) >= limits.unfinished:
+            what = "tracks are not embedded yet" if kind is Audio else "generations are not finished yet"
+            raise LimitReached(
+                "too_many_unfinished", f"{limits.unfinished} of your {what}.", UNFINISHED_RETRY_SECONDS
+            )
+
+    def unfinished(self, kind: type[R], tenant: str, at_least: int = 0) -> list[str]:
+        """Return the ids of what a tenant has unfinished, and perhaps some more, the oldest first.
+
+        Ids are taken out of the tenant's set only when their records are found finished: a crash anywhere can
+        leave the set too large for a while. It is too small only where an audio is embedded again at the
+        moment at which its id is taken out, and by that one.
+
+        Parameters
+        ----------
+        at_least : int
+            How many ids there must be for the records to be read.
+        """
+        key = item_key(tenant, _UNFINISHED)
+        noted: set[str] = self._items.read(key).get(kind.kind, set())
+        if len(noted) < at_least:
+            return sorted(noted)
+        found = {identifier: self._items.get(kind, tenant, identifier) for identifier in noted}
         finished = {
             identifier
             for identifier, record in found.items()
-            if record is None or record.status not in UNFINISHED_GENERATION
+            if record is None or record.status not in UNFINISHED[kind.kind]
         }
-        if not finished:
-            raise LimitReached(
-                "too_many_unfinished", f"{limits.unfinished} of your generations are not finished yet.", 15
-            )
-        self._items.table.update_item(
-            Key=item_key(tenant, UNFINISHED),
-            UpdateExpression="DELETE generations :finished",
-            ExpressionAttributeValues={":finished": finished},
-        )
+        self.forget(kind, tenant, finished)
+        return sorted(noted - finished)
+
+    def forget(self, kind: type[Record], tenant: str, finished: set[str]) -> None:
+        """Take the ids of finished records out of the set of the unfinished ones."""
+        if finished:
+            request = {
+                "Key": item_key(tenant, _UNFINISHED),
+                "UpdateExpression": "DELETE #kind :finished",
+                "ExpressionAttributeNames": {"#kind": kind.kind},
+                "ExpressionAttributeValues": {":finished": finished},
+            }
+            self._items.ask(request)
 
 
-def _day(now: float) -> str:
-    return f"usage#{iso(now)[:10]}"
-
-
-def _cost(generation: Generation) -> Decimal:
-    """Return the seconds of music that are made for a generation, each candidate counted."""
-    parameters = generation.parameters or {}
-    return Decimal(str(parameters["duration"])) * int(parameters.get("candidates", 1))
+def _day_key(day: str) -> str:
+    return f"usage#{day}"

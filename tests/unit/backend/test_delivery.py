@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -39,8 +40,10 @@ from tests.support.stack import Stack, fake_models, s3_event
 
 TERMINAL = {"ready", "failed", "succeeded", "cancelled", "deleted", "expired"}
 WORKERS = ("embed", "generate")
+LEAST = 3
+"""Bytes that a record counts at least, here: some objects have less, and some have more."""
 LONG = os.environ.get("FAULT_SUITE") == "long"
-PLENTY = Limits(unfinished=1000, seconds_per_day=10**6, stored_bytes=10**9)
+PLENTY = Limits(unfinished=1000, worker_seconds_per_day=10**6, stored_bytes=10**9, running=1)
 MUTATIONS = {
     "PutItem",
     "UpdateItem",
@@ -296,6 +299,7 @@ class Delivery(RuleBasedStateMachine):
         assert set(objects) <= self.expected()
         assert len(vectors) == sum(self.terminal[audio.id] == "ready" for audio in self.audios)
         self.bytes_are_counted()
+        self.seconds_are_counted()
 
     def bytes_are_counted(self) -> None:
         """The tenant's count is that of the objects that belong to living records."""
@@ -303,8 +307,25 @@ class Delivery(RuleBasedStateMachine):
             record.id for record in [*self.audios, *self.generations] if self.terminal[record.id] != "deleted"
         }
         found = self.stack.s3.list_objects_v2(Bucket="music").get("Contents", [])
-        sizes = [item["Size"] for item in found if item["Key"].split("/")[2].partition(".")[0] in living]
-        assert self.stack.records.usage.stored("default") == sum(sizes)
+        sizes = dict.fromkeys(living, 0)
+        for item in found:
+            identifier = item["Key"].split("/")[2].partition(".")[0]
+            if identifier in living:
+                sizes[identifier] += item["Size"]
+        assert self.stack.records.usage.stored("default") == sum(max(size, LEAST) for size in sizes.values())
+
+    def seconds_are_counted(self) -> None:
+        """What each day is charged is what its records are."""
+        charged: dict[str, Any] = defaultdict(int)
+        days: dict[str, Any] = defaultdict(int)
+        items: list[dict[str, Any]] = self.stack.records.items.table.scan()["Items"]
+        for item in items:
+            if "charged" in item:
+                charged[str(item["charged_on"])] += item["charged"]
+            if "worker_seconds" in item:
+                days[str(item["sk"]).removeprefix("usage#")] += item["worker_seconds"]
+        assert days == charged
+        assert len(charged) >= 1
 
     def finished(self) -> bool:
         """Whether every record has come to its end."""
@@ -332,6 +353,11 @@ def test_whatever_happens_every_job_ends_with_one_result(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_models(stack, monkeypatch)
+    monkeypatch.setattr("backend.records.types.MIN_RECORD_BYTES", LEAST)
+    for name in WORKERS:
+        app = stack.app(name)
+        monkeypatch.setattr(app, "limits", PLENTY)
+        monkeypatch.setattr(app.consumer, "_limits", PLENTY)
     # The bucket's dates are not of this clock. Without the day of grace, too, nothing of anybody's may go.
     monkeypatch.setattr("backend.reconcile.ORPHAN_SECONDS", -float("inf"))
     monkeypatch.setattr("backend.reconcile.REST_SECONDS", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from backend import jobs
 from backend.errors import TransientError
 from backend.jobs import MAX_ATTEMPTS, Lease, Pace, backoff
-from backend.records import Audio, Fenced
+from backend.records import Audio, Fenced, Limits
 from music.audio import AudioError
 from tests.support.stack import Context, Stack, fake_models, sqs_event
 from tests.support.waiting import eventually
@@ -34,6 +35,9 @@ def postponed(app: Any, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     seconds: list[float] = []
     monkeypatch.setattr(app.queues, "set_visibility", lambda url, handle, wait: seconds.append(wait))
     return seconds
+
+
+ETAG = f'"{hashlib.md5(b"sound").hexdigest()}"'
 
 
 def message(audio: Audio) -> dict[str, str]:
@@ -63,6 +67,59 @@ def test_a_permanent_error_fails_the_record_and_what_waits_for_it(
     assert generation.error
     assert generation.error["code"] == "too_long"
     assert {event["id"] for event in stack.published} == {uploaded.id, waiting.id}
+
+
+def test_a_message_out_of_turn_is_dropped_and_its_job_called_by_the_one_before(
+    stack: Stack, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(10, 1000, 10**9, running=1)
+    monkeypatch.setattr(app, "limits", limits)
+    monkeypatch.setattr(app.consumer, "_limits", limits)
+    first, second, third = (stack.audio(limits=limits) for _ in range(3))
+    for audio in (first, second, third):
+        stack.upload(audio)
+    seen: list[list[str]] = []
+    analyse = app.analyse
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        if not seen:  # another worker gets the messages of the others
+            seen.append(stack.deliver(app, message(second), message(third)))
+        return analyse(*arguments, **options)
+
+    monkeypatch.setattr(app, "analyse", meanwhile)
+    assert stack.deliver(app, message(first)) == []
+    assert seen == [[]]
+    assert [stack.get_audio(audio).status for audio in (first, second, third)] == ["ready", *["uploaded"] * 2]
+    (called,) = stack.drain("embed")
+    assert called["audio_id"] == second.id
+    assert stack.deliver(app, message(third)) == []
+    assert stack.get_audio(third).status == "uploaded"
+    assert stack.deliver(app, called) == []
+    (called,) = stack.drain("embed")
+    assert stack.deliver(app, called) == []
+    assert stack.get_audio(third).status == "ready"
+    assert stack.drain("embed") == []
+
+
+def test_who_waits_to_be_tried_again_lets_the_next_one_go_first(
+    stack: Stack, app: Any, postponed: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(10, 1000, 10**9, running=1)
+    monkeypatch.setattr(app, "limits", limits)
+    monkeypatch.setattr(app.consumer, "_limits", limits)
+    first, second = (stack.audio(limits=limits) for _ in range(2))
+    for audio in (first, second):
+        stack.upload(audio)
+        stack.records.mark_uploaded("default", audio.id, etag=ETAG, size=5)
+    breaks(monkeypatch, app, RuntimeError("passes"))
+    assert stack.deliver(app, message(first)) == ["0"]
+    assert [body["audio_id"] for body in stack.drain("embed")] == [second.id]
+    assert stack.deliver(app, message(first)) == []  # out of turn
+    fake_models(stack, monkeypatch)
+    assert stack.deliver(app, message(second)) == []
+    assert [body["audio_id"] for body in stack.drain("embed")] == [first.id]
+    assert stack.deliver(app, message(first)) == []
+    assert stack.get_audio(first).status == "ready"
 
 
 def test_any_other_error_is_tried_again_later(

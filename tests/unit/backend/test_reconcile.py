@@ -92,6 +92,20 @@ def test_objects_that_came_after_their_record_was_deleted_are_deleted(
     assert stack.objects() == []
 
 
+def test_a_source_that_came_when_its_time_was_over_is_deleted(stack: Stack) -> None:
+    late, broken, awaited = stack.audio(), stack.audio(), stack.audio()
+    stack.records.fail_audio(late, "expired", "The file was not uploaded in time.")
+    for audio in (late, broken, awaited):
+        stack.upload(audio)
+    noted = stack.records.mark_uploaded("default", broken.id, etag='"e"', size=5)
+    stack.records.fail_audio(noted, "undecodable", "This is not audio.")
+    stack.drain("embed")
+    stack.clock.now += ORPHAN_SECONDS + 60
+    assert stack.sweep()["orphan_object"] == 1
+    # What is counted stays for as long as its record; what is awaited has come.
+    assert set(stack.objects()) == {upload_key("default", audio.id) for audio in (broken, awaited)}
+
+
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
 def test_a_result_that_is_not_one_is_deleted(stack: Stack, audio: Audio, end: str) -> None:
     generation = stack.submit(audio, format="wav")

@@ -35,7 +35,7 @@ def test_reads_every_variable() -> None:
         "RETENTION_DAYS",
         "AUTH_MODE",
         "MAX_UNFINISHED",
-        "MAX_SECONDS_PER_DAY",
+        "MAX_WORKER_SECONDS_PER_DAY",
         "MAX_STORED_BYTES",
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 import struct
 import time
@@ -24,7 +25,7 @@ from botocore.exceptions import (
 
 from backend.api import Api
 from backend.contract import INLINE_BYTES, GenerateRequest
-from backend.records import Audio, Generation, Limits
+from backend.records import COOL_DOWN_SECONDS, MIN_CHARGE_SECONDS, Audio, Generation, Limits
 from backend.settings import Settings
 from backend.storage import analysis_key, generated_key, preview_key, upload_key
 from music import profiles
@@ -388,6 +389,31 @@ class TestEmbedding:
         assert world.call("POST", "/api/audio/{audio_id}/embed", audio_id=audio.id).status == 202
         assert world.messages("embed") == []
 
+    def test_again_at_once_is_too_soon(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(world.app.embedding, "limits", Limits(9, 10**6, 10**9))
+        audio = world.ready()
+        arguments = {"resource": "/api/audio/{audio_id}/embed", "audio_id": audio.id}
+        world.clock.now += COOL_DOWN_SECONDS - 30
+        refused = world.call("POST", **arguments)
+        refused.problem(429, "embedded_just_now")
+        assert 30 <= int(refused.headers["retry-after"]) <= 31
+        assert world.messages("embed") == []
+        world.clock.now += int(refused.headers["retry-after"])
+        assert world.call("POST", **arguments).status == 202
+        # Another model's embedding may be replaced at once.
+        stale = world.ready(revision="of yore")
+        assert world.call("POST", arguments["resource"], audio_id=stale.id).status == 202
+
+    def test_again_is_charged(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        cost = world.app.embedding.costs.embedding(3.0).seconds
+        monkeypatch.setattr(world.app.embedding, "limits", Limits(2, math.ceil(cost), 10**9))
+        for status in (202, 429):
+            audio = world.ready(revision="of yore")
+            answer = world.call("POST", "/api/audio/{audio_id}/embed", audio_id=audio.id)
+            assert answer.status == status
+        answer.problem(429, "daily_limit")
+        assert world.records.usage.charged(world.tenant) == pytest.approx(cost, abs=1e-3)
+
     def test_again_without_a_source(self, world: World) -> None:
         resource = "/api/audio/{audio_id}/embed"
         world.call("POST", resource, audio_id=world.audio().id).problem(409, "awaiting_upload")
@@ -640,7 +666,11 @@ class TestGenerate:
         assert int(answer.headers["retry-after"]) > 0
 
     def test_a_tenant_has_limits(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(world.app.generation, "limits", Limits(2, 100, 10**9))
+        costs = world.app.generation.costs
+        of_ten = costs.generation(3.0, 10, 1).seconds
+        of_eighty = costs.generation(3.0, 40, 2).seconds
+        day = math.ceil(of_ten + MIN_CHARGE_SECONDS + of_eighty)
+        monkeypatch.setattr(world.app.generation, "limits", Limits(2, day, 10**9))
         audio = world.ready()
         made = [self.post(world, audio, {"duration": 10}).json["generation_id"] for _ in range(2)]
         refused = self.post(world, audio, {"duration": 10})
@@ -648,8 +678,10 @@ class TestGenerate:
         assert int(refused.headers["retry-after"]) > 0
         world.records.cancel_generation(world.tenant, made[0])
         assert self.post(world, audio, {"duration": 40, "candidates": 2}).status == 202
-        refused = self.post(world, audio, {"duration": 1})
-        refused.problem(429, "daily_limit")
+        refused = self.post(world, audio, {"duration": 300})
+        detail = refused.problem(429, "daily_limit")["detail"]
+        assert "for each of 3 s of the source" in detail
+        assert "for each of 300 s of music, times 1" in detail
         assert 0 < int(refused.headers["retry-after"]) <= 86400
 
 
@@ -972,6 +1004,25 @@ class TestService:
         assert "prompt" in profile["fields"]
         assert profile["fields"]["duration"]["maximum"] == declared.max_duration
         assert profile["fields"]["mode"]["enum"] == list(declared.modes)
+
+    def test_profile_says_what_jobs_cost_and_what_is_left_of_the_day(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert world.call("GET", "/api/profile").json["limits"]["worker_seconds_left"] is None
+        limits = Limits(9, 100, 10**9)
+        monkeypatch.setattr(world.app.profile, "limits", limits)
+        monkeypatch.setattr(world.app.generation, "limits", limits)
+        audio = world.ready()
+        profile = world.call("GET", "/api/profile").json
+        assert profile["limits"]["worker_seconds_per_day"] == 100
+        assert profile["limits"]["worker_seconds_left"] == 100
+        costs = profile["costs"]
+        body = {"duration": 20, "candidates": 2}
+        resource = "/api/generate/{audio_id}"
+        assert world.call("POST", resource, body=body, audio_id=audio.id).status == 202
+        cost = costs["generate"] + costs["source_second"] * 3.0 + costs["output_second"] * 20 * 2
+        left = world.call("GET", "/api/profile").json["limits"]["worker_seconds_left"]
+        assert left == pytest.approx(100 - cost, abs=1e-3)
 
     def test_profile_says_how_fast_it_was(self, world: World) -> None:
         assert world.call("GET", "/api/profile").json["speed"] == {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +16,7 @@ from botocore.exceptions import EndpointConnectionError
 from backend import jobs
 from backend.jobs import Lease
 from backend.purge import purge
-from backend.records import Audio, Limits
+from backend.records import MIN_CHARGE_SECONDS, Audio, Limits
 from backend.storage import upload_key
 from music.audio import AudioError
 from tests.support.stack import Stack, fake_models, s3_event
@@ -63,7 +65,7 @@ def test_the_same_content_again_is_recognised(stack: Stack, app: Any, uploaded: 
     stack.records.embed_again("default", uploaded.id)
     assert stack.deliver(app, event(uploaded)) == []
     assert stack.get_audio(uploaded).duplicate_of is None
-    found = stack.records.find_content("default", hashlib.sha256(b"sound").hexdigest())
+    found = stack.records.contents.find("default", hashlib.sha256(b"sound").hexdigest())
     assert found
     assert found.id == uploaded.id
 
@@ -182,8 +184,11 @@ def test_a_late_writer_leaves_nothing_derived_of_a_deleted_audio(
     assert stack.vectors() == []
 
 
-def test_what_is_derived_counts_from_when_the_audio_is_ready(stack: Stack, app: Any) -> None:
-    limits = Limits(unfinished=10, seconds_per_day=1000, stored_bytes=10_000)
+def test_what_is_derived_counts_from_when_the_audio_is_ready(
+    stack: Stack, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.records.types.MIN_RECORD_BYTES", 0)
+    limits = Limits(unfinished=10, worker_seconds_per_day=1000, stored_bytes=10_000)
     audio = stack.audio(size=5, limits=limits)
     stack.upload(audio)
     waiting = stack.submit(audio, limits=limits)
@@ -222,6 +227,61 @@ def test_tenants_keep_apart(stack: Stack, app: Any) -> None:
     assert stack.deliver(app, event(audio)) == []
     assert stack.get_audio(audio).status == "ready"
     assert stack.vectors() == [f"acme/{audio.id}"]
+
+
+def test_a_file_that_comes_when_its_time_is_over_is_deleted(
+    stack: Stack, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(10, 1000, 10**6)
+    late, awaited = stack.audio(limits=limits), stack.audio(limits=limits)
+    stack.records.fail_audio(late, "expired", "The file was not uploaded in time.")
+    for audio in (late, awaited):
+        stack.upload(audio)
+    assert stack.deliver(app, event(late), event(awaited)) == []
+    assert stack.get_audio(late).status == "failed"
+    assert stack.get_audio(awaited).status == "ready"
+    sources = [key for key in stack.objects() if key.startswith("uploads/")]
+    assert sources == [upload_key("default", awaited.id)]
+
+
+def test_a_file_that_cannot_be_used_stays_for_as_long_as_its_record(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def analyse(*arguments: Any, **options: Any) -> None:
+        raise AudioError("undecodable", "This is not audio.")
+
+    monkeypatch.setattr(app, "analyse", analyse)
+    for _ in range(2):
+        assert stack.deliver(app, event(uploaded)) == []
+    assert stack.get_audio(uploaded).status == "failed"
+    assert stack.objects() == [upload_key("default", uploaded.id)]
+
+
+def test_what_an_embedding_took_is_charged(stack: Stack, app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio = stack.audio(limits=Limits(10, 1000, 10**6))
+    stack.upload(audio)
+    assert stack.records.usage.charged("default") == 3.0
+    monkeypatch.setattr("backend.jobs.time.monotonic", itertools.count(0, 7).__next__)
+    assert stack.deliver(app, event(audio)) == []
+    assert stack.records.usage.charged("default") >= 7.0
+    assert stack.records.usage.charged("default") == stack.get_audio(audio).worked
+
+
+def test_posting_another_file_to_the_same_place_is_charged_and_has_an_end(
+    stack: Stack, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = runs(app, monkeypatch)
+    cost = app.costs.embedding_of(5).seconds
+    limits = Limits(10, math.ceil(3.0 + MIN_CHARGE_SECONDS + cost), 10**6)
+    for name in ("limits", "consumer._limits"):
+        monkeypatch.setattr(f"{app.__name__}.{name}", limits)
+    audio = stack.audio(limits=limits)
+    for number in range(20):
+        stack.upload(audio, b"take%d" % (number % 10))
+        assert stack.deliver(app, event(audio)) == []
+    assert stack.get_audio(audio).status == "ready"
+    assert 2 <= len(heard) < 10
+    assert stack.records.usage.charged("default") <= limits.worker_seconds_per_day
 
 
 def test_events_that_are_not_ours_are_ignored(stack: Stack, app: Any, uploaded: Audio) -> None:

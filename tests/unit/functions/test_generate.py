@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backend.jobs import MAX_ATTEMPTS
-from backend.records import LEASE_SECONDS, Audio, Generation, Limits
+from backend.records import LEASE_SECONDS, MIN_RECORD_BYTES, Audio, Generation, Limits
 from backend.storage import generated_key
 from music.audio import AudioError
 from music.interfaces import Parameters
@@ -61,8 +61,14 @@ def test_a_result(stack: Stack, app: Any, source: Audio) -> None:
     assert stack.published[-1]["status"] == "succeeded"
 
 
-def test_no_reader_sees_a_result_whose_bytes_are_not_counted(stack: Stack, app: Any, source: Audio) -> None:
-    limits = Limits(unfinished=10, seconds_per_day=1000, stored_bytes=1000)
+def test_no_reader_sees_a_result_whose_bytes_are_not_counted(
+    stack: Stack, app: Any, source: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = SimpleNamespace(
+        audio=bytes(100_000), content_type="audio/wav", report={"candidates": [{"seed": 7}]}
+    )
+    monkeypatch.setattr(app, "generate", lambda *arguments, **options: made)
+    limits = Limits(unfinished=10, worker_seconds_per_day=1000, stored_bytes=10**6)
     generation = stack.submit(source, format="wav", limits=limits)
     seen: list[tuple[str, int]] = []
 
@@ -77,8 +83,8 @@ def test_no_reader_sees_a_result_whose_bytes_are_not_counted(stack: Stack, app: 
         assert run(stack, app, generation) == []
     finally:
         requests.unregister("after-call", read)
-    assert ("running", 0) in seen
-    assert {count for status, count in seen if status == "succeeded"} == {1}
+    assert ("running", MIN_RECORD_BYTES) in seen
+    assert {count for status, count in seen if status == "succeeded"} == {100_000}
 
 
 def test_what_the_model_gets(stack: Stack, app: Any, source: Audio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from backend.records import (
     LEASE_SECONDS,
+    MIN_RECORD_BYTES,
     RESEND_LIMIT_SECONDS,
     RESEND_SECONDS,
     UPLOAD_GRACE_SECONDS,
@@ -233,20 +235,23 @@ def test_record_object_and_vector_expire_together(stack: Stack, audio: Audio) ->
 
 
 def test_what_expires_is_not_counted_any_more(stack: Stack) -> None:
-    limits = Limits(unfinished=10, seconds_per_day=1000, stored_bytes=10**6)
-    audio, never = stack.audio(limits=limits), stack.audio(size=1000, limits=limits)
-    stack.upload(audio)
+    limits = Limits(unfinished=10, worker_seconds_per_day=1000, stored_bytes=10**6)
+    audio, never = stack.audio(limits=limits), stack.audio(size=200_000, limits=limits)
+    stack.upload(audio, bytes(100_000))
     generation = stack.submit(ready(stack, audio), limits=limits, format="wav")
     message = {"tenant": "default", "generation_id": generation.id}
     assert stack.deliver(stack.app("generate"), message) == []
     found = stack.s3.list_objects_v2(Bucket="music")["Contents"]
-    there = sum(item["Size"] for item in found)
-    assert len(found) == 2
-    assert stack.records.usage.stored("default") == there + 1000
+    sizes: Counter[str] = Counter()
+    for item in found:
+        sizes[item["Key"].split("/")[2].partition(".")[0]] += item["Size"]
+    assert sizes.keys() == {audio.id, generation.id}
+    there = sum(max(size, MIN_RECORD_BYTES) for size in sizes.values())
+    assert stack.records.usage.stored("default") == there + 200_000
     stack.clock.now += 900 + UPLOAD_GRACE_SECONDS + 1
     assert stack.sweep()["upload_expired"] == 1
     assert stack.get_audio(never).status == "failed"
-    assert stack.records.usage.stored("default") == there
+    assert stack.records.usage.stored("default") == there + MIN_RECORD_BYTES
     stack.clock.now += RETENTION
     assert "errors" not in stack.sweep()
     assert stack.objects() == []

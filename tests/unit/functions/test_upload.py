@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from backend.contract import MULTIPART_BYTES
-from backend.records import Conflict, Limits
+from backend.records import MIN_CHARGE_SECONDS, Conflict, Limits
 from backend.settings import MAX_UPLOAD_BYTES
 from backend.storage import upload_key
 from tests.support import hostile
@@ -274,7 +274,7 @@ class TestIdempotency:
             self.post(app, key, **arguments).problem(404, "not_found")
 
     def test_it_is_counted_once(self, app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(app, "limits", Limits(1, 1, stored_bytes=100))
+        monkeypatch.setattr(app, "limits", Limits(9, 10**6, stored_bytes=100_000))
         for _ in range(3):
             assert self.post(app, tenant="small", **form(b"x" * 60)).status == 201
         post(app, tenant="small", **form(b"y" * 60)).problem(429, "storage_limit")
@@ -361,9 +361,9 @@ class TestAnnouncement:
 def test_a_tenant_has_room_for_only_so_many_bytes(
     app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "limits", Limits(1, 1, stored_bytes=100))
-    assert post(app, tenant="full", **form(b"x" * 60)).status == 201
-    announced = {"filename": "a.mp3", "bytes": 40}
+    monkeypatch.setattr(app, "limits", Limits(9, 10**6, stored_bytes=1_000_000))
+    assert post(app, tenant="full", **form(b"x" * 600_000)).status == 201
+    announced = {"filename": "a.mp3", "bytes": 400_000}
     assert post(app, tenant="full", body=announced).status == 201
     for arguments in (form(b"x"), {"body": announced}):
         answer = post(app, tenant="full", **arguments)
@@ -372,6 +372,35 @@ def test_a_tenant_has_room_for_only_so_many_bytes(
     assert len(stack.records.list_audio("full")[0]) == 2
     assert len([key for key in stack.objects() if "/full/" in key]) == 1
     assert post(app, tenant="other", body=announced).status == 201
+
+
+def test_a_tenant_gets_only_so_much_of_the_workers_time_a_day(
+    app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Posting the same form again and again, and deleting in between, are no way around it."""
+    cost = app.costs.embedding_of(60).seconds
+    monkeypatch.setattr(app, "limits", Limits(100, 10, stored_bytes=10**9))
+    for _ in range(int(10 / max(cost, MIN_CHARGE_SECONDS))):
+        audio_id = post(app, tenant="keen", **form(b"x" * 60)).json["audio_id"]
+        audio = stack.records.get_audio("keen", audio_id)
+        assert audio
+        claimed = stack.records.claim_audio("keen", audio_id)
+        stack.records.usage.settle(claimed, 1.0)
+        stack.records.bury(audio)
+        stack.records.usage.settle(audio)
+    for arguments in (form(b"x" * 60), {"body": {"filename": "a.mp3", "bytes": 60}}):
+        answer = post(app, tenant="keen", **arguments)
+        assert "worker seconds" in answer.problem(429, "daily_limit")["detail"]
+        assert 0 < int(answer.headers["retry-after"]) <= 86400
+    assert post(app, tenant="other", **form(b"x" * 60)).status == 201
+
+
+def test_who_is_refused_has_nothing_noted(
+    app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "limits", Limits(9, 10**6, stored_bytes=1000))
+    post(app, tenant="full", **form(b"x" * 60)).problem(429, "storage_limit")
+    assert [item for item in stack.records.items.table.scan()["Items"] if item["pk"] == "tenant#full"] == []
 
 
 def test_a_browser_may_ask_first(app: ModuleType) -> None:

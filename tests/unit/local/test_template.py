@@ -510,6 +510,12 @@ class TestAlarms:
             assert self.watched(metric) == sorted(of_type("AWS::Serverless::Function"))
         assert self.watched("Invocations") == ["SweeperFunction"]
 
+    def test_on_a_sweeper_that_lags(self) -> None:
+        alarm = next(alarm for alarm in self.ALARMS.values() if alarm["MetricName"] == "SweeperLag")
+        variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+        assert alarm["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
+        assert alarm["Dimensions"] == [{"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}]
+
     def test_before_a_function_is_out_of_time(self, deployment: Deployment) -> None:
         for alarm in self.ALARMS.values():
             if alarm["MetricName"] == "Duration":

@@ -182,7 +182,9 @@ def test_texts(bundle: Bundle) -> None:
 
 def test_profiles_tell_and_load_what_a_bundle_has(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        profiles.DECLARED, "tiny", Declaration("tiny", ("similar",), True, "clap", "musicgen-tiny")
+        profiles.DECLARED,
+        "tiny",
+        Declaration("tiny", ("similar",), True, "clap", "musicgen-tiny", profiles.DECLARED["tiny"].costs),
     )
     monkeypatch.setenv("MODELS", str(bundle.path.parent))
     identity = profiles.identity("tiny")

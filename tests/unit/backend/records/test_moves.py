@@ -16,6 +16,7 @@ from backend.records import (
     TooManyWaiting,
     new_id,
 )
+from backend.records.contents import KEPT
 from tests.support.records import finish, new_audio, race, ready, submit, uploaded
 from tests.support.table import START, Clock
 
@@ -51,19 +52,19 @@ class TestContent:
 
     def note(self, records: Records, tenant: str = "default") -> tuple[str, str | None]:
         audio = uploaded(records, tenant)
-        return audio.id, records.note_content(tenant, audio.id, self.HASH)
+        return audio.id, records.contents.note(tenant, audio.id, self.HASH)
 
     def test_the_oldest_is_named(self, records: Records) -> None:
         first, none = self.note(records)
         assert none is None
         for _ in range(3):
             assert self.note(records)[1] == first
-        assert records.note_content("default", first, self.HASH) is None  # embedded again
+        assert records.contents.note("default", first, self.HASH) is None  # embedded again
 
     def test_other_content_and_other_tenants_are_not(self, records: Records) -> None:
         self.note(records)
         assert self.note(records, "another")[1] is None
-        assert records.note_content("default", uploaded(records).id, "1" * 64) is None
+        assert records.contents.note("default", uploaded(records).id, "1" * 64) is None
 
     def test_one_that_is_gone_or_holds_something_else_by_now_is_not(self, records: Records) -> None:
         ids = [self.note(records)[0] for _ in range(3)]
@@ -73,9 +74,33 @@ class TestContent:
         records.finish_audio(claimed, vector=b"", identity={}, features={}, tags=[], sha256="1" * 64)
         assert self.note(records)[1] == ids[2]
 
+    def test_copies_without_number_leave_a_small_item(self, records: Records) -> None:
+        first = self.note(records)[0]
+        asked: list[str] = []
+        records.items.table.meta.client.meta.events.register(
+            "before-send", lambda event_name, **_: asked.append(event_name)
+        )
+        for _ in range(3 * KEPT):
+            made = uploaded(records)
+            asked.clear()
+            assert records.contents.note("default", made.id, self.HASH) == first
+            assert len(asked) <= 3
+        item = records.items.read({"pk": "tenant#default", "sk": f"content#{self.HASH}"})
+        assert len(item["audio"]) == KEPT
+
+    def test_when_the_first_ones_are_gone_it_begins_anew(self, records: Records) -> None:
+        ids = [self.note(records)[0] for _ in range(KEPT + 2)]
+        for audio_id in ids[:KEPT]:
+            records.bury(records.get_audio("default", audio_id))  # type: ignore[type-var]
+        new = self.note(records)
+        assert new[1] is None
+        assert self.note(records)[1] == new[0]
+        found = records.contents.find("default", self.HASH)
+        assert found is None  # none has said what it holds
+
     def test_one_noted_before_its_record_is_found_once_it_is_noted_again(self, records: Records) -> None:
         early = new_id()
-        records.note_content("default", early, self.HASH)
+        records.contents.note("default", early, self.HASH)
         assert self.note(records)[1] is None
         records.create_audio(
             "default",
@@ -86,7 +111,7 @@ class TestContent:
             correlation_id="c",
             audio_id=early,
         )
-        assert records.note_content("default", early, self.HASH) is None
+        assert records.contents.note("default", early, self.HASH) is None
         assert self.note(records)[1] == early
 
 

@@ -49,6 +49,31 @@ def test_every_record_comes_due(records: Records, clock: Clock) -> None:
     assert due_ids(records) == [audio.id]
 
 
+def test_nobody_waits_for_all_that_somebody_else_has_due(records: Records, clock: Clock) -> None:
+    greedy = [uploaded(records, "greedy").id for _ in range(7)]
+    clock.now += 1
+    small = [uploaded(records, tenant).id for tenant in ("a", "b")]
+    clock.now += RESEND_SECONDS
+    found = [record.id for record in records.schedule.due(limit=2, share=3)]
+    assert found == [*greedy[:3], *small, *greedy[3:]]
+
+
+def test_the_sweep_lags_as_long_as_the_longest_is_overdue(records: Records, clock: Clock) -> None:
+    assert records.schedule.lag() == 0
+    first = uploaded(records)
+    assert records.schedule.lag() == 0
+    clock.now += 30
+    second = uploaded(records)
+    clock.now += RESEND_SECONDS
+    assert records.schedule.lag() == 30
+    records.claim_audio("default", first.id)
+    assert records.schedule.lag() == 0
+    clock.now += 5
+    assert records.schedule.lag() == 5
+    records.claim_audio("default", second.id)
+    assert records.schedule.lag() == 0
+
+
 def test_pages_pass_every_record_once(records: Records) -> None:
     audios = [uploaded(records) for _ in range(5)]
     gone = records.bury(uploaded(records))

@@ -6,6 +6,7 @@ import pytest
 
 from backend.records import (
     LEASE_SECONDS,
+    MIN_RECORD_BYTES,
     RESEND_SECONDS,
     Conflict,
     Fenced,
@@ -45,11 +46,11 @@ class TestLostAnswers:
             size=1000,
             upload_expires_at=records.now() + 900,
             correlation_id="c",
-            limits=Limits(unfinished=5, seconds_per_day=100, stored_bytes=1500),
+            limits=Limits(unfinished=5, worker_seconds_per_day=100, stored_bytes=10**6),
         )
         assert len(asked) == 2
         assert len(records.list_audio("default")[0]) == 1
-        assert records.usage.stored("default") == 1000
+        assert records.usage.stored("default") == MIN_RECORD_BYTES
 
     def test_a_claim_is_held(self, records: Records) -> None:
         audio = uploaded(records)
@@ -83,14 +84,14 @@ class TestLostAnswers:
         assert records.finish_generation(claimed, {"engine": "mosaic"}, size=0).status == "succeeded"
 
     def test_a_result_is_counted_once(self, records: Records) -> None:
-        limits = Limits(unfinished=5, seconds_per_day=100, stored_bytes=1500)
+        limits = Limits(unfinished=5, worker_seconds_per_day=100, stored_bytes=10**6)
         claimed = records.claim_generation("default", submit(records, ready(records), limits=limits).id)
         asked = hears_nothing(records, "TransactWriteItems")
-        done = records.finish_generation(claimed, {"engine": "mosaic"}, size=700)
+        done = records.finish_generation(claimed, {"engine": "mosaic"}, size=70_000)
         assert len(asked) == 2
-        assert (done.status, done.counted) == ("succeeded", 700)
+        assert (done.status, done.counted) == ("succeeded", 70_000)
         assert records.get_generation("default", claimed.id) == done
-        assert records.usage.stored("default") == 700
+        assert records.usage.stored("default") == 70_000
 
     def test_a_deletion_is_not_told_as_missing(self, records: Records) -> None:
         audio = uploaded(records)
