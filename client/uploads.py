@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import queue
 import threading
@@ -95,7 +94,7 @@ def upload(api: Api, path: Path, bars: Bars, contents: Contents | None = None) -
         body = {"filename": name, "bytes": size, "sha256": sha256}
         audio_id = None
         try:
-            result = _send(api, path, body, bar)
+            result = _send_at_last(api, path, body, bar)
             audio_id = result.audio_id
             return result
         finally:
@@ -103,6 +102,18 @@ def upload(api: Api, path: Path, bars: Bars, contents: Contents | None = None) -
                 track.set_result(audio_id)
     finally:
         bar.remove()
+
+
+def _send_at_last(api: Api, path: Path, body: dict[str, Any], bar: Bar) -> Uploaded:
+    """Send a file, some times where the connection to the bucket breaks: its record stays the same."""
+    for _ in range(TRIES - 1):
+        try:
+            return _send(api, path, body, bar)
+        except Failure as failure:
+            if failure.exit is not Exit.UNREACHABLE:
+                raise
+            bar.update(0)
+    return _send(api, path, body, bar)
 
 
 def _send(api: Api, path: Path, body: dict[str, Any], bar: Bar) -> Uploaded:
@@ -165,17 +176,13 @@ def upload_all(api: Api, paths: Sequence[Path], bars: Bars, at_once: int) -> Ite
 
 
 def _settled(api: Api, path: Path, bars: Bars, contents: Contents) -> Uploaded:
-    """Upload one file of several, some times where the connection to the bucket breaks."""
-    for attempt in itertools.count(1):
-        try:
-            return upload(api, path, bars, contents)
-        except Failure as failure:
-            if failure.exit is Exit.UNREACHABLE and attempt < TRIES:
-                continue
-            if failure.exit in FATAL:
-                raise
-            return Uploaded(path, "failed", failure=failure)
-    raise AssertionError
+    """Upload one file of several, and tell its failure where the others can still succeed."""
+    try:
+        return upload(api, path, bars, contents)
+    except Failure as failure:
+        if failure.exit in FATAL:
+            raise
+        return Uploaded(path, "failed", failure=failure)
 
 
 def _measure(path: Path) -> tuple[str, int]:
