@@ -34,7 +34,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-long test-models train-pocket bench-pocket lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
+.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-long test-models train-pocket bench-pocket lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -69,8 +69,14 @@ test-faults: .venv/dev ## Workers killed between any two side effects, faults at
 test-faults-long: .venv/dev ## The same with 200 kills at random, more faults, 200 histories of events (an hour)
 	FAULT_SUITE=long $(RUN) -m pytest -o faulthandler_timeout=0 -n 2 --dist loadfile -rP tests/faults tests/unit/backend/test_delivery.py
 
-test-page: .venv/dev ## What pages do with the API, in Chromium (Debian's; installed where root may)
+test-page: .venv/dev build/page/node_modules ## The web page, and what other pages do with the API, in Chromium (Debian's; installed where root may)
 	$(RUN) -m pytest tests/page
+
+page: build/page/node_modules ## Make the web page's script of functions/api/web and what it uses of others
+	sh functions/api/web/build.sh functions/api/static
+
+screenshots: .venv/dev ## Pictures of the web page for docs/, by Chromium
+	$(RUN) -m tests.page.screenshots
 
 test-clients: .venv/dev .venv-clients/ready build/clients/node_modules ## Lint openapi.json; generate clients in Python and TypeScript, compile and drive them
 	$(RUN) -m pytest tests/clients
@@ -153,7 +159,7 @@ lock: .venv/dev ## Pin every set of dependencies anew, with hashes
 	sh local/lock.sh
 
 clean: ## Remove what the other targets made
-	rm -rf layers/music/engine/*.so build/models build/clients .venv .venv-clients .venv-sam .venv-ministack .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
+	rm -rf layers/music/engine/*.so build/models build/clients build/page .venv .venv-clients .venv-sam .venv-ministack .venv-models .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 
 # The locks hold for Python 3.11 and later; a stamp for each set, so that nothing is installed twice.
 step = @$(PYTHON) local/step.py $@
@@ -182,6 +188,9 @@ pip = bin/pip install --disable-pip-version-check --require-hashes --no-deps -r 
 
 .venv-clients/ready: tests/clients/requirements.txt | .venv-clients/bin/activate
 	$(step) "installing a generator of clients in Python" $< -- .venv-clients/$(pip)
+
+build/page/node_modules: functions/api/web/package-lock.json functions/api/web/package.json
+	$(step) "installing what the web page is made with" $^ -- sh -c 'mkdir -p build/page && cp $^ build/page && npm ci --no-audit --no-fund --prefix build/page'
 
 build/clients/node_modules: tests/clients/package-lock.json tests/clients/package.json
 	$(step) "installing a generator of clients in TypeScript, and linters" $^ -- sh -c 'mkdir -p build/clients && cp $^ build/clients && npm ci --no-audit --no-fund --prefix build/clients'

@@ -5,9 +5,20 @@ Each module beside this one holds the routes of one resource, and registers them
 
 from __future__ import annotations
 
-from functions.api import audio, download, embedding, generation, meta, profile
+from functions.api import audio, download, embedding, generation, meta, page, profile
 from functions.api.service import app, records
 
-__all__ = ["app", "audio", "download", "embedding", "generation", "handler", "meta", "profile", "records"]
+__all__ = [
+    "app",
+    "audio",
+    "download",
+    "embedding",
+    "generation",
+    "handler",
+    "meta",
+    "page",
+    "profile",
+    "records",
+]
 
 handler = app.handler()

@@ -1,9 +1,8 @@
-"""The service itself: its health, its description, and a page for people."""
+"""The service itself: its health and its description."""
 
 from __future__ import annotations
 
 import json
-from html import escape
 from pathlib import Path
 
 from aws_lambda_powertools.event_handler import Response
@@ -57,36 +56,3 @@ def describe() -> Response:
             for operation in operations.values():
                 operation["security"] = []
     return api.text(200, "application/json", json.dumps(described, ensure_ascii=False))
-
-
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Music generation</title>
-<style>body { font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto }</style>
-<h1>Music generation</h1>
-<p>Upload a track, get its embedding, generate new music like it.</p>
-<p>The API is described in <a href="{prefix}/api/openapi.json">openapi.json</a>;
-<a href="{prefix}/api/health">its health</a>.</p>
-</html>
-"""
-
-
-@app.get(
-    "/",
-    summary="The web page",
-    operation_id="page",
-    tags=["service"],
-    responses=openapi.answers(
-        key=False,
-        _200={"description": "A page for people.", "content": {"text/html": {"schema": {"type": "string"}}}},
-    ),
-)
-def page() -> Response:
-    """Answer a page that says where the API is."""
-    # What falls back to `default-src` is closed by it; the others have to be named.
-    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; "
-    policy += "form-action 'none'"
-    headers = {"Content-Security-Policy": policy}
-    return api.text(200, "text/html; charset=utf-8", PAGE.replace("{prefix}", escape(app.prefix)), headers)

@@ -888,7 +888,7 @@ class TestFiles:
         assert get("HEAD").headers["location"] != get("GET").headers["location"]
 
     @pytest.mark.parametrize(
-        "resource", ["/", "/api/health", "/api/openapi.json", "/api/audio", "/api/generation"]
+        "resource", ["/api/health", "/api/openapi.json", "/api/audio", "/api/generation"]
     )
     def test_every_get_route_answers_head(self, world: World, resource: str) -> None:
         get, head = world.call("GET", resource), world.call("HEAD", resource)
@@ -1066,11 +1066,6 @@ class TestService:
             bool(operation["security"]) for path in document["paths"].values() for operation in path.values()
         ]
         assert any(asks) == (mode == "keys")
-
-    def test_page(self, world: World) -> None:
-        answer = world.call("GET", "/")
-        assert answer.headers["content-type"].startswith("text/html")
-        assert "/dev/api/openapi.json" in answer.body.decode()
 
     def test_browsers(self, world: World) -> None:
         headers = {"Origin": "https://page.example"}

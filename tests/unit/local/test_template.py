@@ -284,7 +284,7 @@ class TestAuthorization:
     """Who may call."""
 
     WATCHED: ClassVar = {"Stage": "prod", "AlarmEmail": "somebody@example.com"}
-    OPEN: ClassVar = {"/", "/api/health", "/api/openapi.json"}
+    OPEN: ClassVar = {"/", "/assets/{version}/{name}", "/api/health", "/api/openapi.json"}
 
     @pytest.mark.parametrize("mode", ["keys", "none"])
     def test_every_route_asks_but_the_open_ones(self, mode: str) -> None:

@@ -1,0 +1,109 @@
+/** The page: what is shown where, and what lies over everything. */
+import { enterKey, forgetKey, keyKnown, keyWanted, offline } from "./api.js";
+import { player } from "./audio.js";
+import { icon } from "./icons.js";
+import { Library } from "./library.js";
+import { readProfile } from "./profile.js";
+import { ResultView } from "./result.js";
+import { Signal, useSignal } from "./signal.js";
+import { complain, generations, notices, spoken, start, unfinished } from "./store.js";
+import { S } from "./strings.js";
+import { TrackView } from "./track.js";
+import { html, render, useEffect, useRef } from "./vendor.js";
+
+const route = new Signal(location.hash);
+
+function App() {
+  const hash = useSignal(route);
+  const [, where, id] = /^#\/(track|result|map)?\/?([0-9A-Z]*)$/.exec(hash) ?? [];
+  const main = /** @type {{current: HTMLElement | null}} */ (useRef(null));
+  const first = /** @type {{current: boolean}} */ (useRef(true));
+  useEffect(() => {
+    player.stop();
+    if (!first.current) {
+      if (where !== "map") scrollTo(0, 0);
+      main.current?.focus({ preventScroll: true });
+    }
+    first.current = false;
+  }, [hash]);
+  const view =
+    where === "track" ? html`<${TrackView} key=${id} id=${id} />`
+    : where === "result" ? html`<${ResultView} key=${id} id=${id} />`
+    : html`<${Library} view=${where === "map" ? "map" : "list"} />`;
+  return html`
+    <a class="skip" href="#main" onClick=${(/** @type {Event} */ event) => (event.preventDefault(), main.current?.focus())}>${S.nav.skip}</a>
+    <header class="bar">
+      <a class="brand" href="#/">${S.name}</a>
+      <${Activity} />
+      <${KeyButton} />
+    </header>
+    <main id="main" tabindex="-1" ref=${main}>${view}</main>
+    <${Notices} />
+    <${KeyDialog} />
+  `;
+}
+
+/** What is being made, wherever one is on the page. */
+function Activity() {
+  const running = [...useSignal(generations).values()].filter(({ status }) => unfinished(status));
+  if (running.length === 0) return html`<span class="activity"></span>`;
+  const share = running.reduce((sum, { progress }) => sum + progress, 0) / running.length;
+  return html`<a class="activity on" href=${`#/result/${running[0].generation_id}`}>${S.making.many(running.length, share)}</a>`;
+}
+
+function KeyButton() {
+  if (!useSignal(keyKnown)) return null;
+  return html`<button type="button" class="icon-button" onClick=${forgetKey} aria-label=${S.key.forget} title=${S.key.forget}>${icon("key")}</button>`;
+}
+
+function KeyDialog() {
+  const why = useSignal(keyWanted);
+  const dialog = /** @type {{current: HTMLDialogElement | null}} */ (useRef(null));
+  const field = /** @type {{current: HTMLInputElement | null}} */ (useRef(null));
+  useEffect(() => {
+    if (why) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [why]);
+  const enter = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    const key = field.current?.value.trim();
+    if (!key || !field.current) return;
+    field.current.value = "";
+    enterKey(key);
+  };
+  return html`
+    <dialog ref=${dialog} aria-labelledby="key-title" onCancel=${(/** @type {Event} */ event) => event.preventDefault()}>
+      <form onSubmit=${enter}>
+        <h2 id="key-title">${S.key.title}</h2>
+        <p role="alert">${why}</p>
+        <label for="key">${S.key.label}</label>
+        <input id="key" ref=${field} type="password" autocomplete="off" spellcheck="false" required />
+        <p class="small">${S.key.kept}</p>
+        <button class="button primary wide">${S.key.enter}</button>
+      </form>
+    </dialog>
+  `;
+}
+
+function Notices() {
+  const list = useSignal(notices);
+  const away = useSignal(offline);
+  const said = useSignal(spoken);
+  return html`
+    <div class="notices">
+      ${away && html`<p class="notice">${S.offline}</p>`}
+      ${list.map(({ id, text, undo, problem }) => html`
+        <p key=${id} class=${`notice ${problem ? "bad" : ""}`}>${text}
+          ${undo && html`<button type="button" class="link" onClick=${undo}>${S.undo.undo}</button>`}</p>
+      `)}
+    </div>
+    <div class="visually-hidden" role="status">${said}</div>
+  `;
+}
+
+addEventListener("hashchange", () => route.set(location.hash));
+const root = /** @type {HTMLElement} */ (document.getElementById("app"));
+root.replaceChildren();
+render(html`<${App} />`, root);
+start();
+readProfile().catch(complain);

@@ -1,0 +1,117 @@
+/** How new music is to be made: the fields that this deployment's profile takes. */
+import { profile } from "./profile.js";
+import { useSignal } from "./signal.js";
+import { complain, generate } from "./store.js";
+import { S } from "./strings.js";
+import { html, useState } from "./vendor.js";
+
+/** @typedef {import("./profile.js").Field} Field */
+
+/** Fields that are shown at once; all others are behind `All settings`. */
+const FIRST = ["duration", "temperature", "candidates", "mode", "prompt"];
+/** What each preset changes of the defaults, where the profile has the field. @type {Record<string, Record<string, number>>} */
+const PRESETS = {
+  balanced: {},
+  close: { temperature: 0.6, candidates: 4, guidance_scale: 4 },
+  free: { temperature: 1.4, candidates: 4, guidance_scale: 2 },
+  sketch: { duration: 10 },
+};
+
+/** @param {{audioId: string, waits?: boolean}} props */
+export function Make({ audioId, waits = false }) {
+  const known = useSignal(profile);
+  const [values, setValues] = useState(/** @type {Record<string, unknown>} */ ({}));
+  const [preset, setPreset] = useState("balanced");
+  const [busy, setBusy] = useState(false);
+  const [wrong, setWrong] = useState(/** @type {{field: string | null, text: string} | null} */ (null));
+  if (!known) return html`<section class="make panel" aria-busy="true"></section>`;
+  const { fields } = known;
+  const value = (/** @type {string} */ name) => (name in values ? values[name] : (fields[name]?.default ?? null));
+  const set = (/** @type {string} */ name, /** @type {unknown} */ given) => {
+    setWrong(null);
+    setValues({ ...values, [name]: given });
+  };
+  const choose = (/** @type {string} */ name) => {
+    setPreset(name);
+    setWrong(null);
+    setValues(Object.fromEntries(Object.entries(PRESETS[name]).filter(([field]) => field in fields)));
+  };
+  const submit = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    setBusy(true);
+    try {
+      const { generation_id } = await generate(audioId, values);
+      location.hash = `#/result/${generation_id}`;
+    } catch (problem) {
+      const { field = null, message } = /** @type {import("./api.js").Problem} */ (problem);
+      setWrong({ field, text: message });
+      if (!field) complain(problem);
+    }
+    setBusy(false);
+  };
+  const speed = known.speed.music_seconds_per_second;
+  const seconds = Number(value("duration")) * Number(value("candidates") ?? 1);
+  const shown = FIRST.filter((name) => name in fields && !single(fields[name]));
+  const others = Object.keys(fields).filter((name) => !FIRST.includes(name) && !single(fields[name]));
+  const field = (/** @type {string} */ name) => html`
+    <${Setting} key=${name} name=${name} field=${fields[name]} value=${value(name)} set=${(/** @type {unknown} */ given) => set(name, given)}
+      wrong=${wrong?.field === name ? wrong.text : ""} />
+  `;
+  return html`
+    <section class="make panel" aria-labelledby="make-title">
+      <form onSubmit=${submit} novalidate>
+        <h2 id="make-title">${S.make.title}</h2>
+        <div class="presets" role="group" aria-label=${S.make.presets}>
+          ${Object.keys(PRESETS).map((name) => html`
+            <button type="button" class="toggle" aria-pressed=${preset === name} onClick=${() => choose(name)}>${S.make.preset[name]}</button>
+          `)}
+        </div>
+        ${shown.map(field)}
+        ${others.length > 0 && html`<details><summary>${S.make.more}</summary>${others.map(field)}</details>`}
+        <button class="button primary wide" disabled=${busy}>${S.make.button}</button>
+        <p class="small estimate">${waits ? S.make.waits : speed ? S.make.takes(seconds / speed) : S.make.unknown}</p>
+        ${wrong && wrong.field === null && html`<p class="problem" role="alert">${wrong.text}</p>`}
+      </form>
+    </section>
+  `;
+}
+
+/** Whether a field has one value, so that there is nothing to choose. @param {Field} field */
+const single = (field) => field.enum?.length === 1;
+
+/** @param {Field} field @param {string} wanted */
+const is = ({ type }, wanted) => (Array.isArray(type) ? type : [type]).includes(wanted);
+
+/** @param {{name: string, field: Field, value: any, set: (value: unknown) => void, wrong: string}} props */
+function Setting({ name, field, value, set, wrong }) {
+  const [label, hint, unit = ""] = S.make.fields[name] ?? [name.replaceAll("_", " "), field.description ?? ""];
+  const id = `make-${name}`;
+  const about = { id, "aria-describedby": `${id}-hint`, "aria-invalid": wrong ? true : undefined };
+  const numeric = is(field, "number") || is(field, "integer");
+  const ranged = numeric && field.minimum !== undefined && field.maximum !== undefined && field.default !== null && field.maximum <= 5000;
+  const step = is(field, "integer") ? 1 : (field.maximum ?? 1) > 20 ? 1 : 0.05;
+  const typed = (/** @type {any} */ event) => {
+    const text = event.currentTarget.value;
+    set(text === "" ? (field.default ?? null) : numeric ? Number(text) : text);
+  };
+  const title = (/** @type {unknown} */ choice) => S.make.values[name]?.[String(choice)] ?? (choice === null ? S.make.auto : String(choice).replaceAll("_", " "));
+  const control = field.enum
+    ? html`<select ...${about} onChange=${(/** @type {any} */ event) => set(field.enum?.[event.currentTarget.selectedIndex])}>
+        ${field.enum.map((choice) => html`<option selected=${choice === value}>${title(choice)}</option>`)}
+      </select>`
+    : is(field, "boolean")
+      ? html`<input type="checkbox" role="switch" ...${about} checked=${Boolean(value)} onChange=${(/** @type {any} */ event) => set(event.currentTarget.checked)} />`
+      : ranged
+        ? html`<input type="range" ...${about} min=${field.minimum} max=${field.maximum} step=${step} value=${value} onInput=${typed}
+            aria-valuetext=${`${value} ${unit}`} />`
+        : html`<input type=${numeric ? "number" : "text"} ...${about} min=${field.minimum} max=${field.maximum} maxlength=${field.maxLength}
+            value=${value ?? ""} placeholder=${numeric ? S.make.random : ""} onInput=${typed} />`;
+  return html`
+    <div class=${`setting ${is(field, "boolean") && !field.enum ? "switch" : ""}`}>
+      <label for=${id}>${label}</label>
+      ${ranged && html`<output for=${id}>${S.number(value, step < 1 && value % 1 ? 2 : 0)}${unit && ` ${unit}`}</output>`}
+      ${control}
+      <p class="small" id=${`${id}-hint`}>${wrong ? html`<span class="problem">${wrong}</span>` : hint}</p>
+    </div>
+  `;
+}

@@ -1,0 +1,131 @@
+/** The map: tracks that sound alike lie close together. */
+import { pages } from "./api.js";
+import { player } from "./audio.js";
+import { useSignal } from "./signal.js";
+import { complain, stem, tracks } from "./store.js";
+import { S } from "./strings.js";
+import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
+
+/**
+ * @typedef {import("./api.js").MapPoint} MapPoint
+ * @typedef {import("./api.js").Track} Track
+ */
+
+const HOVER_MS = 180;
+const [WIDTH, HEIGHT, MARGIN] = [1000, 560, 40];
+
+/** @param {{shown: Track[]}} props */
+export function Atlas({ shown }) {
+  const [points, setPoints] = useState(/** @type {MapPoint[] | null} */ (null));
+  const ready = useSignal(tracks);
+  const count = [...(ready?.values() ?? [])].filter(({ status }) => status === "ready").length;
+  useEffect(() => {
+    /** @type {MapPoint[]} */
+    const found = [];
+    pages("api/map", (/** @type {MapPoint[]} */ items) => void found.push(...items)).then(() => setPoints(found), complain);
+  }, [count]);
+  const ids = useMemo(() => new Set(shown.map(({ audio_id }) => audio_id)), [shown]);
+  if (!points) return html`<div class="atlas" aria-busy="true"></div>`;
+  if (points.length < 3) return html`<p class="empty">${S.map.few}</p>`;
+  return html`<p class="small map-lead">${S.map.lead}</p><${Plane} points=${points} ids=${ids} />`;
+}
+
+/** @param {{points: MapPoint[], ids: Set<string>}} props */
+function Plane({ points, ids }) {
+  const placed = useMemo(() => place(points), [points]);
+  const [current, setCurrent] = useState(0);
+  const [hovered, setHovered] = useState(/** @type {number | null} */ (null));
+  const playing = useSignal(player.playing);
+  const timer = /** @type {{current: number}} */ (useRef(0));
+  const chart = /** @type {{current: SVGSVGElement | null}} */ (useRef(null));
+  useEffect(() => () => {
+    clearTimeout(timer.current);
+    player.stop();
+  }, []);
+  const enter = (/** @type {number} */ index) => {
+    setHovered(index);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => player.play(placed[index].point.audio_id), HOVER_MS);
+  };
+  const leave = () => {
+    setHovered(null);
+    clearTimeout(timer.current);
+    player.stop();
+  };
+  const press = (/** @type {KeyboardEvent} */ event) => {
+    const direction = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (event.key === " ") {
+      event.preventDefault();
+      player.toggle(placed[current].point.audio_id);
+    } else if (direction) {
+      event.preventDefault();
+      const next = nearest(placed, current, direction);
+      setCurrent(next);
+      /** @type {SVGElement | null | undefined} */ (chart.current?.querySelectorAll("a")[next])?.focus();
+    }
+  };
+  const labelled = hovered ?? placed.findIndex(({ point }) => point.audio_id === playing);
+  return html`
+    <div class="atlas">
+      <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} ref=${chart} role="group" aria-label=${S.map.label} onKeyDown=${press}>
+        ${placed.map(
+          ({ point, x, y }, index) => html`
+            <a
+              href=${`#/track/${point.audio_id}`}
+              tabindex=${index === current ? 0 : -1}
+              aria-label=${stem(point.filename)}
+              class=${`${ids.has(point.audio_id) ? "" : "out"} ${point.audio_id === playing ? "on" : ""}`}
+              onPointerEnter=${(/** @type {PointerEvent} */ event) => event.pointerType === "mouse" && enter(index)}
+              onPointerLeave=${leave}
+              onFocus=${() => setCurrent(index)}
+            >
+              <circle class="target" cx=${x} cy=${y} r="16" />
+              <circle class="dot" cx=${x} cy=${y} r="6" />
+            </a>
+          `,
+        )}
+      </svg>
+      ${labelled >= 0 && html`<${Label} spot=${placed[labelled]} />`}
+    </div>
+  `;
+}
+
+/** @param {{spot: ReturnType<typeof place>[number]}} props */
+function Label({ spot: { point, x, y } }) {
+  const style = { left: `${(x / WIDTH) * 100}%`, top: `${(y / HEIGHT) * 100}%` };
+  const features = tracks.value?.get(point.audio_id)?.features;
+  return html`
+    <div class=${`map-label ${x > WIDTH / 2 ? "left" : ""}`} style=${style} aria-hidden="true">
+      <b>${stem(point.filename)}</b>
+      ${features && html`<span>${S.tempoOf(features.tempo)} · ${S.keyOf(features)}</span>`}
+    </div>
+  `;
+}
+
+/** Fit the points into the picture. @param {MapPoint[]} points */
+function place(points) {
+  const range = (/** @type {number[]} */ values) => [Math.min(...values), Math.max(...values)];
+  const [left, right] = range(points.map(({ x }) => x));
+  const [bottom, top] = range(points.map(({ y }) => y));
+  const fit = (/** @type {number} */ value, /** @type {number} */ low, /** @type {number} */ high, /** @type {number} */ size) =>
+    MARGIN + (high > low ? (value - low) / (high - low) : 0.5) * (size - 2 * MARGIN);
+  return points.map((point) => ({
+    point,
+    x: fit(point.x, left, right, WIDTH),
+    y: HEIGHT - fit(point.y, bottom, top, HEIGHT),
+  }));
+}
+
+/** The nearest point in a direction, sideways distance counting double. @param {ReturnType<typeof place>} placed
+ * @param {number} from @param {number[]} direction */
+function nearest(placed, from, [dx, dy]) {
+  const { x, y } = placed[from];
+  let [best, least] = [from, Infinity];
+  placed.forEach((other, index) => {
+    const ahead = (other.x - x) * dx + (other.y - y) * dy;
+    const aside = Math.abs((other.x - x) * dy) + Math.abs((other.y - y) * dx);
+    const distance = ahead + 2 * aside;
+    if (ahead > 0 && distance < least) [best, least] = [index, distance];
+  });
+  return best;
+}

@@ -1,0 +1,292 @@
+/** A result beside its source: to compare, to choose among its tries, to take away. */
+import { call, unique } from "./api.js";
+import { outline } from "./audio.js";
+import { icon } from "./icons.js";
+import { useSignal } from "./signal.js";
+import { cancel, complain, failure, generate, generations, notify, readGeneration, readTrack, remove, stem, unfinished } from "./store.js";
+import { S } from "./strings.js";
+import { Timeline, Transport } from "./timeline.js";
+import { Gone, Meter, useDeck, useFile, useTrack, useTrackLane } from "./track.js";
+import { html, useEffect, useMemo, useState } from "./vendor.js";
+
+/**
+ * @typedef {import("./api.js").Generation} Generation
+ * @typedef {import("./api.js").Candidate} Candidate
+ * @typedef {import("./api.js").Track} Track
+ * @typedef {import("./timeline.js").Lane} Lane
+ * @typedef {import("./timeline.js").Segment} Segment
+ */
+
+const [SOURCE, MADE] = [0, 1];
+
+/** @param {{id: string}} props */
+export function ResultView({ id }) {
+  const known = useSignal(generations).get(id);
+  const [generation, setGeneration] = useState(/** @type {Generation | null} */ (null));
+  const [problem, setProblem] = useState("");
+  // Lists have no links to play: read it once more when it is finished.
+  useEffect(() => {
+    readGeneration(id).then(setGeneration, (error) => setProblem(error.message));
+  }, [id, known?.status]);
+  if (problem) return html`<${Gone} text=${problem} />`;
+  const record = generation?.generation_id === id ? { ...generation, ...(unfinished(generation.status) ? known : {}) } : null;
+  if (!record) return html`<p class="empty" aria-busy="true">${S.loading}</p>`;
+  return html`<${Result} generation=${record} changed=${setGeneration} />`;
+}
+
+/** @param {{generation: Generation, changed: (generation: Generation) => void}} props */
+function Result({ generation, changed }) {
+  const { track } = useTrack(generation.audio_id);
+  const { status, similarity, audio_id } = generation;
+  const name = track ? stem(track.filename) : "";
+  const done = status === "succeeded";
+  const [heard, setHeard] = useState(generation.chosen ?? 0);
+  return html`
+    <article class="result">
+      <a class="crumb" href=${`#/track/${audio_id}`}>${icon("back")}${name || S.track.back}</a>
+      <header class="title">
+        <h1>${S.result.title(name)}</h1>
+        ${done && similarity && html`<p class="score"><b>${S.percent(similarity.embedding)}</b> ${S.result.alike}</p>`}
+      </header>
+      <${Compare} generation=${generation} track=${track} heard=${heard} />
+      ${unfinished(status) && html`<p class="small">${S.making.leave}</p>`}
+      ${(status === "failed" || status === "cancelled") && html`<${Ended} generation=${generation} />`}
+      ${done &&
+      html`
+        <${Actions} generation=${generation} heard=${heard} />
+        <div class="columns even">
+          <${Candidates} generation=${generation} heard=${heard} hear=${setHeard} changed=${changed} />
+          <${Details} generation=${generation} />
+        </div>
+      `}
+    </article>
+  `;
+}
+
+/** @param {{generation: Generation, track: Track | null, heard: number}} props */
+function Compare({ generation, track, heard }) {
+  const deck = useDeck();
+  const { status, parameters, links, candidates } = generation;
+  const done = status === "succeeded";
+  const source = useTrackLane(track, SOURCE, `A · ${S.result.source}`);
+  const candidate = (candidates ?? [])[heard];
+  const chosen = heard === (generation.chosen ?? 0);
+  const play = done ? ((chosen ? links.play : candidate?.links?.play) ?? links.play) : undefined;
+  const file = useFile(play);
+  const [drawn, setDrawn] = useState(/** @type {{peaks: number[], duration: number} | null} */ (null));
+  const origins = useOrigins(generation, heard);
+  useEffect(() => {
+    if (play) file().then(outline).then(setDrawn, () => setDrawn({ peaks: [0], duration: parameters.duration ?? 0 }));
+  }, [file]);
+  const loudness = generation.loudness?.integrated ?? null;
+  useEffect(() => {
+    if (track && track.status === "ready") deck.load(SOURCE, track.links.play_preview ?? track.links.play, track.features?.loudness ?? null);
+  }, [track?.audio_id, track?.status]);
+  useEffect(() => {
+    if (!play) return;
+    const first = !deck.sides[MADE];
+    deck.load(MADE, play, loudness);
+    if (first && !deck.playing.value) deck.active.set(MADE);
+  }, [play?.split("?")[0], loudness]);
+  const made = useMemo(
+    () =>
+      /** @type {Lane} */ ({
+        id: "made",
+        name: `B · ${S.result.made}${candidates && candidates.length > 1 ? ` · ${S.result.candidate(heard + 1)}` : ""}`,
+        side: MADE,
+        duration: drawn?.duration ?? generation.duration ?? parameters.duration ?? 0,
+        peaks: drawn?.peaks ?? null,
+        accent: true,
+        read: done ? file : undefined,
+      }),
+    [drawn, heard, file, done, generation.duration],
+  );
+  const lanes = [source ?? empty(), done ? made : { ...made, progress: html`<${Progress} generation=${generation} />` }];
+  return html`
+    <section class="panel compare">
+      <${Timeline} lanes=${lanes} deck=${deck} origins=${origins} label=${S.timeline.wave} />
+      <${Transport} deck=${deck} duration=${Math.max(...lanes.map(({ duration }) => duration))} switchable=${done}>
+        ${done && html`<${Switch} deck=${deck} />`}
+      <//>
+      ${done && html`<p class="small shortcuts">${S.result.shortcuts} ${S.result.equal}.</p>`}
+    </section>
+  `;
+}
+
+/** @returns {Lane} What stands for the source until it is read. */
+const empty = () => ({ id: "source", name: `A · ${S.result.source}`, side: SOURCE, duration: 0, peaks: null });
+
+/** @param {{deck: import("./audio.js").Deck}} props */
+function Switch({ deck }) {
+  const active = useSignal(deck.active);
+  const side = (/** @type {number} */ index, /** @type {string} */ letter, /** @type {string} */ name) => html`
+    <button type="button" aria-pressed=${active === index} aria-label=${S.result.hearing(name)} onClick=${() => deck.switch(index)}>${letter}</button>
+  `;
+  return html`<div class="ab" role="group" aria-label=${S.result.switch}>${side(SOURCE, "A", S.result.source)}${side(MADE, "B", S.result.made)}</div>`;
+}
+
+/** What fills the lane of the result until it is there. @param {{generation: Generation}} props */
+function Progress({ generation }) {
+  const { generation_id, status, progress, stage, seconds_left } = generation;
+  if (!unfinished(status)) return null;
+  const what = status === "running" ? (S.making.stages[stage ?? ""] ?? S.making.running) : S.making[/** @type {"queued"} */ (status)];
+  return html`
+    <div class="making" role="status">
+      <div class="making-fill" style=${{ transform: `scaleX(${progress})` }}></div>
+      <p><b>${what}</b>${status === "running" && html` <span>${S.percent(progress)}</span>`}
+        ${seconds_left != null && html`<span class="small">${S.making.left(seconds_left)}</span>`}</p>
+      <progress class="visually-hidden" max="1" value=${progress} aria-label=${S.making.title}></progress>
+      <button type="button" class="button small-button" onClick=${() => cancel(generation_id)}>${S.making.cancel}</button>
+    </div>
+  `;
+}
+
+/** @param {Generation} generation @param {number} heard @returns {Segment[] | null} */
+function useOrigins({ links: { origins } }, heard) {
+  const [segments, setSegments] = useState(/** @type {Segment[] | null} */ (null));
+  useEffect(() => {
+    setSegments(null);
+    // What a generator composes from scratch has no origins.
+    if (origins) call("GET", `${origins}?candidate=${heard}`).then((found) => setSegments(found.segments), complain);
+  }, [origins, heard]);
+  return segments;
+}
+
+/** Ask for the same again with another seed, and go there. @param {Generation} generation */
+async function again({ audio_id, parameters }) {
+  try {
+    const { seed, ...wishes } = parameters;
+    const asked = Object.fromEntries(Object.entries(wishes).filter(([, value]) => value !== null));
+    location.hash = `#/result/${(await generate(audio_id, asked)).generation_id}`;
+  } catch (problem) {
+    complain(problem);
+  }
+}
+
+/** @param {{generation: Generation}} props */
+function Ended({ generation }) {
+  const failed = generation.status === "failed";
+  return html`
+    <section class="note">
+      <p role="alert"><b>${failed ? S.result.failedTitle : S.result.stopped}</b> ${failed && failure(generation)}</p>
+      <button type="button" class="button" onClick=${() => again(generation)}>${S.result.retry}</button>
+    </section>
+  `;
+}
+
+/** @param {{generation: Generation, heard: number}} props */
+function Actions({ generation, heard }) {
+  const { generation_id, parameters } = generation;
+  const own = parameters.format ?? "wav";
+  const [format, setFormat] = useState(own);
+  const [busy, setBusy] = useState(false);
+  const download = async () => {
+    setBusy(true);
+    try {
+      // A link of the page's own would carry no key: the answer to JSON is an address that needs none.
+      const plain = format === own && heard === (generation.chosen ?? 0);
+      const path = plain ? `api/download/${generation_id}` : `api/download/${generation_id}/${heard}?format=${format}`;
+      const { url } = await call("GET", path);
+      location.assign(url);
+    } catch (problem) {
+      complain(problem);
+    }
+    setBusy(false);
+  };
+  const use = async () => {
+    try {
+      const { audio_id } = await call("POST", "api/audio", { body: { generation_id, candidate: heard }, idempotencyKey: unique() });
+      await readTrack(audio_id);
+      notify(S.result.used);
+      location.hash = `#/track/${audio_id}`;
+    } catch (problem) {
+      complain(problem);
+    }
+  };
+  const drop = () => {
+    remove(`api/generation/${generation_id}`, generation_id, S.undo.deletedResult);
+    location.hash = `#/track/${generation.audio_id}`;
+  };
+  return html`
+    <div class="actions">
+      <div class="joined">
+        <button type="button" class="button primary" onClick=${download} disabled=${busy}>${icon("download")}${S.result.download}</button>
+        <select aria-label=${S.result.format} value=${format} onChange=${(/** @type {any} */ event) => setFormat(event.currentTarget.value)}>
+          ${["wav", "flac", "mp3", "ogg"].map((one) => html`<option value=${one} selected=${one === format}>${one === own ? S.result.asMade(one) : one}</option>`)}
+        </select>
+      </div>
+      <button type="button" class="button" onClick=${() => again(generation)}>${icon("again")}${S.result.again}</button>
+      <button type="button" class="button" onClick=${use}>${icon("add")}${S.result.use}</button>
+      <button type="button" class="button quiet" onClick=${drop}>${icon("remove")}${S.result.remove}</button>
+    </div>
+  `;
+}
+
+/** @param {{generation: Generation, heard: number, hear: (index: number) => void, changed: (generation: Generation) => void}} props */
+function Candidates({ generation, heard, hear, changed }) {
+  const { candidates, similarity, generation_id } = generation;
+  const list = candidates ?? [];
+  const chosen = generation.chosen ?? 0;
+  const choose = async (/** @type {number} */ index) => {
+    try {
+      await call("PATCH", `api/generation/${generation_id}`, { body: { chosen: index } });
+      changed(await readGeneration(generation_id));
+    } catch (problem) {
+      complain(problem);
+    }
+  };
+  const bars = (/** @type {import("./api.js").Candidate["similarity"]} */ scores) =>
+    Object.entries(S.result.score).map(([name, label]) => {
+      const share = scores?.[/** @type {"embedding"} */ (name)];
+      return share == null ? null : html`<${Meter} name=${label} share=${share} />`;
+    });
+  if (list.length < 2) return html`<section><h2>${S.result.scores}</h2>${bars(similarity)}</section>`;
+  return html`
+    <section>
+      <h2>${S.result.candidates}</h2>
+      <ul class="candidates">
+        ${list.map((candidate, index) => html`
+          <li key=${candidate.seed} class=${index === heard ? "on" : ""}>
+            <div class="candidate-head">
+              <button type="button" class=${`play ${index === heard ? "on" : ""}`} disabled=${!candidate.links?.play && index !== chosen}
+                aria-pressed=${index === heard} aria-label=${S.result.hear(index + 1)} onClick=${() => hear(index)}>${icon("play")}</button>
+              <b>${S.result.candidate(index + 1)}</b>
+              ${(candidate.faults ?? []).length > 0 && html`<span class="small" title=${(candidate.faults ?? []).join(", ")}>${S.result.faulty}</span>`}
+              ${index === chosen
+                ? html`<span class="chosen">${icon("check")}${S.result.chosen}</span>`
+                : candidate.links?.download &&
+                  html`<button type="button" class="button small-button" aria-label=${S.result.chooseIt(index + 1)} onClick=${() => choose(index)}>${S.result.choose}</button>`}
+            </div>
+            ${candidate.similarity ? bars(candidate.similarity) : html`<p class="small">${S.result.failed}</p>`}
+          </li>
+        `)}
+      </ul>
+    </section>
+  `;
+}
+
+/** @param {{generation: Generation}} props */
+function Details({ generation }) {
+  const { engine, model, precision, license, seed, sample_rate, channels, loudness, timings, parameters } = generation;
+  const known = S.result.detail;
+  /** @type {[string, string][]} */
+  const rows = [
+    [known.engine, engine ?? ""],
+    [known.model, model && model !== engine ? model : ""],
+    [known.precision, precision ?? ""],
+    [known.license, license ? S.result.license(license) : ""],
+    [known.seed, String(seed ?? "")],
+    [known.sample_rate, sample_rate ? `${S.number(sample_rate)} Hz, ${channels}` : ""],
+    [known.loudness, loudness?.integrated == null ? "" : S.track.lufs(loudness.integrated)],
+    [known.seconds, timings ? `${S.number(Object.values(timings).reduce((a, b) => a + b, 0), 1)} s` : ""],
+    ...Object.entries(parameters)
+      .filter(([name, value]) => value !== null && !["seed"].includes(name))
+      .map(([name, value]) => /** @type {[string, string]} */ ([S.make.fields[name]?.[0] ?? name.replaceAll("_", " "), String(S.make.values[name]?.[String(value)] ?? value)])),
+  ];
+  return html`
+    <section>
+      <h2>${S.result.details}</h2>
+      <dl class="details">${rows.filter(([, value]) => value).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+    </section>
+  `;
+}

@@ -1,0 +1,315 @@
+/**
+ * What the page knows: tracks, results, uploads. It asks again while something is unfinished, and tells the
+ * other tabs what changed.
+ *
+ * @typedef {import("./api.js").Track} Track
+ * @typedef {import("./api.js").Generation} Generation
+ * @typedef {{id: string, file: File, sent: number, state: "waiting" | "sending" | "failed", problem: string | null,
+ *   abort: AbortController}} Upload
+ * @typedef {{id: number, text: string, undo: (() => void) | null, problem: boolean}} Notice
+ */
+import { call, pages, pause, Problem, send, unique } from "./api.js";
+import { Signal } from "./signal.js";
+import { S } from "./strings.js";
+
+const UNFINISHED_TRACK = new Set(["awaiting_upload", "uploaded", "embedding"]);
+const UNFINISHED_GENERATION = new Set(["waiting", "queued", "running"]);
+const AT_ONCE = 3;
+const POLL_SECONDS = 1.2;
+const SINGLY = 4; // of more unfinished records the lists are asked
+const UNDO_SECONDS = 8;
+
+/** Tracks by id, newest first; null until the first page is there. @type {Signal<Map<string, Track> | null>} */
+export const tracks = new Signal(/** @type {Map<string, Track> | null} */ (null));
+/** Generations by id, newest first. @type {Signal<Map<string, Generation>>} */
+export const generations = new Signal(new Map());
+/** @type {Signal<Upload[]>} */
+export const uploads = new Signal(/** @type {Upload[]} */ ([]));
+/** @type {Signal<Notice[]>} */
+export const notices = new Signal(/** @type {Notice[]} */ ([]));
+/** What a screen reader is told. */
+export const spoken = new Signal("");
+
+/** Ids of what is deleted as soon as nobody can undo it any more. @type {Map<string, {end: () => void}>} */
+const leaving = new Map();
+const tabs = new BroadcastChannel("music");
+
+/** @param {string} status */
+export const unfinished = (status) => UNFINISHED_TRACK.has(status) || UNFINISHED_GENERATION.has(status);
+
+/** @param {Track} track */
+function keep(track) {
+  const before = tracks.value?.get(track.audio_id);
+  if (leaving.has(track.audio_id)) return;
+  tracks.set(newestFirst(new Map(tracks.value ?? []).set(track.audio_id, track)));
+  if (before && before.status !== track.status) {
+    if (track.status === "ready") spoken.set(S.ready(track.filename));
+    if (track.status === "failed") spoken.set(`${track.filename}: ${failure(track)}`);
+  }
+}
+
+/** @param {Generation} generation */
+function keepGeneration(generation) {
+  const before = generations.value.get(generation.generation_id);
+  if (leaving.has(generation.generation_id)) return;
+  generations.set(newestFirst(new Map(generations.value).set(generation.generation_id, generation)));
+  if (before && before.status !== generation.status && generation.status === "succeeded") {
+    spoken.set(S.made(nameOf(generation.audio_id)));
+  }
+}
+
+/** Identifiers sort by time. @template T @param {Map<string, T>} records */
+function newestFirst(records) {
+  return new Map([...records].sort(([a], [b]) => (a < b ? 1 : -1)));
+}
+
+/** @param {string} audioId */
+export const nameOf = (audioId) => stem(tracks.value?.get(audioId)?.filename ?? "");
+
+/** A file's name without its folder and extension. @param {string} filename */
+export function stem(filename) {
+  const name = filename.split(/[/\\]/).pop() ?? "";
+  return name.replace(/(.)\.[A-Za-z0-9]{1,5}$/, "$1");
+}
+
+/** Why a record failed, in words. @param {{error?: {code: string, detail: string} | null}} record */
+export function failure({ error }) {
+  return error ? (S.problems[error.code] ?? error.detail) : S.problems.unknown;
+}
+
+/** Read one track anew. @param {string} id @returns {Promise<Track>} */
+export async function readTrack(id) {
+  const track = await call("GET", `api/audio/${id}`);
+  keep(track);
+  return track;
+}
+
+/** Read one generation anew. @param {string} id @returns {Promise<Generation>} */
+export async function readGeneration(id) {
+  const generation = await call("GET", `api/generation/${id}`);
+  keepGeneration(generation);
+  return generation;
+}
+
+/** Read everything, and go on reading what is unfinished. */
+export async function start() {
+  tabs.onmessage = () => load();
+  document.addEventListener("visibilitychange", () => document.hidden || wake());
+  addEventListener("online", wake);
+  addEventListener("pagehide", () => leaving.forEach(({ end }) => end()));
+  addEventListener("beforeunload", (event) => {
+    if (uploads.value.some(({ state }) => state !== "failed")) event.preventDefault();
+  });
+  await load();
+  watch();
+}
+
+async function load() {
+  /** @type {Map<string, Track>} */
+  const found = new Map();
+  /** @type {Map<string, Generation>} */
+  const made = new Map();
+  const before = tracks.value;
+  await Promise.all([
+    pages("api/audio", (/** @type {Track[]} */ items) => {
+      for (const item of items) if (!leaving.has(item.audio_id)) found.set(item.audio_id, item);
+      if (!before) tracks.set(new Map(found));
+    }),
+    pages("api/generation", (/** @type {Generation[]} */ items) => {
+      for (const item of items) if (!leaving.has(item.generation_id)) made.set(item.generation_id, item);
+    }),
+  ]).then(
+    () => {
+      tracks.set(newestFirst(found));
+      generations.set(newestFirst(made));
+    },
+    (problem) => notify(problem.message, { problem: true }),
+  );
+  wake();
+}
+
+let wake = () => {};
+
+async function watch() {
+  for (;;) {
+    await Promise.race([pause(POLL_SECONDS), new Promise((resolve) => (wake = () => resolve(undefined)))]);
+    if (document.hidden) {
+      await new Promise((resolve) => (wake = () => resolve(undefined)));
+    }
+    const waiting = [...(tracks.value?.values() ?? [])].filter(({ status }) => UNFINISHED_TRACK.has(status));
+    const running = [...generations.value.values()].filter(({ status }) => UNFINISHED_GENERATION.has(status));
+    try {
+      await Promise.all([
+        refresh(waiting.map(({ audio_id }) => audio_id), readTrack, "api/audio", keep),
+        refresh(running.map(({ generation_id }) => generation_id), readGeneration, "api/generation", keepGeneration),
+      ]);
+    } catch {
+      await pause(POLL_SECONDS); // the next round asks again; `offline` says so meanwhile
+    }
+  }
+}
+
+/**
+ * @template T
+ * @param {string[]} ids
+ * @param {(id: string) => Promise<T>} read
+ * @param {string} list
+ * @param {(record: T) => void} take
+ */
+async function refresh(ids, read, list, take) {
+  if (ids.length > SINGLY) {
+    const page = await call("GET", `${list}?limit=100`);
+    page.items.forEach(take);
+    ids = ids.slice(-1); // the oldest, should it not be on that page
+  }
+  await Promise.all(
+    ids.map((id) =>
+      read(id).catch((problem) => {
+        if (problem.status !== 404 && problem.status !== 410) throw problem;
+        forget(id);
+      }),
+    ),
+  );
+}
+
+/** @param {string} id */
+function forget(id) {
+  const left = new Map(tracks.value ?? []);
+  if (left.delete(id)) tracks.set(left);
+  const made = new Map(generations.value);
+  if (made.delete(id)) generations.set(made);
+}
+
+/** Say something for a while. @param {string} text @param {{undo?: () => void, problem?: boolean}} [options] */
+export function notify(text, { undo, problem = false } = {}) {
+  const notice = { id: performance.now(), text, undo: undo ?? null, problem };
+  notices.set([...notices.value, notice].slice(-3));
+  spoken.set(text);
+  const end = () => notices.set(notices.value.filter((other) => other !== notice));
+  setTimeout(end, UNDO_SECONDS * 1000);
+  return end;
+}
+
+/** Say what an action failed of. @param {unknown} problem */
+export function complain(problem) {
+  if (!(problem instanceof Problem)) throw problem;
+  notify(problem.message, { problem: true });
+}
+
+/**
+ * Hide a record, and delete it once it is too late to undo that.
+ *
+ * @param {string} path Of the record.
+ * @param {string} id
+ * @param {string} text
+ */
+export function remove(path, id, text) {
+  const before = { track: tracks.value?.get(id), generation: generations.value.get(id) };
+  let timer = 0;
+  const end = () => {
+    clearTimeout(timer);
+    call("DELETE", path, { keepalive: true })
+      .catch((problem) => problem.status === 404 || problem.status === 410 || complain(problem))
+      .finally(() => {
+        leaving.delete(id);
+        tabs.postMessage("changed");
+      });
+  };
+  forget(id);
+  leaving.set(id, { end });
+  const dismiss = notify(text, {
+    undo: () => {
+      clearTimeout(timer);
+      leaving.delete(id);
+      if (before.track) keep(before.track);
+      if (before.generation) keepGeneration(before.generation);
+      dismiss();
+    },
+  });
+  timer = setTimeout(end, UNDO_SECONDS * 1000);
+}
+
+/** Cancel a generation. @param {string} id */
+export async function cancel(id) {
+  try {
+    keepGeneration(await call("DELETE", `api/generation/${id}`));
+    tabs.postMessage("changed");
+  } catch (problem) {
+    complain(problem);
+  }
+}
+
+/**
+ * Ask for new music.
+ *
+ * @param {string} audioId
+ * @param {Record<string, unknown>} body
+ * @returns {Promise<Generation>}
+ */
+export async function generate(audioId, body) {
+  const generation = await call("POST", `api/generate/${audioId}`, { body, idempotencyKey: unique() });
+  keepGeneration(generation);
+  tabs.postMessage("changed");
+  wake();
+  return generation;
+}
+
+/** Take files in. @param {File[]} files */
+export function add(files) {
+  const added = files.map((file) => ({
+    id: unique(),
+    file,
+    sent: 0,
+    state: /** @type {const} */ ("waiting"),
+    problem: null,
+    abort: new AbortController(),
+  }));
+  uploads.set([...uploads.value, ...added]);
+  proceed();
+}
+
+/** @param {string} id @param {Partial<Upload>} change */
+function changeUpload(id, change) {
+  uploads.set(uploads.value.map((upload) => (upload.id === id ? { ...upload, ...change } : upload)));
+}
+
+function proceed() {
+  const sending = uploads.value.filter(({ state }) => state === "sending").length;
+  for (const upload of uploads.value.filter(({ state }) => state === "waiting").slice(0, AT_ONCE - sending)) {
+    changeUpload(upload.id, { state: "sending" });
+    store(upload)
+      .then(
+        () => dismiss(upload.id),
+        (problem) => changeUpload(upload.id, { state: "failed", problem: problem.message }),
+      )
+      .finally(proceed);
+  }
+}
+
+/** @param {Upload} upload */
+async function store({ id, file, abort }) {
+  const body = { filename: file.name, bytes: file.size, content_type: file.type || "application/octet-stream" };
+  const announced = await call("POST", "api/upload", { body, idempotencyKey: id });
+  try {
+    await send(announced.upload, file, (sent) => changeUpload(id, { sent }), abort.signal);
+  } catch (problem) {
+    await call("DELETE", `api/audio/${announced.audio_id}`).catch(() => {}); // or it would await its file for minutes
+    throw problem;
+  }
+  await readTrack(announced.audio_id);
+  tabs.postMessage("changed");
+  wake();
+}
+
+/** Try a failed upload again. @param {string} id */
+export function retry(id) {
+  // Another id: the first try's may stand for a record whose time to upload is over.
+  changeUpload(id, { id: unique(), state: "waiting", problem: null, sent: 0, abort: new AbortController() });
+  proceed();
+}
+
+/** Take an upload off the list, and end it if it runs. @param {string} id */
+export function dismiss(id) {
+  uploads.value.find((upload) => upload.id === id)?.abort.abort();
+  uploads.set(uploads.value.filter((upload) => upload.id !== id));
+}

@@ -1,0 +1,303 @@
+/** Every word that the page shows. */
+
+/** @param {number} value @param {number} [digits] */
+const number = (value, digits = 0) =>
+  value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+/** @param {number} count @param {string} one @param {string} [many] */
+const counted = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
+
+/** @param {number} seconds @returns {string} Such as `3:05`. */
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds + 1e-6));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+/** @param {number} seconds @returns {string} Such as `about 2 minutes`. */
+function about(seconds) {
+  if (seconds < 10) return "a few seconds";
+  if (seconds < 55) return `about ${Math.ceil(seconds / 5) * 5} seconds`;
+  if (seconds < 90) return "about a minute";
+  if (seconds < 3300) return `about ${Math.round(seconds / 60)} minutes`;
+  return seconds < 5400 ? "about an hour" : `about ${number(seconds / 3600, 1)} hours`;
+}
+
+/** @param {number} bytes */
+const size = (bytes) => (bytes < 1e6 ? `${number(bytes / 1e3)} kB` : `${number(bytes / 1e6, bytes < 1e7 ? 1 : 0)} MB`);
+
+/** @param {number} share */
+const percent = (share) => `${Math.round(share * 100)} %`;
+
+export const S = {
+  name: "Music like yours",
+  clock,
+  about,
+  size,
+  percent,
+  number,
+  nav: { library: "Library", map: "Map", key: "Key", api: "API", skip: "Skip to the content" },
+  sharp: (/** @type {string} */ key) => key.replace("#", "♯"),
+  keyOf: (/** @type {{key?: string | null, mode?: string | null}} */ { key, mode }) =>
+    key ? `${S.sharp(key)} ${mode ?? ""}`.trim() : "No key",
+  tempoOf: (/** @type {number} */ tempo) => (tempo > 0 ? `${number(tempo)} BPM` : "No beat"),
+
+  start: {
+    title: "More music like yours.",
+    lead: "Drop a track. See what it is made of, and make new music that sounds like it.",
+    drop: "Drop tracks or a folder here",
+    release: "Let go to add them",
+    files: "Choose files",
+    folder: "Choose a folder",
+    sample: "Try it with our sample",
+    formats: "wav, flac, mp3, ogg, opus, m4a, webm, aiff · up to 200 MB and 15 minutes each",
+    sampleName: "Twelve Bars for a Test.mp3",
+    noAudio: "There is no music in there that we can read.",
+    skipped: (/** @type {number} */ count) =>
+      `${counted(count, "file")} ${count === 1 ? "is" : "are"} no music, and ${count === 1 ? "was" : "were"} left out.`,
+  },
+
+  library: {
+    title: "Your tracks",
+    count: (/** @type {number} */ shown, /** @type {number} */ all) =>
+      shown === all ? number(all) : `${number(shown)} of ${number(all)}`,
+    list: "List",
+    map: "Map",
+    search: "Search by name",
+    describe: "Search by name, or describe the sound",
+    described: (/** @type {string} */ text) => `Sounds like “${text}”`,
+    describing: "Listening for that…",
+    anyTempo: "Any tempo",
+    anyKey: "Any key",
+    anyTag: "Any tag",
+    tempo: "Tempo",
+    key: "Key",
+    tag: "Tag",
+    tempos: /** @type {[string, number, number][]} */ ([
+      ["Below 90 BPM", 0, 90],
+      ["90 to 120 BPM", 90, 120],
+      ["120 to 150 BPM", 120, 150],
+      ["Above 150 BPM", 150, Infinity],
+    ]),
+    none: "No track fits.",
+    clear: "Show all",
+    play: (/** @type {string} */ name) => `Play ${name}`,
+    pause: (/** @type {string} */ name) => `Pause ${name}`,
+    rename: (/** @type {string} */ name) => `Rename ${name}`,
+    remove: (/** @type {string} */ name) => `Delete ${name}`,
+    newName: "New name",
+    cancel: (/** @type {string} */ name) => `Cancel the upload of ${name}`,
+    again: "Try again",
+    dismiss: "Dismiss",
+  },
+
+  status: {
+    waiting: "Next in line",
+    sending: (/** @type {number} */ share) => `Uploading, ${percent(share)}`,
+    awaiting_upload: "Its file is on the way",
+    uploaded: "Waiting to be heard",
+    embedding: "Listening to it",
+    failed: "Could not be read",
+    ready: "Ready",
+  },
+  ready: (/** @type {string} */ name) => `${name} is ready.`,
+  made: (/** @type {string} */ name) => `New music like ${name} is ready.`,
+
+  track: {
+    back: "Library",
+    tempo: "Tempo",
+    key: "Key",
+    loudness: "Loudness",
+    length: "Length",
+    lufs: (/** @type {number} */ loudness) => `${number(loudness, 1).replace("-", "−")} LUFS`,
+    silent: "Silent",
+    sure: (/** @type {number} */ share) => `${percent(Math.min(share, 0.99))} sure`,
+    tags: "Sounds like",
+    similar: "Nearest of your tracks",
+    alone: "Nothing to compare it with yet. Add more tracks, and the nearest show here.",
+    similarity: (/** @type {number} */ score) => `${percent(Math.max(0, score))} alike`,
+    results: "Made from this track",
+    noResults: "What you make from it will be here.",
+    stale: "This track was heard by another model than the one in use now.",
+    embedAgain: "Listen again",
+    madeFrom: "Made here from",
+    duplicate: "You have the same recording already:",
+  },
+
+  timeline: {
+    wave: "Waveform",
+    spectrogram: "Spectrogram",
+    chroma: "Harmony",
+    zoom: "Zoom",
+    play: "Play",
+    pause: "Pause",
+    position: "Position",
+    at: (/** @type {number} */ now, /** @type {number} */ all) => `${clock(now)} of ${clock(all)}`,
+    loop: "Loop",
+    loopOf: (/** @type {number} */ start, /** @type {number} */ end) => `Loop ${clock(start)} to ${clock(end)}`,
+    noLoop: "No loop",
+    loopHint: "Drag over a waveform to loop a part of it.",
+    unplayable: "This browser cannot play the file.",
+    tooLong: "Too long to draw its spectrogram here.",
+    drawing: "Drawing…",
+    pitches: ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"],
+  },
+
+  make: {
+    title: "Make new music",
+    button: "Make music",
+    takes: (/** @type {number} */ seconds) => `Takes ${about(seconds)}.`,
+    unknown: "How long it takes shows after the first one.",
+    waits: "Starts as soon as the track is ready.",
+    more: "All settings",
+    presets: "Start from",
+    preset: /** @type {Record<string, string>} */ ({
+      balanced: "Balanced",
+      close: "Close to it",
+      free: "Freer",
+      sketch: "Quick sketch",
+    }),
+    auto: "Automatic",
+    random: "Random",
+    yes: "Yes",
+    no: "No",
+    /** Label, what it does, and unit of each field. A field without an entry shows the API's own words. */
+    fields: /** @type {Record<string, [string, string, string?]>} */ ({
+      duration: ["Length", "How long the new music is.", "s"],
+      candidates: ["Tries", "Makes so many and keeps the one most like the track."],
+      temperature: ["Freedom", "Low stays close to what is likely, high surprises."],
+      prompt: ["In words", "What it should sound like, beside the track."],
+      negative_prompt: ["But not", "What it should not sound like."],
+      mode: ["Takes from the track", "What the new music has of it."],
+      format: ["File", "The format of the file."],
+      seed: ["Seed", "The same number makes the same music again."],
+      top_k: ["Top k", "Chooses among so many of the likeliest sounds. 0 is all."],
+      top_p: ["Top p", "Chooses among sounds that have this share together. 0 is off."],
+      guidance_scale: ["Guidance", "How much the track and the words weigh."],
+      bars: ["Bars", "Length in bars, instead of seconds."],
+      tempo: ["Tempo", "Beats per minute of the new music.", "BPM"],
+      key: ["Key", "The key of the new music."],
+      loop: ["Loop", "Its end leads into its beginning."],
+      ending: ["Ending", "How it ends."],
+      section: ["Section", "Which part of the track it takes."],
+      sample_rate: ["Sample rate", "Samples per second of the file.", "Hz"],
+      bit_depth: ["Bit depth", "Bits of each sample.", "bit"],
+    }),
+    values: /** @type {Record<string, Record<string, string>>} */ ({
+      mode: { similar: "Its sound", continue: "Its end, played on", melody: "Its melody" },
+    }),
+  },
+
+  making: {
+    title: "Making music",
+    waiting: "Waiting for the track",
+    queued: "Next in line",
+    running: "At work",
+    left: (/** @type {number} */ seconds) => `${about(seconds)} left`,
+    stages: /** @type {Record<string, string>} */ ({
+      decode: "Reading the track",
+      analyse: "Listening to the track",
+      generate: "Composing",
+      embed: "Comparing",
+      score: "Comparing",
+      encode: "Writing the file",
+      master: "Mastering",
+    }),
+    cancel: "Cancel",
+    leave: "You can close this page. It goes on, and waits here for you.",
+    many: (/** @type {number} */ count, /** @type {number} */ share) =>
+      `${count === 1 ? "Making" : `Making ${number(count)}`} · ${percent(share)}`,
+  },
+
+  result: {
+    title: (/** @type {string} */ name) => `Like ${name}`,
+    alike: "alike",
+    source: "Your track",
+    made: "New music",
+    switch: "Switch A/B",
+    hearing: (/** @type {string} */ what) => `Hearing ${what}`,
+    shortcuts: "Space plays, X switches between A and B, arrows seek, L loops.",
+    equal: "Both at equal loudness",
+    scores: "How alike",
+    score: /** @type {Record<string, string>} */ ({ embedding: "Sound", chroma: "Harmony", tempo: "Tempo" }),
+    candidates: "The tries",
+    candidate: (/** @type {number} */ number) => `Try ${number}`,
+    chosen: "Chosen",
+    choose: "Choose",
+    hear: (/** @type {number} */ number) => `Hear try ${number}`,
+    chooseIt: (/** @type {number} */ number) => `Choose try ${number}`,
+    faulty: "Has audible faults",
+    failed: "Came to nothing",
+    gone: "The other tries are kept for a few days, and are gone.",
+    download: "Download",
+    format: "Format",
+    asMade: (/** @type {string} */ format) => `${format} (as made)`,
+    again: "Again, another seed",
+    use: "Use as a track",
+    used: "It is among your tracks now.",
+    remove: "Delete",
+    origins: "Where each part comes from",
+    noOrigins: "This model composes from scratch: no part is taken from one place.",
+    details: "How it was made",
+    license: (/** @type {string} */ license) =>
+      license.includes("NC") ? `${license}: not for commercial use` : license,
+    detail: /** @type {Record<string, string>} */ ({
+      engine: "Engine",
+      model: "Model",
+      precision: "Precision",
+      license: "Licence",
+      seed: "Seed",
+      sample_rate: "Sample rate",
+      loudness: "Loudness",
+      seconds: "Time taken",
+    }),
+    stopped: "It was cancelled.",
+    failedTitle: "It came to nothing",
+    retry: "Try again",
+  },
+
+  map: {
+    title: "Map",
+    lead: "Tracks that sound alike lie close together. Rest on one to hear it, click to open it.",
+    few: "The map needs at least three tracks that are ready.",
+    label: "Map of your tracks. Arrow keys move between them, Enter opens one, Space plays it.",
+    mode: "Hear on hover",
+  },
+
+  key: {
+    title: "Your API key",
+    needed: "This server asks for a key. Whoever runs it can give you one.",
+    refused: "The server does not take that key, or not any more. Enter another one.",
+    forgotten: "The key of this tab is forgotten. Enter one to go on.",
+    label: "Key",
+    kept: "It is kept in this tab only, until you close it.",
+    enter: "Go on",
+    forget: "Forget the key",
+  },
+
+  undo: {
+    deleted: (/** @type {string} */ name) => `${name} is deleted.`,
+    deletedResult: "The result is deleted.",
+    undo: "Undo",
+  },
+  offline: "No connection. Trying again…",
+  loading: "Loading…",
+  close: "Close",
+  save: "Save",
+  cancel: "Cancel",
+
+  /** What to do about an error, by its code. One that is not here shows in the server's own words. */
+  problems: /** @type {Record<string, string>} */ ({
+    offline: "The server cannot be reached. Check the connection, then try again.",
+    aborted: "Cancelled.",
+    unknown: "Something went wrong. Try again.",
+    internal_error: "Something went wrong on the server. Try again in a moment.",
+    throttled: "Too much at once. Wait a moment, then try again.",
+    too_large: "The file is too large: 200 MB is the most. Cut it, or save it as flac or mp3.",
+    EntityTooLarge: "The file is larger than was announced. Choose it again.",
+    EntityTooSmall: "The file is smaller than was announced. Choose it again.",
+    AccessDenied: "The upload took too long to begin. Try again.",
+    unsupported_media_type: "This is no audio file. Choose a wav, flac, mp3, ogg, m4a, webm or aiff.",
+    expired: "It was kept for as long as the server keeps things, and is gone.",
+    not_found: "It is not there. It may have been deleted in another tab.",
+    stale_embedding: "The track was heard by another model than the one in use now. Let it be heard again.",
+  }),
+};

@@ -1,0 +1,273 @@
+/** One track: what it is made of, what is near it, and what is made from it. */
+import { call } from "./api.js";
+import { Deck, outline, read } from "./audio.js";
+import { icon } from "./icons.js";
+import { PlayButton, removeTrack, Rename, Status } from "./library.js";
+import { Make } from "./make.js";
+import { useSignal } from "./signal.js";
+import { complain, failure, generations, readTrack, stem, tracks, unfinished } from "./store.js";
+import { S } from "./strings.js";
+import { Timeline, Transport } from "./timeline.js";
+import { html, useEffect, useMemo, useState } from "./vendor.js";
+
+/**
+ * @typedef {import("./api.js").Track} Track
+ * @typedef {import("./api.js").Generation} Generation
+ * @typedef {import("./api.js").Embedding} Embedding
+ * @typedef {import("./timeline.js").Lane} Lane
+ */
+
+/** Make a deck that ends with the component. */
+export function useDeck() {
+  const deck = useMemo(() => new Deck(), []);
+  useEffect(() => () => deck.close(), [deck]);
+  return deck;
+}
+
+/** Read a file at most once. @param {string | undefined} source */
+export function useFile(source) {
+  return useMemo(() => {
+    /** @type {Promise<Blob> | undefined} */
+    let file;
+    return () => (file ??= read(source ?? ""));
+  }, [source?.split("?")[0]]);
+}
+
+/**
+ * Return the lane of a track.
+ *
+ * @param {Track | null} track With its links to play.
+ * @param {number} side
+ * @param {string} name
+ * @returns {Lane | null}
+ */
+export function useTrackLane(track, side, name) {
+  const source = track ? (track.links.play_preview ?? track.links.play) : undefined;
+  const file = useFile(source);
+  const [drawn, setDrawn] = useState(/** @type {Partial<Lane> | null} */ (null));
+  const id = track?.status === "ready" ? track.audio_id : null;
+  useEffect(() => {
+    setDrawn(null);
+    if (!id) return;
+    const { analysis } = track?.links ?? {};
+    // What was embedded before there were analyses has none.
+    const found = analysis ? call("GET", analysis) : file().then(outline);
+    found.then(setDrawn, () => setDrawn({}));
+  }, [id]);
+  const { features } = track ?? {};
+  return useMemo(
+    () =>
+      features
+        ? {
+            id: "source",
+            name,
+            side,
+            duration: drawn?.duration ?? features.duration,
+            peaks: drawn?.peaks ?? null,
+            beats: drawn?.beats ?? features.beats,
+            bars: drawn?.bars,
+            chroma: drawn?.chroma ?? null,
+            read: file,
+          }
+        : null,
+    [features, drawn, side, name],
+  );
+}
+
+/** Read a track with what only its own address tells. @param {string} id */
+export function useTrack(id) {
+  const known = useSignal(tracks)?.get(id);
+  const [track, setTrack] = useState(/** @type {Track | null} */ (null));
+  const [problem, setProblem] = useState("");
+  useEffect(() => {
+    readTrack(id).then(setTrack, (error) => setProblem(error.message));
+  }, [id, known?.status]);
+  return { track: track?.audio_id === id ? { ...track, ...(known && { filename: known.filename }) } : null, problem };
+}
+
+/** @param {{id: string}} props */
+export function TrackView({ id }) {
+  const { track, problem } = useTrack(id);
+  const [renaming, setRenaming] = useState(false);
+  if (problem) return html`<${Gone} text=${problem} />`;
+  if (!track) return html`<p class="empty" aria-busy="true">${S.loading}</p>`;
+  const name = stem(track.filename);
+  return html`
+    <article class="track">
+      <a class="crumb" href="#/">${icon("back")}${S.track.back}</a>
+      <header class="title">
+        ${renaming
+          ? html`<${Rename} track=${track} done=${() => setRenaming(false)} />`
+          : html`<h1>${name}</h1>
+              <div class="title-actions">
+                <button type="button" class="icon-button" aria-label=${S.library.rename(name)} onClick=${() => setRenaming(true)}>${icon("rename")}</button>
+                <button type="button" class="icon-button" aria-label=${S.library.remove(name)}
+                  onClick=${() => (removeTrack(track), (location.hash = "#/"))}>${icon("remove")}</button>
+              </div>`}
+      </header>
+      ${track.status === "ready"
+        ? html`<${Ready} track=${track} />`
+        : html`<div class="pending"><${Status} track=${track} /></div>
+            ${unfinished(track.status) && html`<div class="columns"><div></div><${Make} audioId=${id} waits /></div>`}`}
+    </article>
+  `;
+}
+
+/** @param {{text: string}} props */
+export function Gone({ text }) {
+  return html`<div class="empty"><p role="alert">${text}</p><a class="button" href="#/">${S.track.back}</a></div>`;
+}
+
+/** @param {{track: Track}} props */
+function Ready({ track }) {
+  const deck = useDeck();
+  const lane = useTrackLane(track, 0, "");
+  const features = /** @type {NonNullable<Track["features"]>} */ (track.features);
+  useEffect(() => deck.load(0, track.links.play_preview ?? track.links.play, null), [track.audio_id]);
+  const [embedding, setEmbedding] = useState(/** @type {Embedding | null} */ (null));
+  const [stale, setStale] = useState(false);
+  useEffect(() => {
+    call("GET", `api/embedding/${track.audio_id}?wait=0`).then(setEmbedding, (problem) => {
+      if (problem.code === "stale_embedding") setStale(true);
+      else complain(problem);
+    });
+  }, [track.audio_id]);
+  return html`
+    <${Facts} features=${features} />
+    ${stale && html`<${Stale} track=${track} />`}
+    <section class="panel">
+      ${lane && html`<${Timeline} lanes=${[lane]} deck=${deck} label=${S.timeline.wave} />`}
+      <${Transport} deck=${deck} duration=${features.duration} />
+    </section>
+    <div class="columns">
+      <div>
+        <${Results} audioId=${track.audio_id} />
+        <${Tags} tags=${track.tags ?? []} scores=${embedding?.tag_scores ?? {}} />
+        ${!stale && html`<${Neighbours} audioId=${track.audio_id} />`}
+        ${track.duplicate_of && html`<p class="small">${S.track.duplicate} <a href=${`#/track/${track.duplicate_of}`}>${stem(track.filename)}</a></p>`}
+        ${track.made_from && html`<p class="small">${S.track.madeFrom} <a href=${`#/result/${track.made_from.generation_id}`}>${S.result.made}</a></p>`}
+      </div>
+      <${Make} audioId=${track.audio_id} />
+    </div>
+  `;
+}
+
+/** @param {{features: NonNullable<Track["features"]>}} props */
+export function Facts({ features }) {
+  const { tempo, tempo_confidence, key_confidence, loudness, duration } = features;
+  const fact = (/** @type {string} */ label, /** @type {string} */ value, /** @type {number | null | undefined} */ sure = null) => html`
+    <div><dt>${label}</dt><dd>${value}</dd>${sure != null && html`<dd class="small">${S.track.sure(sure)}</dd>`}</div>
+  `;
+  return html`
+    <dl class="facts">
+      ${fact(S.track.tempo, S.tempoOf(tempo), tempo > 0 ? tempo_confidence : null)}
+      ${fact(S.track.key, S.keyOf(features), features.key ? key_confidence : null)}
+      ${fact(S.track.loudness, loudness == null ? S.track.silent : S.track.lufs(loudness))}
+      ${fact(S.track.length, S.clock(duration))}
+    </dl>
+  `;
+}
+
+/** @param {{track: Track}} props */
+function Stale({ track }) {
+  const again = () => call("POST", `api/audio/${track.audio_id}/embed`).then(() => readTrack(track.audio_id), complain);
+  return html`<p class="note">${S.track.stale} <button type="button" class="button small-button" onClick=${again}>${S.track.embedAgain}</button></p>`;
+}
+
+/** @param {{tags: string[], scores: Record<string, Record<string, number>>}} props */
+function Tags({ tags, scores }) {
+  const groups = Object.entries(scores);
+  if (groups.length === 0 && tags.length === 0) return null;
+  return html`
+    <section>
+      <h2>${S.track.tags}</h2>
+      ${groups.length === 0
+        ? html`<ul class="tags">${tags.map((tag) => html`<li>${tag}</li>`)}</ul>`
+        : html`<div class="tag-groups">
+            ${groups.map(
+              ([group, shares]) => html`
+                <div>
+                  <h3>${group}</h3>
+                  ${Object.entries(shares).map(([tag, share]) => html`<${Meter} name=${tag} share=${share} />`)}
+                </div>
+              `,
+            )}
+          </div>`}
+    </section>
+  `;
+}
+
+/** A share from 0 to 1, as a bar. @param {{name: string, share: number}} props */
+export function Meter({ name, share }) {
+  return html`
+    <div class="meter">
+      <span>${name}</span>
+      <meter min="0" max="1" value=${share} aria-label=${name}></meter>
+      <span class="small">${S.percent(share)}</span>
+    </div>
+  `;
+}
+
+/** @param {{audioId: string}} props */
+function Neighbours({ audioId }) {
+  const [found, setFound] = useState(/** @type {import("./api.js").Similar["results"] | null} */ (null));
+  useEffect(() => {
+    setFound(null);
+    call("GET", `api/similar/${audioId}?k=8`).then(({ results }) => setFound(results), complain);
+  }, [audioId]);
+  return html`
+    <section>
+      <h2>${S.track.similar}</h2>
+      ${found &&
+      (found.length === 0
+        ? html`<p class="small">${S.track.alone}</p>`
+        : html`<ul class="rows compact">
+            ${found.map(
+              ({ audio_id, filename, score, tags }) => html`
+                <li class="row" key=${audio_id}>
+                  <${PlayButton} id=${audio_id} name=${stem(filename)} />
+                  <div class="row-name">
+                    <a class="name" href=${`#/track/${audio_id}`}>${stem(filename)}</a>
+                    <span class="small">${(tags ?? []).slice(0, 3).join(" · ")}</span>
+                  </div>
+                  <span class="fact">${S.track.similarity(score)}</span>
+                </li>
+              `,
+            )}
+          </ul>`)}
+    </section>
+  `;
+}
+
+/** @param {{audioId: string}} props */
+function Results({ audioId }) {
+  const made = [...useSignal(generations).values()].filter(({ audio_id }) => audio_id === audioId);
+  return html`
+    <section>
+      <h2>${S.track.results}</h2>
+      ${made.length === 0
+        ? html`<p class="small">${S.track.noResults}</p>`
+        : html`<ul class="rows compact">${made.map((generation) => html`<${Made} key=${generation.generation_id} generation=${generation} />`)}</ul>`}
+    </section>
+  `;
+}
+
+/** @param {{generation: Generation}} props */
+function Made({ generation }) {
+  const { generation_id, status, progress, parameters, similarity, created_at } = generation;
+  const when = new Date(created_at).toLocaleString("en", { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+  const running = unfinished(status);
+  return html`
+    <li class="row" data-status=${status}>
+      <div class="row-name">
+        <a class="name" href=${`#/result/${generation_id}`}>${S.clock(generation.duration ?? parameters.duration ?? 0)} · ${when}</a>
+        ${running
+          ? html`<progress max="1" value=${progress} aria-label=${S.making.title}></progress>`
+          : html`<span class=${status === "failed" ? "problem" : "small"}>
+              ${status === "failed" ? failure(generation) : status === "cancelled" ? S.result.stopped : (parameters.prompt ?? `${S.result.detail.seed} ${generation.seed}`)}
+            </span>`}
+      </div>
+      <span class="fact">${running ? S.percent(progress) : similarity ? S.track.similarity(similarity.embedding) : ""}</span>
+    </li>
+  `;
+}

@@ -1,0 +1,555 @@
+"""The page at `/`, as people use it, in Chromium and on the local stack."""
+
+from __future__ import annotations
+
+import io
+import json
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from client import sample
+from client.stack import StackProcess
+from tests.page.seeding import seed
+from tests.page.visit import Visit, visiting
+from tests.support.keys import keys
+from tests.support.waiting import eventually
+
+SAMPLE = "Twelve Bars for a Test"
+AXE = Path(__file__).parents[2] / "build/page/node_modules/axe-core/axe.min.js"
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[StackProcess]:
+    with StackProcess("--http-workers", "2") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def visit(browser: Browser, stack: StackProcess) -> Iterator[Visit]:
+    """A visit with the sample in the library, for the tests that leave it there."""
+    with visiting(browser, stack) as arrived:
+        arrived.page.get_by_role("button", name="Try it with our sample").click()
+        arrived.ready(SAMPLE)
+        yield arrived
+
+
+@pytest.fixture
+def home(visit: Visit) -> Visit:
+    """The same, at the library."""
+    visit.page.goto(f"{visit.url}#/")
+    visit.ready(SAMPLE)
+    return visit
+
+
+@pytest.fixture(scope="module")
+def result(visit: Visit) -> str:
+    """The address of a result of the sample, with two tries."""
+    visit.page.goto(f"{visit.url}#/")
+    visit.open(SAMPLE)
+    visit.make(candidates="2")
+    visit.made()
+    return visit.page.url
+
+
+@pytest.fixture
+def heard(visit: Visit, result: str) -> Visit:
+    """At that result."""
+    visit.page.goto(f"{visit.url}#/")
+    visit.page.goto(result)
+    visit.made()
+    return visit
+
+
+def tone(seconds: float, frequency: float = 220.0) -> bytes:
+    """Make a wav file of a tone that swells twice a second."""
+    time = np.arange(int(seconds * 22_050)) / 22_050
+    samples = np.sin(2 * np.pi * frequency * time) * (0.3 + 0.25 * np.sin(4 * np.pi * time))
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((1, 2, 22_050, 0, "NONE", "not compressed"))
+        writer.writeframes((samples * 32_000).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def as_file(name: str, content: bytes, kind: str = "audio/wav") -> Any:
+    """Return a file as Playwright takes it."""
+    return {"name": name, "mimeType": kind, "buffer": content}
+
+
+def test_from_a_file_to_new_music(home: Visit, tmp_path: Path) -> None:
+    home.upload(as_file("Söng + 1.mp3", sample.PATH.read_bytes(), "audio/mpeg"))
+    home.open("Söng + 1")
+    facts = home.page.locator(".facts").inner_text()
+    assert "100 BPM" in facts
+    assert "D minor" in facts
+    home.make()
+    home.made()
+    with home.page.expect_download() as download:
+        home.page.get_by_role("button", name="Download").click()
+    saved = tmp_path / download.value.suggested_filename
+    download.value.save_as(saved)
+    assert saved.name.startswith("Söng + 1-")
+    with wave.open(str(saved)) as music:
+        assert music.getnframes() / music.getframerate() == pytest.approx(10, abs=0.1)
+    home.page.get_by_role("button", name="Delete").click()
+
+
+class TestStart:
+    """Tracks come in."""
+
+    def test_an_upload_shows_how_far_it_really_is(self, browser: Browser, stack: StackProcess) -> None:
+        with visiting(browser, stack) as slow:
+            tools = slow.context.new_cdp_session(slow.page)
+            rates = {"latency": 50, "downloadThroughput": 500_000, "uploadThroughput": 500_000}
+            tools.send("Network.enable")
+            tools.send("Network.emulateNetworkConditions", {"offline": False, **rates})
+            slow.page.evaluate(
+                """() => {
+                    window.seen = [];
+                    new MutationObserver(() => {
+                        const bar = document.querySelector(".sending progress");
+                        if (bar) window.seen.push(bar.value);
+                    }).observe(document.body, {subtree: true, childList: true, attributes: true});
+                }"""
+            )
+            slow.upload(as_file("slow.wav", tone(34)))  # 1.5 MB
+            slow.ready("slow")
+            seen = slow.page.evaluate("window.seen")
+            assert seen == sorted(seen)
+            assert len({value for value in seen if 0 < value < 1}) >= 3
+            slow.row("slow").get_by_role("button", name="Delete slow").click()
+            slow.page.goto("about:blank")  # which no undo comes after
+
+    def test_files_that_are_no_music_are_left_out_of_many(self, home: Visit) -> None:
+        home.upload(
+            as_file("one.wav", tone(2)),
+            as_file("cover.jpg", b"\xff\xd8\xff", "image/jpeg"),
+            as_file("two.wav", tone(2, 330)),
+        )
+        expect(home.page.locator(".notice")).to_contain_text("1 file is no music, and was left out.")
+        for name in ("one", "two"):
+            row = home.ready(name)
+            row.hover()
+            row.get_by_role("button", name=f"Delete {name}").click()
+
+    def test_a_file_that_is_no_audio_says_so(self, home: Visit) -> None:
+        home.upload(as_file("broken.mp3", b"These are words. " * 100, "audio/mpeg"))
+        row = home.row("broken")
+        expect(row).to_have_attribute("data-status", "failed")
+        expect(row.locator(".problem")).to_contain_text("Could not be read")
+        row.hover()
+        row.get_by_role("button", name="Delete broken").click()
+        expect(row).to_have_count(0)
+
+    def test_a_file_that_is_too_large_says_what_to_do(
+        self, browser: Browser, stack: StackProcess, tmp_path: Path
+    ) -> None:
+        huge = tmp_path / "huge.wav"
+        with huge.open("wb") as file:
+            file.truncate(200 * 1024 * 1024 + 1)
+        with visiting(browser, stack) as other:
+            other.upload(huge)
+            row = other.row("huge")
+            expect(row.get_by_role("alert")).to_contain_text("200 MB is the most")
+            row.get_by_role("button", name="Dismiss").click()
+            expect(row).to_have_count(0)
+            other.refused(413)
+
+    def test_an_upload_can_be_cancelled(self, browser: Browser, stack: StackProcess) -> None:
+        with visiting(browser, stack) as slow:
+            tools = slow.context.new_cdp_session(slow.page)
+            tools.send("Network.enable")
+            limits = {
+                "offline": False,
+                "latency": 0,
+                "downloadThroughput": 200_000,
+                "uploadThroughput": 50_000,
+            }
+            tools.send("Network.emulateNetworkConditions", limits)
+            slow.upload(as_file("unwanted.wav", tone(20)))
+            slow.row("unwanted").get_by_role("button", name="Cancel the upload of unwanted.wav").click()
+            expect(slow.row("unwanted")).to_have_count(0)
+
+
+class TestTrack:
+    """What a track is made of."""
+
+    def test_the_keyboard_seeks_and_plays(self, home: Visit) -> None:
+        home.open(SAMPLE)
+        home.slider.focus()
+        for key, second in (("ArrowRight", 1), ("Shift+ArrowRight", 6), ("ArrowLeft", 5), ("Home", 0)):
+            home.page.keyboard.press(key)
+            assert home.at() == second
+        home.page.keyboard.press("Space")
+        expect(home.page.get_by_role("button", name="Pause")).to_be_visible()
+        eventually(home.at, until=lambda second: second >= 1, every=0.1)
+        home.page.keyboard.press("Space")
+        expect(home.page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+
+    def test_a_click_on_the_waveform_seeks_there(self, home: Visit) -> None:
+        home.open(SAMPLE)
+        box = home.page.locator("[data-lane=source] .wave").bounding_box()
+        assert box
+        home.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        assert home.at() == pytest.approx(sample.DURATION / 2, abs=1)
+
+    def test_what_is_dragged_over_is_looped(self, home: Visit) -> None:
+        home.open(SAMPLE)
+        box = home.page.locator("[data-lane=source] .wave").bounding_box()
+        assert box
+        second = box["width"] / sample.DURATION
+        middle = box["y"] + box["height"] / 2
+        home.page.mouse.move(box["x"] + 10 * second, middle)
+        home.page.mouse.down()
+        home.page.mouse.move(box["x"] + 11 * second, middle, steps=5)
+        home.page.mouse.move(box["x"] + 11.6 * second, middle, steps=5)
+        home.page.mouse.up()
+        loop = home.page.locator("button.loop")
+        expect(loop).to_have_text("Loop 0:10 to 0:11")
+        home.page.keyboard.press("Space")
+        seen = [home.page.evaluate("document.querySelector('[role=slider]').ariaValueNow") for _ in range(40)]
+        eventually(lambda: seen.append(str(home.at())) or len(seen), until=lambda n: n > 60, every=0.08)
+        assert {int(value) for value in seen[-50:]} <= {9, 10, 11}
+        loop.click()
+        expect(loop).to_have_text("Loop")
+
+    def test_the_spectrogram_is_drawn(self, home: Visit) -> None:
+        home.open(SAMPLE)
+        home.page.get_by_role("button", name="Spectrogram").click()
+        canvas = home.page.locator(".spectrum canvas").first
+        expect(canvas).to_be_visible()
+        expect(home.page.locator(".lane-state")).to_have_count(0)
+        colours = canvas.evaluate(
+            """canvas => {
+                const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+                return new Set(new Uint32Array(data.buffer)).size;
+            }"""
+        )
+        assert colours > 20
+
+    def test_it_can_be_removed_and_brought_back(self, home: Visit) -> None:
+        row = home.ready(SAMPLE)
+        row.hover()
+        row.get_by_role("button", name=f"Delete {SAMPLE}").click()
+        expect(home.row(SAMPLE)).to_have_count(0)
+        home.page.get_by_role("button", name="Undo").click()
+        home.ready(SAMPLE)
+        home.page.reload()
+        home.ready(SAMPLE)
+
+
+class TestResult:
+    """New music beside its source."""
+
+    def test_one_key_switches_between_a_and_b(self, heard: Visit) -> None:
+        a = heard.page.get_by_role("button", name="Hearing Your track")
+        b = heard.page.get_by_role("button", name="Hearing New music")
+        expect(b).to_have_attribute("aria-pressed", "true")
+        heard.page.keyboard.press("Space")
+        eventually(heard.at, until=lambda second: second >= 2, every=0.1)
+        heard.page.keyboard.press("x")
+        expect(a).to_have_attribute("aria-pressed", "true")
+        assert heard.at() >= 2  # it goes on where it was
+        before = heard.at()
+        eventually(heard.at, until=lambda second: second > before, every=0.1)
+        heard.page.keyboard.press("x")
+        expect(b).to_have_attribute("aria-pressed", "true")
+        heard.page.keyboard.press("Space")
+
+    def test_both_are_equally_loud(self, browser: Browser, stack: StackProcess, result: str) -> None:
+        with visiting(browser, stack) as fresh:
+            fresh.page.add_init_script(
+                """window.gains = [];
+                const create = AudioContext.prototype.createGain;
+                AudioContext.prototype.createGain = function () {
+                    const node = create.call(this);
+                    window.gains.push(node);
+                    return node;
+                };
+                const {fetch} = window;
+                window.fetch = async (...asked) => {
+                    const answer = await fetch(...asked);
+                    if (!/api.generation.[0-9A-Z]{26}$/.test(asked[0])) return answer;
+                    const record = await answer.json();
+                    record.loudness.integrated = -8.6;  // 6 dB more than the sample
+                    return new Response(JSON.stringify(record));
+                };"""
+            )
+            fresh.page.goto("about:blank")
+            fresh.page.goto(result)
+            fresh.made()
+            fresh.page.keyboard.press("Space")
+            gains = "window.gains.map(node => node.gain.value)"
+            for expected in ([0, 0.5], [1, 0], [0, 0.5]):
+                eventually(
+                    lambda: fresh.page.evaluate(gains),
+                    until=lambda found, expected=expected: found == pytest.approx(expected, abs=0.03),
+                    every=0.1,
+                )
+                fresh.page.keyboard.press("x")
+
+    def test_it_says_how_alike_it_is_and_how_it_was_made(self, heard: Visit) -> None:
+        expect(heard.page.locator(".score")).to_contain_text("alike")
+        expect(heard.page.locator(".candidates > li")).to_have_count(2)
+        expect(heard.page.locator(".details")).to_contain_text("mosaic")
+
+    def test_again_takes_another_seed(self, heard: Visit) -> None:
+        seed = (
+            heard.page.locator(".details")
+            .get_by_text("Seed")
+            .locator("xpath=following-sibling::dd")
+            .inner_text()
+        )
+        heard.page.get_by_role("button", name="Again, another seed").click()
+        expect(heard.page.locator(".making")).to_be_visible()
+        heard.made()
+        other = (
+            heard.page.locator(".details")
+            .get_by_text("Seed")
+            .locator("xpath=following-sibling::dd")
+            .inner_text()
+        )
+        assert other != seed
+        heard.page.get_by_role("button", name="Delete").click()
+
+
+class TestMaking:
+    """While it is made."""
+
+    def test_it_can_be_cancelled(self, home: Visit) -> None:
+        home.open(SAMPLE)
+        home.make("Balanced", duration="300")
+        home.page.get_by_role("button", name="Cancel").click()
+        expect(home.page.get_by_text("It was cancelled.")).to_be_visible()
+
+    def test_it_survives_a_reload(self, home: Visit) -> None:
+        home.open(SAMPLE)
+        home.make("Balanced", duration="120")
+        expect(home.page.locator(".making")).to_be_visible()
+        home.page.reload()
+        expect(home.page.locator(".making")).to_be_visible()
+        home.page.goto(f"{home.url}#/")
+        expect(home.page.get_by_role("link", name="Making")).to_be_visible()
+        home.page.get_by_role("link", name="Making").click()
+        home.page.get_by_role("button", name="Cancel").click()
+        expect(home.page.get_by_text("It was cancelled.")).to_be_visible()
+
+
+def test_what_one_tab_does_shows_in_the_other(home: Visit) -> None:
+    other = home.tab()
+    home.ready(SAMPLE, other)
+    home.upload(as_file("shared.wav", tone(2)))
+    home.ready("shared", other)
+    row = home.ready("shared")
+    row.hover()
+    row.get_by_role("button", name="Delete shared").click()
+    expect(home.row("shared", other)).to_have_count(0)
+    other.close()
+
+
+def test_a_narrowed_deployment_lets_its_own_page_in(browser: Browser) -> None:
+    with (
+        StackProcess("--http-workers", "1", "--parameter", "AllowedOrigins=https://else.example") as narrow,
+        visiting(browser, narrow) as visit,
+    ):
+        visit.page.get_by_role("button", name="Try it with our sample").click()
+        visit.open(SAMPLE)
+        visit.page.keyboard.press("Space")
+        eventually(visit.at, until=lambda second: second >= 1, every=0.1)
+
+
+class TestKeys:
+    """With authorization."""
+
+    @pytest.fixture(scope="class")
+    def guarded(self) -> Iterator[StackProcess]:
+        with StackProcess("--http-workers", "1", "--auth", "keys") as started:
+            yield started
+
+    def test_a_key_is_asked_for_and_kept_in_the_tab_only(
+        self, browser: Browser, guarded: StackProcess
+    ) -> None:
+        valid, ended = keys(guarded, "create"), keys(guarded, "create")
+        keys(guarded, "revoke", ended.partition(".")[0])
+        with visiting(browser, guarded) as visit:
+            dialog = visit.page.get_by_role("dialog")
+            expect(dialog).to_contain_text("This server asks for a key.")
+            enter(visit.page, ended)
+            expect(dialog).to_contain_text("The server does not take that key, or not any more.")
+            enter(visit.page, valid)
+            expect(dialog).to_be_hidden()
+            visit.page.get_by_role("button", name="Try it with our sample").click()
+            visit.open(SAMPLE)
+
+            # It ends in the middle: what was asked for goes on with the next one.
+            visit.page.evaluate("key => sessionStorage.setItem('music-key', key)", ended)
+            visit.page.get_by_role("button", name="Quick sketch").click()
+            visit.page.get_by_role("button", name="Make music").click()
+            expect(dialog).to_contain_text("not any more")
+            enter(visit.page, valid)
+            expect(visit.page.locator(".making")).to_be_visible()
+
+            assert visit.page.evaluate("[localStorage.length, document.cookie]") == [0, ""]
+            visit.page.reload()
+            expect(dialog).to_be_hidden()
+            other = visit.tab()
+            expect(other.get_by_role("dialog")).to_be_visible()
+            visit.refused(401, 403)
+
+
+def enter(page: Page, key: str) -> None:
+    """Enter a key."""
+    page.get_by_label("Key", exact=True).fill(key)
+    page.get_by_role("button", name="Go on").click()
+
+
+class TestLibrary:
+    """Five hundred tracks."""
+
+    @pytest.fixture(scope="class")
+    def full(self, browser: Browser) -> Iterator[Visit]:
+        with (
+            StackProcess("--http-workers", "2") as started,
+            visiting(browser, started) as visit,
+        ):
+            visit.page.get_by_role("button", name="Try it with our sample").click()
+            visit.ready(SAMPLE)
+            seed(started.endpoint_url, 499)
+            visit.page.reload()
+            expect(visit.page.locator(".count")).to_have_text("500")
+            yield visit
+
+    @pytest.fixture
+    def filled(self, full: Visit) -> Visit:
+        full.page.goto("about:blank")
+        full.page.goto(full.url)
+        expect(full.page.locator(".count")).to_have_text("500")
+        return full
+
+    def test_they_are_found_by_name_tempo_key_and_tag(self, filled: Visit) -> None:
+        count = filled.page.locator(".count")
+        filled.page.get_by_role("searchbox").fill("track 12")
+        expect(count).to_have_text("11 of 500")  # 12, and 120 to 129
+        filled.page.get_by_role("searchbox").fill("")
+        filled.page.get_by_label("Tempo").select_option("Above 150 BPM")
+        filled.page.get_by_label("Key").select_option("C major")
+        filled.page.get_by_label("Tag").select_option("seeded")
+        expect(count).not_to_have_text("500")
+        rows = filled.page.locator("[data-rows] .row")
+        shown = rows.all_inner_texts()
+        assert shown
+        assert all("C major" in text and "seeded" in text for text in shown)
+        filled.page.get_by_role("searchbox").fill("nowhere")
+        filled.page.get_by_role("button", name="Show all").click()
+        expect(count).to_have_text("500")
+
+    def test_the_map_shows_them_all_and_the_keyboard_moves_on_it(self, filled: Visit) -> None:
+        filled.page.get_by_role("link", name="Map").click()
+        points = filled.page.locator(".atlas a")
+        expect(points).to_have_count(500)
+        assert filled.page.locator(".atlas a[tabindex='0']").count() == 1
+        filled.page.locator(".atlas a[tabindex='0']").focus()
+        seen = set()
+        for key in ("ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown") * 3:
+            filled.page.keyboard.press(key)
+            seen.add(filled.page.evaluate("document.activeElement.closest('.atlas a').getAttribute('href')"))
+        assert len(seen) >= 3
+        filled.page.keyboard.press("Enter")
+        expect(filled.page.locator(".track")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+class TestAccessibility:
+    """Nothing that axe finds, in any place."""
+
+    def test_axe_finds_nothing(
+        self, browser: Browser, stack: StackProcess, visit: Visit, result: str, scheme: Any, width: int
+    ) -> None:
+        home = visit.url
+        with visiting(
+            browser, stack, color_scheme=scheme, viewport={"width": width, "height": 860}, bypass_csp=True
+        ) as look:
+            look.ready(SAMPLE)
+            violations(look.page)
+            look.page.get_by_role("link", name=SAMPLE).first.click()
+            look.drawn("source")
+            look.page.get_by_role("button", name="Spectrogram").click()
+            look.page.locator("summary").click()
+            violations(look.page)
+            look.page.goto(result)
+            look.made()
+            violations(look.page)
+            assert look.page.evaluate("document.documentElement.scrollWidth") <= width
+            look.page.goto(f"{home}#/map")
+            expect(look.page.locator(".library")).to_be_visible()
+            violations(look.page)
+
+
+def violations(page: Page) -> None:
+    """Let axe look at what is shown."""
+    page.wait_for_timeout(300)  # colours that fade are none that it may judge
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    told = [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found]
+    assert told == [], json.dumps(told, indent=1)
+
+
+def test_the_keyboard_alone_goes_from_the_start_to_new_music(browser: Browser, stack: StackProcess) -> None:
+    with visiting(browser, stack) as visit:
+        page = visit.page
+        visit.ready(SAMPLE)
+
+        def tab_to(name: str) -> None:
+            for _ in range(60):
+                page.keyboard.press("Tab")
+                focused = "(({ariaLabel, innerText}) => ariaLabel ?? innerText ?? '')(document.activeElement)"
+                if page.evaluate(focused).strip().startswith(name):
+                    return
+            raise AssertionError(f"the tabulator does not reach {name!r}")
+
+        tab_to("Skip to the content")
+        page.keyboard.press("Enter")
+        tab_to(SAMPLE)
+        page.keyboard.press("Enter")
+        visit.drawn("source")
+        tab_to("Quick sketch")
+        page.keyboard.press("Enter")
+        tab_to("Make music")
+        page.keyboard.press("Enter")
+        visit.made()
+        tab_to("Delete")
+        page.keyboard.press("Enter")
+
+
+def test_nothing_moves_for_who_wants_less_motion(browser: Browser, stack: StackProcess, visit: Visit) -> None:
+    with visiting(browser, stack, reduced_motion="reduce") as still:
+        still.open(SAMPLE)
+        still.make("Balanced", duration="60")
+        assert still.page.evaluate("document.getAnimations().length") == 0
+        still.page.get_by_role("button", name="Cancel").click()
+
+
+def test_nothing_shifts_while_the_page_loads(
+    browser: Browser, stack: StackProcess, visit: Visit, result: str
+) -> None:
+    with visiting(browser, stack) as look:
+        look.context.add_init_script(
+            """window.shifts = [];
+            new PerformanceObserver(list => {
+                for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts.push(entry.value);
+            }).observe({type: "layout-shift", buffered: true});"""
+        )
+        for address in (look.url, result):
+            look.page.goto("about:blank")
+            look.page.goto(address)
+            expect(look.page.locator(".row, .actions").first).to_be_visible()
+            look.page.wait_for_timeout(500)
+            assert sum(look.page.evaluate("window.shifts")) < 0.02, address
