@@ -321,7 +321,7 @@ function Row({ track }) {
 /** Where an unfinished or failed track is. @param {{track: Track}} props */
 export function Status({ track }) {
   if (track.status === "failed") return html`<span class="problem">${S.status.failed}: ${failure(track)}</span>`;
-  const text = S.status[/** @type {"uploaded"} */ (track.status)];
+  const text = S.stages[track.stage ?? ""] ?? S.status[/** @type {"uploaded"} */ (track.status)];
   return html`
     <span class="small">${text}${track.progress > 0 ? `, ${S.percent(track.progress)}` : ""}</span>
     ${unfinished(track.status) && html`<progress max="1" value=${track.progress || undefined} aria-label=${text}></progress>`}

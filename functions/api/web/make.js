@@ -17,11 +17,15 @@ const PRESETS = {
   sketch: { duration: 10 },
 };
 
-/** @param {{audioId: string, waits?: boolean}} props */
-export function Make({ audioId, waits = false }) {
+/**
+ * @param {{audioId: string, waits?: boolean, section?: import("./audio.js").Region | null}} props
+ *   `section` is the part of the track that is looped.
+ */
+export function Make({ audioId, waits = false, section = null }) {
   const known = useSignal(profile);
   const [values, setValues] = useState(/** @type {Record<string, unknown>} */ ({}));
   const [preset, setPreset] = useState("balanced");
+  const [partly, setPartly] = useState(false);
   const [busy, setBusy] = useState(false);
   const [wrong, setWrong] = useState(/** @type {{field: string | null, text: string} | null} */ (null));
   if (!known) return html`<section class="make panel" aria-busy="true"></section>`;
@@ -40,7 +44,8 @@ export function Make({ audioId, waits = false }) {
     event.preventDefault();
     setBusy(true);
     try {
-      const { generation_id } = await generate(audioId, values);
+      const part = partly && section ? { section } : {};
+      const { generation_id } = await generate(audioId, { ...values, ...part });
       location.hash = `#/result/${generation_id}`;
     } catch (problem) {
       const { field = null, message } = /** @type {import("./api.js").Problem} */ (problem);
@@ -51,8 +56,8 @@ export function Make({ audioId, waits = false }) {
   };
   const speed = known.speed.music_seconds_per_second;
   const seconds = Number(value("duration")) * Number(value("candidates") ?? 1);
-  const shown = FIRST.filter((name) => name in fields && !single(fields[name]));
-  const others = Object.keys(fields).filter((name) => !FIRST.includes(name) && !single(fields[name]));
+  const shown = FIRST.filter((name) => name in fields && !fixed(fields[name]));
+  const others = Object.keys(fields).filter((name) => !FIRST.includes(name) && !fixed(fields[name]));
   const field = (/** @type {string} */ name) => html`
     <${Setting} key=${name} name=${name} field=${fields[name]} value=${value(name)} set=${(/** @type {unknown} */ given) => set(name, given)}
       wrong=${wrong?.field === name ? wrong.text : ""} />
@@ -67,6 +72,16 @@ export function Make({ audioId, waits = false }) {
           `)}
         </div>
         ${shown.map(field)}
+        ${fields.section &&
+        !waits &&
+        html`
+          <div class="setting switch">
+            <label for="make-section">${S.make.section}</label>
+            <input type="checkbox" role="switch" id="make-section" aria-describedby="make-section-hint" disabled=${!section}
+              checked=${partly && section !== null} onChange=${(/** @type {any} */ event) => setPartly(event.currentTarget.checked)} />
+            <p class="small" id="make-section-hint">${section ? S.timeline.loopOf(section.start, section.end) : S.timeline.loopHint}</p>
+          </div>
+        `}
         ${others.length > 0 && html`<details><summary>${S.make.more}</summary>${others.map(field)}</details>`}
         <button class="button primary wide" disabled=${busy}>${S.make.button}</button>
         <p class="small estimate">${waits ? S.make.waits : speed ? S.make.takes(seconds / speed) : S.make.unknown}</p>
@@ -76,38 +91,36 @@ export function Make({ audioId, waits = false }) {
   `;
 }
 
-/** Whether a field has one value, so that there is nothing to choose. @param {Field} field */
-const single = (field) => field.enum?.length === 1;
-
-/** @param {Field} field @param {string} wanted */
-const is = ({ type }, wanted) => (Array.isArray(type) ? type : [type]).includes(wanted);
+/** Whether there is nothing to choose by hand. @param {Field} field */
+const fixed = ({ type, enum: choices }) => choices?.length === 1 || type === "object";
 
 /** @param {{name: string, field: Field, value: any, set: (value: unknown) => void, wrong: string}} props */
 function Setting({ name, field, value, set, wrong }) {
   const [label, hint, unit = ""] = S.make.fields[name] ?? [name.replaceAll("_", " "), field.description ?? ""];
   const id = `make-${name}`;
   const about = { id, "aria-describedby": `${id}-hint`, "aria-invalid": wrong ? true : undefined };
-  const numeric = is(field, "number") || is(field, "integer");
-  const ranged = numeric && field.minimum !== undefined && field.maximum !== undefined && field.default !== null && field.maximum <= 5000;
-  const step = is(field, "integer") ? 1 : (field.maximum ?? 1) > 20 ? 1 : 0.05;
+  const numeric = field.type === "number" || field.type === "integer";
+  const ranged = numeric && field.minimum != null && field.maximum != null && !field.nullable;
+  const step = field.type === "integer" || (field.maximum ?? 0) > 20 ? 1 : 0.05;
+  const choices = field.enum && [...(field.nullable ? [null] : []), ...field.enum];
   const typed = (/** @type {any} */ event) => {
     const text = event.currentTarget.value;
     set(text === "" ? (field.default ?? null) : numeric ? Number(text) : text);
   };
   const title = (/** @type {unknown} */ choice) => S.make.values[name]?.[String(choice)] ?? (choice === null ? S.make.auto : String(choice).replaceAll("_", " "));
-  const control = field.enum
-    ? html`<select ...${about} onChange=${(/** @type {any} */ event) => set(field.enum?.[event.currentTarget.selectedIndex])}>
-        ${field.enum.map((choice) => html`<option selected=${choice === value}>${title(choice)}</option>`)}
+  const control = choices
+    ? html`<select ...${about} onChange=${(/** @type {any} */ event) => set(choices[event.currentTarget.selectedIndex])}>
+        ${choices.map((choice) => html`<option selected=${choice === value}>${title(choice)}</option>`)}
       </select>`
-    : is(field, "boolean")
+    : field.type === "boolean"
       ? html`<input type="checkbox" role="switch" ...${about} checked=${Boolean(value)} onChange=${(/** @type {any} */ event) => set(event.currentTarget.checked)} />`
       : ranged
         ? html`<input type="range" ...${about} min=${field.minimum} max=${field.maximum} step=${step} value=${value} onInput=${typed}
             aria-valuetext=${`${value} ${unit}`} />`
-        : html`<input type=${numeric ? "number" : "text"} ...${about} min=${field.minimum} max=${field.maximum} maxlength=${field.maxLength}
-            value=${value ?? ""} placeholder=${numeric ? S.make.random : ""} onInput=${typed} />`;
+        : html`<input type=${numeric ? "number" : "text"} ...${about} min=${field.minimum} max=${field.maximum} maxlength=${field.max_length}
+            value=${value ?? ""} placeholder=${name === "seed" ? S.make.random : field.nullable && numeric ? S.make.auto : ""} onInput=${typed} />`;
   return html`
-    <div class=${`setting ${is(field, "boolean") && !field.enum ? "switch" : ""}`}>
+    <div class=${`setting ${field.type === "boolean" ? "switch" : ""}`}>
       <label for=${id}>${label}</label>
       ${ranged && html`<output for=${id}>${S.number(value, step < 1 && value % 1 ? 2 : 0)}${unit && ` ${unit}`}</output>`}
       ${control}

@@ -129,7 +129,7 @@ function Switch({ deck }) {
 function Progress({ generation }) {
   const { generation_id, status, progress, stage, seconds_left } = generation;
   if (!unfinished(status)) return null;
-  const what = status === "running" ? (S.making.stages[stage ?? ""] ?? S.making.running) : S.making[/** @type {"queued"} */ (status)];
+  const what = status === "running" ? (S.stages[stage ?? ""] ?? S.making.running) : S.making[/** @type {"queued"} */ (status)];
   return html`
     <div class="making" role="status">
       <div class="making-fill" style=${{ transform: `scaleX(${progress})` }}></div>

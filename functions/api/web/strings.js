@@ -155,6 +155,7 @@ export const S = {
       free: "Freer",
       sketch: "Quick sketch",
     }),
+    section: "Only the looped part",
     auto: "Automatic",
     random: "Random",
     yes: "Yes",
@@ -186,21 +187,23 @@ export const S = {
     }),
   },
 
+  /** What a worker is at. @type {Record<string, string>} */
+  stages: {
+    reading: "Fetching the track",
+    decoding: "Reading the track",
+    measuring: "Finding beat and key",
+    embedding: "Listening to it",
+    making: "Composing",
+    encoding: "Writing the file",
+    storing: "Storing it",
+  },
+
   making: {
     title: "Making music",
     waiting: "Waiting for the track",
     queued: "Next in line",
     running: "At work",
     left: (/** @type {number} */ seconds) => `${about(seconds)} left`,
-    stages: /** @type {Record<string, string>} */ ({
-      decode: "Reading the track",
-      analyse: "Listening to the track",
-      generate: "Composing",
-      embed: "Comparing",
-      score: "Comparing",
-      encode: "Writing the file",
-      master: "Mastering",
-    }),
     cancel: "Cancel",
     leave: "You can close this page. It goes on, and waits here for you.",
     many: (/** @type {number} */ count, /** @type {number} */ share) =>

@@ -126,6 +126,7 @@ function Ready({ track }) {
   useEffect(() => deck.load(0, track.links.play_preview ?? track.links.play, null), [track.audio_id]);
   const [embedding, setEmbedding] = useState(/** @type {Embedding | null} */ (null));
   const [stale, setStale] = useState(false);
+  const section = useSignal(deck.loop);
   useEffect(() => {
     call("GET", `api/embedding/${track.audio_id}?wait=0`).then(setEmbedding, (problem) => {
       if (problem.code === "stale_embedding") setStale(true);
@@ -147,7 +148,7 @@ function Ready({ track }) {
         ${track.duplicate_of && html`<p class="small">${S.track.duplicate} <a href=${`#/track/${track.duplicate_of}`}>${stem(track.filename)}</a></p>`}
         ${track.made_from && html`<p class="small">${S.track.madeFrom} <a href=${`#/result/${track.made_from.generation_id}`}>${S.result.made}</a></p>`}
       </div>
-      <${Make} audioId=${track.audio_id} />
+      <${Make} audioId=${track.audio_id} section=${section} />
     </div>
   `;
 }
