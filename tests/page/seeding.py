@@ -19,13 +19,15 @@ def seed(endpoint_url: str, count: int) -> None:
     (table,) = (name for name in dynamodb.list_tables()["TableNames"] if name.endswith("-Table"))
     items = dynamodb.scan(TableName=table)["Items"]
     (first,) = (item for item in items if item["sk"]["S"].startswith("audio#"))
+    s3 = client("s3", endpoint_url)
+    (bucket,) = (found["Name"] for found in s3.list_buckets()["Buckets"])
     random = np.random.default_rng(0)
     puts = []
     for number in range(count):
         record_id = str(ULID())
-        key, mode = KEYS[number % len(KEYS)]
+        tonic, mode = KEYS[number % len(KEYS)]
         features = json.loads(first["features"]["S"])
-        features |= {"tempo": 60.0 + number % 140, "key": key, "mode": mode, "beats": []}
+        features |= {"tempo": 60.0 + number % 140, "key": tonic, "mode": mode, "beats": []}
         vector = random.standard_normal(512)
         changed = {
             "sk": {"S": f"audio#{record_id}"},
@@ -36,5 +38,7 @@ def seed(endpoint_url: str, count: int) -> None:
             "vector": {"B": (vector / np.linalg.norm(vector)).astype("<f4").tobytes()},
         }
         puts.append({"PutRequest": {"Item": first | changed}})
+        key = f"uploads/default/{record_id}"
+        s3.copy_object(Bucket=bucket, Key=key, CopySource=f"{bucket}/uploads/default/{first['id']['S']}")
     for start in range(0, count, BATCH):
         dynamodb.batch_write_item(RequestItems={table: puts[start : start + BATCH]})

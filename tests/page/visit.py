@@ -59,10 +59,15 @@ class Visit:
         """Fail if the console was used, or another host asked."""
         assert self.said == []
         allowed = {urlsplit(self.url).netloc, self.bucket}
-        strangers = {
-            host for host in self.hosts if host not in allowed and not host.endswith(f".{self.bucket}")
-        }
+        strangers = {host for host in self.hosts - allowed if not host.endswith(f".{self.bucket}")}
         assert strangers == set()
+
+    def refused(self, *statuses: int) -> None:
+        """Expect what Chromium itself says of answers that were asked for, and nothing else."""
+        assert self.said
+        for line in self.said:
+            assert any(f"the server responded with a status of {status}" in line for status in statuses), line
+        self.said.clear()
 
     # -- what a person does --------------------------------------------------------------------------------
 
@@ -128,4 +133,3 @@ def visiting(browser: Browser, stack: StackProcess, **options: Any) -> Iterator[
         visit.check()
     finally:
         context.close()
-

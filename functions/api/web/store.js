@@ -110,6 +110,7 @@ async function load() {
   /** @type {Map<string, Generation>} */
   const made = new Map();
   const before = tracks.value;
+  const beforeMade = generations.value;
   await Promise.all([
     pages("api/audio", (/** @type {Track[]} */ items) => {
       for (const item of items) if (!leaving.has(item.audio_id)) found.set(item.audio_id, item);
@@ -120,12 +121,25 @@ async function load() {
     }),
   ]).then(
     () => {
-      tracks.set(newestFirst(found));
-      generations.set(newestFirst(made));
+      tracks.set(newestFirst(merge(before, tracks.value, found)));
+      generations.set(newestFirst(merge(beforeMade, generations.value, made)));
     },
     (problem) => notify(problem.message, { problem: true }),
   );
   wake();
+}
+
+/**
+ * Return a list as it was read, with what this tab got to know meanwhile.
+ *
+ * @template T
+ * @param {Map<string, T> | null} before What was known when reading began.
+ * @param {Map<string, T> | null} now
+ * @param {Map<string, T>} read
+ */
+function merge(before, now, read) {
+  const since = [...(now ?? [])].filter(([id, record]) => before?.get(id) !== record && !(read.has(id) && !before));
+  return new Map([...read, ...since]);
 }
 
 let wake = () => {};
