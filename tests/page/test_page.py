@@ -214,7 +214,7 @@ class TestTrack:
         loop = home.page.locator("button.loop")
         expect(loop).to_have_text("Loop 0:10 to 0:11")
         home.page.keyboard.press("Space")
-        seen = []
+        seen: list[int] = []
         while len(seen) < 40:  # seconds of sound, which a loop of one and a half goes through more than once
             seen.append(home.at())
             home.page.wait_for_timeout(80)
@@ -466,8 +466,10 @@ class TestLibrary:
             filled.page.keyboard.press(key)
             seen.add(filled.page.evaluate("document.activeElement.closest('.atlas a').getAttribute('href')"))
         assert len(seen) >= 3
+        filled.page.locator(".atlas").get_by_role("link", name=SAMPLE).focus()
         filled.page.keyboard.press("Enter")
-        expect(filled.page.locator(".track")).to_be_visible()
+        expect(filled.page.get_by_role("heading", level=1)).to_have_text(SAMPLE)
+        filled.drawn("source")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -57,14 +57,14 @@ class Visit:
 
     def check(self) -> None:
         """Fail if the console was used, or another host asked."""
-        assert self.said == []
+        assert self.said == [], self.said
         allowed = {urlsplit(self.url).netloc, self.bucket}
         strangers = {host for host in self.hosts - allowed if not host.endswith(f".{self.bucket}")}
-        assert strangers == set()
+        assert strangers == set(), strangers
 
     def refused(self, *statuses: int) -> None:
         """Expect what Chromium itself says of answers that were asked for, and nothing else."""
-        assert self.said
+        assert self.said, statuses
         for line in self.said:
             assert any(f"the server responded with a status of {status}" in line for status in statuses), line
         self.said.clear()
