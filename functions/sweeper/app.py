@@ -83,6 +83,9 @@ def sweep_audio(audio: Audio) -> str:
         records.schedule.postpone(audio)
         done = "sent_again"
     elif audio.status == "embedding":
+        if is_leased(audio):
+            records.schedule.await_lease(audio)
+            return "still_worked_on"
         records.requeue(audio)
         done = "requeued"
     else:
@@ -109,12 +112,20 @@ def sweep_generation(generation: Generation) -> str:
         records.schedule.postpone(generation)
         done = "sent_again"
     elif generation.status == "running":
+        if is_leased(generation):
+            records.schedule.await_lease(generation)
+            return "still_worked_on"
         records.requeue(generation)
         done = "requeued"
     else:
         return "nothing"
     queues.send_generate(generation.tenant, generation.id, generation.correlation_id)
     return done
+
+
+def is_leased(record: Audio | Generation) -> bool:
+    """Tell whether a worker holds a live lease: renewals extend it, and leave the time that we look at."""
+    return record.lease_expires_at is not None and record.lease_expires_at > records.now()
 
 
 @logger.inject_lambda_context(clear_state=True)

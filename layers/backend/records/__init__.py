@@ -18,9 +18,10 @@ Table layout
     index by_audio (audio_pk, sk): the generations of one audio
     index due (open, due_at): every item that has to be looked at again, by the time to do so
 
-Every write names the state it leaves. `due_at` is the one clock of the system: the end of a lease, the time
+Every write names the state it leaves. `due_at` is the one clock of the system: the end of a claim, the time
 to send a message again, the end of an upload's or a record's life; only the sweeper acts on it. A running
 item carries a lease and an attempt number; whoever holds an older attempt is fenced out of every later write.
+Renewing a lease leaves the index alone: an item that comes due before its lease ends is due at that end.
 
 A client that hears nothing of a write repeats it, and then meets the state that its own first try has made.
 Every write therefore leaves a mark of its own on the item (`write`): a refused write whose mark is there has

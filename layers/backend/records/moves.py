@@ -816,6 +816,9 @@ class Records:
     ) -> R:
         """Extend the lease of a claimed record, and note how far it is.
 
+        The sweeper's index is left as it is: a record that comes due under a live lease is looked at, and
+        waits for the lease's end (`Schedule.await_lease`).
+
         Parameters
         ----------
         record : Audio or Generation
@@ -833,7 +836,7 @@ class Records:
             The claim is lost: stop working and write nothing.
         """
         until = self.now() + LEASE_SECONDS
-        changes: dict[str, Any] = {"lease_expires_at": until, "due_at": until, "seconds_left": seconds_left}
+        changes: dict[str, Any] = {"lease_expires_at": until, "seconds_left": seconds_left}
         if stage is not None:
             changes["stage"] = stage
         if progress is not None:

@@ -130,6 +130,17 @@ class Schedule:
         changes = {"due_at": due_at, "resends": record.resends + 1}
         return self._items.fenced_move(record, leaving=record.status, changes=changes, due_at=record.due_at)
 
+    def await_lease(self, record: R) -> R:
+        """Look again at a record that somebody works on when its lease ends.
+
+        Raises
+        ------
+        Fenced
+            The record has moved, or another sweep was faster.
+        """
+        changes = {"due_at": record.lease_expires_at}
+        return self._items.fenced_move(record, leaving=record.status, changes=changes, due_at=record.due_at)
+
     def reconciliation(self) -> dict[str, str]:
         """Return how far reconciliation came, as it noted."""
         item = self._items.table.get_item(Key=_RECONCILIATION).get("Item") or {}

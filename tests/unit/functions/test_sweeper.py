@@ -16,6 +16,8 @@ from backend.records import (
     RESEND_SECONDS,
     UPLOAD_GRACE_SECONDS,
     Audio,
+    Fenced,
+    Generation,
     Limits,
 )
 from tests.support.stack import Context, Stack, fake_models
@@ -158,13 +160,48 @@ def test_the_work_of_a_dead_worker_is_requeued(stack: Stack, audio: Audio) -> No
     assert [body["generation_id"] for body in stack.drain("generate")] == [generation.id]
 
 
-def test_a_renewed_lease_is_left_alone(stack: Stack, audio: Audio) -> None:
+@pytest.mark.parametrize("kind", ["audio", "generation"])
+def test_a_renewed_lease_is_left_alone_and_its_end_is_noticed(stack: Stack, audio: Audio, kind: str) -> None:
+    claimed: Audio | Generation
+    if kind == "audio":
+        uploaded(stack, audio)
+        claimed, queue = stack.records.claim_audio("default", audio.id), "embed"
+    else:
+        generation = stack.submit(ready(stack, audio))
+        claimed, queue = stack.records.claim_generation("default", generation.id), "generate"
+    stack.drain(queue)
+
+    def due_at() -> float:
+        record = stack.get_audio(claimed) if isinstance(claimed, Audio) else stack.get_generation(claimed)
+        return record.due_at
+
+    renewals, seen = 40, {due_at()}
+    for renewal in range(renewals):  # ten minutes
+        stack.clock.now += 15
+        stack.records.renew(claimed, progress=renewal / renewals)
+        seen.add(due_at())
+        if renewal % 4 == 3:
+            assert stack.sweep().keys() <= {"still_worked_on"}
+    assert stack.drain(queue) == []
+    # The index is rewritten by the sweeper, once a lease at most, and not with each renewal.
+    assert 2 <= len(seen) <= 1 + renewals * 15 / (LEASE_SECONDS - 15)
+    stack.clock.now += LEASE_SECONDS - 1
+    assert "requeued" not in stack.sweep()
+    stack.clock.now += 2
+    assert stack.sweep() == {"requeued": 1}
+    assert len(stack.drain(queue)) == 1
+
+
+def test_a_sweep_that_was_slower_than_another_changes_nothing(stack: Stack, audio: Audio) -> None:
     uploaded(stack, audio)
     claimed = stack.records.claim_audio("default", audio.id)
-    for _ in range(10):
-        stack.clock.now += 15
-        stack.records.renew(claimed)
-        assert stack.sweep() == {}
+    stack.clock.now += LEASE_SECONDS - 1
+    stack.records.renew(claimed)
+    stack.clock.now += 2
+    seen = stack.get_audio(audio)
+    assert stack.sweep() == {"still_worked_on": 1}
+    with pytest.raises(Fenced):
+        stack.records.schedule.await_lease(seen)
 
 
 def test_a_generation_whose_release_was_lost_is_released(
