@@ -230,7 +230,13 @@ class Rehearsal:
         self.emulator.client("ecr").delete_repository(repositoryName=REPOSITORY, force=True)
 
     def delete(self) -> list[str]:
-        """Run `sam delete`, which keeps what the template says; return the logical ids that it kept."""
+        """Run `sam delete`, then remove what it keeps, as docs/operations.md says.
+
+        Returns
+        -------
+        list of str
+            The logical ids of what was kept.
+        """
         cloudformation = self.emulator.client("cloudformation")
         resources = cloudformation.describe_stack_resources(StackName=self.name)["StackResources"]
         self._sam("delete", "--no-prompts")
@@ -243,6 +249,7 @@ class Rehearsal:
         ]
         for resource in kept:
             self._remove(resource["ResourceType"], resource["PhysicalResourceId"])
+        self.vectors.delete_index(self.outputs["VectorBucketName"], self._index)
         return sorted(resource["LogicalResourceId"] for resource in kept)
 
     def _remove(self, kind: str, name: str) -> None:
@@ -369,6 +376,7 @@ def inventory(emulator: MiniStack) -> dict[str, list[str]]:
         "APIs": names("apigateway", "get_rest_apis", "items", "id"),
         "log groups": names("logs", "describe_log_groups", "logGroups", "logGroupName"),
         "alarms": names("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+        "dashboards": names("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
         "topics": names("sns", "list_topics", "Topics", "TopicArn"),
         "rules": names("events", "list_rules", "Rules", "Name"),
         "repositories": names("ecr", "describe_repositories", "repositories", "repositoryName"),

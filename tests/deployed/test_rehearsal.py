@@ -11,7 +11,14 @@ import pytest
 import yaml
 
 from local.sam import BUILT
-from tests.deployed.rehearsal import RETAINED, Rehearsal, left_behind, remove_images, without_permission
+from tests.deployed.rehearsal import (
+    RETAINED,
+    SAM_STACK,
+    Rehearsal,
+    left_behind,
+    remove_images,
+    without_permission,
+)
 from tests.support import sound
 from tests.support.client import Api, form, post_form
 from tests.support.images import docker
@@ -19,12 +26,31 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.transport
 
+TOOLS = {"stacks", "buckets", "repositories"}
+"""Kinds of what `sam deploy` makes once in an account; the stack among them is SAM CLI's own."""
 MISSING = {
     "ApiRole": "dynamodb:Query",
     "EmbedRole": "s3vectors:PutVectors",
     "UploadRole": "s3:PutObject",
 }
 WORKERS = ("embed", "generate")
+DENIED = "music-denied"
+
+
+def delete(*stacks: Rehearsal) -> None:
+    """Delete stacks with what they keep."""
+    for stack in stacks:
+        kept = stack.delete()
+        assert set(kept) <= RETAINED
+        assert {"Bucket", "Table", "KeysTable"} <= set(kept)
+
+
+def gone(rehearsal: Rehearsal, kinds: set[str]) -> None:
+    """Wait until the account holds these kinds of things and no others."""
+    workers = [f"/{name}/{worker}" for name in (rehearsal.name, DENIED) for worker in WORKERS]
+    left = eventually(lambda: left_behind(rehearsal.emulator, *workers), lambda left: left.keys() == kinds)
+    assert left.get("stacks", [SAM_STACK]) == [SAM_STACK]
+    assert not [name for name in left.get("buckets", []) if rehearsal.name in name]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +59,7 @@ def short_of_permissions(rehearsal: Rehearsal) -> Rehearsal:
     template = yaml.safe_load(BUILT.read_text())
     for role, action in MISSING.items():
         template = without_permission(template, role, action)
-    return rehearsal.sibling("music-denied", template)
+    return rehearsal.sibling(DENIED, template)
 
 
 def test_a_denied_action_names_the_missing_permission(
@@ -73,14 +99,27 @@ def test_every_permission_over_vectors_was_asked_for(rehearsal: Rehearsal) -> No
     }
 
 
-def test_nothing_is_left_behind(rehearsal: Rehearsal, short_of_permissions: Rehearsal) -> None:
-    for stack in (short_of_permissions, rehearsal):
-        kept = stack.delete()
-        assert set(kept) <= RETAINED
-        assert {"Bucket", "Table", "KeysTable"} <= set(kept)
+def test_a_deleted_stack_leaves_what_sam_itself_made_and_nothing_else(
+    rehearsal: Rehearsal, short_of_permissions: Rehearsal
+) -> None:
+    delete(short_of_permissions, rehearsal)
+    gone(rehearsal, TOOLS)
+
+
+def test_it_can_be_deployed_and_deleted_once_more_under_its_name(rehearsal: Rehearsal) -> None:
+    rehearsal.deploy()
+    api, track = Api(rehearsal.api_url, rehearsal.key()), sound.track()
+    assert api.get("/api/audio").ok(200)["items"] == []
+    first, second = (api.ready(api.upload(f"{i}.mp3", track, "audio/mpeg")) for i in range(2))
+    (neighbour,) = api.get(first["links"]["similar"]).ok(200)["results"]  # and none of the stack before
+    assert neighbour["audio_id"] == second["audio_id"]
+    delete(rehearsal)
+    gone(rehearsal, TOOLS)
+
+
+def test_nothing_is_left_behind(rehearsal: Rehearsal) -> None:
     rehearsal.delete_deployment_tools()
-    workers = [f"/{stack.name}/{name}" for stack in (short_of_permissions, rehearsal) for name in WORKERS]
-    eventually(lambda: left_behind(rehearsal.emulator, *workers), lambda left: not left)
+    gone(rehearsal, set())
     emulator = rehearsal.emulator
     process = emulator.process
     emulator.close()

@@ -14,11 +14,15 @@ from contextlib import closing, contextmanager
 from threading import Thread
 from typing import Any
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from local.aws.front import Front
 from local.aws.provision import client
+from local.aws.signature import ACCESS_KEY, SECRET_KEY
 from local.http_server import HttpServer
 from local.template import ACCOUNT, REGION
 from tests.deployed.ministack import Certificate
@@ -43,13 +47,23 @@ class VectorsFront:
 
     def create_index(self, bucket: str, index: str) -> None:
         """Create a vector bucket with an index, as the template declares them."""
-        # moto's own address, so that nobody but us can ask it directly.
-        with closing(HttpServer("127.0.0.1", 0)) as server:
-            server.start(self._front)
-            s3vectors = client("s3vectors", server.url)
+        with self._asked() as s3vectors:
             s3vectors.create_vector_bucket(vectorBucketName=bucket)
             definition = {"dataType": "float32", "dimension": 512, "distanceMetric": "cosine"}
             s3vectors.create_index(vectorBucketName=bucket, indexName=index, **definition)
+
+    def delete_index(self, bucket: str, index: str) -> None:
+        """Delete an index and its bucket, which outlive their stack."""
+        with self._asked() as s3vectors:
+            s3vectors.delete_index(vectorBucketName=bucket, indexName=index)
+            s3vectors.delete_vector_bucket(vectorBucketName=bucket)
+
+    @contextmanager
+    def _asked(self) -> Iterator[Any]:
+        """Serve moto at an address of its own, for as long as it is asked by us."""
+        with closing(HttpServer("127.0.0.1", 0)) as server:
+            server.start(self._front)
+            yield client("s3vectors", server.url)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request, or refuse it."""
@@ -73,7 +87,7 @@ class VectorsFront:
                 return _denied(message)(environ, start_response)
             self.seen.add((role.rpartition("/")[2], action))
         environ["wsgi.input"] = io.BytesIO(body)
-        return self._front(environ, start_response)
+        return self._front(_signed_anew(environ, request.url, body), start_response)
 
     def _role(self, access_key: str) -> str | None:
         """Return the role of the function whose containers were given an access key."""
@@ -116,6 +130,15 @@ def served(front: VectorsFront, host: str, port: int, certificate: Certificate) 
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _signed_anew(environ: dict[str, Any], url: str, body: bytes) -> dict[str, Any]:
+    """Return a request that was let in as the local AWS takes it: signed with its own key pair."""
+    request = AWSRequest("POST", url, data=body)
+    SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "s3vectors", REGION).add_auth(request)
+    kept = {name: value for name, value in environ.items() if not name.startswith("HTTP_X_AMZ")}
+    kept["HTTP_AUTHORIZATION"] = request.headers["Authorization"]
+    return {**kept, "HTTP_X_AMZ_DATE": request.headers["X-Amz-Date"]}
 
 
 def _actions(operation: str, asked: dict[str, Any]) -> list[str]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
 
 from local import template
+from local.http_server import HttpServer
 from tests.deployed.rehearsal import RETAINED, adapted, production_parameters, without_permission
+from tests.deployed.vectors import VectorsFront
 
 TEMPLATE: dict[str, Any] = template.read()
 
@@ -92,3 +98,33 @@ def test_a_permission_is_taken_from_one_role_only() -> None:
 def test_a_permission_that_is_not_there_cannot_be_taken() -> None:
     with pytest.raises(AssertionError):
         without_permission(TEMPLATE, "UploadRole", "s3:DeleteBucket")
+
+
+@pytest.mark.xdist_group("local-aws")
+def test_a_role_that_may_reads_and_writes_vectors_and_a_deleted_index_can_be_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The functions sign with the emulator's keys, which the local AWS behind it does not know."""
+    with mock_aws():
+        pass  # forget what an earlier test left in moto
+    front = VectorsFront(lambda service: None)
+    may = {"s3vectors:PutVectors", "s3vectors:ListVectors", "s3vectors:QueryVectors"}
+    monkeypatch.setattr(front, "_role", lambda key: f"role/{key}")
+    monkeypatch.setattr(front, "_allowed", lambda role, action, resource: action in may)
+    where = {"vectorBucketName": "vectors", "indexName": "points"}
+    with closing(HttpServer("127.0.0.1", 0)) as server:
+        server.start(front)
+        s3vectors: Any = boto3.client(
+            "s3vectors", endpoint_url=server.url, region_name="us-east-1",
+            aws_access_key_id="emulators", aws_secret_access_key="own", aws_session_token="token",
+        )  # fmt: skip
+        vector = {"float32": [1.0, *[0.0] * 511]}
+        for _ in range(2):
+            front.create_index("vectors", "points")
+            assert s3vectors.list_vectors(**where)["vectors"] == []
+            s3vectors.put_vectors(**where, vectors=[{"key": "a", "data": vector}])
+            assert s3vectors.query_vectors(**where, topK=3, queryVector=vector)["vectors"] == [{"key": "a"}]
+            with pytest.raises(ClientError, match="not authorized to perform: s3vectors:DeleteVectors"):
+                s3vectors.delete_vectors(**where, keys=["a"])
+            front.delete_index("vectors", "points")
+    assert front.seen == {("emulators", action) for action in may}
