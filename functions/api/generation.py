@@ -193,6 +193,9 @@ def check_support(request: contract.GenerateRequest) -> None:
     if request.prompt is not None and not own.text:
         able = [name for name, declared in profiles.DECLARED.items() if declared.text]
         raise problems.unsupported(settings.profile, "A prompt", able, field="prompt")
+    if request.ending not in (None, *own.endings):
+        able = [name for name, declared in profiles.DECLARED.items() if request.ending in declared.endings]
+        raise problems.unsupported(settings.profile, f"Ending {request.ending!r}", able, field="ending")
     total = request.duration * request.candidates
     for what, asked, limit, field in (
         (f"A duration of {request.duration:g} s", request.duration, "max_duration", "duration"),

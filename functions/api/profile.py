@@ -94,6 +94,8 @@ def fields(profile: profiles.Declaration) -> dict[str, dict[str, Any]]:
             told["maximum"] = profile.max_duration
         if name == "mode":
             told["enum"] = list(profile.modes)
+        if name == "ending":
+            told["enum"] = list(profile.endings)
         always = {"type", "nullable", "default", "description"}
         described[name] = {key: value for key, value in told.items() if key in always or value is not None}
     return described

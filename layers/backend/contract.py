@@ -132,6 +132,12 @@ class GenerateRequest(_Request):
     section: Section | None = Field(
         default=None, description="Use only this part of the source, as if nothing else were there."
     )
+    ending: Literal["natural", "fade", "cut"] | None = Field(
+        default=None,
+        description="With a last sound on a bar line that dies away, faded out, or cut off. Null: natural "
+        "where the profile can, else faded out. The record's `details.ending` says what became of it: a "
+        "natural end needs beats, and half a second for its last sound.",
+    )
 
 
 class RenameRequest(_Request):
@@ -400,6 +406,7 @@ class Parameters(Answer):
     candidates: int = 1
     format: str = "wav"
     section: Section | None = None
+    ending: str | None = None
 
 
 class Similarity(Answer):

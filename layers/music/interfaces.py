@@ -82,6 +82,8 @@ class Parameters:
         The format of the file.
     section : Section or None
         The part of the source that is used, at least 1 s; None is all of it.
+    ending : {"natural", "fade", "cut"} or None
+        How the music ends; None is natural where the generator can, else faded out.
     """
 
     seed: int
@@ -95,6 +97,7 @@ class Parameters:
     candidates: int = 1
     format: str = "wav"
     section: Section | None = None
+    ending: str | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Parameters:
@@ -117,12 +120,15 @@ class Candidate:
         What the generator tells about it, JSON-ready; it goes into the record.
     fault : str or None
         Why there is no audio, and `audio` is empty; None where there is.
+    ends : bool
+        Whether the music ends by itself, and nothing has to be faded out.
     """
 
     audio: np.ndarray
     seed: int
     details: dict[str, Any] = field(default_factory=dict)
     fault: str | None = None
+    ends: bool = False
 
 
 @dataclass(frozen=True, eq=False)

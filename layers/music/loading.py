@@ -48,6 +48,11 @@ class Profile:
         return DECLARED[self.name].modes
 
     @property
+    def endings(self) -> tuple[str, ...]:
+        """How what `generator` makes can end."""
+        return DECLARED[self.name].endings
+
+    @property
     def text(self) -> bool:
         """Whether prompts and text search are understood."""
         return DECLARED[self.name].text

@@ -16,7 +16,7 @@ from music import quality, similarity
 from music.audio.decode import decode, resample
 from music.audio.encode import CONTENT_TYPES, encode
 from music.audio.loudness import integrated_loudness
-from music.audio.master import Mastered, master
+from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, Mastered, master
 from music.dsp.channels import Levels, folded, is_silent
 from music.dsp.sound import Sound
 from music.features import Features
@@ -136,6 +136,8 @@ def generate(
     """
     if parameters.mode not in profile.modes or (parameters.prompt and not profile.text):
         raise ProfileError(f"profile {profile.name!r} does not support this mode or prompt")
+    if parameters.ending not in (None, *profile.endings):
+        raise ProfileError(f"profile {profile.name!r} does not support this ending")
     generator = profile.generator
     rate = generator.sample_rate
     timings: dict[str, float] = {}
@@ -195,7 +197,11 @@ def generate(
             continue
         with _timed(timings, "master"):
             mastered = master(
-                candidate.audio, rate, duration=parameters.duration, target_loudness=features.loudness
+                candidate.audio,
+                rate,
+                duration=parameters.duration,
+                target_loudness=features.loudness,
+                fade_out=CUT_SECONDS if candidate.ends or parameters.ending == "cut" else FADE_OUT_SECONDS,
             )
         with _timed(timings, "score"):
             scores = _score(mastered, rate, profile, vector, chroma, features.tempo)

@@ -134,6 +134,8 @@ class Declaration:
     license : str or None
         The licence of the generator's weights (an SPDX identifier); None where there are none, or untrained
         ones.
+    endings : tuple of str
+        How it can end what it makes.
     max_duration : float
         The longest piece in seconds that a few invocations can make.
     max_total : float
@@ -148,6 +150,7 @@ class Declaration:
     costs: Costs
     identity: Identity | None = None
     license: str | None = None
+    endings: tuple[str, ...] = ("fade", "cut")
     max_duration: float = 300.0
     max_total: float = 2400.0
 
@@ -155,7 +158,7 @@ class Declaration:
 MIR_512 = Identity(model="mir-512", revision="b901e83e8b6c", pipeline="2", precision="float32")
 """The revision is the beginning of the SHA-256 of `music.mir512`'s constants."""
 
-MOSAIC = Identity(model="mosaic", revision="1", pipeline="2", precision="float32")
+MOSAIC = Identity(model="mosaic", revision="1", pipeline="3", precision="float32")
 
 DIMENSION = 512
 """The length of the vectors of every embedder."""
@@ -190,7 +193,16 @@ _BUILTIN = Costs(embed=0.5, embed_second=0.005, generate=1.0, source_second=0.02
 DECLARED: dict[str, Declaration] = {
     declaration.name: declaration
     for declaration in (
-        Declaration("builtin", ("similar",), False, "mir-512", "mosaic", _BUILTIN, MIR_512),
+        Declaration(
+            "builtin",
+            ("similar",),
+            False,
+            "mir-512",
+            "mosaic",
+            _BUILTIN,
+            MIR_512,
+            endings=("natural", "fade", "cut"),
+        ),
         _musicgen("small", _MODES, 300.0, 0.8),
         _musicgen("medium", _MODES, 120.0, 4.0),
         _musicgen("large", _MODES, 60.0, 9.0),

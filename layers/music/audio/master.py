@@ -14,6 +14,8 @@ from music.audio.loudness import ABSOLUTE_GATE, integrated_loudness, peak_envelo
 
 FADE_IN_SECONDS = 0.01
 FADE_OUT_SECONDS = 0.5
+CUT_SECONDS = 0.01
+"""What an end that is cut off, or has died away, is faded out over: no click."""
 MAX_SHORTAGE_SECONDS = 0.1
 """What a generator may leave missing at the end (frames of a codec); it is filled with silence."""
 
@@ -63,6 +65,7 @@ def master(
     *,
     duration: float,
     target_loudness: float | None,
+    fade_out: float = FADE_OUT_SECONDS,
     ceiling: float = -1.0,
 ) -> Mastered:
     """Bring a candidate to its length, the target loudness and under the true-peak ceiling.
@@ -82,6 +85,8 @@ def master(
     target_loudness : float or None
         In LUFS. With None or ``-inf`` (a silent source) the level stays, but for the ceiling. Silence stays
         silence.
+    fade_out : float
+        In seconds.
     ceiling : float
         In dBTP.
 
@@ -94,7 +99,7 @@ def master(
     ValueError
         If the candidate is too short or has samples that are not finite: a fault of the generator.
     """
-    audio = _fade(_fit(audio, round(duration * rate), rate), rate)
+    audio = _fade(_fit(audio, round(duration * rate), rate), rate, fade_out)
     envelope = peak_envelope(audio)
     peak = float(envelope.max(initial=0.0))
     if not np.isfinite(peak):
@@ -169,11 +174,11 @@ def _fit(audio: np.ndarray, n: int, rate: int) -> np.ndarray:
     return fitted
 
 
-def _fade(audio: np.ndarray, rate: int) -> np.ndarray:
-    """Fade in and out in place, by raised cosines: an excerpt neither begins nor ends with a click."""
+def _fade(audio: np.ndarray, rate: int, out: float) -> np.ndarray:
+    """Fade in, and over `out` seconds out, in place, by raised cosines: no end of an excerpt clicks."""
     n = audio.shape[1]
     fade_in = min(round(FADE_IN_SECONDS * rate), n // 10)
-    fade_out = min(round(FADE_OUT_SECONDS * rate), n // 10)
+    fade_out = min(round(out * rate), n // 10)
     audio[:, :fade_in] *= ramp(fade_in)
     audio[:, n - fade_out :] *= ramp(fade_out)[::-1]
     return audio

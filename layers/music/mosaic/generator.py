@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from music.dsp.channels import centred, is_silent
+from music.dsp.harmony import PITCH_CLASSES
 from music.interfaces import Candidate, Request
 from music.mosaic.path import Outlook, Path, Transitions, walk
 from music.mosaic.synthesis import Join, render, usual_step
@@ -84,21 +85,27 @@ class Mosaic:
         source = centred(source)
         gain = _gain(source)
         source = source * gain
-        units = cut(source, self.sample_rate, features.beats, _part(progress, 0.0, _CUTTING))
+        units = cut(
+            source, self.sample_rate, features.beats, features.bars or (), _part(progress, 0.0, _CUTTING)
+        )
         transitions = Transitions(units)
         outlook = Outlook(transitions, parameters.temperature)
         step = usual_step(source)
+        tonic = _chord(features.key, features.mode)
         progress(_ANALYSIS)
         share = (1.0 - _ANALYSIS) / len(seeds)
         for index, seed in enumerate(seeds):
             begin = _ANALYSIS + share * index
             rng = np.random.default_rng(seed % 2**64)
-            path = walk(transitions, outlook, parameters, rng, _part(progress, begin, _WALKING * share))
+            path = walk(
+                transitions, outlook, parameters, tonic, rng, _part(progress, begin, _WALKING * share)
+            )
             rest = _part(progress, begin + _WALKING * share, (1.0 - _WALKING) * share)
             audio, joins = render(source, units, path, samples, step, rest)
             peak = float(np.abs(audio).max())
             audio /= np.float32(max(peak, float(gain)))
-            yield Candidate(audio, seed, _details(units, path, joins, step))
+            details = {"meter": features.meter or "none", **_details(units, path, joins, step)}
+            yield Candidate(audio, seed, details, ends=path.ending in ("natural", "own"))
 
 
 def _gain(source: np.ndarray) -> np.float32:
@@ -106,6 +113,15 @@ def _gain(source: np.ndarray) -> np.float32:
     square = sum(float(np.einsum("n,n->", channel, channel, dtype=np.float64)) for channel in source)
     level = np.sqrt(square / source.size)
     return np.float32(2.0 ** max(np.ceil(np.log2(_SOFT / level)), 0.0))
+
+
+def _chord(key: str | None, mode: str | None) -> np.ndarray:
+    """The pitch classes of a key's own chord [shape=(12,)], of unit length; 0 without a key."""
+    chord = np.zeros(12)
+    if key is not None:
+        tonic = PITCH_CLASSES.index(key)
+        chord[[tonic, (tonic + (3 if mode == "minor" else 4)) % 12, (tonic + 7) % 12]] = 3.0**-0.5
+    return chord
 
 
 def _part(progress: Callable[[float], None], begin: float, share: float) -> Callable[[float], None]:
@@ -120,6 +136,9 @@ def _details(units: Units, path: Path, joins: list[Join], step: float) -> dict[s
         "units": len(units),
         "unit_kind": "beat" if units.pulsed else "slice",
         "units_per_bar": units.meter,
+        "ending": path.ending,
+        "end": round(path.end, 4),
+        "hold": round(path.hold, 4),
         "runs": [
             {
                 "start": round(run.start, 4),

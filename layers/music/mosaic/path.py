@@ -15,7 +15,7 @@ References
 .. [2] Schödl et al., "Video Textures", SIGGRAPH 2000 (future cost of a transition, on pictures).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ LONG_SHARE = 0.31
 
 _NOISE = 0.3  # of the draw at temperature 1, where a good jump of the source costs 1
 _JUMP = 0.7  # cost of jumping at all
+_OFF_BAR = 9.0  # more for a jump that is not from the end of a bar to the beginning of one
 _EARLY = 2.0  # more for a jump within the first bar of a run
 _LATE = 0.5  # per unit beyond two bars, at temperature 1: makes runs end
 _FORM = 0.6  # weight of being in another part of the track than the form asks for,
@@ -41,9 +42,19 @@ _AGAIN = 0.8  # cost of each earlier use of the same jump
 _MEMORY = 30.0  # seconds in which half of the past is forgotten
 _EXITS = 64  # jumps out of a unit that the outlook weighs
 _REGIONS = 16
+_STRAY = 0.4  # of a part of the form, that its place in the source strays at temperature 1
 _HORIZON = 12  # units the outlook sees ahead in each part of the output
+_STUTTER_UNITS = 8  # that a passage may have and still count as a short one, where there are no bars
 _ALIGNED = 0.015  # seconds: a join can move a run by less than that
 _SEMITONES = (0, -1, 1, -2, 2)
+
+_DIES_AWAY = 9.0  # dB below the usual loudness: a source that ends so dies away
+_ON_LINE = 0.05  # seconds from a bar line within which its last sound begins
+_ROOM_TO_END = 6.0  # seconds of a piece in which there is room for the source's own end
+_ATTACK = 0.08  # seconds within which onsets are one,
+_BEFORE = 0.03  # and before the next one, in which a last sound begins to die away
+_SHORTEST_HOLD = 0.15  # seconds that a last sound is heard as it is
+_SHORTEST_END, _USUAL_END, _LONGEST_END = 0.5, 2.2, 5.0  # seconds from a last sound to the end
 
 
 @dataclass(frozen=True)
@@ -80,8 +91,12 @@ class Path:
     ----------
     runs : tuple of Run
         In playing order.
-    fade_start : float
-        When the music begins to fade out, in seconds.
+    ending : {"natural", "own", "fade", "cut"}
+        How it ends: with a last sound that dies away, as the source does, faded out, or cut off.
+    end : float
+        When that begins: the last sound, the silence after the source's end, the fade. In seconds.
+    hold : float
+        Seconds of the last sound that are played as they are, before it dies away.
     longest_verbatim : float
         Seconds of the longest stretch of the source that the output repeats.
     long_share : float
@@ -89,7 +104,9 @@ class Path:
     """
 
     runs: tuple[Run, ...]
-    fade_start: float
+    ending: str
+    end: float
+    hold: float
     longest_verbatim: float
     long_share: float
 
@@ -217,14 +234,9 @@ def _places(units: Units) -> np.ndarray:
     count = len(units)
     if units.meter == 1:
         return np.zeros((count, count), dtype=np.float32)
-    by_miss, by_place = np.full(units.meter, 4.0), np.full(units.meter, 1.2)
-    if units.meter % 2 == 0:
-        by_miss[units.meter // 2], by_place[units.meter // 2] = 2.0, 0.5
-    by_miss[0] = by_place[0] = 0.0
-    expected = (units.phase + 1) % units.meter
-    table = by_miss[(np.arange(units.meter)[None] - np.arange(units.meter)[:, None]) % units.meter]
-    table += by_place[:, None]
-    return table.astype(np.float32)[expected][:, units.phase]
+    ends = (units.phase + 1) % units.meter == 0
+    keeps = ends[:, None] & (units.phase == 0)[None]
+    return np.where(keeps, np.float32(0.0), np.float32(_OFF_BAR))
 
 
 class Outlook:
@@ -396,6 +408,7 @@ def walk(
     transitions: Transitions,
     outlook: Outlook,
     parameters: Parameters,
+    tonic: np.ndarray,
     rng: np.random.Generator,
     progress: Callable[[float], None],
 ) -> Path:
@@ -408,7 +421,9 @@ def walk(
     outlook : Outlook
         The source's, at the same temperature.
     parameters : Parameters
-        `duration`, `temperature`, `top_k`, `top_p` and `guidance_scale` are used.
+        `duration`, `temperature`, `top_k`, `top_p`, `guidance_scale` and `ending` are used.
+    tonic : np.ndarray [shape=(12,)]
+        Pitch classes of the chord to end with, of unit length; 0 where none is home.
     rng : np.random.Generator
         The random stream of the candidate.
     progress : callable
@@ -423,7 +438,7 @@ def walk(
     seconds = np.diff(units.bounds) / units.rate
     period = float(np.median(seconds))
     local = _local_period(seconds)
-    form = _form(units, duration, rng)
+    form = _form(units, duration, parameters.temperature, rng)
     attraction = np.maximum(form - _ROOM, 0.0) * (_FORM * parameters.guidance_scale / 3.0)
     values = outlook.values(attraction, lambda done: progress(0.5 * done))
     usual = np.bincount(units.label) / len(units) * (_MEMORY / np.log(2.0) / period)
@@ -471,6 +486,7 @@ def walk(
         left = np.clip(((ceiling - length) / period).astype(np.int64), 0, outlook.most)
         score = -cost / noise + values[section, np.arange(len(units)), left]
         score[length > ceiling] = -np.inf
+        score[_stutters(steps, units, onward)] = -np.inf
         if not np.isfinite(score).any():  # everything here is too long a repetition: take the shortest
             score = np.where(np.isfinite(cost), -length * 1e3, -np.inf)
         chosen = _draw(score, parameters.top_k, parameters.top_p, rng)
@@ -488,7 +504,19 @@ def walk(
         played += 1
         unit = chosen
         steps.append(_Step(unit, now, semitones, stretch, gain if jumped else 0.0, jumped))
-    return _finish(transitions, steps, parameters)
+    return _finish(transitions, steps, parameters, tonic)
+
+
+def _stutters(steps: list[_Step], units: Units, onward: int) -> list[int]:
+    """Find the jumps that would play a passage of under two bars a third time in a row."""
+    played = [step.unit for step in steps]
+    longest = max(2 * units.meter, _STUTTER_UNITS)
+    again = {
+        played[-size]
+        for size in range(1, min(longest, len(played) // 2) + 1)
+        if played[-size:] == played[-2 * size : -size]
+    }
+    return [unit for unit in again if unit != onward]
 
 
 def _draw(score: np.ndarray, top_k: int, top_p: float, rng: np.random.Generator) -> int:
@@ -512,11 +540,11 @@ def _local_period(seconds: np.ndarray) -> np.ndarray:
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1)
 
 
-def _form(units: Units, duration: float, rng: np.random.Generator) -> np.ndarray:
+def _form(units: Units, duration: float, temperature: float, rng: np.random.Generator) -> np.ndarray:
     """Measure how far each unit is from the part of the track that each stretch of the output comes from.
 
     The output tells the source's own story in its own time: about 8 s from each of some places spread over
-    the source, in order.
+    the source, in order; the higher the temperature, the less evenly.
 
     Returns
     -------
@@ -524,8 +552,8 @@ def _form(units: Units, duration: float, rng: np.random.Generator) -> np.ndarray
     """
     inside = np.flatnonzero(units.playable)
     parts = max(round(duration / 8.0), 1)
-    drawn = (np.arange(parts) + rng.uniform(0.1, 0.9, parts)) / parts
-    places = inside[np.minimum((drawn * len(inside)).astype(np.int64), len(inside) - 1)]
+    drawn = (np.arange(parts) + 0.5 + rng.uniform(-_STRAY, _STRAY, parts) * temperature**1.5) / parts
+    places = inside[np.clip((drawn * len(inside)).astype(np.int64), 0, len(inside) - 1)]
     return np.sqrt(((units.section[places][:, None] - units.section[None]) ** 2).sum(axis=2))
 
 
@@ -540,57 +568,103 @@ def _begin(units: Units, apart: np.ndarray, duration: float, noise: float, rng: 
         # The track's own beginning, unless it is a prelude to something else.
         first = int(np.argmax(units.playable))
         cost[first] = 3.0 * max(float(apart[first]) - 1.0, 0.0) - 0.5
-    return _draw(np.where(units.playable, -cost / max(noise, 0.1), -np.inf), 0, 0.0, rng)
+    return _draw(np.where(units.playable, -cost / noise, -np.inf), 0, 0.0, rng)
 
 
-def _finish(transitions: Transitions, steps: list[_Step], parameters: Parameters) -> Path:
-    """Give a walk an end: the source's own if that dies away, else a last bar from its first beat on."""
+@dataclass(frozen=True)
+class _End:
+    """A way to end a walk: `unit` follows the first `kept` steps."""
+
+    cost: float
+    kept: int
+    unit: int
+    ending: str
+    end: float
+    hold: float = 0.0
+
+
+def _finish(transitions: Transitions, steps: list[_Step], parameters: Parameters, tonic: np.ndarray) -> Path:
+    """Give a walk the end that is asked for; a fade where there is no place for a natural one."""
     units, duration = transitions.units, parameters.duration
-    seconds = np.diff(units.bounds) / units.rate
-    period = float(np.median(seconds))
-    bar = min(units.meter * period, 2.5) if units.pulsed else 2.0
-    fade_start = max(duration - min(0.25 * duration, 2.0), 0.0)
-    options: list[tuple[float, int, int, float]] = []  # cost, steps kept, unit to end with, fade start
-    if duration >= 6.0:
-        last = int(np.flatnonzero(units.playable)[-1])
-        usual = float(np.median(units.loudness[units.playable]))
-        dies_away = float(units.loudness[last]) < usual - 9.0
-        rest = (units.bounds[last + 1] - units.bounds[:-1]) / units.rate
-        for kept in range(1, len(steps)):
-            before, remaining = steps[kept - 1].unit, duration - steps[kept].start
-            if dies_away and remaining < LONGEST_RUN:
-                slack = remaining - rest
-                ends = np.flatnonzero((slack > -0.4) & (slack < 0.6) & units.playable)
-                costs = transitions.cost[before, ends] + 2.0 * np.abs(slack[ends])
-                options.extend(
-                    (float(cost), kept, int(unit), duration - 0.5)
-                    for cost, unit in zip(costs, ends, strict=True)
-                )
-            if 0.8 < remaining <= bar + 0.8:
-                ends = np.flatnonzero((units.phase == 0) & units.playable)
-                costs = transitions.cost[before, ends] + 1.5
-                options.extend(
-                    (float(cost), kept, int(unit), steps[kept].start)
-                    for cost, unit in zip(costs, ends, strict=True)
-                )
-                if units.phase[steps[kept].unit] == 0:
-                    options.append((1.0, kept, steps[kept].unit, steps[kept].start))
-    for _, kept, unit, fade in sorted(options)[:50]:
-        tail = (
-            [steps[kept]] if steps[kept].unit == unit else [_Step(unit, steps[kept].start, 0, 1.0, 0.0, True)]
-        )
+    if parameters.ending == "cut":
+        return _path(units, steps, _End(0.0, len(steps), -1, "cut", duration), duration)
+    faded = _End(0.0, len(steps), -1, "fade", max(duration - min(0.25 * duration, 2.0), 0.0))
+    if parameters.ending == "fade":
+        return _path(units, steps, faded, duration)
+    ends = [*_own_ends(transitions, steps, duration), *_last_sounds(transitions, steps, duration, tonic)]
+    for end in sorted(ends, key=lambda one: one.cost)[:50]:
+        old = steps[end.kept]
+        tail = [old] if old.unit == end.unit else [_Step(end.unit, old.start, 0, 1.0, 0.0, True)]
         while tail[-1].unit + 1 < len(units):
-            end = tail[-1].start + float(seconds[tail[-1].unit]) * tail[-1].stretch
-            if end >= duration + 0.1:
+            after = tail[-1].start + _seconds(units, tail[-1].unit) * tail[-1].stretch
+            if after >= (end.end + end.hold if end.ending == "natural" else duration + 0.1):
                 break
-            tail.append(_Step(tail[-1].unit + 1, end, tail[0].semitones, tail[0].stretch, 0.0, False))
-        path = _path(units, steps[:kept] + tail, fade, duration)
+            tail.append(_Step(tail[-1].unit + 1, after, tail[0].semitones, tail[0].stretch, 0.0, False))
+        path = _path(units, steps[: end.kept] + tail, end, duration)
         if path.longest_verbatim <= LONGEST_RUN + 0.1 and path.long_share <= LONG_SHARE + 0.02:
             return path
-    return _path(units, steps, fade_start, duration)
+    return _path(units, steps, faded, duration)
 
 
-def _path(units: Units, steps: list[_Step], fade_start: float, duration: float) -> Path:
+def _seconds(units: Units, unit: int) -> float:
+    return float(units.bounds[unit + 1] - units.bounds[unit]) / units.rate
+
+
+def _own_ends(transitions: Transitions, steps: list[_Step], duration: float) -> Iterator[_End]:
+    """Ways into the source's own end, where that dies away after a last sound on a bar line."""
+    units = transitions.units
+    last = int(np.flatnonzero(units.playable)[-1])
+    end = float(units.bounds[last + 1]) / units.rate
+    usual = float(np.median(units.loudness[units.playable]))
+    heard = units.onsets[units.onsets < end]
+    lines = units.bounds[:-1][(units.phase == 0) & units.playable] / units.rate
+    if not len(heard) or not units.pulsed or float(units.loudness[last]) > usual - _DIES_AWAY:
+        return
+    if np.abs(lines - heard[-1]).min() > _ON_LINE or duration < _ROOM_TO_END:
+        return
+    rest = end - units.bounds[:-1] / units.rate
+    for kept in range(1, len(steps)):
+        if units.phase[steps[kept].unit] or duration - steps[kept].start > LONGEST_RUN:
+            continue
+        slack = duration - steps[kept].start - rest
+        for unit in np.flatnonzero((slack > 0.0) & (slack < 1.5) & (units.phase == 0) & units.playable):
+            cost = float(transitions.cost[steps[kept - 1].unit, unit] + 0.5 * slack[unit])
+            yield _End(cost, kept, int(unit), "own", duration - float(slack[unit]))
+
+
+def _last_sounds(
+    transitions: Transitions, steps: list[_Step], duration: float, tonic: np.ndarray
+) -> Iterator[_End]:
+    """Ways to a last sound on a bar line that dies away: loud, of the tonic, with nothing soon after it."""
+    units = transitions.units
+    if not units.pulsed:
+        return
+    begin = units.bounds[:-1] / units.rate
+    following = np.append(units.onsets, np.inf)[np.searchsorted(units.onsets, begin + _ATTACK)]
+    hold = np.minimum(following - _BEFORE, np.append(begin[1:], np.inf) + 0.5) - begin
+    usual = float(np.median(units.loudness[units.playable]))
+    clear = np.abs(units.onsets[None] - begin[:, None]).min(axis=1, initial=np.inf) < _ON_LINE
+    clear &= units.playable & (hold > _SHORTEST_HOLD)
+    # Where no bar of the source begins with an onset, another beat sounds on the last bar line.
+    fits = np.flatnonzero(clear & (units.phase == 0) if (clear & (units.phase == 0)).any() else clear)
+    home = np.einsum("np,p->n", units.chroma[fits, 0], tonic)
+    own = (
+        1.0 - home
+        + 0.1 * np.maximum(usual - units.loudness[fits], 0.0)
+        + 2.0 * np.maximum(0.4 - hold[fits], 0.0)
+        - 0.1 * np.clip(units.rhythm[fits, 0], 0.0, 3.0)
+    )  # fmt: skip
+    for kept in range(1, len(steps)):
+        remaining = duration - steps[kept].start
+        if units.phase[steps[kept].unit] or not _SHORTEST_END <= remaining <= _LONGEST_END:
+            continue
+        cost = transitions.cost[steps[kept - 1].unit, fits] + own + 0.5 * abs(np.log2(remaining / _USUAL_END))
+        for unit, each in zip(fits, cost, strict=True):
+            played = min(float(hold[unit]), 0.5 * remaining)
+            yield _End(float(each), kept, int(unit), "natural", steps[kept].start, played)
+
+
+def _path(units: Units, steps: list[_Step], end: _End, duration: float) -> Path:
     """Gather steps into runs, and measure what they repeat of the source."""
     verbatim = _Verbatim(units)
     runs: list[Run] = []
@@ -601,4 +675,4 @@ def _path(units: Units, steps: list[_Step], fade_start: float, duration: float) 
             runs[-1] = Run(old.first, step.unit + 1, old.start, old.stretch, old.semitones, old.gain)
         else:
             runs.append(Run(step.unit, step.unit + 1, step.start, step.stretch, step.semitones, step.gain))
-    return Path(tuple(runs), fade_start, verbatim.longest, verbatim.long / duration)
+    return Path(tuple(runs), end.ending, end.end, end.hold, verbatim.longest, verbatim.long / duration)

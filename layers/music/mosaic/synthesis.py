@@ -7,6 +7,7 @@ References
 ----------
 .. [1] Verhelst and Roelands, "An overlap-add technique based on waveform similarity (WSOLA)", ICASSP 1993.
 .. [2] Fink, Holters and Zölzer, "Signal-matched power-complementary cross-fading", DAFx 2016.
+.. [3] Serra and Smith, "Spectral modeling synthesis", Computer Music Journal 14(4), 1990.
 """
 
 from collections.abc import Callable
@@ -23,6 +24,14 @@ from music.mosaic.units import Units
 _REACH = 0.36  # seconds of source kept on either side of a run, for joins to lie in
 _CLEAR = 16  # samples on either side of a crossfade that must be as smooth as it is
 _LAG = 0.012  # seconds a run may move so that waves meet in phase
+
+_LOOK = 0.19  # seconds whose partials ring on,
+_PARTIALS = 60  # at most so many,
+_STRIKE = 0.06  # seconds that a sound begins in,
+_INTO_RINGING = 0.4  # and of crossfade at most,
+_FALL = 55.0  # dB that they fall until the end,
+_LONGEST_RINGING = 3.5  # or until so many seconds after,
+_HALF_AS_LONG = 2000.0  # and at so many Hz twice as fast
 
 
 @dataclass(frozen=True)
@@ -123,10 +132,65 @@ def render(
         out[:, end:] = 0.0
         progress((index + 1) / len(path.runs))
     out = out[:, reach : reach + samples]
-    begin = min(round(path.fade_start * rate), samples)
-    fade = np.arange(samples - begin) / max(samples - begin, 1)
-    out[:, begin:] *= np.cos(0.5 * np.pi * fade).astype(np.float32) ** 2
+    begin = min(round(path.end * rate), samples)
+    if path.ending == "natural":
+        out = _dying(out, begin, round(path.hold * rate), rate)
+    elif path.ending == "fade":
+        fade = np.arange(samples - begin) / max(samples - begin, 1)
+        out[:, begin:] *= np.cos(0.5 * np.pi * fade).astype(np.float32) ** 2
     return np.ascontiguousarray(out), [join for join in joins if join.time < samples / rate]
+
+
+def _dying(audio: np.ndarray, begin: int, hold: int, rate: int) -> np.ndarray:
+    """Let the sound that begins at `begin` die away after `hold` samples, as a string does.
+
+    What sounds then is taken apart into partials [3]_, and they ring on, the higher ones for a shorter time.
+    Nothing new begins in what they make.
+
+    Returns
+    -------
+    np.ndarray [shape=(channels, n), float32]
+    """
+    n = audio.shape[1]
+    out = audio.copy()
+    out[:, begin + hold :] = 0.0
+    size = min(hold, round(_LOOK * rate))
+    rest = n - begin - hold
+    if rest <= 0 or size < 64:
+        return out
+    last = audio[:, begin + hold - size : begin + hold].astype(np.float64)
+    window = np.hanning(size + 2)[1:-1]
+    padded = 1 << int(np.ceil(np.log2(4 * size)))
+    spectrum = np.fft.rfft(last * window, padded, axis=1)
+    power = (np.abs(spectrum) ** 2).sum(axis=0)
+    inner = power[1:-1]
+    peaks = 1 + np.flatnonzero((inner > power[:-2]) & (inner >= power[2:]) & (inner > 1e-6 * power.max()))
+    peaks = peaks[np.argsort(-power[peaks], kind="stable")][:_PARTIALS]
+    fade = max(min(hold - round(_STRIKE * rate), round(_INTO_RINGING * rate)), size // 2)
+    newest = last[:, -max(size // 3, 32) :]
+    bell = np.hanning(newest.shape[1] + 2)[1:-1]
+    at = np.arange(newest.shape[1]) / rate
+    time = np.arange(-fade, rest) / rate
+    ringing = np.zeros((len(audio), len(time)))
+    length = min(rest / rate, _LONGEST_RINGING)
+    for peak in peaks:
+        hertz = peak * rate / padded
+        slope = _FALL / 20.0 * np.log(10.0) / length * (1.0 + hertz / _HALF_AS_LONG)
+        # The phase of a peak is that at the window's first sample.
+        turn = np.exp(2j * np.pi * hertz * (time + size / rate)) * np.exp(-slope * np.maximum(time, 0.0))
+        # What has died away meanwhile does not come back.
+        now = np.abs((newest * bell * np.exp(-2j * np.pi * hertz * at)).sum(axis=1)) / bell.sum()
+        past = np.abs(spectrum[:, peak]) / window.sum()
+        left = np.minimum(now / np.maximum(past, 1e-12), 1.0)
+        ringing += np.real((spectrum[:, peak] * left)[:, None] * turn[None]) * (2.0 / window.sum())
+    level = np.sqrt((newest**2).mean() / max(float((ringing[:, :fade] ** 2).mean()), 1e-12))
+    ringing *= min(float(level), 1.0)
+    down, up = _gains(fade, 0.5)
+    start = begin + hold - fade
+    out[:, start : begin + hold] *= down
+    ringing[:, :fade] *= up
+    out[:, start:] += ringing.astype(np.float32)
+    return out
 
 
 def _piece(source: np.ndarray, units: Units, run: Run, reach: int, last: bool) -> np.ndarray:

@@ -9,7 +9,7 @@ References
 .. [2] Schwarz, "Data-Driven Concatenative Sound Synthesis", PhD thesis, Université Paris 6, 2004.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,13 @@ from scipy.signal import resample_poly
 
 from music.dsp import harmony, spectra
 from music.dsp.channels import folded
-from music.dsp.rhythm import superflux
+from music.dsp.rhythm import pick_onsets, superflux
 
 _MEL_RATE, _MEL_HOP = 16000, 160  # Hz, and samples: 10 ms frames show where a beat begins
 _LOW_RATE, _CHROMA_HOP = 8000, 400  # Hz, and samples: 50 ms frames
 _LONGEST, _SHORTEST = 0.75, 0.08  # seconds of a unit; longer beats are halved, shorter sources cut no finer
 _FEWEST = 12  # units worth walking through; a shorter source is cut finer
+_LONGEST_BAR = 3.6  # seconds
 _SAME = 0.87  # correlation from which two units count as the same recording
 _MERGES = 4  # rounds of comparing labels
 
@@ -41,7 +42,7 @@ class Units:
     pulsed : bool
         Whether units follow beats.
     meter : int
-        Units per bar; 1 where there is no pulse.
+        Units per bar, or half of a bar of over 3.6 s; 1 where there are no bars.
     phase : np.ndarray [shape=(N,), int64]
         Position in the bar, 0 to ``meter - 1``.
     chroma, timbre : np.ndarray [shape=(N, 2, 12), float32]
@@ -56,6 +57,8 @@ class Units:
         False inside long silences.
     label : np.ndarray [shape=(N,), int64]
         Equal for units that are the same recording, as in loops.
+    onsets : np.ndarray [shape=(onsets,), float64]
+        When sounds begin, in seconds, ascending.
     shift : np.ndarray [shape=(N,), float64]
         Seconds by which the recording lies later in the unit than in others of its label (borders vary a
         little).
@@ -74,12 +77,19 @@ class Units:
     playable: np.ndarray
     label: np.ndarray
     shift: np.ndarray
+    onsets: np.ndarray
 
     def __len__(self) -> int:
         return len(self.phase)
 
 
-def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[float], None]) -> Units:
+def cut(
+    source: np.ndarray,
+    rate: int,
+    beats: Sequence[float],
+    bars: Sequence[float],
+    progress: Callable[[float], None],
+) -> Units:
     """Cut a source into units.
 
     Parameters
@@ -88,8 +98,10 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
         Not silent, at least 0.1 s.
     rate : int
         Sample rate in Hz, a multiple of 8000.
-    beats : list of float
+    beats : sequence of float
         Beat times in seconds; may be empty.
+    bars : sequence of float
+        When bars begin, in seconds; empty where none were found.
     progress : callable
         Called with the share done, in [0, 1]; whatever it raises passes through.
 
@@ -108,7 +120,7 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
     progress(0.75)
     flux = superflux(mel)
 
-    marks, pulsed, halves = _grid(np.asarray(beats), n / rate)
+    marks, pulsed = _grid(np.asarray(beats), n / rate)
     if pulsed:
         marks = _onto_onsets(marks, flux)
     bounds = np.round(marks * rate).astype(np.int64)
@@ -123,12 +135,7 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
     pitch = _means(chroma, edges, _LOW_RATE / _CHROMA_HOP, 2)
     pitch /= np.maximum(np.sqrt((pitch**2).sum(axis=2, keepdims=True)), 1e-6)
     rhythm = _means(flux[None], edges, _MEL_RATE / _MEL_HOP, 4)[:, :, 0] / max(float(flux.mean()), 1e-6)
-    low_flux = superflux(mel[:8])
-
-    meter, phase = 1, np.zeros(count, dtype=np.int64)
-    if pulsed:
-        accent = _accents(edges, low_flux, flux, pitch, loudness)
-        meter, phase = _bars(accent, pitch, timbre, halves)
+    meter, phase = _places_in_bars(edges, bars) if pulsed else (1, np.zeros(count, dtype=np.int64))
     progress(0.85)
     label, shift = _recordings(
         folded(low), edges, pitch, timbre, loudness, lambda done: progress(0.85 + 0.15 * done)
@@ -148,6 +155,7 @@ def cut(source: np.ndarray, rate: int, beats: list[float], progress: Callable[[f
         playable=_playable(loudness, edges),
         label=label,
         shift=shift,
+        onsets=pick_onsets(flux, _MEL_RATE / _MEL_HOP) / (_MEL_RATE / _MEL_HOP),
     )
 
 
@@ -181,7 +189,7 @@ def _mel(audio: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool, int]:
+def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool]:
     """Lay borders of units over a source of `duration` seconds.
 
     Returns
@@ -190,8 +198,6 @@ def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool, int]:
         The borders in seconds.
     pulsed : bool
         Whether they follow beats.
-    halves : int
-        Units for each beat.
     """
     steady = False
     if len(beats) >= 4:
@@ -201,7 +207,7 @@ def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool, int]:
         steady = bool(near.mean() > 0.6 and (beats[-1] - beats[0]) > 0.4 * duration)
     if not steady:
         length = float(np.clip(duration / 16, _SHORTEST, 0.5))
-        return np.linspace(0.0, duration, max(round(duration / length), 2) + 1), False, 1
+        return np.linspace(0.0, duration, max(round(duration / length), 2) + 1), False
     filled = [float(beats[0])]
     for beat in beats[1:]:
         gap = float(beat) - filled[-1]
@@ -218,7 +224,7 @@ def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool, int]:
         between = (marks[:-1] + marks[1:]) / 2
         marks = np.sort(np.concatenate([marks, between]))
         halves *= 2
-    return marks, True, halves
+    return marks, True
 
 
 def _onto_onsets(marks: np.ndarray, flux: np.ndarray) -> np.ndarray:
@@ -247,68 +253,29 @@ def _means(curves: np.ndarray, edges: np.ndarray, rate: float, parts: int) -> np
     return means.T.reshape(len(edges) - 1, parts, len(curves))
 
 
-def _accents(
-    edges: np.ndarray, low_flux: np.ndarray, flux: np.ndarray, pitch: np.ndarray, loudness: np.ndarray
-) -> np.ndarray:
-    """Measure how much each unit begins like a first beat [shape=(N,)]: bass, attack, change of harmony."""
-    rate = _MEL_RATE / _MEL_HOP
-    at = np.round(edges[:-1] * rate).astype(np.int64)
+def _places_in_bars(edges: np.ndarray, bars: Sequence[float]) -> tuple[int, np.ndarray]:
+    """Count units from the beginning of each bar.
 
-    def peak(curve: np.ndarray) -> np.ndarray:
-        padded = np.pad(curve, (2, 10))
-        return np.stack([padded[np.clip(at + k, 0, len(padded) - 1)] for k in range(10)]).max(axis=0)
-
-    def score(values: np.ndarray) -> np.ndarray:
-        return (values - values.mean()) / max(float(values.std()), 1e-6)
-
-    mean = pitch.mean(axis=1)
-    change = np.zeros(len(mean))
-    change[1:] = 1.0 - (mean[1:] * mean[:-1]).sum(axis=1)
-    rise = np.diff(loudness, prepend=loudness[:1])
-    return score(peak(low_flux)) + 0.5 * score(peak(flux)) + 1.5 * score(change) + 0.5 * score(rise)
-
-
-def _bars(accent: np.ndarray, pitch: np.ndarray, timbre: np.ndarray, halves: int) -> tuple[int, np.ndarray]:
-    """Find the bars: they repeat, and begin with accents.
-
-    The place advances by one each unit; a slip (a dropped or doubled beat) costs as much as several strong
-    accents.
+    Long bars are taken for two, for no more of a source is played at once than that.
 
     Returns
     -------
     meter : int
-        Units for each bar.
-    phase : np.ndarray [shape=(N,), int64]
-        The place of each unit in its bar.
+        Units for each bar; 1 where there are no bars.
+    place : np.ndarray [shape=(N,), int64]
+        Of each unit in its bar. Before the first bar and after the last they are counted on.
     """
-    count = len(accent)
-    flat = np.concatenate([3.0 * pitch.reshape(count, -1), timbre.reshape(count, -1)], axis=1)
-
-    def repeats(lag: int) -> float:
-        if lag >= count:
-            return -np.inf
-        apart = np.sqrt(((flat[lag:] - flat[:-lag]) ** 2).mean(axis=1))
-        both = accent[lag:] * accent[:-lag]
-        return float(-apart.mean() / max(flat.std(), 1e-6) + 0.3 * both.mean() / max(accent.var(), 1e-6))
-
-    four, three = 4 * halves, 3 * halves
-    waltz = repeats(three) + repeats(2 * three) > repeats(four) + repeats(2 * four) + 0.08
-    meter = three if waltz else four
-    slip = 8.0
-    states = np.arange(meter)
-    gain = np.where(states[None, :] == 0, accent[:, None], -accent[:, None] / (meter - 1))
-    score, back = gain[0].copy(), np.zeros((count, meter), dtype=np.int64)
-    for u in range(1, count):
-        regular = np.roll(score, 1)
-        jump = int(score.argmax())
-        slipped = score[jump] - slip
-        back[u] = np.where(regular >= slipped, (states - 1) % meter, jump)
-        score = np.maximum(regular, slipped) + gain[u]
-    phase = np.empty(count, dtype=np.int64)
-    phase[-1] = int(score.argmax())
-    for u in range(count - 1, 0, -1):
-        phase[u - 1] = back[u, phase[u]]
-    return meter, phase
+    count = len(edges) - 1
+    first = np.unique([int(np.abs(edges[:-1] - bar).argmin()) for bar in bars])
+    if len(first) < 2:
+        return 1, np.zeros(count, dtype=np.int64)
+    meter = max(int(np.median(np.diff(first))), 1)
+    bar = float(np.median(np.diff(edges[first])))
+    while bar > _LONGEST_BAR and meter % 2 == 0:
+        meter, bar = meter // 2, bar / 2.0
+    units = np.arange(count)
+    before = np.maximum(np.searchsorted(first, units, side="right") - 1, 0)
+    return meter, (units - first[before]) % meter
 
 
 def _sections(pitch: np.ndarray, timbre: np.ndarray, loudness: np.ndarray, edges: np.ndarray) -> np.ndarray:

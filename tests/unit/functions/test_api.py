@@ -517,6 +517,7 @@ class TestGenerate:
             "candidates": 1,
             "format": "wav",
             "section": None,
+            "ending": None,
         }
 
     def test_a_seed_is_kept_and_none_is_drawn(self, world: World) -> None:
@@ -537,6 +538,7 @@ class TestGenerate:
             ("candidates", [1, 8], [0, 9]),
             ("format", ["wav", "flac", "mp3", "ogg"], ["aac", "WAV", None]),
             ("mode", ["similar"], ["remix", None]),
+            ("ending", [None, "natural", "fade", "cut"], ["abrupt", 1]),
             ("prompt", [None], ["", 5, "x" * 1001]),
             ("volume", [], [1]),
         ],
@@ -604,6 +606,16 @@ class TestGenerate:
         problem = self.post(world, world.ready(), body).problem(409, "unsupported_by_profile")
         assert problem["field"] == field
         assert able in problem["profiles"]
+
+    def test_a_neural_profile_refuses_a_natural_ending_by_name(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        routes = world.app.generation
+        monkeypatch.setattr(routes, "settings", replace(routes.settings, profile="small"))
+        problem = self.post(world, world.ready(), {"ending": "natural"}).problem(
+            409, "unsupported_by_profile"
+        )
+        assert (problem["field"], problem["profiles"]) == ("ending", ["builtin"])
 
     def test_of_a_failed_or_stale_audio(self, world: World) -> None:
         self.post(world, world.failed(), {}).problem(409, "embedding_failed")

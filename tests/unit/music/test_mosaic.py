@@ -3,14 +3,17 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
 from music import features
+from music.audio.decode import resample
+from music.dsp import rhythm
 from music.features import Features
 from music.interfaces import Candidate, Parameters, Request
 from music.mosaic import generator, path, synthesis, units
@@ -23,7 +26,9 @@ RATE = 32000
 BEAT = 0.5  # seconds
 
 
-def _measured(duration: float, beats: list[float], loudness: float | None = -18.0) -> Features:
+def _measured(
+    duration: float, beats: list[float], loudness: float | None = -18.0, per_bar: int = 4
+) -> Features:
     return Features(
         duration=duration,
         tempo=120.0 if beats else 0.0,
@@ -33,6 +38,8 @@ def _measured(duration: float, beats: list[float], loudness: float | None = -18.
         spectral_centroid=1500.0,
         onset_rate=4.0,
         beats=beats,
+        meter=f"{per_bar}/4" if beats else None,
+        bars=beats[::per_bar] if beats else None,
     )
 
 
@@ -54,7 +61,9 @@ def _song(bars: int = 16, per_bar: int = 4, seed: int = 0) -> tuple[np.ndarray, 
         hiss = 0.05 * rng.standard_normal((2, size)) * np.exp(-40 * seconds)
         ends = np.minimum(1.0, np.minimum(seconds, seconds[::-1]) / 0.002)
         audio[:, index * size : (index + 1) * size] = (sound + hiss) * ends
-    return audio, _measured(audio.shape[1] / RATE, [BEAT * beat for beat in range(bars * per_bar)])
+    return audio, _measured(
+        audio.shape[1] / RATE, [BEAT * beat for beat in range(bars * per_bar)], per_bar=per_bar
+    )
 
 
 def _nothing(done: float) -> None:
@@ -187,7 +196,7 @@ def test_a_loop_is_verbatim_however_often_the_source_repeats_it() -> None:
     loop, _ = _song(4)
     source = np.tile(loop, (1, 6))
     measured = _measured(source.shape[1] / RATE, [BEAT * beat for beat in range(96)])
-    cut = units.cut(source, RATE, measured.beats, _nothing)
+    cut = units.cut(source, RATE, measured.beats, measured.bars or (), _nothing)
     assert len(set(cut.label.tolist())) <= 24  # 16 beats of the loop, and the seams
     made = _run(source, measured, duration=30.0)[0]
     longest, share = verbatim(made.audio, source, RATE)
@@ -220,29 +229,156 @@ def test_meter_is_kept_at_temperature_one() -> None:
 @pytest.mark.parametrize("per_bar", [3, 4])
 def test_bars_are_found(per_bar: int) -> None:
     source, measured = _song(16, per_bar)
-    cut = units.cut(source, RATE, measured.beats, _nothing)
+    cut = units.cut(source, RATE, measured.beats, measured.bars or (), _nothing)
     assert cut.pulsed
     assert cut.meter == per_bar
     assert (cut.phase[: per_bar * 15] == np.arange(per_bar * 15) % per_bar).mean() > 0.95
 
 
-def test_higher_temperatures_leave_the_natural_continuation_more() -> None:
+def test_the_higher_the_temperature_the_less_alike_are_two_seeds() -> None:
     source, measured = _song(32)
-    transitions = path.Transitions(units.cut(source, RATE, measured.beats, _nothing))
+    cut = units.cut(source, RATE, measured.beats, measured.bars or (), _nothing)
+    transitions = path.Transitions(cut)
 
-    def strangeness(temperature: float) -> float:
-        """Cost of all jumps taken."""
-        total = 0.0
-        for seed in range(6):
-            parameters = Parameters(seed=seed, temperature=temperature)
-            outlook = path.Outlook(transitions, temperature)
-            walked = path.walk(transitions, outlook, parameters, np.random.default_rng(seed), _nothing)
-            for before, after in pairwise(walked.runs):
-                total += float(transitions.cost[before.last - 1, after.first])
-        return total
+    def played(temperature: float, seed: int) -> np.ndarray:
+        parameters = Parameters(seed=seed, temperature=temperature)
+        outlook, rng = path.Outlook(transitions, temperature), np.random.default_rng(seed)
+        walked = path.walk(transitions, outlook, parameters, np.zeros(12), rng, _nothing)
+        return np.concatenate([cut.label[run.first : run.last] for run in walked.runs])[:55]
 
-    cold, warm, hot = (strangeness(temperature) for temperature in (0.3, 1.0, 2.0))
-    assert cold < warm < hot
+    def apart(temperature: float) -> float:
+        pieces = [played(temperature, seed) for seed in range(4)]
+        return float(np.mean([np.mean(a != b) for a, b in combinations(pieces, 2)]))
+
+    cold, warm, hot = (apart(temperature) for temperature in (0.2, 1.0, 2.0))
+    assert cold < 0.6 * hot
+    assert cold < warm
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.2, 1.0, 2.0])
+def test_no_short_passage_is_jumped_back_to_for_a_third_time_in_a_row(temperature: float) -> None:
+    source, measured = _song(32)
+    for seed in range(3):
+        made = _run(source, measured, duration=40.0, temperature=temperature, seed=seed)[0]
+        beats = [
+            (beat, index == 0)
+            for run in made.details["runs"]
+            for index, beat in enumerate(
+                range(round(run["source_start"] / BEAT), round(run["source_end"] / BEAT))
+            )
+        ]
+        for size in range(1, 9):
+            for start in range(len(beats) - 3 * size + 1):
+                one, two, three = (
+                    [beat for beat, _ in beats[start + k * size : start + (k + 1) * size]] for k in range(3)
+                )
+                assert not one == two == three or not beats[start + 2 * size][1]
+
+
+@pytest.mark.parametrize("per_bar", [3, 4])
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 2.0])
+def test_jumps_go_from_the_end_of_a_bar_to_the_beginning_of_one(per_bar: int, temperature: float) -> None:
+    source, measured = _song(24, per_bar)
+    jumps = []
+    for seed in range(3):
+        runs = _run(source, measured, duration=30.0, seed=seed, temperature=temperature)[0].details["runs"]
+        jumps += [(before["source_end"], after["source_start"]) for before, after in pairwise(runs)]
+    bar = per_bar * BEAT
+    on_lines = [all(abs(time - bar * round(time / bar)) < 0.07 for time in jump) for jump in jumps]
+    assert np.mean(on_lines) >= 0.95
+
+
+def test_without_bars_none_are_claimed() -> None:
+    source, measured = _song()
+    without = replace(measured, meter=None, bars=None)
+    assert _run(source, measured)[0].details["meter"] == "4/4"
+    details = _run(source, without)[0].details
+    assert (details["meter"], details["units_per_bar"]) == ("none", 1)
+
+
+def test_bars_longer_than_what_may_be_copied_are_halved() -> None:
+    source, _ = _song(16)
+    slow = _measured(source.shape[1] / RATE, [BEAT * beat for beat in range(64)], per_bar=8)
+    assert _run(source, slow)[0].details["units_per_bar"] == 4
+
+
+# -- endings ---------------------------------------------------------------------------------------------
+
+
+def _onsets(audio: np.ndarray) -> np.ndarray:
+    """When sounds begin, in seconds."""
+    small = resample(audio, RATE, features.SAMPLE_RATE)
+    curve = rhythm.superflux(rhythm.mel_bands(small, features.SAMPLE_RATE))
+    frame_rate = features.SAMPLE_RATE / rhythm.HOP
+    return rhythm.pick_onsets(curve, frame_rate) / frame_rate
+
+
+def _level(audio: np.ndarray, start: float, end: float) -> float:
+    """RMS in dB."""
+    return float(10.0 * np.log10((audio[:, round(start * RATE) : round(end * RATE)] ** 2).mean() + 1e-14))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("duration", [8.0, 14.3, 30.0])
+@pytest.mark.parametrize("asked", [None, "natural"])
+def test_it_ends_with_a_last_sound_on_a_bar_line_that_dies_away(
+    asked: str | None, duration: float, seed: int
+) -> None:
+    source, measured = _song(32)
+    made = _run(source, measured, duration=duration, seed=seed, ending=asked)[0]
+    assert made.ends
+    assert made.details["ending"] == "natural"
+    assert made.audio.shape[1] == round(duration * RATE)
+    last = made.details["end"]
+    assert abs(_onsets(made.audio)[-1] - last) < 0.07
+    before = [run for run in made.details["runs"] if run["start"] < last - 0.1][-1]
+    lines = before["start"] + before["stretch"] * (
+        np.arange(0.0, measured.duration + 1.0, 4 * BEAT) - before["source_start"]
+    )
+    assert np.abs(lines - last).min() < 0.07
+    assert _level(made.audio, last, last + 0.2) - _level(made.audio, duration - 0.1, duration) > 40.0
+    # It dies away by itself: no step, and no hole after the last sound.
+    levels = [
+        _level(made.audio, last + k / 10, last + (k + 1) / 10) for k in range(int((duration - last) * 10))
+    ]
+    assert max(np.diff(levels)) < 1.5
+    assert min(np.diff(levels[:-1])) > -25.0
+
+
+def test_a_fade_and_a_cut_do_as_they_are_told() -> None:
+    source, measured = _song(32)
+    faded = _run(source, measured, duration=12.0, ending="fade")[0]
+    cut = _run(source, measured, duration=12.0, ending="cut")[0]
+    assert (faded.details["ending"], cut.details["ending"]) == ("fade", "cut")
+    assert not faded.ends
+    assert np.array_equal(faded.audio[:, : 9 * RATE], cut.audio[:, : 9 * RATE])
+    assert _level(faded.audio, 11.9, 12.0) < _level(cut.audio, 11.0, 12.0) - 20.0
+    assert _level(cut.audio, 11.5, 12.0) > _level(cut.audio, 6.0, 9.0) - 6.0
+
+
+def test_the_source_is_left_to_its_own_end_where_that_dies_away() -> None:
+    source, _ = _song(8)
+    seconds = np.arange(3 * RATE) / RATE
+    chord = sum(np.sin(2 * np.pi * pitch * seconds) for pitch in (110.0, 138.6, 164.8, 220.0))
+    source = np.concatenate(
+        [source, np.repeat(0.1 * (chord * np.exp(-1.8 * seconds))[None], 2, axis=0)], axis=1
+    )
+    beats = [BEAT * beat for beat in range(38)]
+    made = [
+        _run(source.astype(np.float32), _measured(19.0, beats), duration=20.0, seed=seed)[0]
+        for seed in range(6)
+    ]
+    own = [one for one in made if one.details["ending"] == "own"]
+    assert own
+    assert own[0].ends
+    assert own[0].details["runs"][-1]["source_end"] == pytest.approx(19.0, abs=0.3)
+
+
+@pytest.mark.parametrize("asked", [None, "natural"])
+def test_where_nothing_beats_there_is_a_fade_and_it_says_so(asked: str | None) -> None:
+    source = (0.1 * np.random.default_rng(3).standard_normal((1, 20 * RATE))).astype(np.float32)
+    made = _run(source, _measured(20.0, []), ending=asked)[0]
+    assert (made.details["ending"], made.ends) == ("fade", False)
 
 
 def test_draw_keeps_to_top_k_and_top_p() -> None:
@@ -316,8 +452,8 @@ def test_stretching_keeps_pitch(factor: float) -> None:
 def test_transposition_moves_pitch_and_keeps_time(semitones: int) -> None:
     seconds = np.arange(8 * RATE) / RATE
     tone = (0.3 * np.sin(2 * np.pi * 440.0 * seconds)).astype(np.float32)[None]
-    cut = units.cut(tone, RATE, [], _nothing)
-    walked = path.Path((path.Run(2, len(cut) - 2, 0.0, 1.0, semitones, 0.0),), 6.0, 0.0, 0.0)
+    cut = units.cut(tone, RATE, [], (), _nothing)
+    walked = path.Path((path.Run(2, len(cut) - 2, 0.0, 1.0, semitones, 0.0),), "fade", 6.0, 0.0, 0.0, 0.0)
     audio, _ = synthesis.render(tone, cut, walked, 4 * RATE, 0.1, _nothing)
     heard = np.argmax(np.abs(np.fft.rfft(audio[0, RATE : 2 * RATE])))
     assert heard == pytest.approx(440.0 * 2.0 ** (semitones / 12), abs=3)

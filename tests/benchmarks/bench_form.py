@@ -1,0 +1,232 @@
+"""Form: does what is made begin, go on and end where bars do? Each promise beside what was found.
+
+    python -m tests.benchmarks.bench_form [--pieces 44] [--tracks 60] [--json FILE]
+
+Composed pieces of known bars, of seeds that nothing was fitted on, are rendered with FluidR3Mono; real tracks
+are those of the corpus, of several packages in turn. From each one piece of 30 s is made through the
+generator and the mastering that the service uses. Onsets are looked for in the finished sound, not in what
+the generator says.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, pairwise, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from music.audio.decode import decode, resample
+from music.audio.loudness import integrated_loudness
+from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, master
+from music.dsp import rhythm
+from music.features import SAMPLE_RATE, Features, measure
+from music.interfaces import Candidate, Parameters, Request
+from music.mosaic.generator import Mosaic
+from tests.benchmarks import corpus
+from tests.benchmarks.machine import machine
+from tests.support import truth
+from weights.compose import Piece, render
+from weights.compose.soundfont import fetch
+
+RATE = Mosaic.sample_rate
+FIRST_SEED = 9000
+SOURCE_SECONDS = 60.0
+NEAR_LINE = 0.07  # seconds
+
+
+@dataclass(eq=False)
+class Source:
+    """Music to make music from, and what is known of it."""
+
+    name: str
+    audio: np.ndarray
+    features: Features
+    piece: Piece | None = None
+
+
+@dataclass
+class Promise:
+    """What is promised, and the figures that were found; `least` of their mean, or `most` of each."""
+
+    name: str
+    unit: str
+    least: float | None = None
+    most: float | None = None
+    found: dict[str, float] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """What is told of it."""
+        figures = np.array(list(self.found.values()))
+        if not len(figures):
+            return {"promise": self.name, "found": None, "holds": False}
+        worst = (
+            max(self.found, key=self.found.__getitem__)
+            if self.most
+            else min(self.found, key=self.found.__getitem__)
+        )
+        holds = (
+            figures.mean() >= self.least if self.least is not None else figures.max() <= (self.most or 0.0)
+        )
+        return {
+            "promise": self.name,
+            "bar": f">= {self.least:g}, mean"
+            if self.least is not None
+            else f"<= {self.most:g} {self.unit}, each",
+            "mean": round(float(figures.mean()), 4),
+            "median": round(float(np.median(figures)), 4),
+            "worst": round(float(self.found[worst]), 4),
+            "worst_of": worst,
+            "count": len(figures),
+            "holds": bool(holds),
+        }
+
+
+def rendered(count: int) -> Iterator[Source]:
+    """Composed pieces."""
+    soundfont = fetch()
+    for piece in truth.pieces(count, SOURCE_SECONDS, FIRST_SEED):
+        audio = render(piece, RATE, 2, soundfont)
+        yield Source(f"{piece.seed} {piece.style}", audio, heard(audio), piece)
+
+
+def real(count: int) -> Iterator[Source]:
+    """Tracks of the corpus, of its packages in turn."""
+    packages = [
+        [track for track in corpus.tracks([package]) if track.seconds <= 900.0] for package in corpus.PACKAGES
+    ]
+    in_turn = [track for track in chain(*zip_longest(*packages)) if track is not None]
+    for track in in_turn[:count]:
+        audio = decode(track.path, rate=RATE, channels=2)
+        yield Source(track.name, audio, heard(audio))
+
+
+def heard(audio: np.ndarray) -> Features:
+    """What the service measures of a track."""
+    return measure(resample(audio, RATE, SAMPLE_RATE), integrated_loudness(audio, RATE))
+
+
+def make(source: Source, **asked: Any) -> tuple[Candidate, np.ndarray]:
+    """One candidate, and it mastered."""
+    parameters = Parameters(**{"seed": 1, "duration": 30.0, **asked})
+    candidate = next(
+        Mosaic().candidates(Request(source.audio, source.features, parameters), lambda done: None)
+    )
+    ends = candidate.ends or parameters.ending == "cut"
+    mastered = master(
+        candidate.audio, RATE, duration=parameters.duration, target_loudness=source.features.loudness,
+        fade_out=CUT_SECONDS if ends else FADE_OUT_SECONDS,
+    )  # fmt: skip
+    return candidate, mastered.audio
+
+
+def bar_lines(features: Features) -> list[float]:
+    """When bars begin, and second halves of those that last over 3.6 s; beats, where there are no bars."""
+    if features.bars is None:
+        return features.beats
+    bars = np.array(features.bars)
+    halves = bars[:-1] + np.diff(bars) / 2.0 if np.median(np.diff(bars)) > 3.6 else bars[:0]
+    return sorted([*bars, *halves])
+
+
+def lines(made: Candidate, bars: list[float] | np.ndarray) -> np.ndarray:
+    """When the bars of a source begin in what was made of it [shape=(lines,)], in seconds."""
+    times = np.asarray(bars)
+    found = []
+    for run in made.details["runs"]:
+        inside = times[(times > run["source_start"] - 0.06) & (times < run["source_end"] + 0.06)]
+        found.append(run["start"] + (inside - run["source_start"]) * run["stretch"])
+    return np.sort(np.concatenate(found)) if found else np.zeros(0)
+
+
+def jumps_on_lines(made: Candidate, bars: list[float]) -> float | None:
+    """Share of jumps that leave the source where a bar ends and come to where one begins."""
+    runs = made.details["runs"]
+    if len(runs) < 2:
+        return None
+    near = [
+        all(
+            np.abs(np.asarray(bars) - time).min() < NEAR_LINE
+            for time in (old["source_end"], new["source_start"])
+        )
+        for old, new in pairwise(runs)
+    ]
+    return float(np.mean(near))
+
+
+def last_onset(audio: np.ndarray) -> float:
+    """When the last sound begins, in seconds."""
+    curve = rhythm.superflux(rhythm.mel_bands(resample(audio, RATE, SAMPLE_RATE), SAMPLE_RATE))
+    onsets = rhythm.pick_onsets(curve, SAMPLE_RATE / rhythm.HOP)
+    return float(onsets[-1]) * rhythm.HOP / SAMPLE_RATE if len(onsets) else 0.0
+
+
+def fall(audio: np.ndarray) -> float:
+    """How far the last tenth of a second lies below the loudest of the last six seconds, in dB."""
+    size = RATE // 10
+    power = (audio[:, -60 * size :].reshape(len(audio), -1, size) ** 2).mean(axis=(0, 2)) + 1e-14
+    return float(10.0 * np.log10(power.max() / power[-1]))
+
+
+def main() -> int:
+    """Make, measure, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pieces", type=int, default=44)
+    parser.add_argument("--tracks", type=int, default=60)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    downbeats = Promise("downbeats of rendered pieces right, where bars were found", "share", least=0.85)
+    jumps = Promise("jumps on bar lines, where bars were found", "share", least=0.95)
+    natural = Promise(
+        "endings: last onset within 70 ms of a bar line (a beat without bars), 40 dB fall",
+        "share",
+        least=0.95,
+    )
+    exact = Promise("duration", "samples off", most=0.5)
+    counts = {"sources": 0, "with_bars": 0, "natural": 0}
+    for source in chain(rendered(asked.pieces), real(asked.tracks)):
+        features = source.features
+        counts["sources"] += 1
+        counts["with_bars"] += features.bars is not None
+        candidate, audio = make(source)
+        if source.piece and features.bars:
+            right = truth.bars_right(np.array(features.bars), features.meter, source.piece)
+            downbeats.found[source.name] = float(right)
+        if features.bars and (share := jumps_on_lines(candidate, bar_lines(features))) is not None:
+            jumps.found[source.name] = share
+        exact.found[source.name] = abs(audio.shape[1] - 30.0 * RATE)
+        ending = candidate.details.get("ending", "silent")
+        if features.beats and ending != "silent":
+            counts["natural"] += ending != "fade"
+            places = lines(candidate, bar_lines(features))
+            off = float(np.abs(places - last_onset(audio)).min(initial=np.inf))
+            good = ending != "fade" and off <= NEAR_LINE and fall(audio) >= 40.0
+            natural.found[source.name] = float(good)
+            print(
+                f"{source.name[:40]:40} {features.meter or '-':4}"
+                f" jumps {jumps.found.get(source.name, 0.0):.2f}"
+                f"  {ending:8} off {off:6.3f} s  fall {fall(audio):5.1f} dB  {'ok' if good else 'MISSED'}",
+                flush=True,
+            )
+    rows = [promise.row() for promise in (downbeats, jumps, natural, exact)]
+    for row in rows:
+        print(json.dumps(row))
+    print(counts)
+    if asked.json:
+        report = {
+            "command": "python -m tests.benchmarks.bench_form",
+            "machine": machine(),
+            "sources": counts,
+            "promises": rows,
+        }
+        asked.json.write_text(json.dumps(report, indent=2) + "\n")
+    return int(not all(row["holds"] for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
