@@ -22,6 +22,10 @@ LINE_SECONDS = 10.0
 """In a pipe, a job that goes on says so this often."""
 
 
+_LONG = {"file", "of", "tags", "value"}
+"""Columns of a table that may be broken into lines."""
+
+
 def clean(value: object) -> str:
     """Return a text that does nothing to a terminal: file names are anybody's."""
     return "".join(character if character.isprintable() else "\ufffd" for character in str(value))
@@ -64,7 +68,9 @@ class Output:
             for row in rows:
                 print("\t".join(clean("" if field is None else field) for field in row), flush=True)
             return
-        table = Table(*columns, box=None, header_style="dim", padding=(0, 2, 0, 0))
+        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        for column in columns:  # an id that is broken in two cannot be copied
+            table.add_column(column, no_wrap=column not in _LONG, overflow="fold")
         for row in rows:
             table.add_row(*(Text(clean("" if field is None else field)) for field in row))
         self._out.print(table)

@@ -610,8 +610,14 @@ class TestTerminal:
         assert "like.wav" in shown
         assert Path("like.wav").read_bytes() == SOUND
 
-    def test_tables_have_headings(self, made: FakeApi) -> None:
+    def test_tables_have_headings_and_keep_ids_whole(
+        self, made: FakeApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        items = [TRACK | {"filename": "a long name of a long song " * 4, "tags": ["mid-tempo", "minor"]}]
+        made.answers["GET /api/audio"] = Told(200, {"items": items, "cursor": None})
         shown = self.on_a_terminal(made, "tracks")
+        assert AUDIO in shown
         assert "tempo" in shown
         assert "\t" not in shown
 
