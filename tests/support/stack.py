@@ -287,7 +287,7 @@ def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
             "beats": [0.5, 1.0],
         }
     )
-    runs = itertools.count()
+    runs, previews = itertools.count(), itertools.count()
 
     def analyse(path: Any, profile: Any, *more: Any, **options: Any) -> Any:
         vector = np.zeros(512, np.float32)
@@ -299,7 +299,7 @@ def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
             {"genre": {"jazz": 0.7}},
             identity,
             windows=3,
-            preview=b"mp3 " + b"+" * next(runs),
+            preview=b"mp3 " + b"+" * next(previews),
             peaks=[0.25, 0.5],
             chroma=np.eye(12, 2, dtype=np.float32),
         )
