@@ -31,6 +31,7 @@ from music import profiles
 
 GenerationId = Annotated[str, Path(description="Identifier of a generation.")]
 NO_WISHES = contract.GenerateRequest()
+LONGEST_BAR = 4.5  # seconds
 
 
 @app.post(
@@ -165,6 +166,8 @@ def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str
         current_vector(audio)
         check_reach(body, audio)
     parameters = body.model_dump()
+    if body.bars:
+        parameters["duration"] = body.bars * seconds_of_bar(audio)
     if parameters["seed"] is None:
         parameters["seed"] = secrets.randbelow(2**32)
     try:
@@ -176,7 +179,7 @@ def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str
             correlation_id=app.correlation_id,
             idempotency=idempotency,
             limits=limits,
-            charge=Charge(*costs.generation(duration_of(audio), body.duration, body.candidates)),
+            charge=Charge(*costs.generation(duration_of(audio), parameters["duration"], body.candidates)),
         )
     except Conflict as error:
         if error.status != "failed":
@@ -196,6 +199,19 @@ def check_support(request: contract.GenerateRequest) -> None:
     if request.ending not in (None, *own.endings):
         able = [name for name, declared in profiles.DECLARED.items() if request.ending in declared.endings]
         raise problems.unsupported(settings.profile, f"Ending {request.ending!r}", able, field="ending")
+    if request.loop and not own.loops:
+        able = [name for name, declared in profiles.DECLARED.items() if declared.loops]
+        raise problems.unsupported(settings.profile, "A loop", able, field="loop")
+    if request.loop != (request.bars is not None):
+        raise problems.invalid("bars", "A loop needs it, and nothing else takes it")
+    if request.loop:
+        for field in ("duration", "ending"):
+            if field in request.model_fields_set and getattr(request, field) is not None:
+                raise problems.invalid(field, "A loop is as long as its bars, and does not end")
+        if request.format == "mp3":
+            raise problems.invalid(
+                "format", "mp3 pads what it holds, so it cannot loop: take wav, flac or ogg"
+            )
     total = request.duration * request.candidates
     for what, asked, limit, field in (
         (f"A duration of {request.duration:g} s", request.duration, "max_duration", "duration"),
@@ -208,9 +224,19 @@ def check_support(request: contract.GenerateRequest) -> None:
 
 def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
     """Refuse what cannot be made of this track; while nothing is known of one, its job fails of it."""
-    length = float((audio.features or {})["duration"])
+    features = audio.features or {}
+    length = float(features["duration"])
     if request.section and request.section.end > length:
-        raise problems.invalid("section", f"The track ends at {length:g} s")
+        detail = f"The track ends at {length:g} s."
+        raise problems.Problem(422, "section_out_of_range", detail, field="section")
+    if request.loop and not features.get("bars"):
+        raise problems.Problem(422, "no_bars", "No bars were found in the track.", field="loop")
+
+
+def seconds_of_bar(audio: Audio) -> float:
+    """Return how long a bar of a track is, or may be while nothing is known of it."""
+    bars: list[float] = (audio.features or {}).get("bars") or []
+    return (bars[-1] - bars[0]) / (len(bars) - 1) if len(bars) > 1 else LONGEST_BAR
 
 
 def find_generation(generation_id: str) -> Generation:

@@ -138,6 +138,13 @@ class GenerateRequest(_Request):
         "where the profile can, else faded out. The record's `details.ending` says what became of it: a "
         "natural end needs beats, and half a second for its last sound.",
     )
+    loop: bool = Field(
+        default=False,
+        description="Make `bars` whole bars whose end meets their beginning. `duration` and `ending` may "
+        "not stand beside it, nor may mp3, which pads. wav and flac are exact to a sample; ogg is Opus at "
+        "48 kHz, and is not. The record's `duration` is what it came to. Needs a track with bars.",
+    )
+    bars: int | None = Field(default=None, ge=1, le=64, description="How long a loop is.")
 
 
 class RenameRequest(_Request):
@@ -407,6 +414,8 @@ class Parameters(Answer):
     format: str = "wav"
     section: Section | None = None
     ending: str | None = None
+    loop: bool = False
+    bars: int | None = None
 
 
 class Similarity(Answer):

@@ -84,6 +84,10 @@ class Parameters:
         The part of the source that is used, at least 1 s; None is all of it.
     ending : {"natural", "fade", "cut"} or None
         How the music ends; None is natural where the generator can, else faded out.
+    loop : bool
+        Whether the end meets the beginning: then `bars` says how long it is, and `duration` about how long.
+    bars : int or None
+        Whole bars of a loop, 1 to 64.
     """
 
     seed: int
@@ -98,6 +102,8 @@ class Parameters:
     format: str = "wav"
     section: Section | None = None
     ending: str | None = None
+    loop: bool = False
+    bars: int | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Parameters:
@@ -113,7 +119,7 @@ class Candidate:
     Attributes
     ----------
     audio : np.ndarray [shape=(channels, n), float32]
-        At the generator's sample rate, at least `Parameters.duration` long.
+        At the generator's sample rate, at least `Parameters.duration` long; a loop exactly as long as it is.
     seed : int
         A single run with this seed and ``candidates=1`` makes the same audio again.
     details : dict

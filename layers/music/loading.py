@@ -53,6 +53,11 @@ class Profile:
         return DECLARED[self.name].endings
 
     @property
+    def loops(self) -> bool:
+        """Whether `generator` makes loops."""
+        return DECLARED[self.name].loops
+
+    @property
     def text(self) -> bool:
         """Whether prompts and text search are understood."""
         return DECLARED[self.name].text

@@ -16,7 +16,7 @@ from music import quality, similarity
 from music.audio.decode import decode, resample
 from music.audio.encode import CONTENT_TYPES, encode
 from music.audio.loudness import integrated_loudness
-from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, Mastered, master
+from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, Mastered, master, master_loop
 from music.dsp.channels import Levels, folded, is_silent
 from music.dsp.sound import Sound
 from music.features import Features
@@ -138,6 +138,8 @@ def generate(
         raise ProfileError(f"profile {profile.name!r} does not support this mode or prompt")
     if parameters.ending not in (None, *profile.endings):
         raise ProfileError(f"profile {profile.name!r} does not support this ending")
+    if parameters.loop and not profile.loops:
+        raise ProfileError(f"profile {profile.name!r} makes no loops")
     generator = profile.generator
     rate = generator.sample_rate
     timings: dict[str, float] = {}
@@ -196,13 +198,7 @@ def generate(
         if candidate.fault:
             continue
         with _timed(timings, "master"):
-            mastered = master(
-                candidate.audio,
-                rate,
-                duration=parameters.duration,
-                target_loudness=features.loudness,
-                fade_out=CUT_SECONDS if candidate.ends or parameters.ending == "cut" else FADE_OUT_SECONDS,
-            )
+            mastered = _mastered(candidate, rate, parameters, features.loudness)
         with _timed(timings, "score"):
             scores = _score(mastered, rate, profile, vector, chroma, features.tempo)
         outcome["similarity"] = scores
@@ -319,6 +315,19 @@ def _of_section(
 def _inside(times: Sequence[float], section: Section) -> list[float]:
     """Return those of some times that lie in a section, counted from its beginning."""
     return [round(time - section.start, 3) for time in times if section.start <= time < section.end]
+
+
+def _mastered(candidate: Candidate, rate: int, parameters: Parameters, loudness: float | None) -> Mastered:
+    """Master a candidate with the end that it has."""
+    if parameters.loop:
+        return master_loop(candidate.audio, rate, target_loudness=loudness)
+    return master(
+        candidate.audio,
+        rate,
+        duration=parameters.duration,
+        target_loudness=loudness,
+        fade_out=CUT_SECONDS if candidate.ends or parameters.ending == "cut" else FADE_OUT_SECONDS,
+    )
 
 
 def _score(

@@ -136,6 +136,8 @@ class Declaration:
         ones.
     endings : tuple of str
         How it can end what it makes.
+    loops : bool
+        Whether it can make loops of whole bars.
     max_duration : float
         The longest piece in seconds that a few invocations can make.
     max_total : float
@@ -151,6 +153,7 @@ class Declaration:
     identity: Identity | None = None
     license: str | None = None
     endings: tuple[str, ...] = ("fade", "cut")
+    loops: bool = False
     max_duration: float = 300.0
     max_total: float = 2400.0
 
@@ -202,6 +205,7 @@ DECLARED: dict[str, Declaration] = {
             _BUILTIN,
             MIR_512,
             endings=("natural", "fade", "cut"),
+            loops=True,
         ),
         _musicgen("small", _MODES, 300.0, 0.8),
         _musicgen("medium", _MODES, 120.0, 4.0),

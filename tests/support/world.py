@@ -69,6 +69,7 @@ class World:
         revision: str | None = None,
         identity: interfaces.Identity | None = None,
         sha256: str | None = None,
+        features: dict[str, Any] | None = None,
         **arguments: Any,
     ) -> Audio:
         """Make an audio with an embedding."""
@@ -80,7 +81,7 @@ class World:
             audio,
             vector=vector.astype("<f4").tobytes(),
             identity=made_by,
-            features=FEATURES,
+            features=features or FEATURES,
             tags=["minor"],
             sha256=sha256,
         )

@@ -6,7 +6,7 @@ We use no limiter of a library. FFmpeg's ``alimiter`` holds samples under a ceil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,7 @@ _FLATTEST = 0.2  # LU for each dB: the least slope of loudness over gain that a 
 
 _UNDER_TARGET = 20.0  # LU that the absolute gate stays below the target of music softer than BS.1770 is for
 
+_AROUND_SECONDS = 2.0  # of a loop that a limiter may look at before and after it
 _STEP = 16  # samples between points of the gain curve
 _ATTACK_DB_PER_SECOND = 2000.0
 _RELEASE_DB_PER_SECOND = 60.0
@@ -99,7 +100,40 @@ def master(
     ValueError
         If the candidate is too short or has samples that are not finite: a fault of the generator.
     """
-    audio = _fade(_fit(audio, round(duration * rate), rate), rate, fade_out)
+    return _levelled(
+        _fade(_fit(audio, round(duration * rate), rate), rate, fade_out), rate, target_loudness, ceiling
+    )
+
+
+def master_loop(
+    audio: np.ndarray, rate: int, *, target_loudness: float | None, ceiling: float = -1.0
+) -> Mastered:
+    """Master a loop, as `master` does, but keep its length and let its end meet its beginning.
+
+    It is mastered with what comes before and after it when it is played round and round.
+
+    Parameters
+    ----------
+    audio : np.ndarray [shape=(channels, n)]
+        The loop.
+    rate, target_loudness, ceiling
+        As `master` takes them.
+
+    Returns
+    -------
+    Mastered
+        Of the same length.
+    """
+    n = audio.shape[1]
+    around = min(round(_AROUND_SECONDS * rate), n)
+    wound = np.concatenate([audio[:, n - around :], audio, audio[:, :around]], axis=1).astype(np.float32)
+    mastered = _levelled(wound, rate, target_loudness, ceiling)
+    result = np.ascontiguousarray(mastered.audio[:, around : around + n])
+    return replace(mastered, audio=result, true_peak=true_peak(result))
+
+
+def _levelled(audio: np.ndarray, rate: int, target_loudness: float | None, ceiling: float) -> Mastered:
+    """Bring audio to the target loudness and under the ceiling, as `master` says."""
     envelope = peak_envelope(audio)
     peak = float(envelope.max(initial=0.0))
     if not np.isfinite(peak):

@@ -18,7 +18,7 @@ import numpy as np
 from music.dsp.channels import centred, is_silent
 from music.dsp.harmony import PITCH_CLASSES
 from music.interfaces import Candidate, Request
-from music.mosaic.path import Outlook, Path, Transitions, walk
+from music.mosaic.path import Outlook, Path, Transitions, walk, walk_round
 from music.mosaic.synthesis import Join, render, usual_step
 from music.mosaic.units import Units, cut
 from music.profiles import MOSAIC
@@ -67,6 +67,8 @@ class Mosaic:
         ------
         ValueError
             If the source is shorter than 0.25 s or has other than 1 or 2 channels.
+        GenerationError
+            ``no_bars`` if a loop is asked for of a source without bars.
         """
         source, features, parameters = request.source, request.features, request.parameters
         shortest = _SHORTEST * self.sample_rate
@@ -97,14 +99,18 @@ class Mosaic:
         for index, seed in enumerate(seeds):
             begin = _ANALYSIS + share * index
             rng = np.random.default_rng(seed % 2**64)
-            path = walk(
-                transitions, outlook, parameters, tonic, rng, _part(progress, begin, _WALKING * share)
-            )
+            walking = _part(progress, begin, _WALKING * share)
+            if parameters.loop:
+                path = walk_round(transitions, outlook, parameters, rng, walking)
+            else:
+                path = walk(transitions, outlook, parameters, tonic, rng, walking)
             rest = _part(progress, begin + _WALKING * share, (1.0 - _WALKING) * share)
             audio, joins = render(source, units, path, samples, step, rest)
             peak = float(np.abs(audio).max())
             audio /= np.float32(max(peak, float(gain)))
             details = {"meter": features.meter or "none", **_details(units, path, joins, step)}
+            if parameters.loop:
+                details["loop_samples"] = audio.shape[1]
             yield Candidate(audio, seed, details, ends=path.ending in ("natural", "own"))
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from music.interfaces import Parameters
+from music.interfaces import GenerationError, Parameters
 from music.mosaic.units import Units
 
 LONGEST_RUN = 7.4
@@ -91,10 +91,11 @@ class Path:
     ----------
     runs : tuple of Run
         In playing order.
-    ending : {"natural", "own", "fade", "cut"}
-        How it ends: with a last sound that dies away, as the source does, faded out, or cut off.
+    ending : {"natural", "own", "fade", "cut", "loop"}
+        How it ends: with a last sound that dies away, as the source does, faded out, cut off, or never.
     end : float
-        When that begins: the last sound, the silence after the source's end, the fade. In seconds.
+        When that begins: the last sound, the silence after the source's end, the fade, the next round of a
+        loop. In seconds.
     hold : float
         Seconds of the last sound that are played as they are, before it dies away.
     longest_verbatim : float
@@ -412,7 +413,7 @@ def walk(
     rng: np.random.Generator,
     progress: Callable[[float], None],
 ) -> Path:
-    """Draw a path.
+    """Draw a path that ends as it is asked to.
 
     Parameters
     ----------
@@ -433,8 +434,86 @@ def walk(
     -------
     Path
     """
+    steps = _steps(transitions, outlook, parameters, parameters.duration, rng, progress)
+    return _finish(transitions, steps, parameters, tonic)
+
+
+def walk_round(
+    transitions: Transitions,
+    outlook: Outlook,
+    parameters: Parameters,
+    rng: np.random.Generator,
+    progress: Callable[[float], None],
+) -> Path:
+    """Draw a path of whole bars whose end leads to its beginning.
+
+    A walk is drawn that is long enough. The bar that it ends with is chosen anew among all of the source, by
+    how well it follows the one before and leads to the first.
+
+    Parameters
+    ----------
+    transitions, outlook, rng, progress
+        As `walk` takes them.
+    parameters : Parameters
+        `bars`, `temperature`, `top_k`, `top_p` and `guidance_scale` are used.
+
+    Returns
+    -------
+    Path
+        Its `ending` is ``"loop"``, and its `end` when it begins again.
+
+    Raises
+    ------
+    GenerationError
+        ``no_bars`` if the source has none.
+    """
     units = transitions.units
-    duration, noise = parameters.duration, _NOISE * parameters.temperature
+    if not units.whole_bar:
+        raise GenerationError("no_bars", "No bars were found in the track.")
+    assert parameters.bars
+    size, count = units.whole_bar, parameters.bars * units.whole_bar
+    longest = float(np.diff(units.bounds).max()) / units.rate
+    period = float(np.median(np.diff(units.bounds))) / units.rate
+    steps = _steps(transitions, outlook, parameters, 1.3 * count * period + 2.0 * longest, rng, progress)
+    kept = steps[: count - size]
+    starts = np.flatnonzero(units.phase == 0)
+    starts = starts[starts + size <= len(units)]
+    starts = starts[[bool(units.playable[start : start + size].all()) for start in starts]]
+    if len(kept) < count - size or not len(starts):
+        raise GenerationError("no_bars", "The track has too few bars for a loop.")
+
+    def step(one: int, other: np.ndarray | int) -> np.ndarray:
+        cost = transitions.cost[one, other].astype(np.float64) + _JUMP
+        return np.where(np.asarray(other) == one + 1, 0.0, cost)
+
+    cost = np.array(
+        [float(step(int(start) + size - 1, kept[0].unit if kept else int(start))) for start in starts]
+    )
+    if kept:
+        cost += step(kept[-1].unit, starts)
+        cost += _AGAIN * np.isin(units.label[starts], units.label[[one.unit for one in kept]])
+    noise = _NOISE * parameters.temperature
+    start = int(starts[_draw(-cost / noise, parameters.top_k, parameters.top_p, rng)])
+    now = kept[-1].start + _seconds(units, kept[-1].unit) * kept[-1].stretch if kept else 0.0
+    for unit in range(start, start + size):
+        on = bool(kept) and unit == kept[-1].unit + 1
+        old = kept[-1] if on else _Step(unit, now, 0, 1.0, 0.0, True)
+        kept.append(_Step(unit, now, old.semitones, old.stretch, 0.0, not on))
+        now += _seconds(units, unit) * old.stretch
+    return _path(units, kept, _End(0.0, count, -1, "loop", now), now)
+
+
+def _steps(
+    transitions: Transitions,
+    outlook: Outlook,
+    parameters: Parameters,
+    duration: float,
+    rng: np.random.Generator,
+    progress: Callable[[float], None],
+) -> list[_Step]:
+    """Draw the steps of a walk of `duration` seconds."""
+    units = transitions.units
+    noise = _NOISE * parameters.temperature
     seconds = np.diff(units.bounds) / units.rate
     period = float(np.median(seconds))
     local = _local_period(seconds)
@@ -504,7 +583,7 @@ def walk(
         played += 1
         unit = chosen
         steps.append(_Step(unit, now, semitones, stretch, gain if jumped else 0.0, jumped))
-    return _finish(transitions, steps, parameters, tonic)
+    return steps
 
 
 def _stutters(steps: list[_Step], units: Units, onward: int) -> list[int]:

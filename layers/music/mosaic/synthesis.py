@@ -23,6 +23,8 @@ from music.mosaic.units import Units
 
 _REACH = 0.36  # seconds of source kept on either side of a run, for joins to lie in
 _CLEAR = 16  # samples on either side of a crossfade that must be as smooth as it is
+_ROUND_UNITS = 2  # of the second round of a loop that are played
+_ROUND_SECONDS = 0.3  # and what is kept of them
 _LAG = 0.012  # seconds a run may move so that waves meet in phase
 
 _LOOK = 0.19  # seconds whose partials ring on,
@@ -88,7 +90,7 @@ def render(
     path : Path
         What is played.
     samples : int
-        The wanted length.
+        The wanted length; a loop has its own.
     step : float
         The difference between neighbouring samples that joins should stay below (`usual_step`).
     progress : callable
@@ -101,11 +103,17 @@ def render(
     """
     rate = units.rate
     reach = round(_REACH * rate)
+    runs = path.runs
+    if path.ending == "loop":  # once more from the beginning, to see how its end meets it
+        again = min(runs[0].last, runs[0].first + _ROUND_UNITS)
+        runs = (*runs, Run(runs[0].first, again, path.end, runs[0].stretch, runs[0].semitones, 0.0))
+        samples = round((path.end + _ROUND_SECONDS) * rate)
+    lag = stop = 0
     out = np.zeros((source.shape[0], samples + 2 * reach), dtype=np.float32)
     joins: list[Join] = []
     end = 0  # of what is written, in samples of `out`
-    for index, run in enumerate(path.runs):
-        piece = _piece(source, units, run, reach, last=index == len(path.runs) - 1)
+    for index, run in enumerate(runs):
+        piece = _piece(source, units, run, reach, last=index == len(runs) - 1 and path.ending != "loop")
         at = reach + round(run.start * rate)  # where the run's first unit begins in `out`
         if at - reach >= samples:
             break
@@ -117,6 +125,7 @@ def render(
             widths, spread = _widths(units, run.first)
             lag, middle, length, ratio = _meet(old, piece, reach, rate, step, widths, spread)
             begin = at - reach + middle - length // 2
+            stop = begin + length
             fresh = piece[:, begin - (at - reach) + lag :]
             down, up = _gains(length, ratio)
             fresh = fresh.copy()
@@ -130,7 +139,13 @@ def render(
         out[:, begin : begin + fresh.shape[1]] = fresh
         end = begin + fresh.shape[1]
         out[:, end:] = 0.0
-        progress((index + 1) / len(path.runs))
+        progress((index + 1) / len(runs))
+    if path.ending == "loop":
+        # From where the second round is the first again, sample by sample, to there: one round.
+        length = round(path.end * rate) - lag
+        after = max(stop - reach - length + _CLEAR, 0)
+        audio = np.roll(out[:, reach + after : reach + after + length], after, axis=1)
+        return audio, joins
     out = out[:, reach : reach + samples]
     begin = min(round(path.end * rate), samples)
     if path.ending == "natural":

@@ -43,6 +43,8 @@ class Units:
         Whether units follow beats.
     meter : int
         Units per bar, or half of a bar of over 3.6 s; 1 where there are no bars.
+    whole_bar : int
+        Units per whole bar; 0 where there are no bars.
     phase : np.ndarray [shape=(N,), int64]
         Position in the bar, 0 to ``meter - 1``.
     chroma, timbre : np.ndarray [shape=(N, 2, 12), float32]
@@ -68,6 +70,7 @@ class Units:
     bounds: np.ndarray
     pulsed: bool
     meter: int
+    whole_bar: int
     phase: np.ndarray
     chroma: np.ndarray
     timbre: np.ndarray
@@ -126,7 +129,6 @@ def cut(
     bounds = np.round(marks * rate).astype(np.int64)
     bounds[0], bounds[-1] = max(bounds[0], 0), min(bounds[-1], n)
 
-    count = len(bounds) - 1
     edges = bounds / rate
     loudness = 10.0 * np.log10(_means(power[None], edges, _MEL_RATE / _MEL_HOP, 1)[:, 0, 0] + 1e-10)
     cepstrum = spectra.mfcc(mel, 13)[1:]
@@ -135,7 +137,7 @@ def cut(
     pitch = _means(chroma, edges, _LOW_RATE / _CHROMA_HOP, 2)
     pitch /= np.maximum(np.sqrt((pitch**2).sum(axis=2, keepdims=True)), 1e-6)
     rhythm = _means(flux[None], edges, _MEL_RATE / _MEL_HOP, 4)[:, :, 0] / max(float(flux.mean()), 1e-6)
-    meter, phase = _places_in_bars(edges, bars) if pulsed else (1, np.zeros(count, dtype=np.int64))
+    whole_bar, meter, phase = _places_in_bars(edges, bars if pulsed else ())
     progress(0.85)
     label, shift = _recordings(
         folded(low), edges, pitch, timbre, loudness, lambda done: progress(0.85 + 0.15 * done)
@@ -146,6 +148,7 @@ def cut(
         bounds=bounds,
         pulsed=pulsed,
         meter=meter,
+        whole_bar=whole_bar,
         phase=phase,
         chroma=pitch.astype(np.float32),
         timbre=timbre.astype(np.float32),
@@ -253,29 +256,29 @@ def _means(curves: np.ndarray, edges: np.ndarray, rate: float, parts: int) -> np
     return means.T.reshape(len(edges) - 1, parts, len(curves))
 
 
-def _places_in_bars(edges: np.ndarray, bars: Sequence[float]) -> tuple[int, np.ndarray]:
+def _places_in_bars(edges: np.ndarray, bars: Sequence[float]) -> tuple[int, int, np.ndarray]:
     """Count units from the beginning of each bar.
 
     Long bars are taken for two, for no more of a source is played at once than that.
 
     Returns
     -------
-    meter : int
-        Units for each bar; 1 where there are no bars.
+    whole, meter : int
+        Units for each whole bar, 0 where there are no bars; and for each that counts as one, then 1.
     place : np.ndarray [shape=(N,), int64]
         Of each unit in its bar. Before the first bar and after the last they are counted on.
     """
     count = len(edges) - 1
     first = np.unique([int(np.abs(edges[:-1] - bar).argmin()) for bar in bars])
     if len(first) < 2:
-        return 1, np.zeros(count, dtype=np.int64)
-    meter = max(int(np.median(np.diff(first))), 1)
+        return 0, 1, np.zeros(count, dtype=np.int64)
+    whole = meter = max(int(np.median(np.diff(first))), 1)
     bar = float(np.median(np.diff(edges[first])))
     while bar > _LONGEST_BAR and meter % 2 == 0:
         meter, bar = meter // 2, bar / 2.0
     units = np.arange(count)
     before = np.maximum(np.searchsorted(first, units, side="right") - 1, 0)
-    return meter, (units - first[before]) % meter
+    return whole, meter, (units - first[before]) % meter
 
 
 def _sections(pitch: np.ndarray, timbre: np.ndarray, loudness: np.ndarray, edges: np.ndarray) -> np.ndarray:

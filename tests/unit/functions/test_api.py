@@ -518,6 +518,8 @@ class TestGenerate:
             "format": "wav",
             "section": None,
             "ending": None,
+            "loop": False,
+            "bars": None,
         }
 
     def test_a_seed_is_kept_and_none_is_drawn(self, world: World) -> None:
@@ -564,7 +566,6 @@ class TestGenerate:
         for bad in (
             {"start": 2, "end": 2.9},
             {"start": 3, "end": 2},
-            {"start": length - 1, "end": length + 0.1},
             {"start": -1, "end": 2},
             {"start": 0},
             {"start": 0, "end": "2"},
@@ -573,6 +574,31 @@ class TestGenerate:
         ):
             problem = self.post(world, audio, {"section": bad}).problem(422, "invalid_parameter")
             assert problem["field"].split(".")[0] == "section"
+        beyond = {"start": length - 1, "end": length + 0.1}
+        problem = self.post(world, audio, {"section": beyond}).problem(422, "section_out_of_range")
+        assert problem["field"] == "section"
+
+    def test_a_loop_has_bars_and_nothing_that_contradicts_it(self, world: World) -> None:
+        audio = world.ready(features={**FEATURES, "meter": "4/4", "bars": [0.5, 2.5, 4.5]})
+        for format in ("wav", "flac", "ogg"):
+            answer = self.post(world, audio, {"loop": True, "bars": 8, "format": format})
+            assert answer.status == 202, answer.body
+            assert answer.json["parameters"]["duration"] == 16.0
+        for field, body in {
+            "bars": {"loop": True},
+            "duration": {"loop": True, "bars": 4, "duration": 30},
+            "ending": {"loop": True, "bars": 4, "ending": "fade"},
+            "format": {"loop": True, "bars": 4, "format": "mp3"},
+        }.items():
+            assert self.post(world, audio, body).problem(422, "invalid_parameter")["field"] == field
+        assert self.post(world, audio, {"bars": 4}).problem(422, "invalid_parameter")["field"] == "bars"
+        for bars in (0, 65, 1.5, "4"):
+            self.post(world, audio, {"loop": True, "bars": bars}).problem(422, "invalid_parameter")
+
+    def test_a_loop_needs_a_track_with_bars(self, world: World) -> None:
+        problem = self.post(world, world.ready(), {"loop": True, "bars": 4}).problem(422, "no_bars")
+        assert problem["field"] == "loop"
+        assert self.post(world, world.claimed(), {"loop": True, "bars": 4}).status == 202
 
     def test_a_section_of_a_track_that_is_not_known_yet_is_taken(self, world: World) -> None:
         answer = self.post(world, world.claimed(), {"section": {"start": 800, "end": 900}})
@@ -616,6 +642,16 @@ class TestGenerate:
             409, "unsupported_by_profile"
         )
         assert (problem["field"], problem["profiles"]) == ("ending", ["builtin"])
+
+    def test_a_neural_profile_refuses_a_loop_by_name(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        routes = world.app.generation
+        monkeypatch.setattr(routes, "settings", replace(routes.settings, profile="small"))
+        problem = self.post(world, world.ready(), {"loop": True, "bars": 4}).problem(
+            409, "unsupported_by_profile"
+        )
+        assert (problem["field"], problem["profiles"]) == ("loop", ["builtin"])
 
     def test_of_a_failed_or_stale_audio(self, world: World) -> None:
         self.post(world, world.failed(), {}).problem(409, "embedding_failed")

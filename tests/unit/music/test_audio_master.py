@@ -8,7 +8,7 @@ import pytest
 from scipy import signal
 
 from music.audio.loudness import integrated_loudness
-from music.audio.master import Mastered, master
+from music.audio.master import Mastered, master, master_loop
 
 RATE = 32000
 
@@ -145,3 +145,16 @@ def test_broken_candidates_are_an_error() -> None:
 def test_it_is_deterministic() -> None:
     first, second = (master(music(crest=6.0), RATE, duration=5.0, target_loudness=-14.0) for _ in range(2))
     assert np.array_equal(first.audio, second.audio)
+
+
+def test_a_loop_keeps_its_length_and_is_mastered_round_and_round() -> None:
+    rng = np.random.default_rng(0)
+    seconds = np.arange(4 * RATE) / RATE
+    loop = (0.1 * np.sin(2 * np.pi * 220.0 * seconds) + 0.01 * rng.standard_normal(len(seconds)))[None]
+    loop[0, :200] += 0.9  # a beat at the seam, which the limiter must see coming
+    one = master_loop(loop.astype(np.float32), RATE, target_loudness=-14.0)
+    assert one.audio.shape == loop.shape
+    assert one.limited
+    assert peak16(np.tile(one.audio, (1, 2))) <= -1.0
+    turned = master_loop(np.roll(loop, RATE, axis=1).astype(np.float32), RATE, target_loudness=-14.0)
+    assert np.abs(np.roll(one.audio, RATE, axis=1) - turned.audio).max() < 0.05 * np.abs(one.audio).max()

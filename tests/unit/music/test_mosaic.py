@@ -15,7 +15,7 @@ from music import features
 from music.audio.decode import resample
 from music.dsp import rhythm
 from music.features import Features
-from music.interfaces import Candidate, Parameters, Request
+from music.interfaces import Candidate, GenerationError, Parameters, Request
 from music.mosaic import generator, path, synthesis, units
 from music.mosaic.generator import Mosaic
 from music.seeds import candidate_seeds
@@ -379,6 +379,50 @@ def test_where_nothing_beats_there_is_a_fade_and_it_says_so(asked: str | None) -
     source = (0.1 * np.random.default_rng(3).standard_normal((1, 20 * RATE))).astype(np.float32)
     made = _run(source, _measured(20.0, []), ending=asked)[0]
     assert (made.details["ending"], made.ends) == ("fade", False)
+
+
+# -- loops ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("per_bar", [3, 4])
+@pytest.mark.parametrize("bars", [1, 4, 13])
+def test_a_loop_is_whole_bars_and_its_end_meets_its_beginning(bars: int, per_bar: int) -> None:
+    source, measured = _song(24, per_bar)
+    made = _run(source, measured, loop=True, bars=bars)[0]
+    bar = per_bar * BEAT
+    assert made.details["ending"] == "loop"
+    assert made.audio.shape[1] / RATE == pytest.approx(bars * bar, abs=0.02)
+    assert made.audio.shape[1] == made.details["loop_samples"]
+    # Played round and round, the seam is no more of a step than the source has, and no more of an event
+    # than its own beats.
+    step = float(np.abs(made.audio[:, 0] - made.audio[:, -1]).max())
+    assert step <= np.percentile(np.abs(np.diff(source, axis=1)), 99.9)
+    tiled = np.tile(made.audio, (1, 3 if bars > 1 else 6))
+    small = resample(tiled, RATE, features.SAMPLE_RATE)
+    flux = rhythm.superflux(rhythm.mel_bands(small, features.SAMPLE_RATE))
+    frames = np.arange(1, round(tiled.shape[1] / RATE / BEAT)) * BEAT * features.SAMPLE_RATE / rhythm.HOP
+    beats = np.array([flux[int(frame) - 3 : int(frame) + 6].max() for frame in frames])
+    seam = round(made.audio.shape[1] / RATE * features.SAMPLE_RATE / rhythm.HOP)
+    assert flux[seam - 3 : seam + 6].max() <= np.percentile(beats, 95) + 0.02
+
+
+def test_a_loop_goes_round_as_the_music_between_its_bars_goes_on() -> None:
+    """A source of one bar over and over has a loop that is that bar."""
+    bar, _ = _song(1)
+    source = np.tile(bar, (1, 12))
+    measured = _measured(24.0, [BEAT * beat for beat in range(48)])
+    made = _run(source, measured, loop=True, bars=2)[0].audio
+    lag = int(np.argmax(np.correlate(np.tile(made[0], 2), bar[0], mode="valid")[: len(bar[0])]))
+    turned = np.roll(made, -lag, axis=1)[:, : bar.shape[1]]
+    off = float(np.sqrt(((turned / np.abs(turned).max() - bar / np.abs(bar).max()) ** 2).mean()))
+    assert off < 0.1 * float(np.sqrt((bar**2).mean()) / np.abs(bar).max())
+
+
+def test_a_loop_of_a_source_without_bars_is_refused_with_its_code() -> None:
+    source, measured = _song()
+    with pytest.raises(GenerationError) as refused:
+        _run(source, replace(measured, meter=None, bars=None), loop=True, bars=4)
+    assert refused.value.code == "no_bars"
 
 
 def test_draw_keeps_to_top_k_and_top_p() -> None:
