@@ -310,7 +310,9 @@ def _job_row(record: dict[str, Any]) -> list[object]:
 
 def _generate(
     session: Session,
-    source: Annotated[str, typer.Argument(metavar="ID|FILE", help="A track: its id, or a file.")],
+    source: Annotated[
+        str, typer.Argument(metavar="ID|FILE", help="A track, music that was made, or a file.")
+    ],
     out: OutOption = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Fetch the file once it is made.")] = True,
     **values: Any,
@@ -334,13 +336,8 @@ def _generate(
             elif path.exists() or not source.isalnum():
                 raise Failure(Exit.FILE, f"there is no file {source}, and no track has such an id")
             else:
-                audio_id = source
-            try:
-                generation = api.post(f"/api/generate/{audio_id}", body).document
-            except Failure as failure:
-                if failure.exit is Exit.NOT_FOUND:
-                    raise jobs.missing("file or track", source) from failure
-                raise
+                audio_id = jobs.track_of(api, source)
+            generation = api.post(f"/api/generate/{audio_id}", body).document
             if not wait:
                 _say_generation(output, generation, None)
                 return

@@ -99,6 +99,26 @@ def find(api: Api, id_: str) -> dict[str, Any]:
     raise missing("track or generation", id_)
 
 
+def track_of(api: Api, id_: str) -> str:
+    """Return the id of a track, or of the track that a generation's music is copied to, now or before.
+
+    Raises
+    ------
+    Failure
+        There is neither, or the music is not finished.
+    """
+    record = find(api, id_)
+    if "generation_id" not in record:
+        return str(record["audio_id"])
+    for copy in record.get("copied_to") or ():
+        try:
+            return str(api.get(f"/api/audio/{copy}")["audio_id"])
+        except Failure as failure:
+            if failure.exit is not Exit.NOT_FOUND:  # deleted since
+                raise
+    return str(api.post("/api/audio", {"generation_id": record["generation_id"]}).document["audio_id"])
+
+
 def missing(what: str, id_: str) -> Failure:
     """Say that there is no such record, and which command lists those that are."""
     return Failure(

@@ -252,7 +252,7 @@ class TestRequests:
         busy = problem(429, "too_many", "Slowly.")
         made.answers[f"POST /api/generate/{AUDIO}"] = [Told(503, b""), busy, accepted]
         assert music("generate", AUDIO, "--no-wait").out == f"{GENERATION}\n"
-        keys = [asked.headers["Idempotency-Key"] for asked in made.asked]
+        keys = [asked.headers["Idempotency-Key"] for asked in made.asked if asked.method == "POST"]
         assert len(keys) == 3
         assert len(set(keys)) == 1
 
@@ -286,11 +286,10 @@ class TestGenerate:
         ended = music("generate", "track.mp3", "-o", "like.wav", "--seed", "7")
         assert (ended.code, ended.out) == (Exit.DONE, "like.wav\n")
         assert Path("like.wav").read_bytes() == SOUND
-        (asked,) = [asked for asked in made.asked if asked.path.startswith("/api/generate/")]
-        assert asked.json == {"seed": 7, "format": "wav"}
-        (posted,) = [asked for asked in made.asked if asked.path == "/bucket"]
-        assert posted.body.index(b'name="key"') < posted.body.index(b'name="file"')
-        assert b"\r\n\r\nmusic\r\n--" in posted.body
+        assert posted(made) == {"seed": 7, "format": "wav"}
+        (stored,) = [asked for asked in made.asked if asked.path == "/bucket"]
+        assert stored.body.index(b'name="key"') < stored.body.index(b'name="file"')
+        assert b"\r\n\r\nmusic\r\n--" in stored.body
 
     def test_has_every_field_of_the_contract_as_an_option(self, made: FakeApi, music: Music) -> None:
         known = fields.fields()
@@ -315,10 +314,21 @@ class TestGenerate:
         assert music("generate", AUDIO, "--no-wait").code == Exit.DONE
         assert made.asked[-1].json == {}
 
+    def test_of_what_was_made_is_made_of_a_copy(self, made: FakeApi, music: Music) -> None:
+        made.answers["POST /api/audio"] = Told(201, TRACK)
+        assert music("generate", GENERATION, "--no-wait").code == Exit.DONE
+        assert posted(made, "/api/audio") == {"generation_id": GENERATION}
+        assert posted(made) == {}
+        copied = MADE | {"copied_to": [OTHER, AUDIO]}  # the first of which was deleted
+        made.answers[f"GET /api/generation/{GENERATION}"] = Told(200, copied)
+        made.asked.clear()
+        assert music("generate", GENERATION, "--no-wait").code == Exit.DONE
+        assert [asked.path for asked in made.asked if asked.method == "POST"] == [f"/api/generate/{AUDIO}"]
+
     @pytest.mark.parametrize("out", ["like.flac", "LIKE.FLAC"])
     def test_takes_the_format_from_the_file(self, made: FakeApi, music: Music, out: str) -> None:
         assert music("generate", AUDIO, "-o", out).code == Exit.DONE
-        assert made.asked[0].json == {"format": "flac"}
+        assert posted(made) == {"format": "flac"}
 
     def test_without_a_name_the_deployment_names_the_file(self, made: FakeApi, music: Music) -> None:
         assert music("generate", AUDIO).out == "a-D4G.wav\n"
@@ -346,7 +356,7 @@ class TestGenerate:
     def test_of_an_unknown_track(self, fake: FakeApi, music: Music) -> None:
         ended = music("generate", AUDIO)
         assert ended.code == Exit.NOT_FOUND
-        assert f"there is no file or track {AUDIO}: `music tracks`" in ended.error
+        assert f"there is no track or generation {AUDIO}: `music tracks`" in ended.error
 
     def test_that_cannot_be_written_says_how_it_is_fetched(self, made: FakeApi, music: Music) -> None:
         ended = music("generate", AUDIO, "-o", "/dev/full")
@@ -354,6 +364,12 @@ class TestGenerate:
         last = ended.err.splitlines()[-1]
         assert "/dev/full cannot be written: No space left on device" in last
         assert f"`music download {GENERATION} --wait` fetches the music" in last
+
+
+def posted(api: FakeApi, path: str = "/api/generate/") -> Any:
+    """What was posted to a path, once."""
+    (asked,) = [asked for asked in api.asked if asked.method == "POST" and asked.path.startswith(path)]
+    return asked.json
 
 
 def example(field: fields.Field) -> tuple[str | None, Any]:
