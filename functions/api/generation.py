@@ -212,6 +212,15 @@ def check_support(request: contract.GenerateRequest) -> None:
             raise problems.invalid(
                 "format", "mp3 pads what it holds, so it cannot loop: take wav, flac or ogg"
             )
+    if request.sample_rate not in own.sample_rates:
+        able = [
+            name
+            for name, declared in profiles.DECLARED.items()
+            if request.sample_rate in declared.sample_rates
+        ]
+        raise problems.unsupported(settings.profile, f"{request.sample_rate} Hz", able, field="sample_rate")
+    if request.bit_depth != 16 and request.format not in ("wav", "flac"):
+        raise problems.invalid("bit_depth", f"{request.format} has none: take wav or flac")
     total = request.duration * request.candidates
     for what, asked, limit, field in (
         (f"A duration of {request.duration:g} s", request.duration, "max_duration", "duration"),

@@ -96,6 +96,8 @@ def fields(profile: profiles.Declaration) -> dict[str, dict[str, Any]]:
             told["enum"] = list(profile.modes)
         if name == "ending":
             told["enum"] = list(profile.endings)
+        if name == "sample_rate":
+            told["enum"] = list(profile.sample_rates)
         always = {"type", "nullable", "default", "description"}
         described[name] = {key: value for key, value in told.items() if key in always or value is not None}
     return described

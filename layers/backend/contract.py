@@ -145,6 +145,11 @@ class GenerateRequest(_Request):
         "48 kHz, and is not. The record's `duration` is what it came to. Needs a track with bars.",
     )
     bars: int | None = Field(default=None, ge=1, le=64, description="How long a loop is.")
+    sample_rate: Literal[32000, 44100, 48000] = Field(
+        default=32000,
+        description="Hz, of the work and of the file; a profile may know 32000 only. ogg is always 48000.",
+    )
+    bit_depth: Literal[16, 24] = Field(default=16, description="Of wav and flac.")
 
 
 class RenameRequest(_Request):
@@ -416,6 +421,8 @@ class Parameters(Answer):
     ending: str | None = None
     loop: bool = False
     bars: int | None = None
+    sample_rate: int = 32000
+    bit_depth: int = 16
 
 
 class Similarity(Answer):
@@ -480,6 +487,11 @@ class GenerationAnswer(Answer):
     duration: float | None = Field(default=None, description="Seconds.")
     sample_rate: int | None = Field(default=None, description="Hz.")
     channels: int | None = None
+    digital_source_type: str | None = Field(
+        default=None,
+        description="How a machine made it, in the words of IPTC; the file says it, too.",
+        examples=["http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"],
+    )
     license: str | None = Field(default=None, description="Licence of the weights; null without weights.")
 
 
@@ -553,7 +565,7 @@ class RequestField(Answer):
     minimum: float | None = None
     maximum: float | None = None
     max_length: int | None = Field(default=None, description="Of a text, in characters.")
-    enum: list[str] | None = None
+    enum: list[str | int] | None = None
     properties: dict[str, RequestProperty] | None = Field(
         default=None, description="Of an object; all needed."
     )

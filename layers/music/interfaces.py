@@ -88,6 +88,10 @@ class Parameters:
         Whether the end meets the beginning: then `bars` says how long it is, and `duration` about how long.
     bars : int or None
         Whole bars of a loop, 1 to 64.
+    sample_rate : {32000, 44100, 48000}
+        Hz of the source as it is worked on, and of the result.
+    bit_depth : {16, 24}
+        Of wav and flac.
     """
 
     seed: int
@@ -104,6 +108,8 @@ class Parameters:
     ending: str | None = None
     loop: bool = False
     bars: int | None = None
+    sample_rate: int = 32000
+    bit_depth: int = 16
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Parameters:
@@ -119,7 +125,7 @@ class Candidate:
     Attributes
     ----------
     audio : np.ndarray [shape=(channels, n), float32]
-        At the generator's sample rate, at least `Parameters.duration` long; a loop exactly as long as it is.
+        At `Parameters.sample_rate`, at least `Parameters.duration` long; a loop exactly as long as it is.
     seed : int
         A single run with this seed and ``candidates=1`` makes the same audio again.
     details : dict
@@ -144,7 +150,7 @@ class Request:
     Attributes
     ----------
     source : np.ndarray [shape=(channels, n), float32]
-        The track, at the generator's `sample_rate` and with at most its `channels`.
+        The track, at ``parameters.sample_rate`` and with at most the generator's `channels`.
     features : Features
         What the embedding pipeline measured on the source.
     parameters : Parameters
@@ -316,7 +322,7 @@ class Generator(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """The sample rate in Hz of the source that it takes and of the candidates that it makes."""
+        """The sample rate in Hz that it works at, if it is not asked for another that its profile knows."""
         ...
 
     @property

@@ -58,6 +58,16 @@ class Profile:
         return DECLARED[self.name].loops
 
     @property
+    def sample_rates(self) -> tuple[int, ...]:
+        """Hz that `generator` can work at."""
+        return DECLARED[self.name].sample_rates
+
+    @property
+    def source_type(self) -> str:
+        """What `generator` makes, in the words of IPTC."""
+        return DECLARED[self.name].source_type
+
+    @property
     def text(self) -> bool:
         """Whether prompts and text search are understood."""
         return DECLARED[self.name].text

@@ -140,8 +140,10 @@ def generate(
         raise ProfileError(f"profile {profile.name!r} does not support this ending")
     if parameters.loop and not profile.loops:
         raise ProfileError(f"profile {profile.name!r} makes no loops")
+    if parameters.sample_rate not in profile.sample_rates:
+        raise ProfileError(f"profile {profile.name!r} does not work at {parameters.sample_rate} Hz")
     generator = profile.generator
-    rate = generator.sample_rate
+    rate = parameters.sample_rate
     timings: dict[str, float] = {}
     progress(0.0)
     stage("decoding")
@@ -213,7 +215,13 @@ def generate(
     progress(_MADE)
     stage("encoding")
     with _timed(timings, "encode"):
-        audio = encode(best.mastered.audio, rate, parameters.format, _tags(profile, best.candidate.seed))
+        audio = encode(
+            best.mastered.audio,
+            rate,
+            parameters.format,
+            _tags(profile, best.candidate.seed),
+            bit_depth=parameters.bit_depth,
+        )
     progress(1.0)
     identity = generator.identity
     summary: dict[str, Any] = {
@@ -222,6 +230,7 @@ def generate(
         "revision": identity.revision,
         "precision": identity.precision,
         "license": generator.license,
+        "digital_source_type": profile.source_type,
         "seed": best.candidate.seed,
         "parameters": asdict(parameters),
         "similarity": best.similarity,
@@ -369,7 +378,9 @@ def _tags(profile: Profile, seed: int) -> dict[str, str]:
     tags = {
         "title": TITLE,
         "artist": profile.generator.name,
-        "comment": f"Made by {identity.model} {identity.revision}, seed {seed}",
+        # wav has no place of its own for it, so it stands in the comment, too.
+        "comment": f"Made by {identity.model} {identity.revision}, seed {seed}. {profile.source_type}",
+        "digitalsourcetype": profile.source_type,
     }
     if profile.generator.license:
         tags["copyright"] = f"Weights: {profile.generator.license}"

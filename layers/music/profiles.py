@@ -113,6 +113,12 @@ def longest(size: int) -> float:
     return min(_LONGEST_SECONDS, size / _LEAST_BYTES_A_SECOND)
 
 
+_IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+TRAINED, COMPOSITE = _IPTC + "trainedAlgorithmicMedia", _IPTC + "compositeSynthetic"
+"""Digital source types of the International Press Telecommunications Council: made by a trained model; put
+together of parts, some of which are synthetic."""
+
+
 @dataclass(frozen=True)
 class Declaration:
     """What is known of a profile without loading it.
@@ -138,6 +144,10 @@ class Declaration:
         How it can end what it makes.
     loops : bool
         Whether it can make loops of whole bars.
+    sample_rates : tuple of int
+        Hz that it can work at.
+    source_type : str
+        What it makes, in the words of IPTC.
     max_duration : float
         The longest piece in seconds that a few invocations can make.
     max_total : float
@@ -154,6 +164,8 @@ class Declaration:
     license: str | None = None
     endings: tuple[str, ...] = ("fade", "cut")
     loops: bool = False
+    sample_rates: tuple[int, ...] = (32000,)
+    source_type: str = TRAINED
     max_duration: float = 300.0
     max_total: float = 2400.0
 
@@ -206,6 +218,8 @@ DECLARED: dict[str, Declaration] = {
             MIR_512,
             endings=("natural", "fade", "cut"),
             loops=True,
+            sample_rates=(32000, 44100, 48000),
+            source_type=COMPOSITE,
         ),
         _musicgen("small", _MODES, 300.0, 0.8),
         _musicgen("medium", _MODES, 120.0, 4.0),

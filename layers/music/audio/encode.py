@@ -3,16 +3,16 @@
 ====  ====================  ====================  =====================================================
 Name  Codec                 Decoded duration      Notes
 ====  ====================  ====================  =====================================================
-wav   16-bit PCM            exact
-flac  16-bit FLAC           exact                 the same samples as wav
+wav   16 or 24-bit PCM      exact
+flac  16 or 24-bit FLAC     exact                 the same samples as wav
 mp3   LAME, 112 kbit/s per  at most 48 samples    a header tells delay and padding; players that ignore
       channel               more                  it add about 50 ms
 ogg   Opus, 96 kbit/s per   exact to a sample     48 kHz, as Opus always is (PyAV's wheel has no
       channel                                     good Vorbis encoder)
 ====  ====================  ====================  =====================================================
 
-Samples are rounded to 16 bits without dither: rounding is deterministic, and its error lies below -98 dBFS,
-under the noise of the sources that come here. The lossy encoders take the float samples as they are.
+Samples are rounded to 16 or 24 bits without dither: rounding is deterministic, and its error lies below
+-98 dBFS, under the noise of the sources that come here. The lossy encoders take float samples as they are.
 
 A true-peak ceiling holds for wav and flac. Lossy decoders may rise over it: on loud music mastered to -1 dBTP
 by up to 0.1 dB in mp3 and 0.8 dB in ogg, still below full scale. LAME also takes 0.2 dB off the level.
@@ -47,6 +47,8 @@ _FORMATS = {
     "ogg": _Format("libopus", "flt", bit_rate=96_000, rate=48_000),
 }
 
+_DEEP = {"wav": _Format("pcm_s24le", "s32"), "flac": _Format("flac", "s32")}
+
 CONTENT_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
 """The media type of each format."""
 
@@ -58,6 +60,8 @@ def encode(
     rate: int,
     format: str,
     tags: Mapping[str, str] | None = None,
+    *,
+    bit_depth: int = 16,
 ) -> bytes:
     """Encode audio into a file.
 
@@ -71,6 +75,8 @@ def encode(
         A key of `CONTENT_TYPES`.
     tags : mapping of str to str, optional
         Title, artist, copyright, comment and so on, under FFmpeg's generic names.
+    bit_depth : {16, 24}
+        Of wav and flac.
 
     Returns
     -------
@@ -86,7 +92,7 @@ def encode(
     kind = _FORMATS[format]
     if kind.rate is not None:
         audio, rate = resample(audio, rate, kind.rate), kind.rate
-    encoder = Encoder(rate, len(audio), format, tags)
+    encoder = Encoder(rate, len(audio), format, tags, bit_depth=bit_depth)
     encoder.push(np.asarray(audio, dtype=np.float32))
     return encoder.finish()
 
@@ -108,6 +114,8 @@ class Encoder:
         Of a lossy format, in bit/s for each channel; by default that of the table above.
     effort : int, optional
         The codec's, in FFmpeg's ``compression_level``.
+    bit_depth : {16, 24}
+        Of wav and flac.
 
     See Also
     --------
@@ -123,8 +131,11 @@ class Encoder:
         *,
         bit_rate: int | None = None,
         effort: int | None = None,
+        bit_depth: int = 16,
     ) -> None:
         kind = _FORMATS[format]
+        if bit_depth == 24:
+            kind = _DEEP[format]
         self._rate, self._sample_format = rate, kind.sample_format
         self._layout = ("mono", "stereo")[channels - 1]
         self._n = 0
@@ -135,6 +146,8 @@ class Encoder:
         options = {"flags": "+bitexact"}
         if effort is not None:
             options["compression_level"] = str(effort)
+        if bit_depth == 24:
+            options["bits_per_raw_sample"] = "24"
         stream = self._container.add_stream(kind.codec, rate=rate, options=options, layout=self._layout)
         assert isinstance(stream, av.AudioStream)
         stream.format = kind.sample_format
@@ -149,6 +162,9 @@ class Encoder:
             if self._sample_format == "s16":
                 # 32768, not 32767: what decoders divide by, so that decoding gives back the rounded samples.
                 block = np.clip(np.rint(block * 32768.0), -32768, 32767).astype(np.int16)
+            elif self._sample_format == "s32":  # the upper 24 bits
+                whole = np.clip(np.rint(block.astype(np.float64) * 2.0**23), -(2**23), 2**23 - 1)
+                block = whole.astype(np.int32) << 8
             if not self._sample_format.endswith("p"):
                 block = block.T.reshape(1, -1)  # interleaved
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), self._sample_format, self._layout)

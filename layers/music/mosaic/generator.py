@@ -10,11 +10,12 @@ References
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
+from music.audio.decode import resample
 from music.dsp.channels import centred, is_silent
 from music.dsp.harmony import PITCH_CLASSES
 from music.interfaces import Candidate, Request
@@ -50,6 +51,7 @@ class Mosaic:
     name = "mosaic"
     identity = MOSAIC
     sample_rate = 32000
+    """Hz. It works at any rate, and cuts the source by what it hears at this one."""
     channels = 2
     license: str | None = None
     checks: Sequence[str] = ()
@@ -61,7 +63,7 @@ class Mosaic:
         Yields
         ------
         Candidate
-            ``audio`` has the source's channels and exactly ``round(duration * 32000)`` samples.
+            ``audio`` has the source's channels and exactly ``round(duration * sample_rate)`` samples.
 
         Raises
         ------
@@ -71,10 +73,11 @@ class Mosaic:
             ``no_bars`` if a loop is asked for of a source without bars.
         """
         source, features, parameters = request.source, request.features, request.parameters
-        shortest = _SHORTEST * self.sample_rate
+        rate = parameters.sample_rate
+        shortest = _SHORTEST * rate
         if source.ndim != 2 or not 1 <= source.shape[0] <= 2 or source.shape[1] < shortest:
             raise ValueError(f"a source of 1 or 2 channels and at least 0.25 s is needed, not {source.shape}")
-        samples = round(parameters.duration * self.sample_rate)
+        samples = round(parameters.duration * rate)
         seeds = candidate_seeds(parameters.seed, parameters.candidates)
         progress(0.0)
         if is_silent(source):
@@ -87,9 +90,12 @@ class Mosaic:
         source = centred(source)
         gain = _gain(source)
         source = source * gain
-        units = cut(
-            source, self.sample_rate, features.beats, features.bars or (), _part(progress, 0.0, _CUTTING)
-        )
+        heard = source if rate == self.sample_rate else resample(source, rate, self.sample_rate)
+        cutting = _part(progress, 0.0, _CUTTING)
+        units = cut(heard, self.sample_rate, features.beats, features.bars or (), cutting)
+        del heard
+        if rate != self.sample_rate:
+            units = _at_rate(units, rate, source.shape[1])
         transitions = Transitions(units)
         outlook = Outlook(transitions, parameters.temperature)
         step = usual_step(source)
@@ -119,6 +125,12 @@ def _gain(source: np.ndarray) -> np.float32:
     square = sum(float(np.einsum("n,n->", channel, channel, dtype=np.float64)) for channel in source)
     level = np.sqrt(square / source.size)
     return np.float32(2.0 ** max(np.ceil(np.log2(_SOFT / level)), 0.0))
+
+
+def _at_rate(units: Units, rate: int, n: int) -> Units:
+    """Place units in the same source of `n` samples at another rate."""
+    bounds = np.minimum(np.round(units.bounds * (rate / units.rate)).astype(np.int64), n)
+    return replace(units, rate=rate, bounds=bounds)
 
 
 def _chord(key: str | None, mode: str | None) -> np.ndarray:

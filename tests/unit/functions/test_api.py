@@ -520,6 +520,8 @@ class TestGenerate:
             "ending": None,
             "loop": False,
             "bars": None,
+            "sample_rate": 32000,
+            "bit_depth": 16,
         }
 
     def test_a_seed_is_kept_and_none_is_drawn(self, world: World) -> None:
@@ -540,6 +542,8 @@ class TestGenerate:
             ("candidates", [1, 8], [0, 9]),
             ("format", ["wav", "flac", "mp3", "ogg"], ["aac", "WAV", None]),
             ("mode", ["similar"], ["remix", None]),
+            ("sample_rate", [32000, 44100, 48000], [22050, 96000, "48000", None]),
+            ("bit_depth", [16, 24], [8, 32, "24", None]),
             ("ending", [None, "natural", "fade", "cut"], ["abrupt", 1]),
             ("prompt", [None], ["", 5, "x" * 1001]),
             ("volume", [], [1]),
@@ -595,6 +599,12 @@ class TestGenerate:
         for bars in (0, 65, 1.5, "4"):
             self.post(world, audio, {"loop": True, "bars": bars}).problem(422, "invalid_parameter")
 
+    @pytest.mark.parametrize("format", ["mp3", "ogg"])
+    def test_what_has_no_bits_has_no_depth(self, world: World, format: str) -> None:
+        body = {"format": format, "bit_depth": 24}
+        problem = self.post(world, world.ready(), body).problem(422, "invalid_parameter")
+        assert problem["field"] == "bit_depth"
+
     def test_a_loop_needs_a_track_with_bars(self, world: World) -> None:
         problem = self.post(world, world.ready(), {"loop": True, "bars": 4}).problem(422, "no_bars")
         assert problem["field"] == "loop"
@@ -642,6 +652,16 @@ class TestGenerate:
             409, "unsupported_by_profile"
         )
         assert (problem["field"], problem["profiles"]) == ("ending", ["builtin"])
+
+    def test_a_neural_profile_refuses_other_rates_by_name(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        routes = world.app.generation
+        monkeypatch.setattr(routes, "settings", replace(routes.settings, profile="small"))
+        problem = self.post(world, world.ready(), {"sample_rate": 48000}).problem(
+            409, "unsupported_by_profile"
+        )
+        assert (problem["field"], problem["profiles"]) == ("sample_rate", ["builtin"])
 
     def test_a_neural_profile_refuses_a_loop_by_name(
         self, world: World, monkeypatch: pytest.MonkeyPatch

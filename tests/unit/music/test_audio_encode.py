@@ -128,3 +128,22 @@ def test_other_rates(format: str, rate: int, tmp_path: Path) -> None:
     audio = chords(1.0, rate=rate)
     got = decode(save(tmp_path, encode(audio, rate, format)), rate=rate, channels=2)
     assert abs(got.shape[1] - rate) <= 0.02 * rate
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_24_bits_hold_what_16_do_not(format: str) -> None:
+    rng = np.random.default_rng(0)
+    audio = (0.5 * rng.uniform(-1.0, 1.0, (2, 5000))).astype(np.float32)
+    audio[:, 0] = (1.5, -1.5)
+    content = encode(audio, 48000, format, bit_depth=24)
+    assert content == encode(audio, 48000, format, bit_depth=24)
+    with soundfile.SoundFile(io.BytesIO(content)) as file:
+        assert (file.subtype, file.samplerate) == ("PCM_24", 48000)
+        found = file.read(dtype="float64").T
+    assert np.abs(found - np.clip(audio, -1.0, 1.0 - 2.0**-23)).max() <= 2.0**-24 + 1e-9
+
+
+@pytest.mark.parametrize("format", ["mp3", "ogg"])
+def test_a_lossy_format_has_no_bit_depth(format: str) -> None:
+    with pytest.raises(KeyError):
+        encode(np.zeros((1, 100), np.float32), 48000, format, bit_depth=24)

@@ -381,6 +381,27 @@ def test_where_nothing_beats_there_is_a_fade_and_it_says_so(asked: str | None) -
     assert (made.details["ending"], made.ends) == ("fade", False)
 
 
+# -- rates ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [44100, 48000])
+def test_it_works_at_the_rate_that_is_asked_for(rate: int) -> None:
+    source, measured = _song(16)
+    fine = resample(source, RATE, rate)
+    seconds = np.arange(fine.shape[1]) / rate
+    fine += (0.01 * np.sin(2 * np.pi * 18_500.0 * seconds)).astype(np.float32)
+    made = _run(fine, measured, duration=10.0, sample_rate=rate)[0]
+    usual = _run(source, measured, duration=10.0)[0]
+    assert made.audio.shape == (2, 10 * rate)
+    # The same music, with what there is above 16 kHz.
+    places, usual_places = ([run["source_start"] for run in one.details["runs"]] for one in (made, usual))
+    assert places == pytest.approx(usual_places, abs=0.001)
+    spectrum = np.abs(np.fft.rfft(made.audio[0, rate : 6 * rate] * np.hanning(5 * rate)))
+    hertz = np.fft.rfftfreq(5 * rate, 1.0 / rate)
+    high = spectrum[(hertz > 18_000.0) & (hertz < 19_000.0)].max()
+    assert high > 30.0 * np.median(spectrum[(hertz > 17_000.0) & (hertz < 18_000.0)])
+
+
 # -- loops ------------------------------------------------------------------------------------------------
 
 

@@ -180,6 +180,12 @@ def test_delivered_files(format: str, source: Path, tmp_path: Path) -> None:
     assert found["title"] == "Generated music"
     assert found["copyright"] == "Weights: CC-BY-NC-4.0"
     assert "seed 440" in found["comment"]
+    # That a machine made it.
+    source_type = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
+    assert source_type in found["comment"]
+    assert made.report["digital_source_type"] == source_type
+    if format != "wav":
+        assert found["digitalsourcetype"] == source_type
 
 
 def test_a_mono_source_gives_mono_music(tmp_path: Path, source: Path) -> None:
