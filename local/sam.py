@@ -16,10 +16,10 @@ import hashlib
 import ipaddress
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 import urllib.error
@@ -37,10 +37,11 @@ from local.invoke import LambdaEndpoint
 from local.logs import Log
 from local.serve import End, end_on_signals, own_origins
 from local.stack import Stack
-from local.template import REGION, ROOT, Deployment, TemplateError
+from local.template import REGION, ROOT, TEMPLATE, Deployment, TemplateError
 
 SAM = ROOT / ".venv-sam/bin/sam"
-BUILT = ROOT / ".aws-sam/build/template.yaml"
+WORK = ROOT / ".aws-sam"
+BUILT = WORK / "build/template.yaml"
 CONFIG = ROOT / "samconfig.toml"
 PUBLIC_IMAGE = "public.ecr.aws/lambda/python:3.13"
 START_SECONDS = 120.0
@@ -174,11 +175,15 @@ def build(base_image: str, parameters: Mapping[str, str], log: Log) -> None:
     given = {**parameters, "BaseImage": base_image}
     log.line("local", f"sam build on {base_image}")
     overrides = [f"{name}={value}" for name, value in given.items()]
-    # `sam build` gives the images of every checkout the same names, until they have our own.
-    with (Path(tempfile.gettempdir()) / "music-sam-build.lock").open("w") as lock:
+    WORK.mkdir(exist_ok=True)
+    with (WORK / "build.lock").open("w") as lock:  # one folder for what is built
         fcntl.flock(lock, fcntl.LOCK_EX)
+        template = WORK / "template.yaml"
+        template.write_text(with_own_tags(TEMPLATE.read_text()))
+        files: list[str | Path] = ["--config-file", CONFIG, "--template", template]
+        files += ["--base-dir", ROOT, "--build-dir", BUILT.parent]
         done = subprocess.run(
-            [SAM, "build", "--parameter-overrides", *overrides],
+            [SAM, "build", *files, "--parameter-overrides", *overrides],
             cwd=ROOT,
             env=sam_environment(),
             capture_output=True,
@@ -188,19 +193,15 @@ def build(base_image: str, parameters: Mapping[str, str], log: Log) -> None:
         if done.returncode:
             reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
             raise SamError(f"sam build: {reason}")
-        name_images(BUILT)
 
 
-def name_images(built: Path) -> None:
-    """Give a built template's images names of this checkout, such as ``embedfunction-1a2b3c4d:embed``."""
+def with_own_tags(template: str) -> str:
+    """Return a template whose images have names of this checkout, such as ``embedfunction:embed-1a2b3c4d``.
+
+    `sam build` would give the images of every checkout on this machine the same names.
+    """
     checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-    template: dict[str, Any] = yaml.safe_load(built.read_text())
-    for resource in template["Resources"].values():
-        if image := resource.get("Properties", {}).get("ImageUri"):
-            name, _, tag = image.partition(":")
-            resource["Properties"]["ImageUri"] = own = f"{name}-{checkout}:{tag}"
-            subprocess.run(["docker", "tag", image, own], check=True)
-    built.write_text(yaml.safe_dump(template, sort_keys=False))
+    return re.sub(r"(?m)^( +DockerTag: +\S+)$", rf"\1-{checkout}", template)
 
 
 def with_environment(

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+import io
+import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
-import yaml
 
 from local import sam
+from local.logs import Log
+from local.template import ROOT, TEMPLATE
 
 
-def test_images_are_named_after_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[list[str]] = []
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append(command))
+def test_images_are_named_after_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = TEMPLATE.read_text()
     named = []
-    for checkout in ("one", "two"):
-        monkeypatch.setattr(sam, "ROOT", tmp_path / checkout)
-        built = tmp_path / "template.yaml"
-        functions = {
-            name: {"Type": "AWS::Serverless::Function", "Properties": {"ImageUri": "embedfunction:embed"}}
-            for name in ("EmbedFunction", "SearchFunction")
-        }
-        built.write_text(yaml.safe_dump({"Resources": {**functions, "Queue": {"Type": "AWS::SQS::Queue"}}}))
-        sam.name_images(built)
-        resources = yaml.safe_load(built.read_text())["Resources"]
-        images = {resources[name]["Properties"]["ImageUri"] for name in functions}
-        assert len(images) == 1
-        named.append(images.pop())
-        assert ran[-1] == ["docker", "tag", "embedfunction:embed", named[-1]]
-    assert named[0] != named[1]
-    assert all(name.startswith("embedfunction-") and name.endswith(":embed") for name in named)
+    for checkout in ("/one", "/two"):
+        monkeypatch.setattr(sam, "ROOT", Path(checkout))
+        named.append(sam.with_own_tags(text))
+    tags = [re.findall(r"DockerTag: (\S+)", template) for template in (text, *named)]
+    assert len(tags[0]) == len(set(tags[1])) == 8
+    for before, one, two in zip(*tags, strict=True):
+        assert one.startswith(f"{before}-")
+        assert two.startswith(f"{before}-")
+        assert one != two
+    # Nothing else is different.
+    for template in named:
+        assert re.sub(r"(DockerTag: \w+)-[0-9a-f]{8}", r"\1", template) == text
+
+
+def test_nothing_is_written_outside_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock in a folder that everybody may write to would follow a link that somebody else put there."""
+    ran: list[list[str]] = []
+
+    def run(command: list[object], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append([str(word) for word in command])
+        return subprocess.CompletedProcess(ran[-1], 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nobody writes here"))
+    for name, path in (("SAM", "sam"), ("WORK", ".aws-sam"), ("BUILT", ".aws-sam/build/template.yaml")):
+        monkeypatch.setattr(sam, name, tmp_path / path)
+    (tmp_path / "sam").touch()
+    sam.build("base:1", {"Profile": "builtin"}, Log(io.StringIO()))
+    (command,) = ran
+    assert command[command.index("--template") + 1] == str(tmp_path / ".aws-sam/template.yaml")
+    assert command[command.index("--base-dir") + 1] == str(ROOT)  # where the Dockerfiles are
+    assert command[-2:] == ["Profile=builtin", "BaseImage=base:1"]
+    assert {path.name for path in tmp_path.iterdir()} == {"sam", ".aws-sam"}
