@@ -179,7 +179,7 @@ def build(base_image: str, parameters: Mapping[str, str], log: Log) -> None:
     with (WORK / "build.lock").open("w") as lock:  # one folder for what is built
         fcntl.flock(lock, fcntl.LOCK_EX)
         template = WORK / "template.yaml"
-        template.write_text(with_own_tags(TEMPLATE.read_text()))
+        template.write_text(with_own_images(TEMPLATE.read_text()))
         files: list[str | Path] = ["--config-file", CONFIG, "--template", template]
         files += ["--base-dir", ROOT, "--build-dir", BUILT.parent]
         done = subprocess.run(
@@ -195,13 +195,15 @@ def build(base_image: str, parameters: Mapping[str, str], log: Log) -> None:
             raise SamError(f"sam build: {reason}")
 
 
-def with_own_tags(template: str) -> str:
-    """Return a template whose images have names of this checkout, such as ``embedfunction:embed-1a2b3c4d``.
+def with_own_images(template: str) -> str:
+    """Return a template whose images have names of this checkout, such as ``embedfunction-1a2b3c4d:embed``.
 
-    `sam build` would give the images of every checkout on this machine the same names.
+    SAM CLI would give the images of every checkout on this machine the same names, those that it runs too,
+    whose tags are its own.
     """
     checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-    return re.sub(r"(?m)^( +DockerTag: +\S+)$", rf"\1-{checkout}", template)
+    named = rf"\1DockerImage: \2function-{checkout}\n\g<0>"
+    return re.sub(r"(?m)^( +)DockerTag: +(\S+)$", named, template)
 
 
 def with_environment(

@@ -17,19 +17,17 @@ from local.template import ROOT, TEMPLATE
 
 def test_images_are_named_after_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     text = TEMPLATE.read_text()
+    functions = text.count("Type: AWS::Serverless::Function")
     named = []
     for checkout in ("/one", "/two"):
         monkeypatch.setattr(sam, "ROOT", Path(checkout))
-        named.append(sam.with_own_tags(text))
-    tags = [re.findall(r"DockerTag: (\S+)", template) for template in (text, *named)]
-    assert len(tags[0]) == len(set(tags[1])) == 8
-    for before, one, two in zip(*tags, strict=True):
-        assert one.startswith(f"{before}-")
-        assert two.startswith(f"{before}-")
-        assert one != two
-    # Nothing else is different.
-    for template in named:
-        assert re.sub(r"(DockerTag: \w+)-[0-9a-f]{8}", r"\1", template) == text
+        named.append(sam.with_own_images(text))
+    one, two = (re.findall(r"Metadata:\n(?: {6}.*\n)*? {6}DockerImage: (\S+)\n", text) for text in named)
+    assert len(set(one)) == functions
+    assert len({*one, *two}) == 2 * functions
+    assert all(re.fullmatch(r"[a-z]+function-[0-9a-f]{8}", name) for name in one + two)
+    for template in named:  # and nothing else is different
+        assert re.sub(r" +DockerImage: .*\n", "", template) == text
 
 
 def test_nothing_is_written_outside_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
