@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import os
 import signal
 import sys
@@ -71,7 +72,7 @@ def _talks_to_the_api(function: Callable[..., None]) -> Callable[..., None]:
     They may stand before the command's name as well.
     """
     own = inspect.signature(function, eval_str=True)
-    _, *parameters = own.parameters.values()
+    _, *parameters = own.parameters.values()  # the session is no option
     common = inspect.signature(_globals, eval_str=True).parameters
     shared = [common[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in ("api", "key", "as_json")]
 
@@ -109,6 +110,8 @@ def upload(
     files, others = audio_files(paths)
     if others:
         output.note(f"files left out, for they are no audio: {others}")
+    if not files:
+        raise Failure(Exit.FILE, f"there is no audio file in {', '.join(map(str, paths))}")
     results: list[uploads.Uploaded] = []
     try:
         with output.progress() as bars:
@@ -121,7 +124,8 @@ def upload(
         if wait:
             results = _await_all(session, results)
     except KeyboardInterrupt:
-        output.note(f"{len(results)} of {len(files)} files are there: the same command goes on")
+        there = sum(not result.failure for result in results)
+        output.note(f"{there} of {len(files)} files are there: the same command goes on")
         raise
     finally:
         if output.as_json:
@@ -169,8 +173,7 @@ def tracks(
     """List the tracks, the newest first."""
     output = session.output
     found = session.api.pages("/api/audio", limit=min(limit or 100, 100))
-    if limit is not None:
-        found = (record for record, _ in zip(found, range(limit), strict=False))
+    found = itertools.islice(found, limit)
     if output.as_json:
         output.document({"items": list(found)})
         return

@@ -115,6 +115,13 @@ def test_a_folder_is_uploaded_with_all_below_it(remote: Deployment, music: Music
     assert ended.err == "files left out, for they are no audio: 2\n"
 
 
+def test_a_folder_without_audio_is_a_mistake(remote: Deployment, music: Music, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no song")
+    ended = music("upload", str(tmp_path))
+    assert ended.code == Exit.FILE
+    assert ended.err.endswith(f"error: there is no audio file in {tmp_path}\n")
+
+
 def test_what_is_there_is_not_sent_again(remote: Deployment, music: Music, folder: Path) -> None:
     assert music("upload", "songs").code == Exit.DONE
     posted = len(remote.api.asked)
