@@ -327,8 +327,7 @@ def _generate(
     """
     api, output = session.api, session.output
     body = fields.body(_with_format(values, out))
-    if out is not None and str(out) != "-" and not out.is_dir():
-        check_writable(out)
+    _check_out(out, output)
     path = Path(source)
     generation: dict[str, Any] | None = None
     try:
@@ -357,6 +356,15 @@ def _generate(
             raise Failure(failure.exit, f"{failure.line}; {_fetching(generation)}") from failure
         raise
     _say_generation(output, generation, file)
+
+
+def _check_out(out: Path | None, output: Output) -> None:
+    """Check, before anything is asked, that there is a place for the file."""
+    if str(out) == "-":
+        if output.as_json:
+            raise Failure(Exit.USAGE, "-o - and --json both want standard output: leave one of them out")
+    elif out is not None and not out.is_dir():
+        check_writable(out)
 
 
 def _fetching(generation: dict[str, Any]) -> str:
@@ -427,8 +435,7 @@ def download(
 ) -> None:
     """Fetch the music of a generation."""
     api, output = session.api, session.output
-    if out is not None and str(out) != "-" and not out.is_dir():
-        check_writable(out)
+    _check_out(out, output)
     with output.progress() as bars:
         try:
             record = api.get(f"/api/generation/{jobs.quoted(id_)}")

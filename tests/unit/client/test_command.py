@@ -197,6 +197,7 @@ class TestErrors:
             ["generate", AUDIO, "--duration", "0.5"],
             ["generate", AUDIO, "--mode", "loud"],
             ["generate", AUDIO, "--format", "wav", "-o", "like.mp3"],
+            ["download", GENERATION, "-o", "-", "--json"],
             ["keys", "create"],
             ["redrive", "--stack", "a", "--endpoint-url", "b"],
         ],
