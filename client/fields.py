@@ -78,6 +78,8 @@ class Field:
 
     @property
     def _range(self) -> str:
+        if "enum" in self.schema and self.schema["type"] in _NUMBERS:  # those of text are shown as choices
+            return " or ".join(map(_shown, self.schema["enum"]))
         low, high = self.schema.get("minimum"), self.schema.get("maximum")
         return "" if low is None or high is None else f"{_shown(low)} to {_shown(high)}"
 
@@ -102,7 +104,9 @@ class Field:
                     Exit.USAGE, f"{self.option} takes JSON, and {given!r} is none: {error}"
                 ) from error
         low, high = self.schema.get("minimum", -math.inf), self.schema.get("maximum", math.inf)
-        if self.schema["type"] in _NUMBERS and not low <= given <= high:
+        if self.schema["type"] in _NUMBERS and not (
+            given in self.schema.get("enum", [given]) and low <= given <= high
+        ):
             raise Failure(Exit.USAGE, f"{self.option} takes {self._range or f'{low} to {high}'}, not {given}")
         return given
 

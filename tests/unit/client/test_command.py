@@ -381,7 +381,7 @@ def example(field: fields.Field) -> tuple[str | None, Any]:
     if kind == "boolean":
         return None, True
     if "enum" in field.schema:
-        return field.schema["enum"][-1], field.schema["enum"][-1]
+        return str(field.schema["enum"][-1]), field.schema["enum"][-1]
     if kind == "string":
         return "a text", "a text"
     value = field.schema["maximum"]
@@ -396,17 +396,30 @@ def test_a_field_of_any_kind_becomes_an_option(monkeypatch: pytest.MonkeyPatch) 
         "bars": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 64}, {"type": "null"}]},
         "weights": {"type": "array", "items": {"type": "number"}},
         "ending": {"type": "string", "enum": ["fade", "cut"]},
+        "bit_depth": {"type": "integer", "enum": [16, 24], "default": 16, "description": "Bits."},
         "either": {"anyOf": [{"type": "string"}, {"type": "number"}]},
     }
     edges = {edge: {"type": "number", "minimum": 0, "maximum": 900} for edge in ("start", "end")}
     section = {"type": "object", "properties": edges, "description": "A part."}
     schemas = {"GenerateRequest": {"properties": properties}, "Section": section}
     monkeypatch.setattr(fields, "contract", lambda: {"components": {"schemas": schemas}})
-    names = ["loop", "section_start", "section_end", "key", "bars", "weights", "ending", "either"]
+    names = [
+        "loop",
+        "section_start",
+        "section_end",
+        "key",
+        "bars",
+        "weights",
+        "ending",
+        "bit_depth",
+        "either",
+    ]
     known = dict(zip(names, fields.fields(), strict=True))
     assert {name for name, field in known.items() if field.structured} == {"weights", "either"}
     assert known["section_end"].description.startswith("A part. End:")
     assert known["bars"].value(64) == 64
+    with pytest.raises(command.Failure, match="--bit-depth takes 16 or 24, not 20"):
+        known["bit_depth"].value(20)
     with pytest.raises(command.Failure, match="--bars takes 1 to 64, not 65"):
         known["bars"].value(65)
     given: dict[str, Any] = dict.fromkeys(names)
