@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator
 
 from client.stack import StackProcess
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 150_000
 """How long a job may take before a test gives it up. No test is faster or slower for it."""
 expect.set_options(timeout=PATIENCE_MS)
 

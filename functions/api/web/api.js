@@ -15,7 +15,7 @@ import { Signal } from "./signal.js";
 import { S } from "./strings.js";
 
 /** What precedes `api/`: scripts are at `{prefix}/assets/{version}/`. */
-const ROOT = new URL("../../", import.meta.url);
+export const ROOT = new URL("../../", import.meta.url);
 /** Where the page's own parts are. */
 export const ASSETS = new URL("./", import.meta.url);
 const KEY = "music-key";

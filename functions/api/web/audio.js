@@ -8,6 +8,7 @@ import { notify } from "./store.js";
 export const DRAWN_RATE = 22050;
 const PEAKS = 2000;
 const FADE_SECONDS = 0.012;
+const RENEW_MS = 60_000; // an address that ends sooner was no use
 
 /** @typedef {{start: number, end: number}} Region In seconds. */
 
@@ -19,11 +20,11 @@ function alone(stop) {
   silence = stop;
 }
 
-/** Address at which a track plays in every browser. @param {string} audioId */
-async function address(audioId) {
-  const { links } = await call("GET", `api/audio/${audioId}`);
-  return links.play_preview ?? links.play;
-}
+/** Where a track plays, in every browser if it has a preview. @param {{links: Record<string, string>}} track */
+export const playable = ({ links }) => links.play_preview ?? links.play;
+
+/** Get the address of a track anew. @param {string} audioId @returns {Promise<string>} */
+export const address = async (audioId) => playable(await call("GET", `api/audio/${audioId}`));
 
 /** Plays tracks of a list, one at a time. */
 class Player {
@@ -76,7 +77,8 @@ export const player = new Player();
  */
 export class Deck {
   constructor() {
-    /** @type {{media: HTMLAudioElement, loudness: number | null, gain: GainNode | null}[]} */
+    /** @type {{media: HTMLAudioElement, loudness: number | null, gain: GainNode | null, failed: boolean, renewed: number,
+     *   renew: () => Promise<string>}[]} */
     this.sides = [];
     /** @type {AudioContext | null} */
     this.context = null;
@@ -97,31 +99,51 @@ export class Deck {
    * @param {number} index
    * @param {string} source
    * @param {number | null} loudness In LUFS.
+   * @param {() => Promise<string>} renew Gets an address anew: each is good for minutes.
    */
-  load(index, source, loudness) {
+  load(index, source, loudness, renew) {
     const side = this.sides[index];
-    if (side?.media.src === source) {
-      side.loudness = loudness;
-    } else if (side) {
-      const { paused, currentTime } = side.media;
-      Object.assign(side, { loudness });
-      side.media.src = source;
-      side.media.currentTime = currentTime;
-      if (!paused) side.media.play().catch(() => this.pause());
+    if (side) {
+      Object.assign(side, { loudness, renew });
+      this.change(index, source);
     } else {
       const media = new Audio();
       media.crossOrigin = "anonymous"; // or the gain would make silence of it
       media.preload = "auto";
       media.src = source;
       media.onended = () => this.ended(index);
-      media.onerror = () => {
-        this.failed.set(true);
-        if (this.active.value === index) this.pause();
-      };
+      media.onerror = () => this.broken(index);
       media.onpause = () => media === this.media && !media.ended && this.playing.set(false);
-      this.sides[index] = { media, loudness, gain: null };
+      this.sides[index] = { media, loudness, gain: null, failed: false, renewed: -Infinity, renew };
     }
     this.level(0);
+  }
+
+  /** Read a side from another address, from the same second on. @param {number} index @param {string} source */
+  change(index, source) {
+    const { media } = this.sides[index];
+    const { currentTime } = media;
+    const going = index === this.active.value && this.playing.value;
+    media.src = source;
+    media.currentTime = currentTime;
+    if (going) media.play().catch(() => this.pause());
+  }
+
+  /** Try a new address once; then the piece cannot be played. @param {number} index */
+  async broken(index) {
+    const side = this.sides[index];
+    const now = performance.now();
+    if (now - side.renewed > RENEW_MS) {
+      side.renewed = now;
+      const source = await side.renew().catch(() => null);
+      if (source) return this.change(index, source);
+    }
+    side.failed = true;
+    if (this.active.value === index) {
+      this.failed.set(true);
+      this.pause();
+    }
+    return undefined;
   }
 
   get media() {
@@ -193,6 +215,7 @@ export class Deck {
     if (index === this.active.value || !this.sides[index]) return;
     const after = this.sides[index].media;
     this.active.set(index);
+    this.failed.set(this.sides[index].failed);
     const time = Math.min(before.currentTime, (after.duration || Infinity) - 0.05);
     after.currentTime = time;
     if (this.playing.value) {
@@ -228,7 +251,11 @@ export class Deck {
 
   close() {
     this.pause();
-    for (const side of this.sides) if (side) side.media.removeAttribute("src");
+    for (const side of this.sides) {
+      if (!side) continue;
+      side.media.onerror = null;
+      side.media.removeAttribute("src");
+    }
     this.context?.close();
   }
 }

@@ -4,7 +4,7 @@ import { player } from "./audio.js";
 import { icon } from "./icons.js";
 import { Atlas } from "./map.js";
 import { canSearch } from "./profile.js";
-import { Signal, useSignal } from "./signal.js";
+import { Signal, useSignal, useTitle } from "./signal.js";
 import { add, complain, dismiss, failure, notify, readTrack, remove, retry, stem, tracks, unfinished, uploads } from "./store.js";
 import { S } from "./strings.js";
 import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
@@ -12,6 +12,7 @@ import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
 /** @typedef {import("./api.js").Track} Track */
 
 const AUDIO = /\.(wav|wave|flac|mp3|ogg|oga|opus|m4a|mp4|aac|aif|aiff|aifc|webm|mka)$/i;
+const FILLED = "music-library-filled";
 const NO_FILTER = { text: "", tempo: "", key: "", tag: "" };
 const filter = new Signal(NO_FILTER);
 
@@ -47,8 +48,8 @@ async function filesOf(dropped) {
   return files;
 }
 
-/** Where tracks come in: the whole window takes what is dropped. */
-export function Start() {
+/** Where tracks come in: the whole window takes what is dropped. @param {{small: boolean}} props */
+export function Start({ small }) {
   const [over, setOver] = useState(false);
   const [fetching, setFetching] = useState(false);
   const files = /** @type {{current: HTMLInputElement | null}} */ (useRef(null));
@@ -87,9 +88,9 @@ export function Start() {
     setFetching(false);
   };
   return html`
-    <section class="start">
+    <section class=${`start ${small ? "compact" : ""}`}>
       <h1>${S.start.title}</h1>
-      <p class="lead">${S.start.lead}</p>
+      ${!small && html`<p class="lead">${S.start.lead}</p>`}
       <div class=${`drop ${over ? "over" : ""}`}>
         <p class="drop-title">${over ? S.start.release : S.start.drop}</p>
         <div class="drop-actions">
@@ -107,6 +108,7 @@ export function Start() {
 
 /** @param {{view: "list" | "map"}} props */
 export function Library({ view }) {
+  useTitle(view === "map" ? S.library.map : "");
   const all = useSignal(tracks);
   const sending = useSignal(uploads);
   const wanted = useSignal(filter);
@@ -114,8 +116,13 @@ export function Library({ view }) {
   const list = useMemo(() => [...(all?.values() ?? [])], [all]);
   const shown = useMemo(() => (described ? described : list).filter((track) => fits(track, wanted, described !== null)), [list, wanted, described]);
   const empty = list.length + sending.length === 0;
+  const filled = all ? !empty : localStorage.getItem(FILLED) !== null; // remembered, so that nothing jumps
+  useEffect(() => {
+    if (all && empty) localStorage.removeItem(FILLED);
+    else if (all) localStorage.setItem(FILLED, "");
+  }, [all, empty]);
   return html`
-    <${Start} />
+    <${Start} small=${filled} />
     ${all &&
     !empty &&
     html`

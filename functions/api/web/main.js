@@ -1,5 +1,5 @@
 /** The page: what is shown where, and what lies over everything. */
-import { enterKey, forgetKey, keyKnown, keyWanted, offline } from "./api.js";
+import { ASSETS, enterKey, forgetKey, keyKnown, keyWanted, offline, ROOT } from "./api.js";
 import { player } from "./audio.js";
 import { icon } from "./icons.js";
 import { Library } from "./library.js";
@@ -38,6 +38,10 @@ function App() {
       <${KeyButton} />
     </header>
     <main id="main" tabindex="-1" ref=${main}>${view}</main>
+    <footer>
+      <a href=${new URL("licenses.txt", ASSETS)}>${S.nav.licenses}</a>
+      <a href=${new URL("api/openapi.json", ROOT)}>${S.nav.api}</a>
+    </footer>
     <${Notices} />
     <${KeyDialog} />
   `;

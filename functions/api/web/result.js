@@ -1,8 +1,8 @@
 /** A result beside its source: to compare, to choose among its tries, to take away. */
 import { call, unique } from "./api.js";
-import { outline } from "./audio.js";
+import { address, outline, playable } from "./audio.js";
 import { icon } from "./icons.js";
-import { useSignal } from "./signal.js";
+import { useSignal, useTitle } from "./signal.js";
 import { cancel, complain, failure, generate, generations, notify, readGeneration, readTrack, remove, stem, unfinished } from "./store.js";
 import { S } from "./strings.js";
 import { Timeline, Transport } from "./timeline.js";
@@ -39,6 +39,7 @@ function Result({ generation, changed }) {
   const { track } = useTrack(generation.audio_id);
   const { status, similarity, audio_id } = generation;
   const name = track ? stem(track.filename) : "";
+  useTitle(name && S.result.title(name));
   const done = status === "succeeded";
   const [heard, setHeard] = useState(generation.chosen ?? 0);
   return html`
@@ -66,12 +67,10 @@ function Result({ generation, changed }) {
 /** @param {{generation: Generation, track: Track | null, heard: number}} props */
 function Compare({ generation, track, heard }) {
   const deck = useDeck();
-  const { status, parameters, links, candidates } = generation;
+  const { status, parameters, candidates } = generation;
   const done = status === "succeeded";
   const source = useTrackLane(track, SOURCE, `A · ${S.result.source}`);
-  const candidate = (candidates ?? [])[heard];
-  const chosen = heard === (generation.chosen ?? 0);
-  const play = done ? ((chosen ? links.play : candidate?.links?.play) ?? links.play) : undefined;
+  const play = done ? addressOf(generation, heard) : undefined;
   const file = useFile(play);
   const [drawn, setDrawn] = useState(/** @type {{peaks: number[], duration: number} | null} */ (null));
   const origins = useOrigins(generation, heard);
@@ -80,12 +79,13 @@ function Compare({ generation, track, heard }) {
   }, [file]);
   const loudness = generation.loudness?.integrated ?? null;
   useEffect(() => {
-    if (track && track.status === "ready") deck.load(SOURCE, track.links.play_preview ?? track.links.play, track.features?.loudness ?? null);
+    if (track?.status !== "ready") return;
+    deck.load(SOURCE, playable(track), track.features?.loudness ?? null, () => address(track.audio_id));
   }, [track?.audio_id, track?.status]);
   useEffect(() => {
     if (!play) return;
     const first = !deck.sides[MADE];
-    deck.load(MADE, play, loudness);
+    deck.load(MADE, play, loudness, async () => addressOf(await readGeneration(generation.generation_id), heard));
     if (first && !deck.playing.value) deck.active.set(MADE);
   }, [play?.split("?")[0], loudness]);
   const made = useMemo(
@@ -111,6 +111,11 @@ function Compare({ generation, track, heard }) {
       ${done && html`<p class="small shortcuts">${S.result.shortcuts} ${S.result.equal}.</p>`}
     </section>
   `;
+}
+
+/** Where one of the tries plays. @param {Generation} generation @param {number} heard */
+function addressOf({ links, candidates, chosen }, heard) {
+  return (heard !== (chosen ?? 0) && candidates?.[heard]?.links?.play) || links.play;
 }
 
 /** @returns {Lane} What stands for the source until it is read. */

@@ -1,4 +1,5 @@
 /** Values that the page shows and that change: who shows one is drawn again when it does. */
+import { S } from "./strings.js";
 import { useEffect, useState } from "./vendor.js";
 
 /** @template T */
@@ -41,4 +42,11 @@ export function useSignal(signal) {
     return signal.subscribe((value) => show(() => value));
   }, [signal]);
   return signal.value;
+}
+
+/** Title the window while a component is shown. @param {string} title */
+export function useTitle(title) {
+  useEffect(() => {
+    document.title = S.titled(title);
+  }, [title]);
 }

@@ -27,17 +27,23 @@ const size = (bytes) => (bytes < 1e6 ? `${number(bytes / 1e3)} kB` : `${number(b
 /** @param {number} share */
 const percent = (share) => `${Math.round(share * 100)} %`;
 
+/** @type {Record<string, string>} */
+const MAJOR = { "C#": "D♭", "D#": "E♭", "F#": "F♯", "G#": "A♭", "A#": "B♭" };
+/** @type {Record<string, string>} */
+const MINOR = { "C#": "C♯", "D#": "E♭", "F#": "F♯", "G#": "G♯", "A#": "B♭" };
+
 export const S = {
   name: "Music like yours",
+  titled: (/** @type {string} */ title) => (title ? `${title} · ${S.name}` : S.name),
   clock,
   about,
   size,
   percent,
   number,
-  nav: { library: "Library", map: "Map", key: "Key", api: "API", skip: "Skip to the content" },
-  sharp: (/** @type {string} */ key) => key.replace("#", "♯"),
+  nav: { api: "The API", licenses: "Licences", skip: "Skip to the content" },
+  /** The API names keys in sharps; musicians write those with fewer accidentals. */
   keyOf: (/** @type {{key?: string | null, mode?: string | null}} */ { key, mode }) =>
-    key ? `${S.sharp(key)} ${mode ?? ""}`.trim() : "No key",
+    key ? `${(mode === "minor" ? MINOR : MAJOR)[key] ?? key} ${mode ?? ""}`.trim() : "No key",
   tempoOf: (/** @type {number} */ tempo) => (tempo > 0 ? `${number(tempo)} BPM` : "No beat"),
 
   start: {

@@ -1,10 +1,10 @@
 /** One track: what it is made of, what is near it, and what is made from it. */
 import { call } from "./api.js";
-import { Deck, outline, read } from "./audio.js";
+import { address, Deck, outline, playable, read } from "./audio.js";
 import { icon } from "./icons.js";
 import { PlayButton, removeTrack, Rename, Status } from "./library.js";
 import { Make } from "./make.js";
-import { useSignal } from "./signal.js";
+import { useSignal, useTitle } from "./signal.js";
 import { complain, failure, generations, readTrack, stem, tracks, unfinished } from "./store.js";
 import { S } from "./strings.js";
 import { Timeline, Transport } from "./timeline.js";
@@ -42,7 +42,7 @@ export function useFile(source) {
  * @returns {Lane | null}
  */
 export function useTrackLane(track, side, name) {
-  const source = track ? (track.links.play_preview ?? track.links.play) : undefined;
+  const source = track ? playable(track) : undefined;
   const file = useFile(source);
   const [drawn, setDrawn] = useState(/** @type {Partial<Lane> | null} */ (null));
   const id = track?.status === "ready" ? track.audio_id : null;
@@ -89,6 +89,7 @@ export function useTrack(id) {
 export function TrackView({ id }) {
   const { track, problem } = useTrack(id);
   const [renaming, setRenaming] = useState(false);
+  useTitle(track ? stem(track.filename) : "");
   if (problem) return html`<${Gone} text=${problem} />`;
   if (!track) return html`<p class="empty" aria-busy="true">${S.loading}</p>`;
   const name = stem(track.filename);
@@ -123,7 +124,7 @@ function Ready({ track }) {
   const deck = useDeck();
   const lane = useTrackLane(track, 0, "");
   const features = /** @type {NonNullable<Track["features"]>} */ (track.features);
-  useEffect(() => deck.load(0, track.links.play_preview ?? track.links.play, null), [track.audio_id]);
+  useEffect(() => deck.load(0, playable(track), null, () => address(track.audio_id)), [track.audio_id]);
   const [embedding, setEmbedding] = useState(/** @type {Embedding | null} */ (null));
   const [stale, setStale] = useState(false);
   const section = useSignal(deck.loop);
