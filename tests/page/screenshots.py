@@ -86,11 +86,11 @@ def take(browser: Browser, stack: StackProcess, folder: Path) -> None:
         page.wait_for_timeout(400)
         page.screenshot(path=folder / "result.png", full_page=True)
         result = page.url
-    options: dict[str, Any]
-    for name, options in {
+    looks: dict[str, dict[str, Any]] = {
         "dark": {"viewport": DESK, "color_scheme": "dark"},
         "phone": {"viewport": PHONE, "device_scale_factor": 2, "has_touch": True, "is_mobile": True},
-    }.items():
+    }
+    for name, options in looks.items():
         with visiting(browser, stack, **options) as visit:
             shots(visit, result, folder, name)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, Route, expect
 
 from client import sample
 from client.stack import StackProcess
@@ -176,6 +176,31 @@ class TestStart:
             slow.upload(as_file("unwanted.wav", tone(20)))
             slow.row("unwanted").get_by_role("button", name="Cancel the upload of unwanted.wav").click()
             expect(slow.row("unwanted")).to_have_count(0)
+
+    def test_a_reload_in_the_middle_is_warned_of(self, browser: Browser, stack: StackProcess) -> None:
+        with visiting(browser, stack) as slow:
+            tools = slow.context.new_cdp_session(slow.page)
+            tools.send("Network.enable")
+            rates = {"latency": 0, "downloadThroughput": 500_000, "uploadThroughput": 50_000}
+            tools.send("Network.emulateNetworkConditions", {"offline": False, **rates})
+            slow.upload(as_file("halfway.wav", tone(20)))
+            expect(slow.row("halfway").locator("progress")).not_to_have_attribute("value", "0")
+            asked: list[str] = []
+
+            def go_on(dialog: Dialog) -> None:
+                asked.append(dialog.type)
+                dialog.accept()
+
+            slow.page.once("dialog", go_on)
+            slow.page.locator("body").click()  # Chromium asks only who has touched the page
+            slow.page.reload()
+            assert asked == ["beforeunload"]
+            row = slow.row("halfway")
+            expect(row).to_contain_text("Its file is on the way")
+            row.hover()
+            row.get_by_role("button", name="Delete halfway").click()
+            expect(row).to_have_count(0)
+            slow.page.goto("about:blank")
 
 
 class TestTrack:
@@ -353,6 +378,29 @@ class TestMaking:
         home.page.get_by_role("link", name="Making").click()
         home.page.get_by_role("button", name="Cancel").click()
         expect(home.page.get_by_text("It was cancelled.")).to_be_visible()
+
+
+def test_a_description_finds_tracks_where_the_profile_understands_text(
+    browser: Browser, stack: StackProcess, visit: Visit
+) -> None:
+    with visiting(browser, stack) as look:
+        found = look.ready(SAMPLE).get_by_role("link").get_attribute("href") or ""
+        asked: list[Any] = []
+
+        def understand(route: Route) -> None:
+            route.fulfill(json=route.fetch().json() | {"text_search": True})
+
+        def search(route: Route) -> None:
+            asked.append(route.request.post_data_json)
+            result = {"audio_id": found.rpartition("/")[2], "score": 0.42, "filename": "", "links": {}}
+            route.fulfill(json={"results": [result]})
+
+        look.context.route("**/api/profile", understand)
+        look.context.route("**/api/search", search)
+        look.page.reload()
+        look.page.get_by_role("searchbox", name="describe the sound").fill("a calm piano")
+        expect(look.row(SAMPLE)).to_contain_text("42 % alike")
+        assert asked == [{"text": "a calm piano", "k": 50}]
 
 
 def test_what_one_tab_does_shows_in_the_other(home: Visit) -> None:

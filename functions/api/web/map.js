@@ -12,6 +12,7 @@ import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
  */
 
 const HOVER_MS = 180;
+const NAMED = 30; // of more points, the names would lie over each other
 const [WIDTH, HEIGHT, MARGIN] = [1000, 560, 40];
 
 /** @param {{shown: Track[]}} props */
@@ -81,11 +82,13 @@ function Plane({ points, ids }) {
             >
               <circle class="target" cx=${x} cy=${y} r="16" />
               <circle class="dot" cx=${x} cy=${y} r="6" />
+              ${placed.length <= NAMED && html`<text x=${x > WIDTH * 0.8 ? x - 14 : x + 14} y=${y + 5} text-anchor=${x > WIDTH * 0.8 ? "end" : "start"}>${stem(point.filename)}</text>`}
             </a>
           `,
         )}
       </svg>
-      ${labelled >= 0 && html`<${Label} spot=${placed[labelled]} />`}
+      ${labelled >= 0 &&
+      html`<${Label} spot=${placed[labelled]} />`}
     </div>
   `;
 }

@@ -119,7 +119,8 @@ export const S = {
     tags: "Sounds like",
     similar: "Nearest of your tracks",
     alone: "Nothing to compare it with yet. Add more tracks, and the nearest show here.",
-    similarity: (/** @type {number} */ score) => `${percent(Math.max(0, score))} alike`,
+    /** A cosine: what is unlike has one around zero or below. @param {number} score */
+    similarity: (score) => (score < 0.005 ? "unlike" : `${percent(score)} alike`),
     results: "Made from this track",
     noResults: "What you make from it will be here.",
     stale: "This track was heard by another model than the one in use now.",

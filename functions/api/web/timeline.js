@@ -274,7 +274,7 @@ function Chroma({ lane, scale }) {
     context.fillStyle = colour("--accent");
     values.forEach((frame, index) => {
       frame.forEach((value, pitch) => {
-        context.globalAlpha = value ** 1.5;
+        context.globalAlpha = value;
         context.fillRect(index * hop * scale, height - (pitch + 1) * row, hop * scale + 0.5, row - 1);
       });
     });
