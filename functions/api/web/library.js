@@ -95,7 +95,7 @@ export function Start({ small }) {
         <p class="drop-title">${over ? S.start.release : S.start.drop}</p>
         <div class="drop-actions">
           <button type="button" class="button primary" onClick=${() => files.current?.click()}>${S.start.files}</button>
-          <button type="button" class="button" onClick=${() => folder.current?.click()}>${S.start.folder}</button>
+          <button type="button" class="button folder" onClick=${() => folder.current?.click()}>${S.start.folder}</button>
           <button type="button" class="button quiet" onClick=${sample} disabled=${fetching}>${S.start.sample}</button>
         </div>
         <p class="small">${S.start.formats}</p>

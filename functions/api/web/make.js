@@ -107,10 +107,9 @@ function Setting({ name, field, value, set, wrong }) {
     const text = event.currentTarget.value;
     set(text === "" ? (field.default ?? null) : numeric ? Number(text) : text);
   };
-  const title = (/** @type {unknown} */ choice) => S.make.values[name]?.[String(choice)] ?? (choice === null ? S.make.auto : String(choice).replaceAll("_", " "));
   const control = choices
     ? html`<select ...${about} onChange=${(/** @type {any} */ event) => set(choices[event.currentTarget.selectedIndex])}>
-        ${choices.map((choice) => html`<option selected=${choice === value}>${title(choice)}</option>`)}
+        ${choices.map((choice) => html`<option selected=${choice === value}>${S.make.valueOf(name, choice)}</option>`)}
       </select>`
     : field.type === "boolean"
       ? html`<input type="checkbox" role="switch" ...${about} checked=${Boolean(value)} onChange=${(/** @type {any} */ event) => set(event.currentTarget.checked)} />`

@@ -281,12 +281,12 @@ function Details({ generation }) {
     [known.precision, precision ?? ""],
     [known.license, license ? S.result.license(license) : ""],
     [known.seed, String(seed ?? "")],
-    [known.sample_rate, sample_rate ? `${S.number(sample_rate)} Hz, ${channels}` : ""],
+    [known.sample_rate, sample_rate ? S.result.sound(sample_rate, channels ?? 1) : ""],
     [known.loudness, loudness?.integrated == null ? "" : S.track.lufs(loudness.integrated)],
     [known.seconds, timings ? `${S.number(Object.values(timings).reduce((a, b) => a + b, 0), 1)} s` : ""],
     ...Object.entries(parameters)
       .filter(([name, value]) => value !== null && !["seed"].includes(name))
-      .map(([name, value]) => /** @type {[string, string]} */ ([S.make.fields[name]?.[0] ?? name.replaceAll("_", " "), String(S.make.values[name]?.[String(value)] ?? value)])),
+      .map(([name, value]) => /** @type {[string, string]} */ ([S.make.fields[name]?.[0] ?? name.replaceAll("_", " "), S.make.valueOf(name, value)])),
   ];
   return html`
     <section>

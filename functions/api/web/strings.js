@@ -192,6 +192,15 @@ export const S = {
     values: /** @type {Record<string, Record<string, string>>} */ ({
       mode: { similar: "Its sound", continue: "Its end, played on", melody: "Its melody" },
     }),
+    /** A field's value, in words. @param {string} name @param {unknown} value @returns {string} */
+    valueOf: (name, value) => {
+      if (value === null || value === undefined) return S.make.auto;
+      if (typeof value === "boolean") return value ? S.make.yes : S.make.no;
+      if (typeof value === "number") return `${value.toLocaleString("en")} ${S.make.fields[name]?.[2] ?? ""}`.trim();
+      if (typeof value === "string") return S.make.values[name]?.[value] ?? value.replaceAll("_", " ");
+      const { start, end } = /** @type {{start?: number, end?: number}} */ (value);
+      return start === undefined || end === undefined ? JSON.stringify(value) : `${clock(start)} – ${clock(end)}`;
+    },
   },
 
   /** What a worker is at. @type {Record<string, string>} */
@@ -247,6 +256,8 @@ export const S = {
     origins: "Where each part comes from",
     noOrigins: "This model composes from scratch: no part is taken from one place.",
     details: "How it was made",
+    sound: (/** @type {number} */ rate, /** @type {number} */ channels) =>
+      `${number(rate)} Hz, ${channels === 1 ? "mono" : "stereo"}`,
     license: (/** @type {string} */ license) =>
       license.includes("NC") ? `${license}: not for commercial use` : license,
     detail: /** @type {Record<string, string>} */ ({
