@@ -176,9 +176,9 @@ var Rt=(t=>typeof require<"u"?require:typeof Proxy<"u"?new Proxy(t,{get:(e,n)=>(
       aria-label=${i?p.library.pause(e):p.library.play(e)}>
       ${X(i?"pause":"play")}
     </button>
-  `}function dn({track:t,done:e}){let n=V(null);D(()=>n.current?.select(),[]);let i=async o=>{o.preventDefault();let r=n.current?.value.trim();e();let a=t.filename.slice(H(t.filename).length);if(!(!r||r===H(t.filename)))try{await Z("PATCH",`api/audio/${t.audio_id}`,{body:{filename:r+a}}),await oe(t.audio_id)}catch(l){A(l)}},s=o=>{o.key==="Escape"&&e()};return g`
+  `}function dn({track:t,done:e}){let n=V(null);D(()=>{n.current&&(n.current.value=H(t.filename),n.current.select())},[]);let i=async o=>{o.preventDefault();let r=n.current?.value.trim();e();let a=t.filename.slice(H(t.filename).length);if(!(!r||r===H(t.filename)))try{await Z("PATCH",`api/audio/${t.audio_id}`,{body:{filename:r+a}}),await oe(t.audio_id)}catch(l){A(l)}},s=o=>{o.key==="Escape"&&e()};return g`
     <form class="rename" onSubmit=${i}>
-      <input ref=${n} value=${H(t.filename)} aria-label=${p.library.newName} maxlength="200" onKeyDown=${s} />
+      <input ref=${n} aria-label=${p.library.newName} maxlength="200" onKeyDown=${s} />
       <button class="button small-button">${p.save}</button>
       <button type="button" class="button quiet small-button" onClick=${e}>${p.cancel}</button>
     </form>

@@ -262,7 +262,11 @@ export function PlayButton({ id, name, disabled = false }) {
 /** A name that can be changed in its place. @param {{track: Track, done: () => void}} props */
 export function Rename({ track, done }) {
   const field = /** @type {{current: HTMLInputElement | null}} */ (useRef(null));
-  useEffect(() => field.current?.select(), []);
+  useEffect(() => {
+    if (!field.current) return;
+    field.current.value = stem(track.filename); // once: what is typed outlives another drawing
+    field.current.select();
+  }, []);
   const save = async (/** @type {Event} */ event) => {
     event.preventDefault();
     const name = field.current?.value.trim();
@@ -281,7 +285,7 @@ export function Rename({ track, done }) {
   };
   return html`
     <form class="rename" onSubmit=${save}>
-      <input ref=${field} value=${stem(track.filename)} aria-label=${S.library.newName} maxlength="200" onKeyDown=${leave} />
+      <input ref=${field} aria-label=${S.library.newName} maxlength="200" onKeyDown=${leave} />
       <button class="button small-button">${S.save}</button>
       <button type="button" class="button quiet small-button" onClick=${done}>${S.cancel}</button>
     </form>
