@@ -429,20 +429,20 @@ var Rt=(t=>typeof require<"u"?require:typeof Proxy<"u"?new Proxy(t,{get:(e,n)=>(
       </div>
       <span class="fact">${l?p.percent(i):o?p.track.similarity(o.embedding):""}</span>
     </li>
-  `}var[Et,Ye]=[0,1];function es({id:t}){let e=G(Y).get(t),[n,i]=L(null),[s,o]=L("");if(D(()=>{Ke(t).then(i,a=>o(a.message))},[t,e?.status]),s)return g`<${$n} text=${s} />`;let r=n?.generation_id===t?{...n,...te(n.status)?e:{}}:null;return r?g`<${Eo} generation=${r} changed=${i} />`:g`<p class="empty" aria-busy="true">${p.loading}</p>`}function Eo({generation:t,changed:e}){let{track:n}=wn(t.audio_id),{status:i,similarity:s,audio_id:o}=t,r=n?H(n.filename):"";ke(r&&p.result.title(r));let a=i==="succeeded",[l,c]=L(t.chosen??0);return g`
+  `}var[Et,Ye]=[0,1];function es({id:t}){let e=G(Y).get(t),[n,i]=L(null),[s,o]=L("");if(D(()=>{Ke(t).then(i,a=>o(a.message))},[t,e?.status]),s)return g`<${$n} text=${s} />`;let r=n?.generation_id===t?{...n,...te(n.status)?e:{}}:null;return r?g`<${Eo} generation=${r} changed=${i} />`:g`<p class="empty" aria-busy="true">${p.loading}</p>`}function Eo({generation:t,changed:e}){let{track:n,problem:i}=wn(t.audio_id),{status:s,similarity:o,audio_id:r}=t,a=n?H(n.filename):"";ke(a&&p.result.title(a));let l=s==="succeeded",[c,u]=L(t.chosen??0);return!n&&!i?g`<p class="empty" aria-busy="true">${p.loading}</p>`:g`
     <article class="result">
-      <a class="crumb" href=${`#/track/${o}`}>${X("back")}${r||p.track.back}</a>
+      <a class="crumb" href=${`#/track/${r}`}>${X("back")}${a||p.track.back}</a>
       <header class="title">
-        <h1>${p.result.title(r)}</h1>
-        ${a&&s&&g`<p class="score"><b>${p.percent(s.embedding)}</b> ${p.result.alike}</p>`}
+        <h1>${p.result.title(a)}</h1>
+        ${l&&o&&g`<p class="score"><b>${p.percent(o.embedding)}</b> ${p.result.alike}</p>`}
       </header>
-      <${Wo} generation=${t} track=${n} heard=${l} />
-      ${te(i)&&g`<p class="small">${p.making.leave}</p>`}
-      ${(i==="failed"||i==="cancelled")&&g`<${Go} generation=${t} />`}
-      ${a&&g`
-        <${Io} generation=${t} heard=${l} />
+      <${Wo} generation=${t} track=${n} heard=${c} />
+      ${te(s)&&g`<p class="small">${p.making.leave}</p>`}
+      ${(s==="failed"||s==="cancelled")&&g`<${Go} generation=${t} />`}
+      ${l&&g`
+        <${Io} generation=${t} heard=${c} />
         <div class="columns even">
-          <${Zo} generation=${t} heard=${l} hear=${c} changed=${e} />
+          <${Zo} generation=${t} heard=${c} hear=${u} changed=${e} />
           <${No} generation=${t} />
         </div>
       `}

@@ -36,12 +36,13 @@ export function ResultView({ id }) {
 
 /** @param {{generation: Generation, changed: (generation: Generation) => void}} props */
 function Result({ generation, changed }) {
-  const { track } = useTrack(generation.audio_id);
+  const { track, problem } = useTrack(generation.audio_id);
   const { status, similarity, audio_id } = generation;
   const name = track ? stem(track.filename) : "";
   useTitle(name && S.result.title(name));
   const done = status === "succeeded";
   const [heard, setHeard] = useState(generation.chosen ?? 0);
+  if (!track && !problem) return html`<p class="empty" aria-busy="true">${S.loading}</p>`; // the scale is of both
   return html`
     <article class="result">
       <a class="crumb" href=${`#/track/${audio_id}`}>${icon("back")}${name || S.track.back}</a>
