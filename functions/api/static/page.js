@@ -120,7 +120,7 @@ var Rt=(t=>typeof require<"u"?require:typeof Proxy<"u"?new Proxy(t,{get:(e,n)=>(
         <input type="file" webkitdirectory hidden ref=${r} onChange=${a} aria-label=${p.start.folder} />
       </div>
     </section>
-  `}function zi({view:t}){ke(t==="map"?p.library.map:"");let e=G(z),n=G(q),i=G(Ve),s=no(i.text),o=j(()=>[...e?.values()??[]],[e]),r=j(()=>(s||o).filter(c=>io(c,i,s!==null)),[o,i,s]),a=o.length+n.length===0,l=e?!a:localStorage.getItem(un)!==null;return D(()=>{e&&a?localStorage.removeItem(un):e&&localStorage.setItem(un,"")},[e,a]),g`
+  `}function zi({view:t}){ke(t==="map"?p.library.map:"");let e=G(z),n=G(q),i=G(Ve),s=no(i.text),o=j(()=>[...e?.values()??[]],[e]),r=j(()=>(s||o).filter(c=>io(c,i,s!==null)),[o,i,s]),a=o.length+n.length===0,[l]=L(()=>localStorage.getItem(un)!==null);return D(()=>{e&&a?localStorage.removeItem(un):e&&localStorage.setItem(un,"")},[e,a]),g`
     <${to} small=${l} />
     ${e&&!a&&g`
       <section class="library" aria-labelledby="library-title">

@@ -116,7 +116,8 @@ export function Library({ view }) {
   const list = useMemo(() => [...(all?.values() ?? [])], [all]);
   const shown = useMemo(() => (described ? described : list).filter((track) => fits(track, wanted, described !== null)), [list, wanted, described]);
   const empty = list.length + sending.length === 0;
-  const filled = all ? !empty : localStorage.getItem(FILLED) !== null; // remembered, so that nothing jumps
+  // As it was when the library was last seen: nothing jumps once the list is there.
+  const [filled] = useState(() => localStorage.getItem(FILLED) !== null);
   useEffect(() => {
     if (all && empty) localStorage.removeItem(FILLED);
     else if (all) localStorage.setItem(FILLED, "");
