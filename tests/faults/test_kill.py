@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.records.contents import KEPT
 from local.pool import Process
 from tests.faults.process import Plan
 from tests.faults.stage import Job, Stage, kill, staged
@@ -41,14 +42,15 @@ def boundaries(calls: list[str]) -> list[tuple[str, str]]:
 
 def test_a_worker_may_die_between_any_two_side_effects(tmp_path: Path, source: bytes) -> None:
     with staged(tmp_path) as stage:
-        jobs = [stage.submit(source, PARAMETERS)]
-        expected = stage.finish(jobs[0])
-        # Another job like it tells the calls: like all later ones, it has an older audio of this content.
+        # As many as are noted of one content: all later ones are told from these in the same calls.
+        jobs = [stage.submit(source, PARAMETERS) for _ in range(KEPT)]
+        expected, *others = [stage.finish(job) for job in jobs]
+        assert others == [expected] * len(others)
         jobs.append(stage.submit(source, PARAMETERS))
-        assert stage.finish(jobs[1]) == expected
+        assert stage.finish(jobs[-1]) == expected
         calls = {
-            "EmbedFunction": calls_of(stage, "EmbedFunction", jobs[1].audio_id),
-            "GenerateFunction": calls_of(stage, "GenerateFunction", jobs[1].generation_id),
+            "EmbedFunction": calls_of(stage, "EmbedFunction", jobs[-1].audio_id),
+            "GenerateFunction": calls_of(stage, "GenerateFunction", jobs[-1].generation_id),
         }
         assert {"PutVectors", "UpdateItem", "SendMessage"} <= set(calls["EmbedFunction"])
         assert {"PutObject", "UpdateItem", "PutEvents"} <= set(calls["GenerateFunction"])
