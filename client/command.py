@@ -201,14 +201,15 @@ def show(
     if session.output.as_json:
         session.output.document(record)
         return
-    shown = {name: value for name, value in record.items() if name != "links"}
-    session.output.table(("field", "value"), [(name, _shown(value)) for name, value in _flat(shown)])
+    session.output.table(("field", "value"), [(name, _shown(value)) for name, value in _flat(record)])
 
 
 def _flat(document: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    """List the fields of a document, those of inner ones under `outer.inner`."""
+    """List the fields of a document, those of inner ones under `outer.inner`, and no links."""
     found: list[tuple[str, Any]] = []
     for name, value in document.items():
+        if name == "links":
+            continue
         if isinstance(value, dict):
             found += _flat(value, f"{before}{name}.")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
@@ -326,7 +327,7 @@ def _generate(
     deployment's name for it, in this folder. An ending such as .flac of -o sets the format.
     """
     api, output = session.api, session.output
-    body = fields.body(_with_format(values, out))
+    body = fields.body({**values, "format": _format(values["format"], out)})
     _check_out(out, output)
     path = Path(source)
     generation: dict[str, Any] | None = None
@@ -371,15 +372,15 @@ def _fetching(generation: dict[str, Any]) -> str:
     return f"`music download {generation['generation_id']} --wait` fetches the music"
 
 
-def _with_format(values: dict[str, Any], out: Path | None) -> dict[str, Any]:
-    """Take the format from the ending of the file to write, where it is one."""
+def _format(given: str | None, out: Path | None) -> str | None:
+    """Return the format that is wanted: as given, or by the ending of the file to write."""
     formats = next(field.schema["enum"] for field in fields.fields() if field.name == "format")
     ending = out.suffix[1:].lower() if out else ""
-    if ending not in formats:
-        return values
-    if values["format"] not in {None, ending}:
-        raise Failure(Exit.USAGE, f"{out} is no name for --format {values['format']}")
-    return {**values, "format": ending}
+    if given not in {None, *formats}:
+        raise Failure(Exit.USAGE, f"--format takes {', '.join(formats)}, not {given}")
+    if ending in formats and given not in {None, ending}:
+        raise Failure(Exit.USAGE, f"{out} is no name for --format {given}")
+    return ending if ending in formats else given
 
 
 def _say_generation(output: Output, generation: dict[str, Any], file: Path | None) -> None:
@@ -436,6 +437,7 @@ def download(
     """Fetch the music of a generation."""
     api, output = session.api, session.output
     _check_out(out, output)
+    wanted = _format(format_, out)
     with output.progress() as bars:
         try:
             record = api.get(f"/api/generation/{jobs.quoted(id_)}")
@@ -448,9 +450,9 @@ def download(
             done = f"{record['progress']:.0%}"
             raise Failure(Exit.NOT_FINISHED, f"it is {record['status']}, {done} done: --wait waits for it")
         link = record["links"]["download"]
-        if candidate is not None or format_ is not None:
-            number = record.get("chosen", 0) if candidate is None else candidate
-            link += f"/{number}" + (f"?format={jobs.quoted(format_)}" if format_ else "")
+        if candidate is not None or wanted not in {None, record["parameters"]["format"]}:
+            number = record.get("chosen") or 0 if candidate is None else candidate
+            link += f"/{number}" + (f"?format={wanted}" if wanted else "")
         file = fetch(api, link, out, bars)
     if output.as_json:
         output.document({"generation_id": record["generation_id"], "file": str(file)})

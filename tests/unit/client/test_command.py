@@ -198,6 +198,8 @@ class TestErrors:
             ["generate", AUDIO, "--mode", "loud"],
             ["generate", AUDIO, "--format", "wav", "-o", "like.mp3"],
             ["download", GENERATION, "-o", "-", "--json"],
+            ["download", GENERATION, "--format", "midi"],
+            ["download", GENERATION, "--format", "mp3", "-o", "like.wav"],
             ["keys", "create"],
             ["redrive", "--stack", "a", "--endpoint-url", "b"],
         ],
@@ -437,10 +439,18 @@ class TestDownload:
     def test_of_a_candidate_in_a_format(self, made: FakeApi, music: Music) -> None:
         made.answers[f"GET /api/download/{GENERATION}/2"] = FILE
         made.answers[f"GET /api/download/{GENERATION}/0"] = FILE
-        assert music("download", GENERATION, "--candidate", "2", "-o", "b.wav").code == Exit.DONE
-        assert made.asked[-1].path == f"/api/download/{GENERATION}/2"
-        assert music("download", GENERATION, "--format", "mp3", "-o", "b.mp3").code == Exit.DONE
-        assert made.asked[-1].path == f"/api/download/{GENERATION}/0?format=mp3"
+        made.answers[f"GET /api/download/{GENERATION}/1"] = FILE
+        made.answers[f"GET /api/generation/{GENERATION}"] = Told(200, MADE | {"chosen": 1})
+        for arguments, path in (
+            (["--candidate", "2"], "/2"),
+            (["--candidate", "2", "-o", "b.OGG"], "/2?format=ogg"),
+            (["--format", "mp3"], "/1?format=mp3"),
+            (["-o", "b.flac"], "/1?format=flac"),
+            (["-o", "b.wav"], ""),  # as it was made
+            (["-o", "b.xyz"], ""),
+        ):
+            assert music("download", GENERATION, *arguments).code == Exit.DONE
+            assert made.asked[-1].path == f"/api/download/{GENERATION}{path}"
 
     def test_to_standard_output_is_the_file_alone(self, made: FakeApi, process: Process) -> None:
         done = process("download", GENERATION, "-o", "-", text=False)
