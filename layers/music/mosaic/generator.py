@@ -20,7 +20,7 @@ from music.dsp.channels import centred, is_silent
 from music.dsp.harmony import PITCH_CLASSES
 from music.interfaces import Candidate, Request
 from music.mosaic.path import Outlook, Path, Transitions, walk, walk_round
-from music.mosaic.synthesis import Join, render, usual_step
+from music.mosaic.synthesis import Join, ends_on_line, render, usual_step
 from music.mosaic.units import Units, cut
 from music.profiles import MOSAIC
 from music.seeds import candidate_seeds
@@ -109,7 +109,8 @@ class Mosaic:
             if parameters.loop:
                 path = walk_round(transitions, outlook, parameters, rng, walking)
             else:
-                path = walk(transitions, outlook, parameters, tonic, rng, walking)
+                ends = walk(transitions, outlook, parameters, tonic, rng, walking)
+                path = next(end for end in ends if ends_on_line(source, units, end, samples, step))
             rest = _part(progress, begin + _WALKING * share, (1.0 - _WALKING) * share)
             audio, joins = render(source, units, path, samples, step, rest)
             peak = float(np.abs(audio).max())

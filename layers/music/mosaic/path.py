@@ -48,6 +48,8 @@ _STUTTER_UNITS = 8  # that a passage may have and still count as a short one, wh
 _ALIGNED = 0.015  # seconds: a join can move a run by less than that
 _SEMITONES = (0, -1, 1, -2, 2)
 
+_ENDS_TRIED, _ENDS_GIVEN = 80, 12  # ways to end a walk
+_OWN = 1.5  # what speaks for the source's own end
 _DIES_AWAY = 9.0  # dB below the usual loudness: a source that ends so dies away
 _ON_LINE = 0.05  # seconds from a bar line within which its last sound begins
 _ROOM_TO_END = 6.0  # seconds of a piece in which there is room for the source's own end
@@ -412,8 +414,8 @@ def walk(
     tonic: np.ndarray,
     rng: np.random.Generator,
     progress: Callable[[float], None],
-) -> Path:
-    """Draw a path that ends as it is asked to.
+) -> Iterator[Path]:
+    """Draw a path, and end it as it is asked to.
 
     Parameters
     ----------
@@ -430,12 +432,13 @@ def walk(
     progress : callable
         Called with the share done, in [0, 1], every few units; whatever it raises passes through.
 
-    Returns
-    -------
+    Yields
+    ------
     Path
+        The same one with some ends, the most natural one first; the last is the plainest.
     """
     steps = _steps(transitions, outlook, parameters, parameters.duration, rng, progress)
-    return _finish(transitions, steps, parameters, tonic)
+    yield from _finishes(transitions, steps, parameters, tonic)
 
 
 def walk_round(
@@ -662,16 +665,20 @@ class _End:
     hold: float = 0.0
 
 
-def _finish(transitions: Transitions, steps: list[_Step], parameters: Parameters, tonic: np.ndarray) -> Path:
-    """Give a walk the end that is asked for; a fade where there is no place for a natural one."""
+def _finishes(
+    transitions: Transitions, steps: list[_Step], parameters: Parameters, tonic: np.ndarray
+) -> Iterator[Path]:
+    """Give a walk the end that is asked for: natural ones, the best first, and a fade at last."""
     units, duration = transitions.units, parameters.duration
     if parameters.ending == "cut":
-        return _path(units, steps, _End(0.0, len(steps), -1, "cut", duration), duration)
-    faded = _End(0.0, len(steps), -1, "fade", max(duration - min(0.25 * duration, 2.0), 0.0))
-    if parameters.ending == "fade":
-        return _path(units, steps, faded, duration)
-    ends = [*_own_ends(transitions, steps, duration), *_last_sounds(transitions, steps, duration, tonic)]
-    for end in sorted(ends, key=lambda one: one.cost)[:50]:
+        yield _path(units, steps, _End(0.0, len(steps), -1, "cut", duration), duration)
+        return
+    ends: list[_End] = []
+    if parameters.ending != "fade":
+        ends += _own_ends(transitions, steps, duration)
+        ends += _last_sounds(transitions, steps, duration, tonic)
+    given = 0
+    for end in sorted(ends, key=lambda one: one.cost)[:_ENDS_TRIED]:
         old = steps[end.kept]
         tail = [old] if old.unit == end.unit else [_Step(end.unit, old.start, 0, 1.0, 0.0, True)]
         while tail[-1].unit + 1 < len(units):
@@ -681,8 +688,12 @@ def _finish(transitions: Transitions, steps: list[_Step], parameters: Parameters
             tail.append(_Step(tail[-1].unit + 1, after, tail[0].semitones, tail[0].stretch, 0.0, False))
         path = _path(units, steps[: end.kept] + tail, end, duration)
         if path.longest_verbatim <= LONGEST_RUN + 0.1 and path.long_share <= LONG_SHARE + 0.02:
-            return path
-    return _path(units, steps, faded, duration)
+            yield path
+            given += 1
+            if given == _ENDS_GIVEN:
+                break
+    fade = max(duration - min(0.25 * duration, 2.0), 0.0)
+    yield _path(units, steps, _End(0.0, len(steps), -1, "fade", fade), duration)
 
 
 def _seconds(units: Units, unit: int) -> float:
@@ -707,7 +718,7 @@ def _own_ends(transitions: Transitions, steps: list[_Step], duration: float) -> 
             continue
         slack = duration - steps[kept].start - rest
         for unit in np.flatnonzero((slack > 0.0) & (slack < 1.5) & (units.phase == 0) & units.playable):
-            cost = float(transitions.cost[steps[kept - 1].unit, unit] + 0.5 * slack[unit])
+            cost = float(transitions.cost[steps[kept - 1].unit, unit] + 0.5 * slack[unit]) - _OWN
             yield _End(cost, kept, int(unit), "own", duration - float(slack[unit]))
 
 

@@ -11,13 +11,15 @@ References
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 from scipy.signal import resample_poly
 
+from music.audio.decode import resample
 from music.dsp.channels import folded
+from music.dsp.rhythm import HOP, mel_bands, pick_onsets, superflux
 from music.mosaic.path import Path, Run
 from music.mosaic.units import Units
 
@@ -26,6 +28,10 @@ _CLEAR = 16  # samples on either side of a crossfade that must be as smooth as i
 _ROUND_UNITS = 2  # of the second round of a loop that are played
 _ROUND_SECONDS = 0.3  # and what is kept of them
 _LAG = 0.012  # seconds a run may move so that waves meet in phase
+
+_RUNS_HEARD = 5  # before the end
+_HEARD_RATE = 22050  # Hz
+_ON_LINE = 0.055  # seconds
 
 _LOOK = 0.19  # seconds whose partials ring on,
 _PARTIALS = 60  # at most so many,
@@ -154,6 +160,38 @@ def render(
         fade = np.arange(samples - begin) / max(samples - begin, 1)
         out[:, begin:] *= np.cos(0.5 * np.pi * fade).astype(np.float32) ** 2
     return np.ascontiguousarray(out), [join for join in joins if join.time < samples / rate]
+
+
+def ends_on_line(source: np.ndarray, units: Units, path: Path, samples: int, step: float) -> bool:
+    """Listen to the end of a path: whether its last sound begins on a bar line, or a beat where no bars are.
+
+    Parameters
+    ----------
+    source, units, path, samples, step
+        As `render` takes them.
+
+    Returns
+    -------
+    bool
+        True of an end that is faded or cut, which has no last sound.
+    """
+    if path.ending not in ("natural", "own"):
+        return True
+    runs = path.runs[-_RUNS_HEARD:]
+    early = runs[0].start
+    later = tuple(replace(run, start=run.start - early) for run in runs)
+    tail = replace(path, runs=later, end=path.end - early)
+    audio, _ = render(source, units, tail, samples - round(early * units.rate), step, lambda done: None)
+    small = resample(audio, units.rate, _HEARD_RATE)
+    onsets = pick_onsets(superflux(mel_bands(small, _HEARD_RATE)), _HEARD_RATE / HOP) * (HOP / _HEARD_RATE)
+    lines = [tail.end]
+    if path.ending == "own":
+        last = later[-1]
+        inside = np.flatnonzero(units.phase[last.first : last.last] == 0) + last.first
+        lines = (
+            last.start + (units.bounds[inside] - units.bounds[last.first]) / units.rate * last.stretch
+        ).tolist()
+    return bool(len(onsets)) and min(abs(float(onsets[-1]) - line) for line in lines) < _ON_LINE
 
 
 def _dying(audio: np.ndarray, begin: int, hold: int, rate: int) -> np.ndarray:

@@ -243,7 +243,7 @@ def test_the_higher_the_temperature_the_less_alike_are_two_seeds() -> None:
     def played(temperature: float, seed: int) -> np.ndarray:
         parameters = Parameters(seed=seed, temperature=temperature)
         outlook, rng = path.Outlook(transitions, temperature), np.random.default_rng(seed)
-        walked = path.walk(transitions, outlook, parameters, np.zeros(12), rng, _nothing)
+        walked = next(path.walk(transitions, outlook, parameters, np.zeros(12), rng, _nothing))
         return np.concatenate([cut.label[run.first : run.last] for run in walked.runs])[:55]
 
     def apart(temperature: float) -> float:
