@@ -193,9 +193,12 @@ def check_support(request: contract.GenerateRequest) -> None:
     if request.mode not in own.modes:
         able = [name for name, declared in profiles.DECLARED.items() if request.mode in declared.modes]
         raise problems.unsupported(settings.profile, f"Mode {request.mode!r}", able, field="mode")
-    if request.prompt is not None and not own.text:
-        able = [name for name, declared in profiles.DECLARED.items() if declared.text]
-        raise problems.unsupported(settings.profile, "A prompt", able, field="prompt")
+    for field in ("prompt", "negative_prompt"):
+        if getattr(request, field) is not None and not own.text:
+            able = [name for name, declared in profiles.DECLARED.items() if declared.text]
+            raise problems.unsupported(settings.profile, "A prompt", able, field=field)
+    if request.negative_prompt is not None and request.guidance_scale == 1.0:
+        raise problems.invalid("negative_prompt", "It needs a guidance_scale over 1")
     if request.ending not in (None, *own.endings):
         able = [name for name, declared in profiles.DECLARED.items() if request.ending in declared.endings]
         raise problems.unsupported(settings.profile, f"Ending {request.ending!r}", able, field="ending")

@@ -74,7 +74,9 @@ def fields(profile: profiles.Declaration) -> dict[str, dict[str, Any]]:
     described = {}
     document = contract.GenerateRequest.model_json_schema()
     for name, schema in document["properties"].items():
-        if (name == "prompt" and not profile.text) or (name in ("loop", "bars") and not profile.loops):
+        if (name in ("prompt", "negative_prompt") and not profile.text) or (
+            name in ("loop", "bars") and not profile.loops
+        ):
             continue
         (kind,) = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
         if "$ref" in kind:

@@ -124,6 +124,12 @@ class GenerateRequest(_Request):
     prompt: str | None = Field(
         default=None, min_length=1, max_length=1000, description="Needs a profile that understands text."
     )
+    negative_prompt: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="What to keep away from; needs what `prompt` needs, and a `guidance_scale` over 1.",
+    )
     mode: Literal["similar", "continue", "melody"] = Field(
         default="similar", description="What is taken from the source; a profile may not know all."
     )
@@ -414,6 +420,7 @@ class Parameters(Answer):
     guidance_scale: float = 3.0
     seed: int
     prompt: str | None = None
+    negative_prompt: str | None = None
     mode: str = "similar"
     candidates: int = 1
     format: str = "wav"

@@ -92,6 +92,8 @@ class Parameters:
         Hz of the source as it is worked on, and of the result.
     bit_depth : {16, 24}
         Of wav and flac.
+    negative_prompt : str or None
+        A description in words of what to keep away from.
     """
 
     seed: int
@@ -110,6 +112,7 @@ class Parameters:
     bars: int | None = None
     sample_rate: int = 32000
     bit_depth: int = 16
+    negative_prompt: str | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Parameters:

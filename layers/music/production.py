@@ -134,7 +134,8 @@ def generate(
     one with the next seed, up to `MAX_REPLACEMENTS` times. The report's `candidates` has all of them, with
     their faults. If nothing better was made, the likest of the faulty ones is given, and `faults` says so.
     """
-    if parameters.mode not in profile.modes or (parameters.prompt and not profile.text):
+    described = parameters.prompt or parameters.negative_prompt
+    if parameters.mode not in profile.modes or (described and not profile.text):
         raise ProfileError(f"profile {profile.name!r} does not support this mode or prompt")
     if parameters.ending not in (None, *profile.endings):
         raise ProfileError(f"profile {profile.name!r} does not support this ending")

@@ -97,6 +97,10 @@ def blank(seed: int, codebooks: int, frames: int, prompt: np.ndarray | None = No
     return Take(seed, codes)
 
 
+NULL = Condition(None)
+"""Nothing is said: what classifier-free guidance leads away from, where nobody says what else."""
+
+
 class Decoding:
     """Makes the codes of some candidates, one step at a time.
 
@@ -112,6 +116,8 @@ class Decoding:
         How tokens are drawn.
     takes : sequence of Take
         The candidates, all as long as the windows, and all at the same step: the first, or any other.
+    against : Condition, optional
+        What guidance leads away from: by default the null condition.
 
     Attributes
     ----------
@@ -132,11 +138,12 @@ class Decoding:
         conditions: Callable[[Window], Condition],
         sampling: Sampling,
         takes: Sequence[Take],
+        against: Condition = NULL,
     ) -> None:
         if {take.step for take in takes} != {takes[0].step}:
             raise ValueError("takes that are decoded together must have made the same steps")
         self._language, self._windows, self._conditions = language, windows, conditions
-        self._sampling, self._takes = sampling, takes
+        self._sampling, self._takes, self._against = sampling, takes, against
         self.step = takes[0].step
         self._latest = int(delay.delays(language.codebooks)[-1])
         ends = accumulate(window.steps(language.codebooks) for window in windows)
@@ -206,7 +213,7 @@ class Decoding:
 
     def _start(self, window: Window) -> State:
         condition = self._conditions(window)
-        rows = [condition, Condition(None)] if self._guided else [condition]
+        rows = [condition, self._against] if self._guided else [condition]
         capacity = delay.positions(window.length, self._language.codebooks) - 1
         return self._language.start(rows * len(self._takes), capacity)
 

@@ -134,6 +134,7 @@ class MusicGen:
         source, parameters = centred(request.source, _OFFSET), request.parameters
         kept = request.kept or Kept(Forgetful())
         text, description = self._describe(request)
+        unwanted = self._encoded((parameters.negative_prompt or "").strip(), "negative prompt")
         prompt = self._prompt(source) if parameters.mode == "continue" else None
         mono = folded(_sounding(source)) if parameters.mode == "melody" else None
         known = 0 if prompt is None else prompt.shape[1]
@@ -142,7 +143,7 @@ class MusicGen:
         sampling = Sampling(
             parameters.temperature, parameters.top_k, parameters.top_p, parameters.guidance_scale
         )
-        kept.open(self._inputs(text, prompt, mono, sampling, frames), self._machine)
+        kept.open(self._inputs(text, unwanted, prompt, mono, sampling, frames), self._machine)
 
         def condition(window: Window) -> Condition:
             if mono is None:
@@ -162,7 +163,7 @@ class MusicGen:
             waiting = [take for take in waiting if take not in together]
             others = sum(take.step for take in takes if take not in together)
 
-            decoding = Decoding(self._language, windows, condition, sampling, together)
+            decoding = Decoding(self._language, windows, condition, sampling, together, Condition(unwanted))
 
             def report(
                 decoding: Decoding = decoding, others: int = others, count: int = len(together)
@@ -222,12 +223,7 @@ class MusicGen:
     def _describe(self, request: Request) -> tuple[np.ndarray | None, str]:
         """Encode the text, None where there is nothing to say; also return what is said of the source."""
         prompt, tags = (request.parameters.prompt or "").strip(), request.tags
-        tokens = len(self._tokenizer.encode(prompt).ids)
-        if tokens > MAX_PROMPT_TOKENS:
-            raise GenerationError(
-                "prompt_too_long",
-                f"The prompt has {tokens} tokens; at most {MAX_PROMPT_TOKENS} are understood.",
-            )
+        self._check_length(prompt, "prompt")
         description = ""
         if request.parameters.mode == "similar" or not prompt:
             for count in range(len(tags), -1, -1):
@@ -237,6 +233,19 @@ class MusicGen:
         text = joined(prompt, description)
         return (self._text.encode(self._tokenizer.encode(text).ids) if text else None), description
 
+    def _encoded(self, text: str, what: str) -> np.ndarray | None:
+        """Encode a text of the user's, None where there is none."""
+        self._check_length(text, what)
+        return self._text.encode(self._tokenizer.encode(text).ids) if text else None
+
+    def _check_length(self, text: str, what: str) -> None:
+        tokens = len(self._tokenizer.encode(text).ids)
+        if tokens > MAX_PROMPT_TOKENS:
+            raise GenerationError(
+                "prompt_too_long",
+                f"The {what} has {tokens} tokens; at most {MAX_PROMPT_TOKENS} are understood.",
+            )
+
     def _prompt(self, source: np.ndarray) -> np.ndarray:
         """Code the end of a track [codebooks, frames]."""
         end = _sounding(source)[:, -round(PROMPT_SECONDS * self.sample_rate) :]
@@ -245,6 +254,7 @@ class MusicGen:
     def _inputs(
         self,
         text: np.ndarray | None,
+        unwanted: np.ndarray | None,
         prompt: np.ndarray | None,
         mono: np.ndarray | None,
         sampling: Sampling,
@@ -254,6 +264,8 @@ class MusicGen:
         digest = hashlib.sha256(repr((self.name, self.identity.id, sampling, frames)).encode())
         for part in (text, prompt, mono):
             digest.update(b"none" if part is None else np.ascontiguousarray(part).tobytes())
+        if unwanted is not None:
+            digest.update(b"unwanted" + np.ascontiguousarray(unwanted).tobytes())
         return digest.hexdigest()
 
     def _frames(self, seconds: float) -> int:

@@ -513,6 +513,7 @@ class TestGenerate:
             "top_p": 0,
             "guidance_scale": 3.0,
             "prompt": None,
+            "negative_prompt": None,
             "mode": "similar",
             "candidates": 1,
             "format": "wav",
@@ -546,6 +547,7 @@ class TestGenerate:
             ("bit_depth", [16, 24], [8, 32, "24", None]),
             ("ending", [None, "natural", "fade", "cut"], ["abrupt", 1]),
             ("prompt", [None], ["", 5, "x" * 1001]),
+            ("negative_prompt", [None], ["", 5, "x" * 1001]),
             ("volume", [], [1]),
         ],
     )
@@ -636,7 +638,11 @@ class TestGenerate:
 
     @pytest.mark.parametrize(
         ("body", "field", "able"),
-        [({"mode": "melody"}, "mode", "melody"), ({"prompt": "calm"}, "prompt", "small")],
+        [
+            ({"mode": "melody"}, "mode", "melody"),
+            ({"prompt": "calm"}, "prompt", "small"),
+            ({"negative_prompt": "drums"}, "negative_prompt", "small"),
+        ],
     )
     def test_what_the_profile_cannot(self, world: World, body: Any, field: str, able: str) -> None:
         problem = self.post(world, world.ready(), body).problem(409, "unsupported_by_profile")
@@ -652,6 +658,15 @@ class TestGenerate:
             409, "unsupported_by_profile"
         )
         assert (problem["field"], problem["profiles"]) == ("ending", ["builtin"])
+
+    def test_a_negative_prompt_needs_guidance(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        routes = world.app.generation
+        monkeypatch.setattr(routes, "settings", replace(routes.settings, profile="small"))
+        monkeypatch.setattr(routes, "current_vector", lambda audio: None)
+        body = {"negative_prompt": "drums", "guidance_scale": 1.0}
+        problem = self.post(world, world.ready(), body).problem(422, "invalid_parameter")
+        assert problem["field"] == "negative_prompt"
+        assert self.post(world, world.ready(), {"negative_prompt": "drums"}).status == 202
 
     def test_a_neural_profile_refuses_other_rates_by_name(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -1025,7 +1040,7 @@ class TestService:
         }
         assert profile["generator"]["model"] == "mosaic"
         assert (profile["modes"], profile["text_search"]) == (["similar"], False)
-        assert profile["fields"].keys() == GenerateRequest.model_fields.keys() - {"prompt"}
+        assert profile["fields"].keys() == GenerateRequest.model_fields.keys() - {"prompt", "negative_prompt"}
         assert profile["fields"]["mode"]["enum"] == ["similar"]
         assert (profile["fields"]["duration"]["minimum"], profile["fields"]["duration"]["maximum"]) == (
             1,

@@ -13,6 +13,7 @@ from music import resume
 from music.interfaces import Candidate, GenerationError, Identity, Parameters, Request
 from music.musicgen import melody
 from music.musicgen.generator import MusicGen, describe, joined
+from music.musicgen.sampling import Sampling
 from music.resume import Kept, Suspended
 from music.seeds import candidate_seeds
 from tests.support.networks import (
@@ -218,6 +219,36 @@ def test_a_prompt_over_the_token_limit_is_refused() -> None:
     made, language, _ = generator()
     with pytest.raises(GenerationError, match="257 tokens; at most 256") as caught:
         run(made, replace(PARAMETERS, prompt="word " * 256))
+    assert caught.value.code == "prompt_too_long"
+    assert not language.conditions
+
+
+def test_guidance_leads_away_from_a_negative_prompt() -> None:
+    made, language, _ = generator()
+    run(made, replace(PARAMETERS, prompt="calm", negative_prompt="loud drums"))
+    wanted, unwanted = language.conditions[0]
+    assert wanted.text is not None
+    expected = FakeText().encode(FakeTokenizer().encode("loud drums").ids)
+    assert unwanted.text is not None
+    assert np.array_equal(unwanted.text, expected)
+    run(made, replace(PARAMETERS, prompt="calm"))
+    assert language.conditions[-1][1].text is None
+
+
+def test_what_was_kept_for_another_negative_prompt_is_not_taken_up() -> None:
+    made, _, _ = generator()
+    sampling = Sampling(1.0, 20, 0.0, 3.0)
+    digests = {
+        made._inputs(None, unwanted, None, None, sampling, 50)
+        for unwanted in (None, np.ones((2, 4), np.float32), np.zeros((2, 4), np.float32))
+    }
+    assert len(digests) == 3
+
+
+def test_a_negative_prompt_over_the_token_limit_is_refused() -> None:
+    made, language, _ = generator()
+    with pytest.raises(GenerationError, match="negative prompt has 257 tokens") as caught:
+        run(made, replace(PARAMETERS, negative_prompt="word " * 256))
     assert caught.value.code == "prompt_too_long"
     assert not language.conditions
 
