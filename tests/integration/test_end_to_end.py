@@ -147,7 +147,7 @@ def test_a_file_comes_back_as_it_went_in(api: Api, song: str, track: bytes) -> N
 def test_a_file_name_is_only_data(api: Api, filename: str) -> None:
     content = sound.wav(sound.noise(1.0), 22050)
     record = api.get(api.announce(filename, len(content), "audio/wav")["links"]["self"]).ok(200)
-    assert record["filename"] == filename
+    assert record["filename"] == filename.replace("\u202e", "")  # which turns the direction of writing
 
 
 @pytest.mark.transport
@@ -636,7 +636,7 @@ def test_browsers_are_let_in(api: Api, song: str) -> None:
     ("method", "path", "allowed"),
     [
         ("PUT", "/api/audio", "GET, HEAD, OPTIONS"),
-        ("PATCH", f"/api/audio/{NOBODY}", "DELETE, GET, HEAD, OPTIONS"),
+        ("PUT", f"/api/audio/{NOBODY}", "DELETE, GET, HEAD, PATCH, OPTIONS"),
         ("GET", "/api/upload", "POST, OPTIONS"),
         ("DELETE", "/api/search", "POST, OPTIONS"),
     ],
@@ -687,7 +687,8 @@ def test_every_answer_can_be_traced(api: Api, song: str) -> None:
 def test_links_lead_somewhere(api: Api, song: str) -> None:
     prefix = urlsplit(api.url).path
     links = api.get(f"/api/audio/{song}").ok(200)["links"]
-    assert send("GET", links.pop("play")).status == 200  # presigned, for players that send no key
+    for name in [name for name in links if name.startswith("play")]:
+        assert send("GET", links.pop(name)).status == 200  # presigned, for players that send no key
     for link in links.values():
         assert link.startswith(f"{prefix}/api/")
         if "/generate/" not in link:
