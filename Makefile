@@ -34,7 +34,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-long test-models train-pocket bench-pocket lint audit bench bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
+.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-long test-models train-pocket bench-pocket lint audit bench bench-form bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -120,6 +120,9 @@ bench: .venv/dev .venv/compose ## The promises, measured: embedder, generator, a
 	$(RUN) -m tests.benchmarks.bench_beats --against docs/benchmarks/beats.json
 	$(RUN) -m tests.benchmarks.bench_truth --pieces 300
 	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
+
+bench-form: .venv/dev .venv/soundfont ## Bars, endings and loops on music that nothing was fitted on (half an hour)
+	$(RUN) -m tests.benchmarks.bench_form --json docs/benchmarks/form.json
 
 bench-load: .venv/dev ## 1,000 uploads and 500 generations while workers are killed (20 minutes at most)
 	$(RUN) -m tests.benchmarks.bench_load --json docs/benchmarks/load.json

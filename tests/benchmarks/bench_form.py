@@ -207,20 +207,23 @@ def seam(source: Source) -> dict[str, float] | None:
     }
 
 
-def apart(source: Source, temperature: float) -> float:
-    """Share of beats at which the results of two seeds play another recording, the mean of three pairs."""
+def apart(source: Source) -> dict[float, float]:
+    """By temperature, the share of beats at which two seeds play other recordings; mean of three pairs."""
     features = source.features
     units = cut(source.audio, RATE, features.beats, features.bars or (), lambda done: None)
     transitions = Transitions(units)
-    outlook = Outlook(transitions, temperature)
-    played = []
-    for seed in range(3):
-        rng = np.random.default_rng(seed)
-        parameters = Parameters(seed=seed, temperature=temperature)
-        path = next(walk(transitions, outlook, parameters, np.zeros(12), rng, lambda done: None))
-        played.append(np.concatenate([units.label[run.first : run.last] for run in path.runs]))
-    pairs = [(a[: len(b)], b[: len(a)]) for a, b in combinations(played, 2)]
-    return float(np.mean([np.mean(a != b) for a, b in pairs]))
+    found = {}
+    for temperature in TEMPERATURES:
+        outlook = Outlook(transitions, temperature)
+        played = []
+        for seed in range(3):
+            rng = np.random.default_rng(seed)
+            parameters = Parameters(seed=seed, temperature=temperature)
+            path = next(walk(transitions, outlook, parameters, np.zeros(12), rng, lambda done: None))
+            played.append(np.concatenate([units.label[run.first : run.last] for run in path.runs]))
+        pairs = [(a[: len(b)], b[: len(a)]) for a, b in combinations(played, 2)]
+        found[temperature] = float(np.mean([np.mean(a != b) for a, b in pairs]))
+    return found
 
 
 def main() -> int:
@@ -252,8 +255,8 @@ def main() -> int:
         if source.piece and features.bars:
             right = truth.bars_right(np.array(features.bars), features.meter, source.piece)
             downbeats.found[source.name] = float(right)
-        if features.bars and (share := jumps_on_lines(candidate, bar_lines(features))) is not None:
-            jumps.found[source.name] = share
+        if features.bars and (on_lines := jumps_on_lines(candidate, bar_lines(features))) is not None:
+            jumps.found[source.name] = on_lines
         exact.found[source.name] = abs(audio.shape[1] - 30.0 * RATE)
         ending = candidate.details.get("ending", "silent")
         if features.beats and ending != "silent":
@@ -270,8 +273,8 @@ def main() -> int:
             for promise, name in ((step, "step"), (event, "flux"), (level, "loudness"), (whole, "bars")):
                 promise.found[source.name] = met[name]
         if source.piece and features.beats and len(varied[TEMPERATURES[0]]) < VARIED:
-            for temperature, found in varied.items():
-                found.append(apart(source, temperature))
+            for temperature, share in apart(source).items():
+                varied[temperature].append(share)
     rows = [promise.row() for promise in (downbeats, jumps, natural, exact, step, event, level, whole)]
     distances = {
         f"{temperature:g}": round(float(np.mean(found)), 3) for temperature, found in varied.items() if found
