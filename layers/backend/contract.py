@@ -142,7 +142,7 @@ class GenerateRequest(_Request):
         default=None,
         description="With a last sound on a bar line that dies away, faded out, or cut off. Null: natural "
         "where the profile can, else faded out. The record's `details.ending` says what became of it: a "
-        "natural end needs beats, and half a second for its last sound.",
+        "natural end needs beats, and a bar line in the last third of the piece.",
     )
     loop: bool = Field(
         default=False,

@@ -56,6 +56,7 @@ _ROOM_TO_END = 6.0  # seconds of a piece in which there is room for the source's
 _ATTACK = 0.08  # seconds within which onsets are one,
 _BEFORE = 0.03  # and before the next one, in which a last sound begins to die away
 _SHORTEST_HOLD = 0.15  # seconds that a last sound is heard as it is
+_USUAL_SHARE, _LONGEST_SHARE = 0.12, 0.35  # of a piece, that its last sound has; but so long at most:
 _SHORTEST_END, _USUAL_END, _LONGEST_END = 0.5, 2.2, 5.0  # seconds from a last sound to the end
 
 
@@ -744,11 +745,13 @@ def _last_sounds(
         + 2.0 * np.maximum(0.4 - hold[fits], 0.0)
         - 0.1 * np.clip(units.rhythm[fits, 0], 0.0, 3.0)
     )  # fmt: skip
+    longest_end = min(_LONGEST_END, _LONGEST_SHARE * duration)
+    usual_end = float(np.clip(_USUAL_SHARE * duration, 0.7, _USUAL_END))
     for kept in range(1, len(steps)):
         remaining = duration - steps[kept].start
-        if units.phase[steps[kept].unit] or not _SHORTEST_END <= remaining <= _LONGEST_END:
+        if units.phase[steps[kept].unit] or not _SHORTEST_END <= remaining <= longest_end:
             continue
-        cost = transitions.cost[steps[kept - 1].unit, fits] + own + 0.5 * abs(np.log2(remaining / _USUAL_END))
+        cost = transitions.cost[steps[kept - 1].unit, fits] + own + abs(np.log2(remaining / usual_end))
         for unit, each in zip(fits, cost, strict=True):
             played = min(float(hold[unit]), 0.5 * remaining)
             yield _End(float(each), kept, int(unit), "natural", steps[kept].start, played)
