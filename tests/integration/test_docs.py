@@ -1,8 +1,8 @@
 """The commands of the pages, run as they stand there, page by page, in one shell each.
 
 Only this differs from a user's shell: addresses and ids are filled in, a server goes to the background and
-takes a free port, curl fails where the API refuses and asks again where it is busy, and targets that are
-suites of their own are left to whoever runs those.
+takes a free port, curl fails where the API refuses and asks again where it is busy, and of make's targets
+those that use the backend are run: the others are suites of their own, or write to the checkout.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.xdist_group("docs")
 
 LONG = os.environ.get("DOCS") == "long"
 MARK = "run: long" if LONG else "run"
-SUITES = re.compile(r"make (?:[a-z-]+ )*(?:test|bench|lint|audit|openapi|lock|train)\b")
+TARGETS = {"demo", "help", "redrive", "serve"}
 SERVERS = re.compile(r"(?:make|\S*music) serve\b(?!.*--help)")
 
 PRELUDE = """
@@ -67,7 +67,8 @@ def script(commands: list[str]) -> str:
     """Make a page's commands one script: those that servers and others run are theirs."""
     lines = []
     for command in commands:
-        if SUITES.match(command):
+        words = command.partition("#")[0].split()
+        if words[0] == "make" and not TARGETS.issuperset(word for word in words[1:] if "=" not in word):
             continue
         line = command.replace("127.0.0.1:8000", "127.0.0.1:$PORT")
         line = line.replace("{audio_id}", "$(newest tracks audio_id)")
