@@ -119,13 +119,15 @@ bench: .venv/dev .venv/compose ## The promises, measured: embedder, generator, a
 	$(RUN) -m tests.benchmarks.bench_mosaic
 	$(RUN) -m tests.benchmarks.bench_beats --against docs/benchmarks/beats.json
 	$(RUN) -m tests.benchmarks.bench_truth --pieces 300
+	$(RUN) -m tests.benchmarks.bench_costs --json docs/benchmarks/costs.json
 	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
 
 bench-form: .venv/dev .venv/soundfont ## Bars, endings and loops on music that nothing was fitted on (half an hour)
 	$(RUN) -m tests.benchmarks.bench_form --json docs/benchmarks/form.json
 
-bench-load: .venv/dev ## 1,000 uploads and 500 generations while workers are killed (20 minutes at most)
+bench-load: .venv/dev ## 1,000 uploads and 500 generations while workers are killed; a greedy tenant (30 minutes)
 	$(RUN) -m tests.benchmarks.bench_load --json docs/benchmarks/load.json
+	$(RUN) -m tests.benchmarks.bench_fairness --json docs/benchmarks/fairness.json
 
 test-models: .venv-models/ready .venv/engine ## Parity with torch and transformers on full-size random checkpoints (30 minutes)
 	PARITY=docs/benchmarks/parity.json PYTHONPATH=layers:. .venv-models/bin/python -m pytest --confcutdir tests/models tests/models  # others need the local stack

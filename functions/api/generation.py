@@ -68,7 +68,8 @@ def generate(
     if generation.deleted:  # the replay of one that was removed since
         expired = generation.status == "expired"
         raise problems.gone("generation") if expired else problems.not_found("generation")
-    if generation.status == "queued" and not generation.replayed:
+    asked = generation.status == "queued" and not generation.replayed
+    if asked and records.has_turn(generation, limits):
         queues.send_generate(generation.tenant, generation.id, app.correlation_id)
     answer = contract.generation_answer(app.prefix, generation)
     return api.reply(202, answer, {"Location": answer.links["self"], **api.replayed(generation)})

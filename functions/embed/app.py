@@ -23,7 +23,7 @@ from backend.jobs import Consumer, Lease, Target, Worker, download_source
 from backend.observability import logger
 from backend.purge import remove_audio_data
 from backend.queues import Queues
-from backend.records import Audio, Charge, Conflict, Generation, LimitReached, Limits, Records
+from backend.records import Audio, Charge, Conflict, Generation, LimitReached, Limits, RecordError, Records
 from backend.settings import MAX_UPLOAD_BYTES, Settings
 from backend.storage import PREVIEW_TYPE, Storage, analysis_key, parse_upload_key, preview_key, upload_key
 from backend.vectors import Vectors
@@ -86,7 +86,7 @@ class Embed(Worker[Audio]):
             except LimitReached as reached:
                 # What was embedded before stays; the reconciliation tries again.
                 logger.warning("not embedded again", extra={"code": reached.code})
-        return records.claim_audio(target.tenant, target.id, limits)
+        return records.claim_audio(target.tenant, target.id, limits, called=target.called)
 
     def work(self, record: Audio, lease: Lease[Audio]) -> None:
         """Download, analyse, store the vector, and release what waited for it."""
@@ -132,8 +132,10 @@ class Embed(Worker[Audio]):
         # From here on the audio is ready, whatever happens: what is not sent now, the sweeper sends.
         try:
             for generation in released:
+                if not records.has_turn(generation, limits):
+                    continue
                 queues.send_generate(generation.tenant, generation.id, generation.correlation_id)
-        except (BotoCoreError, ClientError):
+        except (RecordError, BotoCoreError, ClientError):
             logger.exception("released generations not sent")
         events.publish(finished)
         if record.derived and record.derived["revision"] != derived["revision"]:

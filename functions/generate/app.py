@@ -58,7 +58,7 @@ class Generate(Worker[Generation]):
 
     def claim(self, target: Target) -> Generation:
         """Claim the generation."""
-        return records.claim_generation(target.tenant, target.id, limits)
+        return records.claim_generation(target.tenant, target.id, limits, called=target.called)
 
     def work(self, record: Generation, lease: Lease[Generation]) -> None:
         """Make the music unless an earlier attempt has, and finish with what its metadata says."""

@@ -90,7 +90,7 @@ def sweep_audio(audio: Audio) -> str:
         done = "requeued"
     else:
         return "nothing"
-    queues.send_embed(audio.tenant, audio.id, audio.correlation_id)
+    queues.call(audio)
     return done
 
 
@@ -119,7 +119,7 @@ def sweep_generation(generation: Generation) -> str:
         done = "requeued"
     else:
         return "nothing"
-    queues.send_generate(generation.tenant, generation.id, generation.correlation_id)
+    queues.call(generation)
     return done
 
 

@@ -95,12 +95,13 @@ class Later(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """The record that a message names; a dead letter names the attempt that failed, too."""
+    """The record that a message names, or even calls; a dead letter also names the attempt that failed."""
 
     tenant: str
     id: str
     correlation_id: str | None = None
     failed_attempt: int | None = None
+    called: bool = False
 
     @classmethod
     def from_message(cls, body: Mapping[str, Any], kind: str) -> Target:
@@ -111,7 +112,13 @@ class Target:
         KeyError
             It is not about a record of this kind.
         """
-        return cls(body["tenant"], body[f"{kind}_id"], body.get("correlation_id"), body.get("failed_attempt"))
+        return cls(
+            body["tenant"],
+            body[f"{kind}_id"],
+            body.get("correlation_id"),
+            body.get("failed_attempt"),
+            bool(body.get("called")),
+        )
 
 
 class Worker(ABC, Generic[R]):
@@ -321,7 +328,7 @@ class Consumer(Generic[R]):
                 self._worker.kind, target.tenant, target.id, self._limits.running
             )
             if following:
-                self._queues.send(following)
+                self._queues.call(following)
         except (RecordError, BotoCoreError, ClientError):
             logger.exception("turn not passed on")
 

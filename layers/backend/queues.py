@@ -71,10 +71,15 @@ class Queues:
             self.generate_url, tenant=tenant, generation_id=generation_id, correlation_id=correlation_id
         )
 
-    def send(self, record: Audio | Generation) -> None:
-        """Ask for what a record waits for: to be embedded, or to be run."""
-        send = self.send_embed if isinstance(record, Audio) else self.send_generate
-        send(record.tenant, record.id, record.correlation_id)
+    def call(self, record: Audio | Generation) -> None:
+        """Call for a record that waits for its turn or had no message for long (see `records.turns`)."""
+        self._send(
+            self.embed_url if isinstance(record, Audio) else self.generate_url,
+            tenant=record.tenant,
+            **{f"{record.kind}_id": record.id},
+            correlation_id=record.correlation_id,
+            called=True,
+        )
 
     def send_dead_letter(self, record: Audio | Generation, error: Mapping[str, Any]) -> None:
         """Send the dead letter of a job that is given up.

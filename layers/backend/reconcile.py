@@ -153,14 +153,14 @@ class Reconciliation:
             action = "source_missing"
         elif stored.etag != record.etag:
             # The worker sees that, too, and charges the tenant for it.
-            self.queues.send(record)
+            self.queues.call(record)
             return "source_overwritten"
         elif not self.vectors.has(record.tenant, record.id):
             action = "vector_missing"
         else:
             return None
         self.records.embed_again(record.tenant, record.id)
-        self.queues.send(record)
+        self.queues.call(record)
         return action
 
     def _generation(self, record: Generation) -> str | None:

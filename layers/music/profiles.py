@@ -50,9 +50,10 @@ class Costs:
 
     Notes
     -----
-    ``tests/benchmarks/bench_costs.py`` fits those of `builtin` and `pocket` on one processor. Those of
-    MusicGen `small` are the times of docs/benchmarks/models.json; `medium` and `large` are taken to be as
-    much slower as their weights are more. What a job took replaces what was predicted when it ends.
+    Those of `builtin` are fitted to what ``tests/benchmarks/bench_costs.py`` measured on one processor
+    (docs/benchmarks/costs.json). The neural profiles add what docs/benchmarks/models.json has for CLAP and
+    MusicGen `small` on two threads; `medium` and `large` are taken to be as much slower as their weights are
+    more. What a job took replaces what was predicted when it ends.
     """
 
     embed: float
@@ -196,14 +197,14 @@ def _musicgen(
         text=True,
         embedder="clap",
         generator=f"musicgen-{name}",
-        costs=Costs(0.5, 0.01, 1.0, 0.02, output_second),
+        costs=Costs(0.5, 0.04, 1.0, 0.02, output_second),
         license=license,
         max_duration=longest,
         max_total=2 * longest,
     )
 
 
-_BUILTIN = Costs(embed=0.5, embed_second=0.005, generate=1.0, source_second=0.02, output_second=0.03)
+_BUILTIN = Costs(embed=0.2, embed_second=0.037, generate=0.25, source_second=0.015, output_second=0.022)
 
 DECLARED: dict[str, Declaration] = {
     declaration.name: declaration

@@ -356,13 +356,17 @@ class Records:
         except Fenced as moved:
             raise Conflict(moved.status or "deleted") from None
 
-    def claim_audio(self, tenant: str, audio_id: str, limits: Limits | None = None) -> Audio:
+    def claim_audio(
+        self, tenant: str, audio_id: str, limits: Limits | None = None, *, called: bool = False
+    ) -> Audio:
         """Take an `uploaded` audio, or one whose lease has ended, for embedding.
 
         Parameters
         ----------
         limits : Limits, optional
             What the tenant may have; without them, no turn is needed.
+        called : bool
+            Whether the message that asks for it calls it (see `Turns`).
 
         Returns
         -------
@@ -380,10 +384,10 @@ class Records:
         OutOfTurn
             The tenant has as many others with the workers as it may.
         """
-        return self._claim(Audio, tenant, audio_id, limits)
+        return self._claim(Audio, tenant, audio_id, limits, called)
 
-    def _claim(self, kind: type[R], tenant: str, record_id: str, limits: Limits | None) -> R:
-        if limits and not self.turns.take(kind, tenant, record_id, limits.running):
+    def _claim(self, kind: type[R], tenant: str, record_id: str, limits: Limits | None, called: bool) -> R:
+        if limits and not self.turns.take(kind, tenant, record_id, limits.running, called=called):
             raise OutOfTurn
         leaving, working = CLAIM[kind.kind]
         return self.items.claim(kind, tenant, record_id, leaving=leaving, working=working)
@@ -713,7 +717,13 @@ class Records:
         except Fenced:
             return None
 
-    def claim_generation(self, tenant: str, generation_id: str, limits: Limits | None = None) -> Generation:
+    def has_turn(self, record: Audio | Generation, limits: Limits | None) -> bool:
+        """Give a new job a turn if its tenant has one left: otherwise it is called later (see `Turns`)."""
+        return limits is None or self.turns.take(type(record), record.tenant, record.id, limits.running)
+
+    def claim_generation(
+        self, tenant: str, generation_id: str, limits: Limits | None = None, *, called: bool = False
+    ) -> Generation:
         """Take a `queued` generation, or one whose lease has ended, to run it.
 
         Raises
@@ -721,7 +731,7 @@ class Records:
         NotFound, Leased, Conflict, OutOfTurn
             As `claim_audio`.
         """
-        return self._claim(Generation, tenant, generation_id, limits)
+        return self._claim(Generation, tenant, generation_id, limits, called)
 
     def finish_generation(
         self, generation: Generation, result: Mapping[str, Any], *, size: int

@@ -2,11 +2,14 @@
 
 Table layout
     sk = turns#audio | turns#generation      holders: ids of the jobs that have a turn
+                                             called: of these, those that nobody has claimed yet
 
 A job needs a turn to be claimed. It keeps it while it runs, and from one attempt to the next where these
 follow at once. Whoever ends it hands the turn to the tenant's oldest job that waits, and sends a message for
-that one, which so comes behind the messages of everybody else. A message that arrives while its tenant has no
-turn left is dropped, which costs milliseconds: its record waits until it is called.
+that one, which so comes behind the messages of everybody else. Only this message claims it: an older one may
+stand before everybody else's. A message that arrives while its tenant has no turn left is dropped, which
+costs milliseconds: its record waits until it is called. For a generation none is sent then; of an upload the
+bucket tells.
 
 So a tenant with a thousand jobs takes turns with the others job by job, and has all workers while nobody else
 wants them, if the turns are as many as the workers.
@@ -18,12 +21,14 @@ sweeper, which sends again for what has had no message for long.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from backend.records.table import Items, R, item_key
-from backend.records.types import CLAIM, UNFINISHED, Record
+from backend.records.types import CLAIM, RESEND_SECONDS, UNFINISHED, Record
 from backend.records.usage import Usage
 
+_NAMES = {"#called": "called"}
 _LOOKS = 100
 """Jobs that are looked at, at most, to find the one whose turn it is: the others wait for something else."""
 
@@ -43,16 +48,20 @@ class Turns:
         self._items = items
         self._usage = usage
 
-    def take(self, kind: type[R], tenant: str, record_id: str, most: int) -> bool:
-        """Give a job a turn, unless as many others of the tenant's have one; again changes nothing.
+    def take(self, kind: type[R], tenant: str, record_id: str, most: int, *, called: bool = False) -> bool:
+        """Give a job a turn for a message that has come, unless as many others of the tenant's have one.
+
+        Parameters
+        ----------
+        called : bool
+            Whether the message calls the job, as whoever passed the turn on has sent it, or the sweeper.
 
         Returns
         -------
         bool
-            Whether it has one.
+            Whether it has one. One that is called has none for another message.
         """
-        condition = "attribute_not_exists(holders) OR size(holders) < :most OR contains(holders, :id)"
-        if self._add(kind, tenant, record_id, condition, most):
+        if self._take(kind, tenant, record_id, most, called):
             return True
         holders = self.holders(kind, tenant)
         found = {holder: self._items.get(kind, tenant, holder) for holder in holders}
@@ -62,7 +71,21 @@ class Turns:
             if record is None or record.status not in UNFINISHED[kind.kind]
         }
         self._remove(kind, tenant, finished)
-        return len(holders) - len(finished) < most and self._add(kind, tenant, record_id, condition, most)
+        free = len(holders) - len(finished) < most
+        return free and self._take(kind, tenant, record_id, most, called)
+
+    def _take(self, kind: type[Record], tenant: str, record_id: str, most: int, called: bool) -> bool:
+        condition = "(attribute_not_exists(holders) OR size(holders) < :most OR contains(holders, :id))"
+        if not called:
+            condition += " AND NOT contains(#called, :id)"  # the message that calls it is on its way
+        request: dict[str, Any] = {
+            "Key": _key(kind, tenant),
+            "UpdateExpression": "ADD holders :ids" + (" DELETE #called :ids" if called else ""),
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _NAMES,
+            "ExpressionAttributeValues": {":ids": {record_id}, ":id": record_id, ":most": most},
+        }
+        return self._items.ask(request) is not None
 
     def pass_on(self, kind: type[R], tenant: str, record_id: str, most: int) -> R | None:
         """Let the tenant's oldest job that waits have the turn of one that does not need it any more.
@@ -77,60 +100,61 @@ class Turns:
         Audio, Generation or None
             Whose turn it is; the caller sends its message.
         """
-        holders = self.holders(kind, tenant)
-        following, finished = None, set()
-        if record_id in holders:
-            for identifier in self._usage.unfinished(kind, tenant)[:_LOOKS]:
-                if identifier in holders:
-                    continue
-                record = self._items.get(kind, tenant, identifier)
-                if record is None or record.status not in UNFINISHED[kind.kind]:
-                    finished.add(identifier)
-                elif record.status == CLAIM[kind.kind][0] and self._hand_over(
-                    kind, tenant, record_id, identifier, most
-                ):
-                    following = record
-                    break
-            self._usage.forget(kind, tenant, finished)
+        if record_id not in self.holders(kind, tenant):
+            return None
+        for following in self._waiting(kind, tenant):
+            if self._hand_over(kind, tenant, record_id, following.id, most):
+                self._remove(kind, tenant, {record_id})
+                return following
         self._remove(kind, tenant, {record_id})
-        return following
+        for following in self._waiting(kind, tenant):  # who was asked for meanwhile, and found no turn left
+            if self._take(kind, tenant, following.id, most, called=False):
+                return following
+        return None
+
+    def _waiting(self, kind: type[R], tenant: str) -> Iterator[R]:
+        """Find the tenant's jobs that wait for nothing but a turn, oldest first; forget what is finished."""
+        holders = self.holders(kind, tenant)
+        for identifier in self._usage.unfinished(kind, tenant)[:_LOOKS]:
+            if identifier in holders:
+                continue
+            record = self._items.get(kind, tenant, identifier)
+            if record is None or record.status not in UNFINISHED[kind.kind]:
+                self._usage.forget(kind, tenant, {identifier})
+            elif record.status == CLAIM[kind.kind][0] and not self._rests(record):
+                yield record
+
+    def _rests(self, record: Record) -> bool:
+        """Tell whether a job failed for now, and its message comes back after a pause."""
+        paused = record.error is not None and record.resends == 0
+        return paused and record.due_at - RESEND_SECONDS > self._items.clock()
 
     def _hand_over(self, kind: type[Record], tenant: str, holder: str, to: str, most: int) -> bool:
         """Give a turn to another job than its holder, which gives its own up next.
 
         For a moment both have one, so that no third job slips in between.
         """
-        condition = "contains(holders, :holder) AND size(holders) <= :most AND NOT contains(holders, :id)"
-        return self._add(kind, tenant, to, condition, most, holder)
+        request: dict[str, Any] = {
+            "Key": _key(kind, tenant),
+            "UpdateExpression": "ADD holders :ids, #called :ids",
+            "ExpressionAttributeNames": _NAMES,
+            "ConditionExpression": "contains(holders, :holder) AND size(holders) <= :most"
+            " AND NOT contains(holders, :id)",
+            "ExpressionAttributeValues": {":ids": {to}, ":id": to, ":holder": holder, ":most": most},
+        }
+        return self._items.ask(request) is not None
 
     def holders(self, kind: type[Record], tenant: str) -> set[str]:
         """Return the ids of the jobs that have a turn."""
         found: set[str] = self._items.read(_key(kind, tenant)).get("holders", set())
         return found
 
-    def _add(
-        self,
-        kind: type[Record],
-        tenant: str,
-        record_id: str,
-        condition: str,
-        most: int,
-        holder: str | None = None,
-    ) -> bool:
-        values: dict[str, Any] = {":ids": {record_id}, ":id": record_id, ":most": most}
-        request: dict[str, Any] = {
-            "Key": _key(kind, tenant),
-            "UpdateExpression": "ADD holders :ids",
-            "ConditionExpression": condition,
-            "ExpressionAttributeValues": values | ({":holder": holder} if holder else {}),
-        }
-        return self._items.ask(request) is not None
-
     def _remove(self, kind: type[Record], tenant: str, ids: set[str]) -> None:
         if ids:
             self._items.table.update_item(
                 Key=_key(kind, tenant),
-                UpdateExpression="DELETE holders :ids",
+                UpdateExpression="DELETE holders :ids, #called :ids",
+                ExpressionAttributeNames=_NAMES,
                 ExpressionAttributeValues={":ids": ids},
             )
 

@@ -22,6 +22,14 @@ from music.audio.window import Window
 Frames = Iterator[tuple[AudioFrame, tuple[str, ...]]]
 Reader = Callable[[Window], Frames]
 
+MAX_WORK = 360_000_000
+"""Samples of all channels that are decoded: fifteen minutes of eight channels at 48 kHz, of two at 192 kHz.
+
+Decoding and resampling take about 40 ns for each on one processor, so the most that they can take of it is a
+quarter of a minute. Eight channels at 655 kHz, which FLAC packs into few bytes where there is little sound,
+would take minutes. Samples are counted as they come: what a header claims about length is not believed.
+"""
+
 # The loudspeakers of so many channels in ogg, in the order in which FFmpeg gives them.
 _OGG = (
     ("FC",),
@@ -62,12 +70,19 @@ def read(path: str, rates: Sequence[int]) -> Iterator[tuple[AudioFrame, tuple[st
     MemoryError
         If decoding takes more memory than the process may have.
     """
-    decoded = given = 0
+    decoded = given = work = 0
 
     def counted(frames: Frames) -> Frames:
-        nonlocal decoded
+        nonlocal decoded, work
         for frame, told in frames:
             decoded += frame.samples
+            work += frame.samples * frame.layout.nb_channels
+            if work > MAX_WORK:
+                raise AudioError(
+                    "too_complex",
+                    f"rate times channels times seconds are more than {MAX_WORK:,} samples: convert it to "
+                    "stereo at 48 kHz",
+                )
             yield frame, told
 
     with Path(path).open("rb") as file:

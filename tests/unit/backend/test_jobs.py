@@ -113,12 +113,19 @@ def test_who_waits_to_be_tried_again_lets_the_next_one_go_first(
         stack.records.mark_uploaded("default", audio.id, etag=ETAG, size=5)
     breaks(monkeypatch, app, RuntimeError("passes"))
     assert stack.deliver(app, message(first)) == ["0"]
-    assert [body["audio_id"] for body in stack.drain("embed")] == [second.id]
+    (called,) = stack.drain("embed")
+    assert called["audio_id"] == second.id
     assert stack.deliver(app, message(first)) == []  # out of turn
+    # The second one fails, too: the first one is not called before its pause is over.
+    assert stack.deliver(app, called) == ["0"]
+    assert stack.drain("embed") == []
+    assert [stack.get_audio(audio).attempt for audio in (first, second)] == [1, 1]
     fake_models(stack, monkeypatch)
-    assert stack.deliver(app, message(second)) == []
-    assert [body["audio_id"] for body in stack.drain("embed")] == [first.id]
-    assert stack.deliver(app, message(first)) == []
+    stack.clock.now += 20
+    assert stack.deliver(app, called) == []
+    (called,) = stack.drain("embed")
+    assert called["audio_id"] == first.id
+    assert stack.deliver(app, called) == []
     assert stack.get_audio(first).status == "ready"
 
 

@@ -748,6 +748,12 @@ class TestGenerate:
         answer.problem(429, "too_many_waiting")
         assert int(answer.headers["retry-after"]) > 0
 
+    def test_a_message_is_sent_only_in_turn(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(world.app.generation, "limits", Limits(9, 10**6, 10**9, running=2))
+        audio = world.ready()
+        made = [self.post(world, audio, {"duration": 10}).json["generation_id"] for _ in range(4)]
+        assert [body["generation_id"] for body in world.messages("generate")] == made[:2]
+
     def test_a_tenant_has_limits(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         costs = world.app.generation.costs
         of_ten = costs.generation(3.0, 10, 1).seconds

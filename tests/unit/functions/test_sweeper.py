@@ -61,7 +61,9 @@ def test_an_upload_whose_event_was_lost_is_taken_in(stack: Stack, audio: Audio) 
     current = stack.get_audio(audio)
     assert (current.status, current.size) == ("uploaded", 5)
     sent = stack.drain("embed")
-    assert sent == [{"tenant": "default", "audio_id": audio.id, "correlation_id": "corr-audio"}]
+    assert sent == [
+        {"tenant": "default", "audio_id": audio.id, "correlation_id": "corr-audio", "called": True}
+    ]
 
 
 def test_an_upload_is_found_within_minutes_where_its_event_was_lost(stack: Stack) -> None:
@@ -315,14 +317,14 @@ def test_one_record_that_cannot_be_helped_does_not_hold_up_the_others(
     stack.upload(other)
     for each in (audio, other):
         uploaded(stack, each)
-    send = app.queues.send_embed
+    call = app.queues.call
 
-    def broken(tenant: str, audio_id: str, correlation_id: str) -> None:
-        if audio_id == audio.id:
+    def broken(record: Audio) -> None:
+        if record.id == audio.id:
             raise RuntimeError("broken")
-        send(tenant, audio_id, correlation_id)
+        call(record)
 
-    monkeypatch.setattr(app.queues, "send_embed", broken)
+    monkeypatch.setattr(app.queues, "call", broken)
     stack.clock.now += RESEND_SECONDS + 1
     assert stack.sweep() == {"errors": 1, "sent_again": 1}
     assert [body["audio_id"] for body in stack.drain("embed")] == [other.id]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from music.audio import AudioError, isolated, ogg, sniff
-from music.audio.decode import decode, stream
+from music.audio import AudioError, isolated, ogg, reader, sniff
+from music.audio.decode import MAX_SECONDS, decode, stream
 from tests.support import reading
 from tests.support.files import (
     RATE,
@@ -258,6 +258,24 @@ def test_streams_side_by_side_are_no_chain(tmp_path: Path) -> None:
     with path.open("rb") as file:
         assert len(ogg.links(file, 0)) == 1
     assert decode(path, rate=RATE, channels=2).shape[1] == RATE
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "fits"),
+    [(48_000, 8, True), (192_000, 2, True), (192_000, 8, False), (655_350, 2, False)],
+)
+def test_more_samples_than_fifteen_minutes_of_eight_channels_are_too_complex(
+    rate: int, channels: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reader.MAX_WORK >= MAX_SECONDS * 48_000 * 8
+    seconds = 0.6
+    monkeypatch.setattr(reader, "MAX_WORK", reader.MAX_WORK * seconds / MAX_SECONDS)
+    path = tmp_path / "x.flac"
+    soundfile.write(path, np.zeros((round(seconds * rate), channels), np.float32), rate, "PCM_16")
+    if fits:
+        assert decode(path, rate=22050, channels=1).shape[1] == round(seconds * 22050)
+    else:
+        assert refused(path).code == "too_complex"
 
 
 def test_a_chain_without_end_is_too_complex(tmp_path: Path) -> None:

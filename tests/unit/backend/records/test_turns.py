@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,10 @@ def queued(records: Records, count: int, limits: Limits = TWO) -> list[Generatio
     return [submit(records, audio, limits=limits) for _ in range(count)]
 
 
-def claim(records: Records, generation: Generation, limits: Limits = TWO) -> Generation:
-    return records.claim_generation("default", generation.id, limits)
+def claim(
+    records: Records, generation: Generation, limits: Limits = TWO, *, called: bool = False
+) -> Generation:
+    return records.claim_generation("default", generation.id, limits, called=called)
 
 
 def pass_on(records: Records, generation: Generation, limits: Limits = TWO) -> str | None:
@@ -41,7 +44,24 @@ def test_no_more_are_claimed_than_may_run(records: Records) -> None:
     assert pass_on(records, first) == jobs[2].id
     with pytest.raises(OutOfTurn):
         claim(records, jobs[3])
-    assert claim(records, jobs[2]).status == "running"
+    assert claim(records, jobs[2], called=True).status == "running"
+
+
+def test_who_is_called_is_claimed_by_that_message_alone(records: Records) -> None:
+    """The message of its submission may stand before those of everybody else."""
+    jobs = queued(records, 3, ONE)
+    records.finish_generation(claim(records, jobs[0], ONE), {}, size=0)
+    assert pass_on(records, jobs[0], ONE) == jobs[1].id
+    for job in jobs[1:]:
+        with pytest.raises(OutOfTurn):
+            claim(records, job, ONE)
+    with pytest.raises(OutOfTurn):
+        claim(records, jobs[2], ONE, called=True)  # by the sweeper
+    running = claim(records, jobs[1], ONE, called=True)
+    with pytest.raises(Leased):
+        claim(records, jobs[1], ONE)
+    records.give_back(running, failed=False)  # it goes on at once, whatever its message was
+    assert claim(records, jobs[1], ONE).attempt == 2
 
 
 def test_each_tenant_and_each_kind_has_its_own(records: Records) -> None:
@@ -61,7 +81,7 @@ def test_the_oldest_that_waits_for_its_turn_is_called(records: Records) -> None:
     records.cancel_generation("default", jobs[0].id)
     records.finish_generation(running, {}, size=0)
     assert pass_on(records, running, ONE) == jobs[2].id
-    done = claim(records, jobs[2], ONE)
+    done = claim(records, jobs[2], ONE, called=True)
     records.finish_generation(done, {}, size=0)
     assert pass_on(records, done, ONE) is None
     assert records.usage.unfinished(Generation, "default") == [waits.id]
@@ -101,6 +121,27 @@ def test_who_died_before_passing_on_holds_nobody_up_for_ever(records: Records, c
     assert claim(records, jobs[1], ONE).attempt == 2
     records.cancel_generation("default", jobs[1].id)
     assert claim(records, jobs[2], ONE).status == "running"
+
+
+def test_who_asks_while_the_last_one_ends_is_called(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody sends a message for a job without a turn: it must not be overlooked."""
+    audio = ready(records)
+    done = records.finish_generation(claim(records, submit(records, audio, limits=ONE), ONE), {}, size=0)
+    asked: list[Generation] = []
+    remove = records.turns._remove
+
+    def meanwhile(*arguments: Any) -> None:
+        if not asked:
+            asked.append(submit(records, audio, limits=ONE))
+            monkeypatch.setattr(records.turns, "take", lambda *_, **__: False)  # as it was a moment before
+        remove(*arguments)
+
+    monkeypatch.setattr(records.turns, "_remove", meanwhile)
+    assert pass_on(records, done, ONE) == asked[0].id
+    monkeypatch.undo()
+    assert claim(records, asked[0], ONE, called=True).status == "running"
 
 
 def test_a_message_about_nothing_holds_no_turn(records: Records) -> None:
