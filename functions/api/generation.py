@@ -244,6 +244,10 @@ def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
         raise problems.Problem(422, "section_out_of_range", detail, field="section")
     if request.loop and not features.get("bars"):
         raise problems.Problem(422, "no_bars", "No bars were found in the track.", field="loop")
+    longest = profiles.DECLARED[settings.profile].max_duration
+    if request.bars and request.bars * seconds_of_bar(audio) > longest:
+        detail = f"{request.bars} bars of this track last over {longest:g} s."
+        raise problems.Problem(422, "loop_too_long", detail, field="bars")
 
 
 def seconds_of_bar(audio: Audio) -> float:

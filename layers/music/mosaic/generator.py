@@ -70,7 +70,7 @@ class Mosaic:
         ValueError
             If the source is shorter than 0.25 s or has other than 1 or 2 channels.
         GenerationError
-            ``no_bars`` if a loop is asked for of a source without bars.
+            ``no_bars`` or ``loop_too_long`` where a loop is asked for that the source does not have.
         """
         source, features, parameters = request.source, request.features, request.parameters
         rate = parameters.sample_rate

@@ -30,6 +30,9 @@ LONG_RUN = 3.7
 LONG_SHARE = 0.31
 """Share of the output that long runs may fill; with crossfades it stays below 0.40."""
 
+LONGEST_LOOP = 300.0
+"""Seconds."""
+
 _NOISE = 0.3  # of the draw at temperature 1, where a good jump of the source costs 1
 _JUMP = 0.7  # cost of jumping at all
 _OFF_BAR = 9.0  # more for a jump that is not from the end of a bar to the beginning of one
@@ -469,7 +472,7 @@ def walk_round(
     Raises
     ------
     GenerationError
-        ``no_bars`` if the source has none.
+        ``no_bars`` if the source has none, or too few; ``loop_too_long`` if they last over 300 s.
     """
     units = transitions.units
     if not units.whole_bar:
@@ -478,6 +481,10 @@ def walk_round(
     size, count = units.whole_bar, parameters.bars * units.whole_bar
     longest = float(np.diff(units.bounds).max()) / units.rate
     period = float(np.median(np.diff(units.bounds))) / units.rate
+    if count * period > LONGEST_LOOP:
+        raise GenerationError(
+            "loop_too_long", f"{parameters.bars} bars of the track last over {LONGEST_LOOP:g} s."
+        )
     steps = _steps(transitions, outlook, parameters, 1.3 * count * period + 2.0 * longest, rng, progress)
     kept = steps[: count - size]
     starts = np.flatnonzero(units.phase == 0)

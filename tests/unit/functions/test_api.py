@@ -611,6 +611,10 @@ class TestGenerate:
         problem = self.post(world, world.ready(), {"loop": True, "bars": 4}).problem(422, "no_bars")
         assert problem["field"] == "loop"
         assert self.post(world, world.claimed(), {"loop": True, "bars": 4}).status == 202
+        slow = world.ready(features={**FEATURES, "meter": "4/4", "bars": [0.0, 5.0, 10.0]})
+        assert self.post(world, slow, {"loop": True, "bars": 60}).status == 202
+        problem = self.post(world, slow, {"loop": True, "bars": 61}).problem(422, "loop_too_long")
+        assert problem["field"] == "bars"
 
     def test_a_section_of_a_track_that_is_not_known_yet_is_taken(self, world: World) -> None:
         answer = self.post(world, world.claimed(), {"section": {"start": 800, "end": 900}})

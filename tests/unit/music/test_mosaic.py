@@ -446,6 +446,14 @@ def test_a_loop_of_a_source_without_bars_is_refused_with_its_code() -> None:
     assert refused.value.code == "no_bars"
 
 
+def test_a_loop_of_over_five_minutes_is_refused_with_its_code() -> None:
+    source, measured = _song(16)
+    slow = replace(measured, meter="4/4", bars=measured.beats[::16])  # bars of 8 s
+    with pytest.raises(GenerationError) as refused:
+        _run(source, slow, loop=True, bars=40)
+    assert refused.value.code == "loop_too_long"
+
+
 def test_draw_keeps_to_top_k_and_top_p() -> None:
     score = np.log(np.array([0.1, 0.5, 0.25, 0.15]))
 
