@@ -34,7 +34,7 @@ export PYTHONPATH := layers
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-long test-models train-pocket bench-pocket lint audit bench bench-form bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
+.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-truth test-long test-models train-pocket bench-pocket lint audit bench bench-form bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -95,7 +95,10 @@ test-files: .venv/dev ## 200 audio files by flac, sox, opusenc, oggenc, lame and
 test-docs: .venv/dev .venv/engine ## The long commands of README and docs/, run as they stand there (minutes)
 	DOCS=long $(RUN) -m pytest tests/integration/test_docs.py
 
-test-long: test-faults-long test-hostile test-docs ## The long suites (hours on two processors)
+test-truth: .venv/dev .venv/compose ## The analysis on 300 rendered pieces of which everything is known (fails below its bars)
+	$(RUN) -m tests.benchmarks.bench_truth
+
+test-long: test-faults-long test-hostile test-docs test-truth ## The long suites (hours on two processors)
 
 train-pocket: .venv/soundfont .venv-models/ready .venv/engine ## Train the weights of pocket anew, or go on [MINUTES=120] [PIECES=2000]
 	$(RUN) -m weights.compose --out build/pocket/pieces --pieces $(PIECES) --seed 1
@@ -118,7 +121,7 @@ bench: .venv/dev .venv/compose ## The promises, measured: embedder, generator, a
 	$(RUN) -m tests.benchmarks.bench_embedder
 	$(RUN) -m tests.benchmarks.bench_mosaic
 	$(RUN) -m tests.benchmarks.bench_beats --against docs/benchmarks/beats.json
-	$(RUN) -m tests.benchmarks.bench_truth --pieces 300
+	$(RUN) -m tests.benchmarks.bench_truth
 	$(RUN) -m tests.benchmarks.bench_costs --json docs/benchmarks/costs.json
 	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
 

@@ -1,12 +1,12 @@
 """Fit the weights of tempo, beats and key on composed music, and write them beside the analysis.
 
-    python -m tests.benchmarks.fit_analysis [--out FILE]
+    python -m tests.benchmarks.fit_analysis [--out FILE] [--check]
 
 Only pieces of `SEEDS` are looked at; `bench_truth` judges on others. Every piece counts as a whole and as an
 excerpt, so that the weights know short clips, too; noise, hum, drones and drops of rain have no tempo, and
-metronomes have nothing else. All three are multinomial logits with a quadratic penalty: over tempos and none,
-over the places of a beat, over the 24 keys. Three quarters of a tempo's likelihood are that of the tempo
-itself, one that of it up to an octave.
+metronomes have nothing else. All three are multinomial logits with a quadratic penalty: over tempos in each
+meter and none, over the places of a beat, over the 24 keys. Three quarters of a tempo's likelihood are of the
+tempo itself, one quarter of it up to an octave.
 
 Rendered pieces are kept in the cache (see `tests.support.truth`), for they take longest.
 """
@@ -18,6 +18,8 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
 import argparse  # noqa: E402
+import io  # noqa: E402
+import sys  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -38,7 +40,7 @@ SECONDS = 30.0
 EXCERPTS = (2.0, 3.0, 4.0, 6.0, 10.0, 15.0)  # seconds
 FRAME_RATE = SAMPLE_RATE / rhythm.HOP
 NOTE_RATE = SAMPLE_RATE / spectra.HOP
-TEMPO_PENALTY, BEAT_PENALTY, KEY_PENALTY = 0.3, 3.0, 2.0
+TEMPO_PENALTY, BEAT_PENALTY, KEY_PENALTY = 1.0, 3.0, 2.0
 RIGHT = 0.03  # octaves from the true tempo that are the true tempo
 METRONOMES = tuple(np.geomspace(40.0, 180.0, 30))  # BPM
 ALIKE = 4  # excerpts of each thing that has no tempo
@@ -114,34 +116,59 @@ def logit(
         Of the clues as they are.
     constant : float
     """
+    weights, constant = mixed_logit(clues, right[..., None], penalty, offset)
+    return weights[0], constant
+
+
+def mixed_logit(
+    clues: np.ndarray, right: np.ndarray, penalty: float, offset: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, float]:
+    """Fit a multinomial logit in which every choice is of one of several kinds, each with weights of its own.
+
+    Parameters
+    ----------
+    clues, penalty, offset
+        As for `logit`.
+    right : np.ndarray [shape=(sets, cases, choices, kinds)]
+        As for `logit`; where the kind is not known, all of them are right.
+
+    Returns
+    -------
+    weights : np.ndarray [shape=(kinds, d)]
+    constant : float
+    """
+    cases, choices, size = clues.shape
+    kinds = right.shape[3]
     scale = clues.std(axis=(0, 1)) + 1e-6
-    scaled, shared = clues / scale, offset(np.arange(clues.shape[1]))
+    scaled, shared = (clues / scale).reshape(-1, size), offset(np.arange(choices))[:, None]
 
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
-        score = scaled @ w[:-1] + w[-1] * shared
-        share = np.exp(score - score.max(axis=1, keepdims=True))
-        share /= share.sum(axis=1, keepdims=True)
-        total, gradient = float(penalty * (w @ w)), np.zeros_like(share)
+        weights = w[:-1].reshape(kinds, size).astype(clues.dtype)
+        score = (scaled @ weights.T).reshape(cases, choices, kinds) + w[-1] * shared
+        share = np.exp(score - score.max(axis=(1, 2), keepdims=True))
+        share /= share.sum(axis=(1, 2), keepdims=True)
+        total, gradient = float(penalty * (w @ w)), -share
         for chosen in right:
-            inside = (share * chosen).sum(axis=1) + 1e-12
-            total -= float(np.log(inside).mean(axis=0)) * len(clues) / len(right)
-            gradient -= (share * chosen / inside[:, None] - share) / len(right)
-        slope = np.concatenate([np.einsum("nc,ncd->d", gradient, scaled), [(gradient * shared).sum()]])
-        return total, slope + 2.0 * penalty * w
+            inside = (share * chosen).sum(axis=(1, 2)) + 1e-12
+            total -= float(np.log(inside).sum()) / len(right)
+            gradient += share * chosen / (inside[:, None, None] * len(right))
+        slope = gradient.reshape(-1, kinds).astype(clues.dtype).T @ scaled
+        return total, 2.0 * penalty * w - np.append(slope.ravel(), (gradient * shared).sum())
 
     found = scipy.optimize.minimize(
-        loss, np.zeros(clues.shape[2] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 300}
+        loss, np.zeros(kinds * size + 1), jac=True, method="L-BFGS-B", options={"maxiter": 300}
     ).x
-    return found[:-1] / scale, float(found[-1])
+    return found[:-1].reshape(kinds, size) / scale, float(found[-1])
 
 
 def fit_tempo(heard: list[Heard], rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """The weights of `rhythm.periodicity`, and the score of no tempo."""
+    """The weights of `rhythm.periodicity` in each meter, and the score of no tempo."""
     bpm = rhythm.tempos()
     clues, right = [], []
     for sound in heard:
+        meters = [sound.piece is None or sound.piece.meter == meter for meter in rhythm.METERS]
         for curves in (sound.curves, excerpt(sound.curves, FRAME_RATE, EXCERPTS, rng)):
-            clues.append(np.pad(rhythm.periodicity(curves, FRAME_RATE), ((0, 1), (0, 0))))
+            clues.append(np.pad(rhythm.periodicity(curves, FRAME_RATE), ((0, 1), (0, 0))).astype(np.float32))
             exact, octave = np.zeros(len(bpm) + 1), np.zeros(len(bpm) + 1)
             if not sound.tempo:
                 exact[-1] = octave[-1] = 1.0
@@ -150,11 +177,11 @@ def fit_tempo(heard: list[Heard], rng: np.random.Generator) -> tuple[np.ndarray,
                     near = np.abs(np.log2(bpm / sound.tempo / factor)) < RIGHT
                     octave[:-1][near] = 1.0
                     exact[:-1][near] = factor == 1.0
-            right.append((exact, exact, exact, octave))
-    weights, none = logit(
+            right.append(np.multiply.outer((exact, exact, exact, octave), meters).astype(np.float32))
+    weights, none = mixed_logit(
         np.array(clues), np.swapaxes(np.array(right), 0, 1), TEMPO_PENALTY, lambda at: at == len(bpm)
     )
-    return weights, none
+    return weights, none + float(np.log(len(rhythm.METERS)))  # no tempo is a choice in every meter
 
 
 def fit_beats(heard: list[Heard]) -> tuple[np.ndarray, float]:
@@ -211,10 +238,11 @@ def excerpt(
     return frames[:, first : first + size]
 
 
-def main() -> None:
-    """Listen, fit and write."""
+def main() -> int:
+    """Listen, fit and write, or compare."""
     parser = argparse.ArgumentParser(description="Fit the weights of tempo, beats and key.")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
     asked = parser.parse_args()
     soundfont = fetch()
     heard = [
@@ -229,9 +257,17 @@ def main() -> None:
     key, minor = fit_key(heard, np.random.default_rng(0))
     weights = {"tempo": tempo, "no_tempo": no_tempo, "beat": beat, "beat_stays": beat_stays}
     weights |= {"key": key, "minor": minor}
-    np.savez(asked.out, **{name: np.asarray(value, np.float32) for name, value in weights.items()})  # type: ignore[arg-type]
-    print(f"{asked.out}: {asked.out.stat().st_size:,} bytes, from {len(heard)} sounds")
+    fresh = io.BytesIO()
+    np.savez(fresh, **{name: np.asarray(value, np.float32) for name, value in weights.items()})  # type: ignore[arg-type]
+    content = fresh.getvalue()
+    if asked.check:
+        same = asked.out.read_bytes() == content
+        print("the same, bit for bit" if same else f"{asked.out} differs from a fresh fit")
+        return 0 if same else 1
+    asked.out.write_bytes(content)
+    print(f"{asked.out}: {len(content):,} bytes, from {len(heard)} sounds")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

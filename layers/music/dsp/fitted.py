@@ -19,7 +19,7 @@ def fitted() -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to np.ndarray
-        ``tempo`` [shape=(CURVES * 16 + 2,)] and ``no_tempo``, ``beat`` [shape=(CURVES, PLACES)] and
+        ``tempo`` [shape=(METERS, CLUES)] and ``no_tempo``, ``beat`` [shape=(CURVES, PLACES)] and
         ``beat_stays`` of `music.dsp.rhythm`; ``key`` [shape=(2, CLUES, 12)] and ``minor`` of
         `music.dsp.harmony`.
     """

@@ -4,12 +4,16 @@ The conventions are those of `music.dsp.spectra`, and so are the reasons not to 
 
 Which of many regularities is the tempo, and which of many places in it is the beat, is a matter of weights.
 They are fitted on composed music of known tempo (``python -m tests.benchmarks.fit_analysis``, which writes
-`music.dsp.fitted`): tempo and beat are each a multinomial logit over candidates.
+`music.dsp.fitted`): tempo and beat are each a multinomial logit over candidates. What speaks for a tempo in
+4/4 speaks against it in 3/4, and 6/8 divides its beats by three: so every tempo is a candidate in each meter,
+and its likelihood is the sum over meters [3]_.
 
 References
 ----------
 .. [1] Böck and Widmer, "Maximum filter vibrato suppression for onset detection", DAFx 2013.
 .. [2] Ellis, "Beat tracking by dynamic programming", J. New Music Research 36(1), 2007.
+.. [3] Klapuri, Eronen and Astola, "Analysis of the meter of acoustic musical signals", IEEE TASLP 14(1),
+   2006: tactus, its divisions and the measure are estimated together.
 """
 
 from itertools import pairwise
@@ -51,7 +55,13 @@ _LEAST_OVERLAP = 0.33  # of a piece with itself; beyond it too few products are 
 _SHORTEST_SECONDS = 1.9  # with which there may be a tempo: four beats at the usual one
 _LONGEST_LAG = 8.2  # seconds
 # Of the period; the autocorrelation there speaks for a tempo or against it.
-_MULTIPLES = (1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1, 4 / 3, 3 / 2, 2, 5 / 2, 3, 4, 5, 6, 8)
+_DIVISIONS = (1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 3 / 8, 1 / 2, 2 / 3, 3 / 4)
+_BETWEEN = (4 / 3, 3 / 2, 5 / 3, 5 / 2, 8 / 3, 7 / 2, 9 / 2)
+_MULTIPLES = (*_DIVISIONS, 1, *_BETWEEN, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16)
+CLUES = CURVES * len(_MULTIPLES) + 3
+"""What is measured for each tempo, as `periodicity` gives it."""
+METERS = ("4/4", "3/4", "6/8")
+"""Meters in which a tempo may be."""
 _SAME_TEMPO = 0.058  # octaves, 4 %: candidates this near are one tempo
 
 PLACES = 12
@@ -200,9 +210,9 @@ def periodicity(curves: np.ndarray, frame_rate: float) -> np.ndarray:
 
     Returns
     -------
-    np.ndarray [shape=(tempos, CURVES * 16 + 2), float64]
-        The autocorrelation of each curve at sixteen multiples of the period, and the tempo in octaves from
-        120 BPM and its square.
+    np.ndarray [shape=(tempos, CLUES), float64]
+        The autocorrelation of each curve at multiples of the period; the tempo in octaves from 120 BPM, and
+        its square; and 1.
     """
     bpm = tempos()
     lags = 60.0 * frame_rate / bpm
@@ -212,7 +222,7 @@ def periodicity(curves: np.ndarray, frame_rate: float) -> np.ndarray:
         axis = np.arange(len(correlation))
         rows += [np.interp(lags * multiple, axis, correlation, right=0.0) for multiple in _MULTIPLES]
     octaves = np.log2(bpm / 120.0)
-    return np.stack([*rows, octaves, octaves**2], axis=1)
+    return np.stack([*rows, octaves, octaves**2, np.ones_like(octaves)], axis=1)
 
 
 def _autocorrelation(pulse: np.ndarray, frame_rate: float) -> np.ndarray:
@@ -256,7 +266,8 @@ def estimate_tempo(curves: np.ndarray, frame_rate: float) -> tuple[float, float]
     if curves.shape[1] < _SHORTEST_SECONDS * frame_rate or not curves.any():
         return 0.0, 0.0
     weights, none = fitted()["tempo"], float(fitted()["no_tempo"])
-    score = np.einsum("td,d->t", periodicity(curves, frame_rate), weights)
+    in_meters = np.einsum("td,md->mt", periodicity(curves, frame_rate), weights)
+    score = np.logaddexp.reduce(in_meters, axis=0)
     highest = max(float(score.max()), none)
     share = np.exp(score - highest)
     share /= share.sum() + np.exp(none - highest)

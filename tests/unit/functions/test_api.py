@@ -66,6 +66,9 @@ GENERATION_ROUTES = [
 ]
 
 
+# Revision and pipeline of every `mir-512` that made records.
+BEFORE = [("d82e85c7868c", "1"), ("b901e83e8b6c", "1")]
+
 BODIES = {("PATCH", "/api/audio/{audio_id}"): {"filename": "b.wav"}}
 
 
@@ -340,6 +343,23 @@ class TestEmbedding:
         problem = self.get(world, audio).problem(409, "stale_embedding")
         assert "of yore" in problem["detail"]
         assert problem["links"]["embed"] == f"/dev/api/audio/{audio.id}/embed"
+
+    @pytest.mark.parametrize(("revision", "pipeline"), BEFORE)
+    def test_a_record_of_an_analysis_before_is_stale_and_can_be_made_anew(
+        self, world: World, revision: str, pipeline: str
+    ) -> None:
+        audio = world.ready(identity=replace(profiles.MIR_512, revision=revision, pipeline=pipeline))
+        assert (audio.identity or {}) != asdict(current_identity())
+        record = world.call("GET", "/api/audio/{audio_id}", audio_id=audio.id)
+        assert (record.status, record.json["status"], record.json["tags"]) == (200, "ready", ["minor"])
+        assert [item["audio_id"] for item in world.call("GET", "/api/audio").json["items"]] == [audio.id]
+        problem = self.get(world, audio).problem(409, "stale_embedding")
+        assert f"{revision}/{pipeline}" in problem["detail"]
+        generate = world.call("POST", "/api/generate/{audio_id}", audio_id=audio.id, body={"duration": 5})
+        generate.problem(409, "stale_embedding")
+        world.messages("embed")
+        assert world.call("POST", "/api/audio/{audio_id}/embed", audio_id=audio.id).status == 202
+        assert len(world.messages("embed")) == 1
 
     @pytest.mark.parametrize("wait", [-1, 25.1, "long", "nan", "inf"])
     def test_wait_is_never_clamped(self, world: World, wait: Any) -> None:
