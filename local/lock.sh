@@ -19,7 +19,9 @@ for function in authorizer upload api sweeper; do
     lock "functions/$function/requirements.txt" --extra backend pyproject.toml
 done
 lock functions/search/requirements.txt --extra backend --extra arrays pyproject.toml
-lock functions/embed/requirements.txt --extra backend --extra arrays --extra audio pyproject.toml
+for function in embed encode; do
+    lock "functions/$function/requirements.txt" --extra backend --extra arrays --extra audio pyproject.toml
+done
 lock functions/generate/requirements.txt --extra backend --extra arrays --extra audio --extra signal pyproject.toml
 # `tokenizers` asks for the hub's client, which only fetching checkpoints needs.
 lock local/requirements.txt --excludes local/hub/requirements.in \

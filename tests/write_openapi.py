@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-FUNCTIONS = ("upload", "api", "search")
+FUNCTIONS = ("upload", "api", "search", "encode")
 TARGET = Path(__file__).parents[1] / "layers/backend/openapi.json"
 DESCRIPTION = (
     "Upload a piece of instrumental music, get its embedding, and generate new music like it. "
@@ -43,6 +43,7 @@ ENVIRONMENT = {
     "PROFILE": "builtin",
     "ALLOWED_ORIGINS": "*",
     "RETENTION_DAYS": "30",
+    "CANDIDATE_DAYS": "3",
     "AUTH_MODE": "none",
     "MAX_UNFINISHED": "50",
     "MAX_WORKER_SECONDS_PER_DAY": "36000",

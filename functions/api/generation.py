@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 import secrets
 from typing import Annotated
 
@@ -10,9 +10,11 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 
 from backend import api, contract, openapi, problems
+from backend.generations import find_generation, playable_answer, require_kept, require_succeeded
+from backend.problems import Problem
 from backend.purge import purge
 from backend.records import UNFINISHED_GENERATION, Audio, Charge, Conflict, Generation
-from backend.storage import generated_key
+from backend.storage import ObjectMissing, candidate_key
 from functions.api.audio import AudioId, find_audio
 from functions.api.embedding import costs, current_vector, duration_of, failed, limits
 from functions.api.service import (
@@ -71,7 +73,7 @@ def generate(
     asked = generation.status == "queued" and not generation.replayed
     if asked and records.has_turn(generation, limits):
         queues.send_generate(generation.tenant, generation.id, app.correlation_id)
-    answer = contract.generation_answer(app.prefix, generation)
+    answer = contract.generation_answer(app.prefix, generation, records.now())
     return api.reply(202, answer, {"Location": answer.links["self"], **api.replayed(generation)})
 
 
@@ -92,7 +94,7 @@ def list_generations(
         page, following = records.list_generations(app.tenant, audio_id, cursor, limit)
     except ValueError as error:
         raise problems.invalid("cursor", "Not a cursor of this list") from error
-    items = [contract.generation_answer(app.prefix, generation) for generation in page]
+    items = [contract.generation_answer(app.prefix, generation, records.now()) for generation in page]
     return api.reply(200, contract.GenerationList(items=items, cursor=following))
 
 
@@ -117,20 +119,42 @@ def get_generation(generation_id: GenerationId, wait: Wait = 0) -> Response:
     generation = await_generation(generation_id, wait)
     unfinished = generation.status in UNFINISHED_GENERATION
     headers = {"Retry-After": str(problems.RETRY_AFTER_SECONDS)} if unfinished else {}
-    answer = contract.generation_answer(app.prefix, generation)
-    if generation.status == "succeeded":
-        extension = (generation.parameters or {})["format"]
-        answer.links["play"] = (
-            storage()
-            .presign_download(
-                generated_key(generation.tenant, generation.id, extension),
-                filename=generation_name(generation),
-                content_type=contract.CONTENT_TYPES[extension],
-                disposition="inline",
-            )
-            .url
-        )
+    answer = playable_answer(app, records, storage(), generation)
     return api.reply(200, answer, headers)
+
+
+@app.get(
+    "/api/generation/<generation_id>/origins",
+    summary="Show where a generation's sound comes from",
+    description="Which part of it is which part of the source; needs a generator that copies.",
+    operation_id="getOrigins",
+    tags=["generation"],
+    responses=openapi.answers(
+        404, 409, 410, 422, _200=openapi.document(contract.Origins, "Its parts, in playing order.")
+    ),
+)
+def get_origins(
+    generation_id: GenerationId,
+    candidate: Annotated[
+        int | None, Query(ge=0, le=99, description="By default, the candidate that is chosen.")
+    ] = None,
+) -> Response:
+    """Answer the document that lies beside a candidate."""
+    generation = find_generation(app, records, generation_id)
+    require_succeeded(generation)
+    if candidate is not None:
+        require_kept(generation, candidate, records.now())
+    asked = generation.chosen if candidate is None else candidate
+    try:
+        if asked is None:
+            raise ObjectMissing(generation.id)
+        document = storage().read(candidate_key(generation.tenant, generation.id, asked, "json"))
+    except ObjectMissing:
+        raise Problem(409, "no_origins", "Nothing is known of where this music comes from.") from None
+    answer = contract.Origins.model_validate(
+        {"generation_id": generation.id, "candidate": asked, **json.loads(document)}
+    )
+    return api.reply(200, answer)
 
 
 @app.delete(
@@ -147,14 +171,14 @@ def get_generation(generation_id: GenerationId, wait: Wait = 0) -> Response:
 )
 def delete_generation(generation_id: GenerationId) -> Response:
     """Cancel what is not finished; remove what is."""
-    generation = find_generation(generation_id)
+    generation = find_generation(app, records, generation_id)
     if generation.status in UNFINISHED_GENERATION:
         try:
             cancelled = records.cancel_generation(generation.tenant, generation.id)
         except Conflict:
             pass  # it finished at this moment
         else:
-            return api.reply(202, contract.generation_answer(app.prefix, cancelled))
+            return api.reply(202, contract.generation_answer(app.prefix, cancelled, records.now()))
     purge(records.bury(generation), records, storage(), vectors())
     return Response(204, body="")
 
@@ -256,38 +280,10 @@ def seconds_of_bar(audio: Audio) -> float:
     return (bars[-1] - bars[0]) / (len(bars) - 1) if len(bars) > 1 else LONGEST_BAR
 
 
-def find_generation(generation_id: str) -> Generation:
-    """Read the tenant's generation, or raise 404 or 410."""
-    generation = records.get_generation(app.tenant, api.identifier(generation_id, "generation"))
-    if generation is None or generation.status == "deleted":
-        raise problems.not_found("generation")
-    if generation.deleted:
-        raise problems.gone("generation")
-    return generation
-
-
 def await_generation(generation_id: str, wait: float) -> Generation:
     """Read a generation until it is finished, for `wait` seconds at most."""
     return app.poll(
-        lambda: find_generation(generation_id), lambda found: found.status not in UNFINISHED_GENERATION, wait
+        lambda: find_generation(app, records, generation_id),
+        lambda found: found.status not in UNFINISHED_GENERATION,
+        wait,
     )
-
-
-def generation_name(generation: Generation) -> str:
-    """Name a generation's file after the track that it was made from."""
-    source = records.get_audio(generation.tenant, generation.audio_id)
-    extension = (generation.parameters or {})["format"]
-    return output_name(source.filename if source else "", generation.id, extension)
-
-
-def output_name(source: str, generation_id: str, extension: str) -> str:
-    """Name a generation's file after its source.
-
-    Examples
-    --------
-    >>> output_name("live/your_music.mp3", "01JZ8QB1T5G2H4J6K8M0N3P5Q7", "wav")
-    'your_music-0N3P5Q7.wav'
-    """
-    stem = re.split(r"[/\\]", source)[-1]
-    stem = (stem.rpartition(".")[0] or stem)[:100].strip(" .") or "music"
-    return f"{stem}-{generation_id[-7:]}.{extension}"

@@ -15,7 +15,7 @@ from backend.storage import Storage
 from backend.vectors import Vectors
 
 settings = Settings.from_environment()
-app = api.Api(settings)
+app = api.Api(settings, elsewhere={"/api/generation/{generation_id}": ["PATCH"], "/api/audio": ["POST"]})
 records = Records.from_settings(settings)
 queues = Queues.from_settings(settings)
 

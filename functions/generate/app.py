@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from backend.observability import logger
 from backend.queues import Queues
 from backend.records import Audio, Generation, Limits, Records
 from backend.settings import Settings
-from backend.storage import ObjectMissing, Storage, generated_key, snapshot_key
+from backend.storage import ObjectMissing, Storage, candidate_key, generated_key, snapshot_key
 from music import loading, profiles
 from music.audio import AudioError
 from music.features import Features
@@ -87,6 +88,7 @@ class Generate(Worker[Generation]):
                         tags=audio.tags or [],
                         snapshots=GenerationSnapshots(record, lease),
                         stage=lease.stage,
+                        keep=partial(keep, record),
                     )
                 except Suspended:
                     raise Unfinished from None
@@ -104,7 +106,15 @@ class Generate(Worker[Generation]):
             if result is None:
                 raise TransientError("result_missing", "The finished object disappeared.")
         result |= {"parameters": asdict(parameters), "format": parameters.format}
-        self.settled(records.finish_generation(record, result, size=result["bytes"]))
+        kept = "chosen" in result  # an attempt of an older release kept none
+        candidates = storage.candidates(record.tenant, record.id) if kept else {}
+        finished = records.finish_generation(
+            record,
+            result,
+            size=result["bytes"] + sum(candidates.values()),
+            candidates_seconds=settings.candidate_days * 86400 if kept else None,
+        )
+        self.settled(finished)
 
     def fail(self, record: Generation, code: str, detail: str) -> list[Generation]:
         """Fail the generation; nothing of it stays."""
@@ -152,6 +162,15 @@ class GenerationSnapshots:
     def remaining(self) -> float:
         """Return the seconds that this attempt has left."""
         return self._lease.remaining()
+
+
+def keep(generation: Generation, index: int, audio: bytes, origins: list[dict[str, float]] | None) -> None:
+    """Store a candidate and what it is made of, unless an earlier attempt has: it made the same."""
+    tenant, identifier = generation.tenant, generation.id
+    storage.put(candidate_key(tenant, identifier, index, "flac"), audio, "audio/flac")
+    if origins is not None:
+        document = json.dumps({"segments": origins}, separators=(",", ":")).encode()
+        storage.put(candidate_key(tenant, identifier, index, "json"), document, "application/json")
 
 
 def parameters_of(generation: Generation) -> Parameters:

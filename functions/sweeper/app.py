@@ -6,6 +6,7 @@
                                     failed once it cannot arrive any more
     waiting for an audio that has   released or failed with it
     come to its end
+    candidates kept long enough     those that are not the result are removed
     life over                       record, object, vector and generations expire together
     tombstone not yet purged        what it stood for is removed
 
@@ -24,7 +25,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from backend.events import Events
 from backend.observability import correlate, logger, metrics, tracer
-from backend.purge import expire
+from backend.purge import expire, remove_candidates
 from backend.queues import Queues
 from backend.reconcile import Reconciliation
 from backend.records import Audio, Generation, RecordError, Records
@@ -117,6 +118,10 @@ def sweep_generation(generation: Generation) -> str:
             return "still_worked_on"
         records.requeue(generation)
         done = "requeued"
+    elif generation.status == "succeeded" and generation.candidates_expire_at is not None:
+        remove_candidates(generation, records, storage)
+        records.candidates_gone(generation)
+        return "candidates_expired"
     else:
         return "nothing"
     queues.call(generation)

@@ -1,4 +1,4 @@
-"""POST /api/upload: a small file as multipart form data, or a presigned upload for any file."""
+"""Tracks come in: small files with their request, any file straight to the bucket, music made here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import re
 import shlex
 import time
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Body
 from multipart import (  # type: ignore[import-untyped]
     MultipartError,
     MultipartParser,
@@ -22,10 +23,18 @@ from multipart import (  # type: ignore[import-untyped]
 )
 
 from backend import api, contract, openapi, problems
+from backend.generations import file_key, file_name, find_generation, require_kept, require_succeeded
 from backend.problems import Problem
 from backend.records import Audio, Charge, Conflict, Limits, NotFound, Records, new_id
 from backend.settings import MAX_UPLOAD_BYTES, Settings
-from backend.storage import UPLOAD_SECONDS, Storage, upload_key, without_format_characters
+from backend.storage import (
+    UPLOAD_SECONDS,
+    ObjectMissing,
+    Storage,
+    candidate_key,
+    upload_key,
+    without_format_characters,
+)
 from music import profiles
 
 settings = Settings.from_environment()
@@ -155,13 +164,90 @@ def store(file: File, idempotency_key: str | None) -> Response:
             charge=charge,
         )
     check_alive(audio)
-    key = upload_key(audio.tenant, audio.id)
+    return place(audio, file.content, kind)
+
+
+@app.post(
+    "/api/audio",
+    summary="Make a source track of a generation",
+    description="The track is a copy, and is embedded like an upload. It outlives the generation.",
+    operation_id="copyGeneration",
+    tags=["audio"],
+    responses=openapi.answers(
+        400,
+        404,
+        409,
+        410,
+        413,
+        422,
+        _201=openapi.document(
+            contract.Uploaded,
+            "Copied.",
+            headers={"Location": openapi.HEADER, "Idempotent-Replayed": openapi.HEADER},
+        ),
+    ),
+)
+def copy_generation(
+    body: Annotated[contract.CopyRequest, Body()], idempotency_key: api.IdempotencyKey = None
+) -> Response:
+    """Copy a generation's result, or another of its candidates, to where uploads are."""
+    idempotency = api.idempotency(idempotency_key, body.model_dump())
+    audio = records.replay(Audio, app.tenant, idempotency) if idempotency else None
+    if audio is not None:
+        check_alive(audio)
+        if audio.status != "awaiting_upload":
+            return uploaded(201, audio, audio.size, audio.content_type)
+    generation = find_generation(app, records, body.generation_id)
+    require_succeeded(generation)
+    candidate = generation.chosen if body.candidate is None else body.candidate
+    if candidate is not None:
+        require_kept(generation, candidate, records.now())
+    # Without loss while that is kept.
+    flac = candidate is not None and generation.has_candidates(records.now())
+    extension = "flac" if flac else generation.format
+    try:
+        content = storage.read(
+            candidate_key(generation.tenant, generation.id, candidate, "flac")
+            if flac and candidate is not None
+            else file_key(generation, candidate, extension)
+        )
+    except ObjectMissing:
+        raise problems.gone("candidate" if flac else "generation") from None
+    kind = contract.CONTENT_TYPES[extension]
+    if audio is None:
+        sha256, audio_id = hashlib.sha256(content).hexdigest(), new_id()
+        charge = Charge(*costs.embedding((generation.result or {})["duration"]))
+        if limits:
+            # Before the content is noted: what is refused leaves nothing.
+            records.usage.check(Audio, app.tenant, len(content), charge, limits)
+        audio = records.create_audio(
+            app.tenant,
+            audio_id=audio_id,
+            filename=file_name(generation, records, extension, candidate if body.candidate else None),
+            content_type=kind,
+            size=len(content),
+            upload_expires_at=time.time() + UPLOAD_SECONDS,
+            correlation_id=app.correlation_id,
+            limits=limits,
+            sha256=sha256,
+            duplicate_of=records.contents.note(app.tenant, audio_id, sha256),
+            idempotency=idempotency,
+            made_from=(generation.id, candidate),
+            charge=charge,
+        )
+        check_alive(audio)
+    return place(audio, content, kind)
+
+
+def place(audio: Audio, content: bytes, kind: str) -> Response:
+    """Put a recorded track where uploads are, and answer that it is there."""
     # A first request may have died between record and object: its repetition goes on from there.
-    etag = storage.put(key, file.content, kind) if audio.status == "awaiting_upload" else None
+    key = upload_key(audio.tenant, audio.id)
+    etag = storage.put(key, content, kind) if audio.status == "awaiting_upload" else None
     if etag:
         with suppress(Conflict, NotFound):  # the event was faster: the record is further on its way
-            records.mark_uploaded(audio.tenant, audio.id, etag=etag, size=len(file.content))
-    return uploaded(201, audio, len(file.content), kind)
+            records.mark_uploaded(audio.tenant, audio.id, etag=etag, size=len(content))
+    return uploaded(201, audio, len(content), kind)
 
 
 def uploaded(status: int, audio: Audio, size: int | None, kind: str) -> Response:

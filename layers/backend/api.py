@@ -74,6 +74,8 @@ class Api(APIGatewayRestResolver):
         Of these, the origins that browsers may call from and the kind of authorization.
     multipart : collection of str
         Resources that read multipart bodies. To all others every body is JSON.
+    elsewhere : mapping of str to collection of str
+        Methods that another function answers, by path: what `Allow` says holds for all of them.
 
     Examples
     --------
@@ -83,8 +85,13 @@ class Api(APIGatewayRestResolver):
     >>> handler = app.handler()                               # doctest: +SKIP
     """
 
-    def __init__(self, settings: Settings, multipart: Collection[str] = ()) -> None:
-        self._multipart = multipart
+    def __init__(
+        self,
+        settings: Settings,
+        multipart: Collection[str] = (),
+        elsewhere: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        self._multipart, self._elsewhere = multipart, elsewhere or {}
         self._auth_mode = settings.auth_mode
         first, *others = settings.allowed_origins
         cors = CORSConfig(
@@ -236,6 +243,7 @@ class Api(APIGatewayRestResolver):
         path = self.current_event.path
         routes = [*self._static_routes, *self._dynamic_routes]
         methods = {route.method for route in routes if route.rule.match(path)}
+        methods |= set(self._elsewhere.get(self.current_event.resource, ()))
         return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 

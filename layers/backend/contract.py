@@ -158,6 +158,12 @@ class GenerateRequest(_Request):
     bit_depth: Literal[16, 24] = Field(default=16, description="Of wav and flac.")
 
 
+class ChooseRequest(_Request):
+    """Which candidate is to be the result."""
+
+    chosen: int = Field(ge=0, le=99, description="The index of a candidate that is kept.")
+
+
 class RenameRequest(_Request):
     """What a source track is to be called."""
 
@@ -166,6 +172,15 @@ class RenameRequest(_Request):
         max_length=1024,
         pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
         description="Its new name, with something to be seen in it and without control characters.",
+    )
+
+
+class CopyRequest(_Request):
+    """Which music is to become a source track."""
+
+    generation_id: str = Field(min_length=1, max_length=64, description="A succeeded generation.")
+    candidate: int | None = Field(
+        default=None, ge=0, le=99, description="One of its candidates; by default the one that is chosen."
     )
 
 
@@ -281,6 +296,13 @@ SECONDS_LEFT: Any = Field(
 )
 
 
+class MadeFrom(Answer):
+    """The generation that a source track is a copy of."""
+
+    generation_id: str = Field(examples=[_OTHER])
+    candidate: int | None = Field(description="Null of a generation whose candidates were not kept.")
+
+
 class AudioAnswer(Answer):
     """A source track's record."""
 
@@ -297,6 +319,7 @@ class AudioAnswer(Answer):
     expires_at: str = Field(examples=[_TIME])
     error: Error | None = Field(default=None, description="Why it, or its last try, failed.")
     duplicate_of: str | None = DUPLICATE_OF
+    made_from: MadeFrom | None = Field(default=None, description="What it is a copy of; null of an upload.")
     model: str | None = Field(default=None, description="Embedding model; only of a ready one.")
     features: Features | None = None
     tags: list[str] | None = None
@@ -447,9 +470,14 @@ class Candidate(Answer):
 
     model_config = ConfigDict(extra="allow", defer_build=True)
 
+    index: int = Field(default=0, description="Its number, from 0, in the order in which they were made.")
     seed: int
     similarity: Similarity | None = Field(default=None, description="Missing when it came to nothing.")
     faults: list[str] | None = Field(default=None, description="What can be heard to be wrong with it.")
+    chosen: bool = Field(default=False, description="Whether it is the result.")
+    links: dict[str, str] | None = Field(
+        default=None, description="`download`, and of a single record `play`; only while it is kept."
+    )
 
 
 class Loudness(Answer):
@@ -481,6 +509,10 @@ class GenerationAnswer(Answer):
     expires_at: str = Field(examples=[_TIME])
     parameters: Parameters = Field(description="As used, the seed always included.")
     error: Error | None = Field(default=None, description="Why it, or its last try, failed.")
+    copied_to: list[str] = Field(
+        default=[],
+        description="The oldest source tracks that are copies of it, those deleted since included.",
+    )
     links: dict[str, str]
     engine: str | None = Field(default=None, examples=["mosaic"])
     model: str | None = None
@@ -489,6 +521,14 @@ class GenerationAnswer(Answer):
     seed: int | None = Field(default=None, description="Seed of the candidate that was kept.")
     similarity: Similarity | None = None
     candidates: list[Candidate] | None = Field(default=None, description="All that were tried.")
+    chosen: int | None = Field(
+        default=None, description="The candidate that is the result: the most similar, or the one you chose."
+    )
+    candidates_expire_at: str | None = Field(
+        default=None,
+        description="When the candidates that are not the result go, and nothing can be chosen any more.",
+        examples=[_TIME],
+    )
     timings: dict[str, float] | None = Field(default=None, description="Seconds per stage.")
     loudness: Loudness | None = None
     duration: float | None = Field(default=None, description="Seconds.")
@@ -500,6 +540,22 @@ class GenerationAnswer(Answer):
         examples=["http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"],
     )
     license: str | None = Field(default=None, description="Licence of the weights; null without weights.")
+
+
+class Origin(Answer):
+    """A part of a generation, and where it is in the source."""
+
+    start: float = Field(description="Seconds of the generation.")
+    end: float
+    source_start: float = Field(description="Seconds of the source.")
+
+
+class Origins(Answer):
+    """Which part of a generation comes from where."""
+
+    generation_id: str = Field(examples=[_OTHER])
+    candidate: int
+    segments: list[Origin]
 
 
 class GenerationList(Answer):
@@ -695,6 +751,7 @@ def audio_answer(prefix: Prefix, audio: Audio) -> AudioAnswer:
         "bytes": audio.size,
         "progress": audio.progress,
         **at_work(audio),
+        "made_from": audio.made_from,
         "created_at": audio.created_at,
         "updated_at": audio.updated_at,
         "expires_at": iso(audio.expires_at),
@@ -719,9 +776,46 @@ def similar_answer(prefix: Prefix, neighbours: Iterable[tuple[Audio, float]]) ->
     )
 
 
-def generation_answer(prefix: Prefix, generation: Generation) -> GenerationAnswer:
-    """Show a generation's record, with the result's report when it has succeeded."""
+def candidates_answer(prefix: Prefix, generation: Generation, now: float) -> dict[str, Any]:
+    """Return the members that tell of a generation's candidates and of which of them is the result."""
+    result, chosen = generation.result or {}, generation.chosen
+    if chosen is None:
+        return {}
+    kept, download = generation.kept(now), generation_links(prefix, generation)["download"]
+    shown = [
+        {
+            "index": index,
+            **tried,
+            "chosen": index == chosen,
+            **({"links": {"download": f"{download}/{index}"}} if index in kept else {}),
+        }
+        for index, tried in enumerate(result["candidates"])
+    ]
+    known = {"candidates": shown, "chosen": chosen, "bytes": generation.chosen_bytes}
+    if generation.candidates_expire_at is not None:
+        known["candidates_expire_at"] = iso(generation.candidates_expire_at)
+    if chosen != generation.best:
+        own = result["candidates"][chosen]
+        known |= {"seed": own["seed"], "similarity": own["similarity"]}
+        # What was measured of the best one alone, and what is told of how it was made, is not of this one.
+        known |= dict.fromkeys(result.keys() & {"loudness", "details"})
+        if "faults" in result:
+            known["faults"] = own.get("faults", [])
+    return known
+
+
+def generation_answer(prefix: Prefix, generation: Generation, now: float) -> GenerationAnswer:
+    """Show a generation's record, with the result's report when it has succeeded.
+
+    Parameters
+    ----------
+    prefix : str
+        Of the links.
+    now : float
+        Epoch seconds, which decide what is kept.
+    """
     known: dict[str, Any] = {"parameters": generation.parameters or {}, **(generation.result or {})}
+    known |= candidates_answer(prefix, generation, now)
     if generation.error:
         known["error"] = generation.error
     known |= {
@@ -730,6 +824,7 @@ def generation_answer(prefix: Prefix, generation: Generation) -> GenerationAnswe
         "status": generation.status,
         "progress": generation.progress,
         **at_work(generation),
+        "copied_to": generation.copied_to or [],
         "profile": generation.profile,
         "created_at": generation.created_at,
         "updated_at": generation.updated_at,

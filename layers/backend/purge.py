@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import cast
 
 from backend.records import Audio, Generation, NotFound, Records, Tombstone
-from backend.storage import Storage, upload_key
+from backend.storage import Storage, parse_candidate_key, upload_key
 from backend.vectors import Vectors
 
 
@@ -47,6 +47,28 @@ def purge(
     records.usage.count(record, 0)
     records.usage.settle(record)
     records.purged(record)
+
+
+def remove_candidates(generation: Generation, records: Records, storage: Storage) -> None:
+    """Remove the candidates of a succeeded generation that are not its result, and count what is left.
+
+    Its time must be over, so that nobody chooses another one meanwhile.
+    """
+    gone = []
+    for key in storage.candidates(generation.tenant, generation.id):
+        named = parse_candidate_key(key)
+        if named and not generation.outlasts(*named[2:]):
+            gone.append(key)
+    storage.delete_all(gone)
+    recount(generation, records, storage)
+
+
+def recount(generation: Generation, records: Records, storage: Storage) -> None:
+    """Count anew what a succeeded generation has in the bucket."""
+    own = int((generation.result or {})["bytes"])
+    records.usage.recount(
+        generation, lambda: own + sum(storage.candidates(generation.tenant, generation.id).values())
+    )
 
 
 def expire(record: Audio | Generation, records: Records, storage: Storage, vectors: Vectors) -> None:

@@ -3,6 +3,7 @@
     object without a living record, or that    deleted                              orphan_object
     came after its audio's time was over
     preview that its audio does not name       deleted                              orphan_object
+    candidate that is not kept any more        deleted                              orphan_object
     object that is not named as ours are       left alone                           unknown_object
     vector without a living audio              deleted                              orphan_vector
     audio ready, but its object is gone        embedded again: fails and says so    source_missing
@@ -28,6 +29,7 @@ from backend.records import Audio, Generation, RecordError, Records
 from backend.storage import (
     ListedObject,
     Storage,
+    parse_candidate_key,
     parse_derived_key,
     parse_generated_key,
     parse_upload_key,
@@ -117,6 +119,16 @@ class Reconciliation:
                 audio
                 and audio.status in {"ready", "failed"}
                 and (audio.derived or {}).get("revision") != revision
+            ):
+                record = None
+        elif candidate := parse_candidate_key(found.key):
+            tenant, generation_id, number, extension = candidate
+            record = generation = self.records.get_generation(tenant, generation_id)
+            if (
+                generation
+                and generation.status == "succeeded"
+                and not generation.has_candidates(self.records.now())
+                and not generation.outlasts(number, extension)
             ):
                 record = None
         elif source := parse_upload_key(found.key):

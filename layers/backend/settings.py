@@ -49,6 +49,8 @@ class Settings:
         Origins that browsers may call the API from.
     retention_days : int
         Days after which record, object and vector expire together.
+    candidate_days : int
+        Days for which the candidates of a generation that were not chosen are kept.
     auth_mode : str
         ``"keys"``: every request needs an API key; ``"none"``: everybody is the default tenant.
     max_unfinished, max_worker_seconds_per_day, max_stored_bytes, max_running : int
@@ -75,6 +77,7 @@ class Settings:
     profile: str
     allowed_origins: tuple[str, ...]
     retention_days: int
+    candidate_days: int
     auth_mode: str
     max_unfinished: int
     max_worker_seconds_per_day: int
@@ -134,6 +137,7 @@ class Settings:
             profile=profile,
             allowed_origins=origins,
             retention_days=count("RETENTION_DAYS"),
+            candidate_days=count("CANDIDATE_DAYS"),
             auth_mode=mode,
             max_unfinished=count("MAX_UNFINISHED"),
             max_worker_seconds_per_day=count("MAX_WORKER_SECONDS_PER_DAY", least=0),

@@ -2,7 +2,9 @@
 
 Keys: ``uploads/{tenant}/{audio_id}``; for players ``derived/{tenant}/{audio_id}/{revision}.mp3`` and
 ``.json``; ``generated/{tenant}/{generation_id}.{ext}`` and, until that is there, its snapshots
-``generated/{tenant}/{generation_id}/{step}-{attempt}``. A user's file name is data and never part of a key.
+``generated/{tenant}/{generation_id}/{step}-{attempt}``; each of its candidates
+``candidates/{tenant}/{generation_id}/{n}.flac``, the same in other formats, and what it is made of in
+``{n}.json``. A user's file name is data and never part of a key.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 UPLOADS = "uploads"
 DERIVED = "derived"
 GENERATED = "generated"
+CANDIDATES = "candidates"
 FORMATS = ("wav", "flac", "mp3", "ogg")
 """Output formats; each is its own file name extension."""
 PREVIEW_TYPE = "audio/mpeg"
@@ -46,6 +49,10 @@ _GENERATED_KEY = re.compile(
 )
 _DERIVED_KEY = re.compile(
     rf"{DERIVED}/([A-Za-z0-9._-]{{1,64}})/([0-9A-HJKMNP-TV-Z]{{26}})/([0-9a-f]{{16}})\.(?:mp3|json)"
+)
+_CANDIDATE_KEY = re.compile(
+    rf"{CANDIDATES}/([A-Za-z0-9._-]{{1,64}})/([0-9A-HJKMNP-TV-Z]{{26}})/([0-9]{{1,2}})"
+    rf"\.({'|'.join(FORMATS)}|json)"
 )
 _CONFLICT_TRIES = 5
 # All headers of a response have 10 kB in API Gateway, and a character may take 12 bytes of one.
@@ -109,6 +116,17 @@ def generated_key(tenant: str, generation_id: str, extension: str) -> str:
 def snapshot_key(tenant: str, generation_id: str, step: int, attempt: int) -> str:
     """Return the key of what a generation has made after a step: the further it is, the later it sorts."""
     return f"{GENERATED}/{tenant}/{generation_id}/{step:08d}-{attempt:04d}"
+
+
+def candidate_key(tenant: str, generation_id: str, candidate: int, extension: str) -> str:
+    """Return the key of a candidate's file in a format; with ``json``, of what it is made of."""
+    return f"{CANDIDATES}/{tenant}/{generation_id}/{candidate}.{extension}"
+
+
+def parse_candidate_key(key: str) -> tuple[str, str, int, str] | None:
+    """Return tenant, generation id, candidate and extension of such a key, None for any other."""
+    match = _CANDIDATE_KEY.fullmatch(key)
+    return (match[1], match[2], int(match[3]), match[4]) if match else None
 
 
 def preview_key(tenant: str, audio_id: str, revision: str) -> str:
@@ -375,6 +393,10 @@ class Storage:
         """Delete an object; no error when there is none."""
         self._s3.delete_object(Bucket=self.bucket, Key=key)
 
+    def candidates(self, tenant: str, generation_id: str) -> dict[str, int]:
+        """Return the bytes of all that is kept of a generation's candidates, by key."""
+        return {item["Key"]: item["Size"] for item in self._list(f"{CANDIDATES}/{tenant}/{generation_id}/")}
+
     def delete_derived(self, tenant: str, audio_id: str, but: str | None = None) -> None:
         """Delete the previews of a source track and their documents, but for those of one revision."""
         found = self._keys(f"{DERIVED}/{tenant}/{audio_id}/")
@@ -385,9 +407,10 @@ class Storage:
         return self._keys(f"{GENERATED}/{tenant}/{generation_id}/")[::-1]
 
     def delete_generated(self, tenant: str, generation_id: str) -> None:
-        """Delete whatever a generation has written, in any format, and its snapshots."""
+        """Delete whatever a generation has written, in any format, its snapshots and its candidates."""
         keys = [generated_key(tenant, generation_id, extension) for extension in FORMATS]
-        self.delete_all(keys + self.snapshots(tenant, generation_id))
+        kept = list(self.candidates(tenant, generation_id))
+        self.delete_all(keys + self.snapshots(tenant, generation_id) + kept)
 
     def delete_all(self, keys: list[str]) -> None:
         """Delete up to 1000 objects; no error when there are none."""
@@ -401,8 +424,10 @@ class Storage:
 
     def _keys(self, prefix: str) -> list[str]:
         """List the keys of a folder, which has a few objects at most, in their order."""
-        answer = self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
-        return [item["Key"] for item in answer.get("Contents", [])]
+        return [item["Key"] for item in self._list(prefix)]
+
+    def _list(self, prefix: str) -> list[Any]:
+        return list(self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", []))
 
     def _get(self, key: str, etag: str | None, part: range | None = None) -> Any:
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {}

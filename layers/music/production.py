@@ -55,10 +55,15 @@ class Generated:
     report: dict[str, Any]
 
 
+Keep = Callable[[int, bytes, "list[dict[str, float]] | None"], None]
+"""What `generate` hands its candidates to."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Scored:
     """A candidate that was mastered and compared with the source."""
 
+    index: int
     candidate: Candidate
     mastered: Mastered
     similarity: dict[str, float]
@@ -81,6 +86,7 @@ def generate(
     tags: Sequence[str] = (),
     snapshots: Snapshots | None = None,
     stage: Callable[[str], None] = lambda name: None,
+    keep: Keep | None = None,
 ) -> Generated:
     """Make candidates, keep the one most like the source, and encode it.
 
@@ -107,6 +113,10 @@ def generate(
         What earlier invocations kept, and where to keep what this one makes; without it nothing is kept.
     stage : callable
         Called with what is begun: ``"decoding"``, ``"making"``, ``"encoding"``.
+    keep : callable, optional
+        Called with each candidate that came to anything, as soon as it is mastered and scored: its index in
+        the report's `candidates`, its file in flac, and its origins (see `origins`). What it raises passes
+        through.
 
     Returns
     -------
@@ -205,7 +215,12 @@ def generate(
         with _timed(timings, "score"):
             scores = _score(mastered, rate, profile, vector, chroma, features.tempo)
         outcome["similarity"] = scores
-        scored = _Scored(candidate, mastered, scores, faults)
+        index = len(tried) - 1
+        if keep:
+            with _timed(timings, "encode"):
+                file = encode(mastered.audio, rate, "flac", _tags(profile, candidate.seed))
+            keep(index, file, origins(candidate, parameters))
+        scored = _Scored(index, candidate, mastered, scores, faults)
         if best is None or scored.rank > best.rank:
             best = scored
     if best is None:
@@ -235,6 +250,7 @@ def generate(
         "seed": best.candidate.seed,
         "parameters": asdict(parameters),
         "similarity": best.similarity,
+        "chosen": best.index,
         "candidates": tried,
         "loudness": _loudness(best.mastered, features.loudness),
         "duration": best.mastered.audio.shape[1] / rate,
@@ -248,6 +264,34 @@ def generate(
     if generator.checks:
         summary["faults"] = best.faults
     return Generated(audio, CONTENT_TYPES[parameters.format], summary)
+
+
+def origins(candidate: Candidate, parameters: Parameters) -> list[dict[str, float]] | None:
+    """Tell which part of a candidate comes from where in the source.
+
+    Returns
+    -------
+    list of dict or None
+        In playing order, each with `start` and `end` in the candidate and `source_start` in the source, in
+        seconds; empty where nothing comes from the source, as of a silent one. None where the generator does
+        not copy.
+    """
+    if candidate.details.get("silent"):
+        return []
+    runs = candidate.details.get("runs")
+    if runs is None:
+        return None
+    offset = parameters.section.start if parameters.section else 0.0
+    ends = [*(run["start"] for run in runs[1:]), parameters.duration]
+    return [
+        {
+            "start": run["start"],
+            "end": round(end, 4),
+            "source_start": round(offset + run["source_start"], 4),
+        }
+        for run, end in zip(runs, ends, strict=True)
+        if end > run["start"]
+    ]
 
 
 @contextmanager

@@ -38,6 +38,7 @@ EVENTS = {
     "embed": "embed-message",
     "generate": "generate-message",
     "search": "search-text",
+    "encode": "encode-candidate",
     "sweeper": "sweeper-schedule",
 }
 

@@ -85,7 +85,7 @@ def test_a_denied_action_names_the_missing_permission(
     stack.emulator.client("s3").put_object(Bucket=bucket, Key=key, Body=track, ContentType="audio/mpeg")
     stack.wait_for_log("embed", "is not authorized to perform: s3vectors:PutVectors")
 
-    for name in ("api", "wait", "embed", "upload", "authorizer", "generate", "sweeper", "search"):
+    for name in ("api", "wait", "embed", "upload", "authorizer", "generate", "sweeper", "search", "encode"):
         assert "is not authorized to perform" not in rehearsal.log(name), name
 
 

@@ -32,7 +32,10 @@ ROUTES = sorted((method.upper(), path) for path, item in CONTRACT["paths"].items
 OPEN = {("GET", "/"), ("GET", "/api/health"), ("GET", "/api/openapi.json")}
 CLOSED = [route for route in ROUTES if route not in OPEN]
 # What would remove comes last, or the others would find nothing to leak.
-OF_A_RECORD = sorted((route for route in ROUTES if "{" in route[1]), key=lambda route: route[0] == "DELETE")
+OF_A_RECORD = sorted(
+    (route for route in ROUTES if "{" in route[1] or route == ("POST", "/api/audio")),
+    key=lambda route: route[0] == "DELETE",
+)
 ROOM = 25_000_000
 WITHOUT_A_RECORD = [
     ("GET", "/api/audio"),
@@ -97,7 +100,11 @@ def ask(api: Api, route: tuple[str, str], tenant: Tenant) -> Answer:
         "/api/search": {"text": "calm"},
         "/api/upload": {"filename": "a.mp3", "bytes": 1000, "content_type": "audio/mpeg"},
     }
-    filled = path.format(audio_id=tenant.audio_id, generation_id=tenant.generation_id)
+    if method == "PATCH" and path.startswith("/api/generation"):
+        bodies[path] = {"chosen": 0}
+    if route == ("POST", "/api/audio"):
+        bodies[path] = {"generation_id": tenant.generation_id}
+    filled = path.format(audio_id=tenant.audio_id, generation_id=tenant.generation_id, candidate="0")
     return api.request(method, filled, json_body=bodies.get(path))
 
 

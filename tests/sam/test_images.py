@@ -23,7 +23,7 @@ from tests.support.images import LambdaContainer
 pytestmark = pytest.mark.transport
 
 EVENTS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "events").glob("*.json"))}
-FUNCTIONS = ("authorizer", "upload", "api", "wait", "embed", "search", "generate", "sweeper")
+FUNCTIONS = ("authorizer", "upload", "api", "wait", "embed", "search", "encode", "generate", "sweeper")
 
 
 @pytest.mark.parametrize("name", list(EVENTS))

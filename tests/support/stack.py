@@ -306,9 +306,13 @@ def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def make(*arguments: Any, **options: Any) -> Any:
         run = str(next(runs))
-        return SimpleNamespace(
-            audio=run.encode(), content_type="audio/wav", report={"run": run, "candidates": [{"seed": 7}]}
-        )
+        scores = {"embedding": 0.5, "chroma": 0.5, "tempo": 0.5}
+        tried = [{"seed": 7, "similarity": scores}, {"seed": 8, "similarity": scores}]
+        if keep := options.get("keep"):
+            keep(0, b"fLaC 0 " + run.encode(), [{"start": 0.0, "end": 5.0, "source_start": 1.0}])
+            keep(1, b"fLaC 1 " + run.encode(), None)
+        report = {"run": run, "chosen": 0, "candidates": tried}
+        return SimpleNamespace(audio=run.encode(), content_type="audio/wav", report=report)
 
     monkeypatch.setattr(embed, "analyse", analyse)
     monkeypatch.setattr(generate, "generate", make)

@@ -25,6 +25,22 @@ WIDE = {
         (f"{name.removesuffix('Function')}Role", "Resource", "*"): "X-Ray knows no resources"
         for name in FUNCTIONS
     },
+    ("UploadRole", "Resource", "BUCKET/generated/*"): "reads whatever result is to become a track",
+    ("UploadRole", "Resource", "BUCKET/candidates/*"): "reads whatever candidate is to become a track",
+    ("EncodeRole", "Resource", "BUCKET/generated/*"): "gives out whatever result is asked for",
+    (
+        "EncodeRole",
+        "Resource",
+        "BUCKET/candidates/*",
+    ): "gives out and encodes whatever candidate is asked for",
+    (
+        "ApiRole",
+        "Resource",
+        "BUCKET/candidates/*",
+    ): "deletes what was made of a track, and says where it comes from",
+    ("WaitRole", "Resource", "BUCKET/candidates/*"): "gives out and deletes whatever candidate is the result",
+    ("GenerateRole", "Resource", "BUCKET/candidates/*"): "writes the candidates that its message asks for",
+    ("SweeperRole", "Resource", "BUCKET/candidates/*"): "removes whatever has expired",
     ("UploadRole", "Resource", "BUCKET/uploads/*"): "one object for each track, under keys made as they come",
     ("ApiRole", "Resource", "BUCKET/uploads/*"): "gives back and deletes whatever track is asked for",
     ("ApiRole", "Resource", "BUCKET/generated/*"): "deletes what was made of a track that is deleted",

@@ -27,21 +27,25 @@ from backend.records.table import (
     from_item,
     iso,
     item_key,
+    number,
     record_key,
     rounds,
     sort_key,
 )
 from backend.records.turns import Turns
 from backend.records.types import (
+    CHOICE_SECONDS,
     CLAIM,
     COOL_DOWN_SECONDS,
     FREE,
     IDEMPOTENCY_SECONDS,
     LEASE_SECONDS,
+    MAX_COPIES_NAMED,
     MAX_WAITING,
     PENDING_AUDIO,
     RESEND_SECONDS,
     TOMBSTONE_SECONDS,
+    TOMBSTONES,
     UNFINISHED_GENERATION,
     UPLOAD_GRACE_SECONDS,
     Audio,
@@ -153,6 +157,7 @@ class Records:
         duplicate_of: str | None = None,
         idempotency: tuple[str, str] | None = None,
         charge: Charge = FREE,
+        made_from: tuple[str, int | None] | None = None,
     ) -> Audio:
         """Write a new audio record in `awaiting_upload`.
 
@@ -178,6 +183,8 @@ class Records:
             Same key and body within 24 h: the first audio again, `replayed`.
         charge : Charge
             What embedding it is expected to cost.
+        made_from : (generation_id, candidate), optional
+            What it is a copy of; the generation's record names it, too.
 
         Returns
         -------
@@ -186,7 +193,9 @@ class Records:
         Raises
         ------
         Conflict
-            The id is taken.
+            The id is taken, or the generation is not succeeded.
+        NotFound
+            There is no such generation.
         IdempotencyMismatch
             The key came before with another body.
         LimitReached
@@ -209,6 +218,7 @@ class Records:
             size=size,
             sha256=sha256,
             duplicate_of=duplicate_of,
+            made_from={"generation_id": made_from[0], "candidate": made_from[1]} if made_from else None,
         )
         if limits:
             audio = self._counted(audio, counted_bytes(size), charge)
@@ -218,7 +228,8 @@ class Records:
         for _ in rounds():  # each round lost means that another request of the tenant was faster
             if idempotency and (earlier := self.replay(Audio, tenant, idempotency)):
                 return earlier
-            if self.items.create(audio, *ties):
+            lineage = [self._lineage(audio, made_from[0])] if made_from else []
+            if self.items.create(audio, *ties, *lineage):
                 break
             if limits:
                 self.usage.check(Audio, tenant, size or 0, charge, limits)
@@ -227,6 +238,29 @@ class Records:
     def _counted(self, record: R, size: int, charge: Charge) -> R:
         """Return a record with what is counted for it."""
         return replace(record, counted=size, charged=charge.seconds, charged_on=day_of(self.now()))
+
+    def _lineage(self, audio: Audio, generation_id: str) -> dict[str, Any]:
+        """Return the write that names a copy in its generation's record, and fails where that has moved."""
+        generation = self.get_generation(audio.tenant, generation_id)
+        if generation is None or generation.deleted:
+            raise NotFound(generation.status if generation else None)
+        if generation.status != "succeeded":
+            raise Conflict(generation.status)
+        succeeded = {
+            "Key": record_key(generation),
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ConditionExpression": "#status = :succeeded",
+        }
+        values: dict[str, Any] = {":succeeded": "succeeded"}
+        if len(generation.copied_to or []) >= MAX_COPIES_NAMED:
+            return {"ConditionCheck": {**succeeded, "ExpressionAttributeValues": values}}
+        return {
+            "Update": {
+                **succeeded,
+                "UpdateExpression": "ADD copied_to :id",
+                "ExpressionAttributeValues": {**values, ":id": {audio.id}},
+            }
+        }
 
     def get_audio(self, tenant: str, audio_id: str) -> Audio | None:
         """Read an audio record consistently; tombstones are returned too (`Audio.deleted`)."""
@@ -734,7 +768,12 @@ class Records:
         return self._claim(Generation, tenant, generation_id, limits, called)
 
     def finish_generation(
-        self, generation: Generation, result: Mapping[str, Any], *, size: int
+        self,
+        generation: Generation,
+        result: Mapping[str, Any],
+        *,
+        size: int,
+        candidates_seconds: float | None = None,
     ) -> Generation:
         """Move `running` to `succeeded` with the result, and count its bytes for the tenant, both or neither.
 
@@ -745,7 +784,9 @@ class Records:
         result : mapping
             What the record is to say of it.
         size : int
-            Bytes that it takes in the bucket.
+            Bytes that it takes in the bucket, candidates included.
+        candidates_seconds : float, optional
+            For how long its candidates are kept; without it there are none.
 
         Returns
         -------
@@ -766,6 +807,14 @@ class Records:
             "error": None,
             "lease_expires_at": None,
         }
+        if candidates_seconds is not None:
+            gone_at = min(self.now() + candidates_seconds, generation.expires_at)
+            changes |= {
+                "chosen": result["chosen"],
+                "chosen_bytes": result["bytes"],
+                "candidates_expire_at": gone_at,
+                "due_at": min(gone_at + CHOICE_SECONDS, generation.expires_at),
+            }
         if generation.counted is None:
             return self.items.fenced_move(generation, leaving="running", changes=changes)
         return self.items.fenced_count(
@@ -774,6 +823,49 @@ class Records:
             changes=changes,
             size=counted_bytes(size),
             adding=partial(self.usage.adding, generation.tenant),
+        )
+
+    def choose(self, generation: Generation, candidate: int, size: int) -> Generation:
+        """Let another candidate be the result of a succeeded generation.
+
+        Parameters
+        ----------
+        candidate : int
+            One whose file in the generation's format is there.
+        size : int
+            The bytes of that file.
+
+        Raises
+        ------
+        NotFound
+            It is gone.
+        Conflict
+            It is not succeeded; or its candidates are not kept any more (``expired``).
+        """
+        condition, values = "#status = :succeeded", {":succeeded": "succeeded"}
+        if candidate != generation.best:
+            condition += " AND candidates_expire_at > :now"
+            values[":now"] = number(self.now())
+        changes = {"chosen": candidate, "chosen_bytes": size}
+        try:
+            return from_item(
+                Generation, self.items.update(record_key(generation), condition, changes, values)
+            )
+        except ConditionFailed as refused:
+            status = refused.item.get("status")
+            if status is None or status in TOMBSTONES:
+                raise NotFound(status) from None
+            raise Conflict("expired" if status == "succeeded" else str(status)) from None
+
+    def candidates_gone(self, generation: Generation) -> Generation:
+        """Note that a generation's candidates are removed, and that it is due at the end of its life.
+
+        Raises
+        ------
+        Fenced
+        """
+        return self.items.fenced_move(
+            generation, leaving="succeeded", changes={"due_at": generation.expires_at}
         )
 
     def fail_generation(self, generation: Generation, code: str, detail: str) -> Generation:

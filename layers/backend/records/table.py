@@ -46,11 +46,15 @@ DEAD = {f":dead{i}": status for i, status in enumerate(TOMBSTONES)}
 IS_DEAD = f"#status IN ({', '.join(DEAD)})"
 IS_ALIVE = f"attribute_exists(pk) AND NOT {IS_DEAD}"
 
-_DOCUMENTS = {"derived", "error", "identity", "features", "tags", "tag_scores", "parameters", "result"}
-_INTEGERS = {"attempt", "attempts_before", "resends", "size", "counted", "windows"}
+_DOCUMENTS = {
+    *("derived", "error", "features", "identity", "made_from", "parameters", "result", "tag_scores", "tags"),
+}
+_INTEGERS = {
+    *("attempt", "attempts_before", "chosen", "chosen_bytes", "counted", "resends", "size", "windows"),
+}
 _FLOATS = {
     *("expires_at", "due_at", "lease_expires_at", "progress", "seconds_left", "upload_until"),
-    *("embedded_at", "charged", "worked"),
+    *("candidates_expire_at", "embedded_at", "charged", "worked"),
 }
 
 
@@ -583,6 +587,8 @@ def from_item(kind: type[R], item: Mapping[str, Any]) -> R:
             value = float(value)
         elif field.name == "vector":
             value = bytes(value)
+        elif field.name == "copied_to":
+            value = sorted(value)  # a set in the table; ids sort by time
         values[field.name] = value
     return kind(**values)
 

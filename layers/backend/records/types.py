@@ -27,6 +27,10 @@ IDEMPOTENCY_SECONDS = 24 * 3600
 """Seconds for which an idempotency key is remembered."""
 STORAGE_RETRY_SECONDS = 3600
 """Seconds after which to ask again when storage was full: deleting helps at once, waiting in the long run."""
+CHOICE_SECONDS = 60
+"""Seconds after their end at which candidates are removed: a choice that came in time is made by then."""
+MAX_COPIES_NAMED = 10
+"""Copies of a generation that its record names."""
 MAX_WAITING = 50
 """Generations that may wait for one audio at the same time."""
 MIN_RECORD_BYTES = 64 * 1024
@@ -276,6 +280,8 @@ class Audio(Record):
         What was heard, the likeliest first.
     tag_scores : dict or None
         For each category its likeliest tags with their shares.
+    made_from : dict or None
+        The `generation_id` and `candidate` that it is a copy of; None of an upload.
     derived : dict or None
         What a player needs of it: `revision`, part of the keys, and the bytes of `preview` and `analysis`.
     embedded_at : float or None
@@ -295,6 +301,7 @@ class Audio(Record):
     features: dict[str, Any] | None = None
     tags: list[str] | None = None
     tag_scores: dict[str, dict[str, float]] | None = None
+    made_from: dict[str, Any] | None = None
     derived: dict[str, Any] | None = None
     embedded_at: float | None = None
 
@@ -320,15 +327,58 @@ class Generation(Record):
     parameters : dict or None
         As validated.
     result : dict or None
-        Report on the finished music.
+        Report on the finished music. Its `chosen` is the candidate that was found the best, whose file is the
+        generation's own.
+    chosen : int or None
+        The candidate that is the result now; None where candidates were not kept.
+    chosen_bytes : int or None
+        Bytes of its file in the generation's format.
+    candidates_expire_at : float or None
+        When the candidates that are not the result go, in epoch seconds.
+    copied_to : list of str or None
+        Ids of the oldest audio that are copies of it, `MAX_COPIES_NAMED` at most.
     """
 
     audio_id: str
     profile: str = ""
     parameters: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
+    chosen: int | None = None
+    chosen_bytes: int | None = None
+    candidates_expire_at: float | None = None
+    copied_to: list[str] | None = None
 
     kind: ClassVar[str] = "generation"
+
+    @property
+    def format(self) -> str:
+        """Return the format that was asked for."""
+        return str((self.parameters or {})["format"])
+
+    @property
+    def best(self) -> int | None:
+        """Return the candidate that was found the best; None where candidates were not kept."""
+        best: int | None = (self.result or {}).get("chosen")
+        return best
+
+    def has_candidates(self, now: float) -> bool:
+        """Return whether the candidates that are not the result are still there."""
+        return self.candidates_expire_at is not None and now < self.candidates_expire_at
+
+    def outlasts(self, candidate: int, extension: str) -> bool:
+        """Return whether an object of a candidate stays as long as the generation: what the result needs."""
+        if extension == "json":
+            return candidate in {self.chosen, self.best}
+        return candidate == self.chosen != self.best and extension == self.format
+
+    def kept(self, now: float) -> set[int]:
+        """Return the candidates that there is a file of."""
+        if self.chosen is None or self.best is None:
+            return set()
+        if not self.has_candidates(now):
+            return {self.chosen, self.best}
+        tried = (self.result or {})["candidates"]
+        return {index for index, one in enumerate(tried) if one.get("similarity")}
 
 
 def counted_bytes(size: int | None) -> int:

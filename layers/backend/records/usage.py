@@ -17,6 +17,7 @@ attempt whose process died is not known, and not charged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -107,6 +108,57 @@ class Usage:
             }
             if self._items.transact({"Update": noted}, self.adding(record.tenant, new - int(counted))):
                 return
+
+    def recount(self, generation: Generation, measure: Callable[[], int]) -> None:
+        """Let the tenant's count hold the bytes that a succeeded generation has in the bucket.
+
+        Parameters
+        ----------
+        measure : callable
+            Adds up the bytes that it has. What others write or remove meanwhile they count, or this call does
+            in another round: the count that it replaces must be one from before it measured.
+
+        Raises
+        ------
+        Conflict
+            Too many other writes were faster; nothing is lost by trying again later.
+        """
+        key = record_key(generation)
+        for _ in rounds():
+            item = self._items.read(key)
+            counted = item.get("counted")
+            if counted is None or item.get("status") != "succeeded":
+                return
+            size = counted_bytes(measure())
+            if int(counted) == size:
+                return
+            noted = {
+                "Key": key,
+                "UpdateExpression": "SET counted = :size",
+                "ConditionExpression": "counted = :counted AND #status = :status",
+                "ExpressionAttributeNames": {"#status": "status"},
+                "ExpressionAttributeValues": {
+                    ":size": size,
+                    ":counted": counted,
+                    ":status": "succeeded",
+                },
+            }
+            if self._items.transact({"Update": noted}, self.adding(generation.tenant, size - int(counted))):
+                return
+
+    def require_room(self, tenant: str, limits: Limits) -> None:
+        """Refuse to make what a tenant has no room for.
+
+        Raises
+        ------
+        LimitReached
+        """
+        if self.stored(tenant) >= limits.stored_bytes:
+            raise LimitReached(
+                "storage_limit",
+                f"None of your {limits.stored_bytes} bytes are left: delete something.",
+                STORAGE_RETRY_SECONDS,
+            )
 
     def adding(self, tenant: str, more: int) -> Write:
         """Return the write that adds bytes to what is counted as stored; fewer than 0 are taken off."""

@@ -23,6 +23,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 import numpy as np
@@ -95,6 +96,13 @@ def encode(
     encoder = Encoder(rate, len(audio), format, tags, bit_depth=bit_depth)
     encoder.push(np.asarray(audio, dtype=np.float32))
     return encoder.finish()
+
+
+def read_tags(path: str | Path) -> dict[str, str]:
+    """Read the tags of a file that `encode` made, under FFmpeg's generic names."""
+    with av.open(str(path)) as container:
+        found = container.metadata | container.streams.audio[0].metadata
+    return {name.lower(): value for name, value in found.items() if name.lower() != "encoder"}
 
 
 class Encoder:

@@ -293,7 +293,8 @@ class Delivery(RuleBasedStateMachine):
         for generation in self.generations:
             status = self.terminal[generation.id]
             written = [key for key in objects if generation.id in key]
-            assert len(written) == (1 if status == "succeeded" else 0), (status, written)
+            # Its result, two candidates, and what one of them is made of.
+            assert len(written) == (4 if status == "succeeded" else 0), (status, written)
             if status == "failed":
                 assert self.terminal[generation.audio_id] in {"failed", "deleted"}
         assert set(objects) <= self.expected()
@@ -345,7 +346,11 @@ class Delivery(RuleBasedStateMachine):
             if (record := self.stack.get_audio(audio)).derived
             for key in (analysis_key, preview_key)
         }
-        results = {f"generated/default/{generation.id}.wav" for generation in self.generations}
+        results = {f"generated/default/{generation.id}.wav" for generation in self.generations} | {
+            f"candidates/default/{generation.id}/{name}"
+            for generation in self.generations
+            for name in ("0.flac", "0.json", "1.flac")
+        }
         return derived | results | {upload_key("default", audio.id) for audio in self.audios}
 
 

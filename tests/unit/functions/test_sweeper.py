@@ -251,7 +251,7 @@ def finished(stack: Stack, audio: Audio) -> Any:
     generation = stack.submit(ready(stack, audio), format="wav")
     message = {"tenant": "default", "generation_id": generation.id}
     assert stack.deliver(stack.app("generate"), message) == []
-    assert len(stack.objects()) == 4
+    assert len(stack.objects()) == 7
     assert stack.vectors() == [f"default/{audio.id}"]
     return generation
 
@@ -260,7 +260,7 @@ def test_record_object_and_vector_expire_together(stack: Stack, audio: Audio) ->
     generation = finished(stack, audio)
     stack.clock.now += RETENTION - 60
     assert stack.sweep() == {}
-    assert len(stack.objects()) == 4
+    assert len(stack.objects()) == 7
     stack.clock.now += 61
     done = stack.sweep()
     assert done["expired"] >= 1
@@ -300,7 +300,7 @@ def test_what_expires_is_not_counted_any_more(stack: Stack) -> None:
 def test_a_deletion_that_died_half_way_is_ended(stack: Stack, audio: Audio) -> None:
     generation = finished(stack, audio)
     stack.records.bury(stack.get_audio(audio))
-    assert len(stack.objects()) == 4
+    assert len(stack.objects()) == 7
     stack.clock.now += RESEND_SECONDS + 1
     assert stack.sweep()["purged"] == 1
     assert stack.objects() == []
