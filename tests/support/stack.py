@@ -45,6 +45,7 @@ ENVIRONMENT = {
     "PROFILE": "builtin",
     "ALLOWED_ORIGINS": "*",
     "RETENTION_DAYS": "30",
+    "CANDIDATE_DAYS": "3",
     "LOG_LEVEL": "INFO",
     "AUTH_MODE": "none",
     "MAX_UNFINISHED": "50",
