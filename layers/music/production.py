@@ -219,7 +219,9 @@ def generate(
         if keep:
             with _timed(timings, "encode"):
                 file = encode(mastered.audio, rate, "flac", _tags(profile, candidate.seed))
-            keep(index, file, origins(candidate, parameters))
+            section = parameters.section
+            begin = section.start if section else 0.0
+            keep(index, file, origins(candidate.details, mastered.audio.shape[1] / rate, begin))
         scored = _Scored(index, candidate, mastered, scores, faults)
         if best is None or scored.rank > best.rank:
             best = scored
@@ -266,8 +268,17 @@ def generate(
     return Generated(audio, CONTENT_TYPES[parameters.format], summary)
 
 
-def origins(candidate: Candidate, parameters: Parameters) -> list[dict[str, float]] | None:
+def origins(details: dict[str, Any], duration: float, begin: float = 0.0) -> list[dict[str, float]] | None:
     """Tell which part of a candidate comes from where in the source.
+
+    Parameters
+    ----------
+    details : dict
+        The candidate's; `runs` has what was copied: each with `start` and `source_start`.
+    duration : float
+        The candidate's, in seconds.
+    begin : float
+        Where in the track that begins which the generator was given, in seconds.
 
     Returns
     -------
@@ -276,18 +287,17 @@ def origins(candidate: Candidate, parameters: Parameters) -> list[dict[str, floa
         seconds; empty where nothing comes from the source, as of a silent one. None where the generator does
         not copy.
     """
-    if candidate.details.get("silent"):
+    if details.get("silent"):
         return []
-    runs = candidate.details.get("runs")
+    runs = details.get("runs")
     if runs is None:
         return None
-    offset = parameters.section.start if parameters.section else 0.0
-    ends = [*(run["start"] for run in runs[1:]), parameters.duration]
+    ends = [*(run["start"] for run in runs[1:]), duration]
     return [
         {
             "start": run["start"],
             "end": round(end, 4),
-            "source_start": round(offset + run["source_start"], 4),
+            "source_start": round(begin + run["source_start"], 4),
         }
         for run, end in zip(runs, ends, strict=True)
         if end > run["start"]

@@ -208,6 +208,12 @@ class Stage(Invoker):
         assert sorted(before) == sorted(
             [f"uploads/default/{job.audio_id}" for job in jobs]
             + [key for key in before if key.startswith("derived/")]
+            + [
+                f"candidates/default/{job.generation_id}/{number}.{end}"
+                for job in jobs
+                for number in range(len(job.generation["candidates"]))
+                for end in ("flac", "json")
+            ]
             + [f"generated/default/{job.generation_id}.wav" for job in jobs]
         )
         derived = [key.rpartition("/") for key in before if key.startswith("derived/")]
@@ -232,8 +238,9 @@ class Stage(Invoker):
     def record(self, path: str) -> dict[str, Any]:
         """Read a record, without the link that is signed anew at every reading."""
         document: dict[str, Any] = self.api.get(path).ok(200)
-        for link in ("play", "play_preview"):
-            document["links"].pop(link, None)
+        for links in (document["links"], *(one["links"] for one in document.get("candidates", []))):
+            for link in ("play", "play_preview"):
+                links.pop(link, None)
         return document
 
     def deliver_all_again(self) -> None:

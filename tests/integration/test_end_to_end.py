@@ -113,6 +113,67 @@ def test_the_four_commands_work_one_right_after_the_other(api: Api, tmp_path: Pa
 
 
 @pytest.mark.transport
+@pytest.mark.profile
+def test_candidates_are_heard_chosen_and_worked_on(api: Api, track: bytes) -> None:
+    uploaded = api.upload("source.mp3", track, "audio/mpeg")
+    api.ready(uploaded)
+    made = api.succeeded(api.generate(uploaded["audio_id"], duration=3, seed=5, candidates=2, format="ogg"))
+    best = made["chosen"]
+    (other,) = [one["index"] for one in made["candidates"] if one["similarity"] and not one["chosen"]][:1]
+    path = made["links"]["download"]
+    first = api.get(path).body
+    for candidate in (best, other):
+        assert sound.decode(send("GET", made["candidates"][candidate]["links"]["play"]).body).codec == "flac"
+    for name, codec in (("wav", "pcm_s16le"), ("mp3", "mp3float"), ("flac", "flac")):
+        answer = api.get(f"{path}/{other}", format=name)
+        assert answer.headers["Content-Type"] == CONTENT_TYPES[name]
+        heard = sound.decode(answer.body)
+        assert heard.codec == codec
+        assert heard.seconds == pytest.approx(3.0, abs=0.06)
+    api.get(f"{path}/99").problem(404, "not_found")
+    chosen = api.request("PATCH", made["links"]["self"], json_body={"chosen": other}).ok(200)
+    assert chosen["chosen"] == other
+    second = api.get(path)
+    assert second.body == api.get(f"{path}/{other}").body != first
+    assert second.headers["Content-Type"] == "audio/ogg"
+    copied = api.post("/api/audio", {"generation_id": made["generation_id"]}).ok(201)
+    api.ready(copied)
+    record = api.get(copied["links"]["self"]).ok(200)
+    assert record["made_from"] == {"generation_id": made["generation_id"], "candidate": other}
+    assert api.get(made["links"]["self"]).ok(200)["copied_to"] == [copied["audio_id"]]
+    assert api.delete(made["links"]["self"]).status == 204
+    api.get(f"{path}/{best}").problem(404, "not_found")
+    assert send("GET", made["candidates"][best]["links"]["play"]).status == 404
+    assert api.get(copied["links"]["self"]).ok(200)["status"] == "ready"
+
+
+@pytest.mark.transport
+def test_a_track_has_a_preview_and_what_a_player_shows(api: Api) -> None:
+    audio = sound.encode(sound.drone(2.0, 8000), 8000, "aiff", "pcm_s16be")
+    uploaded = api.upload("drone.aiff", audio, "audio/aiff")
+    api.ready(uploaded)
+    record = api.get(uploaded["links"]["self"]).ok(200)
+    preview = api.get(record["links"]["preview"])
+    assert preview.headers["Content-Type"] == "audio/mpeg"
+    assert sound.decode(preview.body).seconds == pytest.approx(2.0, abs=0.06)
+    assert send("GET", record["links"]["play_preview"]).body == preview.body
+    shown = api.get(record["links"]["analysis"]).ok(200)
+    assert len(shown["peaks"]) == 200
+    assert len(shown["chroma"]["values"]) == 4
+    renamed = api.request("PATCH", record["links"]["self"], json_body={"filename": "a new name"}).ok(200)
+    assert renamed["filename"] == "a new name"
+    assert api.get(record["links"]["self"]).ok(200)["filename"] == "a new name"
+
+
+@pytest.mark.transport
+def test_a_deployment_says_what_it_can_do(api: Api) -> None:
+    profile = api.get("/api/profile").ok(200)
+    assert profile["profile"] == api.get("/api/health").ok(200)["profile"]
+    assert profile["embedder"]["dimension"] == 512
+    assert profile["fields"]["mode"]["enum"] == profile["modes"]
+
+
+@pytest.mark.transport
 def test_generate_may_be_asked_before_the_embedding_is_ready(api: Api, track: bytes) -> None:
     announced = api.announce("later.mp3", len(track), "audio/mpeg")
     assert announced["status"] == "awaiting_upload"

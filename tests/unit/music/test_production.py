@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -24,6 +26,7 @@ from music.production import MAX_REPLACEMENTS, Generated, generate
 from music.profiles import ProfileError
 from music.resume import Snapshots
 from music.seeds import candidate_seeds
+from tests.support import sound
 
 
 class Bands:
@@ -143,6 +146,69 @@ def test_the_likest_candidate_is_kept_and_all_are_told(source: Path) -> None:
     assert all(0 <= score <= 1 for tried in report["candidates"] for score in tried["similarity"].values())
     assert 0.9 < scores[1] <= 1.0
     assert scores[2] < 0.1
+
+
+def kept_of(source: Path, profile: Profile, **asked: Any) -> tuple[Generated, dict[int, tuple[bytes, Any]]]:
+    """Generate, and return what was kept of each candidate."""
+    kept: dict[int, tuple[bytes, Any]] = {}
+    heard = analyse(source, profile.embedder)
+    made = generate(
+        source,
+        profile,
+        Parameters(**asked),
+        heard.vector,
+        heard.features,
+        lambda done: None,
+        keep=lambda index, file, origins: kept.update({index: (file, origins)}),
+    )
+    return made, kept
+
+
+def test_every_candidate_is_kept_as_it_would_be_given(source: Path) -> None:
+    profile = replace(PROFILE, generator=Plain())
+    asked = {"seed": 220, "candidates": 3, "duration": 1.0}
+    made, kept = kept_of(source, profile, **asked, format="flac")
+    assert list(kept) == [0, 1, 2]
+    assert made.report["chosen"] == 1
+    assert kept[1][0] == made.audio
+    assert {origins for _, origins in kept.values()} == {None}
+    again, kept_again = kept_of(source, profile, **asked, format="wav")
+    assert kept_again == kept
+    wav, flac = (soundfile.read(io.BytesIO(file))[0] for file in (again.audio, kept[1][0]))
+    assert np.array_equal(wav, flac)
+
+
+def test_keeping_changes_nothing_of_the_result(source: Path) -> None:
+    heard = analyse(source, PROFILE.embedder)
+    parameters = Parameters(seed=220, candidates=2, duration=1.0)
+    given = (source, replace(PROFILE, generator=Plain()), parameters, heard.vector, heard.features)
+    plain = generate(*given, lambda done: None)
+    made, _ = kept_of(source, replace(PROFILE, generator=Plain()), **asdict(parameters))
+    assert made.audio == plain.audio
+
+
+class Plain(Tones):
+    """Tells nothing of where its music comes from."""
+
+    def candidates(self, request: Request, progress: Callable[[float], None]) -> Iterator[Candidate]:
+        for candidate in super().candidates(request, progress):
+            yield replace(candidate, details={})
+
+
+@pytest.mark.parametrize("section", [None, Section(4.0, 16.0)])
+def test_origins_say_where_a_mosaic_comes_from(tmp_path: Path, section: Section | None) -> None:
+    rate = 22050
+    (tmp_path / "x").write_bytes(sound.wav(sound.song(120.0, 9, "minor", 20.0)[None], rate))
+    profile = load("builtin")
+    made, kept = kept_of(tmp_path / "x", profile, seed=3, duration=8.0, section=section)
+    (origins,) = (told for _, told in kept.values())
+    assert origins[0]["start"] == 0.0
+    assert origins[-1]["end"] == pytest.approx(made.report["duration"])
+    for before, after in pairwise(origins):
+        assert before["end"] == after["start"]
+    first, last = (section.start, section.end) if section else (0.0, 20.0)
+    assert all(first - 0.1 <= part["source_start"] <= last for part in origins)
+    assert len(json.dumps(origins)) < 100_000
 
 
 def test_the_report(source: Path) -> None:
