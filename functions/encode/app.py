@@ -156,7 +156,8 @@ def transcoded(generation: Generation, candidate: int, extension: str) -> bytes:
         audio = decode(path, rate=result["sample_rate"], channels=result["channels"])
         tags = read_tags(path)
     logger.info("encoding", extra={"generation": generation.id, "candidate": candidate, "format": extension})
-    return encode(audio, result["sample_rate"], extension, tags)
+    deep = extension in {"wav", "flac"} and (generation.parameters or {}).get("bit_depth", 16) == 24
+    return encode(audio, result["sample_rate"], extension, tags, bit_depth=24 if deep else 16)
 
 
 handler = app.handler()

@@ -218,7 +218,13 @@ def generate(
         index = len(tried) - 1
         if keep:
             with _timed(timings, "encode"):
-                file = encode(mastered.audio, rate, "flac", _tags(profile, candidate.seed))
+                file = encode(
+                    mastered.audio,
+                    rate,
+                    "flac",
+                    _tags(profile, candidate.seed),
+                    bit_depth=parameters.bit_depth,
+                )
             section = parameters.section
             begin = section.start if section else 0.0
             keep(index, file, origins(candidate.details, mastered.audio.shape[1] / rate, begin))

@@ -143,7 +143,7 @@ def test_candidates_are_heard_chosen_and_worked_on(api: Api, track: bytes) -> No
     assert api.get(made["links"]["self"]).ok(200)["copied_to"] == [copied["audio_id"]]
     assert api.delete(made["links"]["self"]).status == 204
     api.get(f"{path}/{best}").problem(404, "not_found")
-    assert send("GET", made["candidates"][best]["links"]["play"]).status == 404
+    assert send("GET", made["candidates"][best]["links"]["play"]).status in {403, 404}
     assert api.get(copied["links"]["self"]).ok(200)["status"] == "ready"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from backend.reconcile import ORPHAN_SECONDS, REST_SECONDS
 from backend.records import Audio, Generation, new_id
-from backend.storage import analysis_key, generated_key, preview_key, upload_key
+from backend.storage import analysis_key, candidate_key, generated_key, preview_key, upload_key
 from tests.support.stack import Context, Stack, fake_models
 
 DAY = 86400
@@ -60,7 +60,7 @@ def test_what_belongs_together_is_left_alone(stack: Stack, audio: Audio, generat
         stack.clock.now += DAY
     assert stack.get_audio(audio) == audio
     assert stack.get_generation(generation) == generation
-    assert len(stack.objects()) == 4
+    assert len(stack.objects()) == 7
 
 
 def test_objects_of_nobody_are_deleted_after_a_day(stack: Stack, generation: Generation) -> None:
@@ -69,14 +69,15 @@ def test_objects_of_nobody_are_deleted_after_a_day(stack: Stack, generation: Gen
         generated_key("default", new_id(), "mp3"),
         preview_key("default", new_id(), "0" * 16),
         analysis_key("default", generation.audio_id, "0" * 16),
+        candidate_key("default", new_id(), 0, "flac"),
     ]
     for key in orphans:
         put(stack, key)
     assert again(stack) == {}
     stack.clock.now += ORPHAN_SECONDS + 60
-    assert stack.sweep() == {"orphan_object": 4}
+    assert stack.sweep() == {"orphan_object": 5}
     assert not set(orphans) & set(stack.objects())
-    assert len(stack.objects()) == 4
+    assert len(stack.objects()) == 7
     assert again(stack) == {}
 
 

@@ -46,7 +46,11 @@ def tone(hertz: float) -> np.ndarray:
 
 
 def finished(
-    stack: Stack, format: str = "mp3", limits: Limits | None = None, audio: Audio | None = None
+    stack: Stack,
+    format: str = "mp3",
+    limits: Limits | None = None,
+    audio: Audio | None = None,
+    **parameters: Any,
 ) -> Generation:
     """Make a generation of three candidates: the second is the best, the third came to nothing."""
     if audio is None:
@@ -56,7 +60,7 @@ def finished(
         stack.records.mark_uploaded(audio.tenant, audio.id, etag=etag, size=5)
         claimed = stack.records.claim_audio(audio.tenant, audio.id)
         stack.records.finish_audio(claimed, vector=b"", identity=asdict(MIR_512), features=FEATURES, tags=[])
-    made = stack.submit(audio, limits=limits, format=format, candidates=2)
+    made = stack.submit(audio, limits=limits, format=format, candidates=2, **parameters)
     generation = stack.records.claim_generation(made.tenant, made.id)
     own = encode(tone(660.0), RATE, format, TAGS)
     put(stack, generated_key(made.tenant, made.id, format), own)
@@ -136,6 +140,11 @@ class TestDownload:
         generation = finished(stack)
         flac, wav = (sound.decode(get(app, generation, 0, name).body) for name in ("flac", "wav"))
         assert np.array_equal(flac.audio, wav.audio)
+
+    def test_is_as_deep_as_the_generation(self, stack: Stack, app: ModuleType) -> None:
+        generation = finished(stack, bit_depth=24)
+        assert sound.decode(get(app, generation, 0, "wav").body).codec == "pcm_s24le"
+        assert get(app, generation, 0, "ogg").status == 200
 
     def test_in_parts(self, stack: Stack, app: ModuleType) -> None:
         generation = finished(stack)

@@ -34,6 +34,7 @@ STATUS = {
     "api-health": 200,
     "api-list": 200,
     "api-preflight": 204,
+    "encode-candidate": 404,  # nobody has asked for that generation
     "search-text": 409,  # builtin understands no text
     "upload-json": 201,
     "upload-multipart": 201,

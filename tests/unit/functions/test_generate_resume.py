@@ -103,7 +103,7 @@ def content(stack: Stack, generation: Generation) -> bytes:
 
 
 def snapshots(stack: Stack, generation: Generation) -> list[str]:
-    return [key for key in stack.objects() if f"{generation.id}/" in key]
+    return [key for key in stack.objects() if key.startswith(f"generated/default/{generation.id}/")]
 
 
 def test_what_does_not_fit_is_split_and_gives_the_same_file(
