@@ -68,6 +68,24 @@ def test_from_a_file_to_a_file_and_back(api: Api, environment: dict[str, str], t
     ]
 
 
+def test_every_candidate_comes_in_any_format_and_what_was_made_is_a_source(
+    api: Api, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "track.wav").write_bytes(sound.wav(sound.chords(6.0), 32000))
+    wishes = ("--duration", "2", "--candidates", "2", "--seed", "5", "-o", "like.wav", "--json")
+    made = json.loads(music(environment, tmp_path, "generate", "track.wav", *wishes))
+    other = 1 - made["chosen"]
+    fetch = ("download", made["generation_id"])
+    music(environment, tmp_path, *fetch, "--candidate", str(other), "-o", "other.ogg")
+    music(environment, tmp_path, *fetch, "-o", "like.mp3")
+    codecs = {name: sound.decode((tmp_path / name).read_bytes()).codec for name in ("other.ogg", "like.mp3")}
+    assert codecs == {"other.ogg": "opus", "like.mp3": "mp3float"}
+    again = ("generate", made["generation_id"], "--duration", "2", "--no-wait", "--json")
+    sources = {json.loads(music(environment, tmp_path, *again))["audio_id"] for _ in range(2)}
+    assert len(sources) == 1  # one copy is enough
+    assert made["audio_id"] not in sources
+
+
 def test_a_folder_that_is_interrupted_is_there_once_in_the_end(
     api: Api, environment: dict[str, str], tmp_path: Path
 ) -> None:
