@@ -122,6 +122,7 @@ bench: .venv/dev .venv/compose ## The promises, measured: embedder, generator, a
 	$(RUN) -m tests.benchmarks.bench_mosaic
 	$(RUN) -m tests.benchmarks.bench_beats --against docs/benchmarks/beats.json
 	$(RUN) -m tests.benchmarks.bench_truth
+	$(RUN) -m tests.benchmarks.bench_longest
 	$(RUN) -m tests.benchmarks.bench_costs --json docs/benchmarks/costs.json
 	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
 
