@@ -108,6 +108,7 @@ class Generate(Worker[Generation]):
         result |= {"parameters": asdict(parameters), "format": parameters.format}
         kept = "chosen" in result  # an attempt of an older release kept none
         candidates = storage.candidates(record.tenant, record.id) if kept else {}
+        result["origins"] = any(name.endswith(".json") for name in candidates)
         finished = records.finish_generation(
             record,
             result,

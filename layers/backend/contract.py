@@ -816,6 +816,9 @@ def generation_answer(prefix: Prefix, generation: Generation, now: float) -> Gen
     """
     known: dict[str, Any] = {"parameters": generation.parameters or {}, **(generation.result or {})}
     known |= candidates_answer(prefix, generation, now)
+    links = generation_links(prefix, generation)
+    if known.pop("origins", False) and generation.has_candidates(now):
+        links["origins"] = f"{links['self']}/origins"
     if generation.error:
         known["error"] = generation.error
     known |= {
@@ -829,6 +832,6 @@ def generation_answer(prefix: Prefix, generation: Generation, now: float) -> Gen
         "created_at": generation.created_at,
         "updated_at": generation.updated_at,
         "expires_at": iso(generation.expires_at),
-        "links": generation_links(prefix, generation),
+        "links": links,
     }
     return GenerationAnswer.model_validate(known)

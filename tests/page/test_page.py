@@ -17,8 +17,8 @@ from client import sample
 from client.stack import StackProcess
 from tests.page.seeding import seed
 from tests.page.visit import Visit, visiting
+from tests.support import sound
 from tests.support.keys import keys
-from tests.support.waiting import eventually
 
 SAMPLE = "Twelve Bars for a Test"
 AXE = Path(__file__).parents[2] / "build/page/node_modules/axe-core/axe.min.js"
@@ -214,7 +214,7 @@ class TestTrack:
             assert home.at() == second
         home.page.keyboard.press("Space")
         expect(home.page.get_by_role("button", name="Pause")).to_be_visible()
-        eventually(home.at, until=lambda second: second >= 1, every=0.1)
+        home.plays_past(1)
         home.page.keyboard.press("Space")
         expect(home.page.get_by_role("button", name="Play", exact=True)).to_be_visible()
 
@@ -292,12 +292,12 @@ class TestResult:
         b = heard.page.get_by_role("button", name="Hearing New music")
         expect(b).to_have_attribute("aria-pressed", "true")
         heard.page.keyboard.press("Space")
-        eventually(heard.at, until=lambda second: second >= 2, every=0.1)
+        heard.plays_past(2)
         heard.page.keyboard.press("x")
         expect(a).to_have_attribute("aria-pressed", "true")
         assert heard.at() >= 2  # it goes on where it was
         before = heard.at()
-        eventually(heard.at, until=lambda second: second > before, every=0.1)
+        heard.plays_past(before + 1)
         heard.page.keyboard.press("x")
         expect(b).to_have_attribute("aria-pressed", "true")
         heard.page.keyboard.press("Space")
@@ -337,6 +337,43 @@ class TestResult:
         expect(heard.page.locator(".score")).to_contain_text("alike")
         expect(heard.page.locator(".candidates > li")).to_have_count(2)
         expect(heard.page.locator(".details")).to_contain_text("mosaic")
+
+    def test_lines_join_each_part_with_its_place_in_the_source(self, heard: Visit) -> None:
+        parts = heard.page.get_by_role("img", name="Where each part comes from").locator("path")
+        expect(parts).not_to_have_count(0)
+        heard.slider.focus()
+        heard.page.keyboard.press("Home")
+        expect(heard.page.locator(".ribbons .current")).to_have_count(1)
+
+    def test_every_try_is_heard_and_another_one_chosen(self, heard: Visit) -> None:
+        tries = heard.page.locator(".candidates > li")
+        other = tries.filter(has_not=heard.page.get_by_text("Chosen"))
+        name = other.locator("b").inner_text()
+        other.get_by_role("button", name="Hear").click()
+        expect(heard.page.locator("[data-lane=made] .lane-name")).to_contain_text(name)
+        heard.plays_past(1)
+        heard.page.keyboard.press("Space")  # the focus is on its button
+        tries.filter(has_text=name).get_by_role("button", name="Choose").click()
+        expect(tries.filter(has_text=name)).to_contain_text("Chosen")
+        heard.page.reload()
+        expect(tries.filter(has_text=name)).to_contain_text("Chosen")
+
+    def test_it_is_downloaded_in_another_format(self, heard: Visit, tmp_path: Path) -> None:
+        heard.page.get_by_label("Format").select_option("mp3")
+        with heard.page.expect_download() as download:
+            heard.page.get_by_role("button", name="Download").click()
+        saved = tmp_path / "saved.mp3"
+        download.value.save_as(saved)
+        decoded = sound.decode(saved.read_bytes())
+        assert decoded.codec.startswith("mp3")
+        assert decoded.seconds == pytest.approx(10, abs=0.2)
+
+    def test_it_becomes_a_track(self, heard: Visit) -> None:
+        heard.page.get_by_role("button", name="Use as a track").click()
+        expect(heard.page.locator(".track")).to_be_visible()
+        heard.drawn("source")
+        expect(heard.page.get_by_text("Made here from")).to_be_visible()
+        heard.page.get_by_role("button", name="Delete").click()
 
     def test_again_takes_another_seed(self, heard: Visit) -> None:
         seed = (
@@ -431,7 +468,7 @@ class TestKeys:
             visit.page.get_by_role("button", name="Try it with our sample").click()
             visit.open(SAMPLE)
             visit.page.keyboard.press("Space")
-            eventually(visit.at, until=lambda second: second >= 1, every=0.1)
+            visit.plays_past(1)
             visit.refused(401)
 
     def test_a_key_is_asked_for_and_kept_in_the_tab_only(

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator
 
 from client.stack import StackProcess
 
-PATIENCE_MS = 150_000
+PATIENCE_MS = 120_000
 """How long a job may take before a test gives it up. No test is faster or slower for it."""
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -117,6 +117,11 @@ class Visit:
     def slider(self) -> Locator:
         """The position in what plays."""
         return self.page.get_by_role("slider", name="Position")
+
+    def plays_past(self, second: int) -> None:
+        """Wait until what plays has come so far."""
+        script = "second => Number(document.querySelector('[role=slider]').ariaValueNow) >= second"
+        self.page.wait_for_function(script, arg=second)
 
     def at(self) -> int:
         """Return the second that is shown."""

@@ -2,10 +2,9 @@
  * The API, as the page uses it: requests that ask for a key when one is needed, and try again what passes.
  *
  * @typedef {import("./schema.js").components["schemas"]} Schemas
- * @typedef {Schemas["AudioAnswer"] & {made_from?: {generation_id: string} | null}} Track
- * @typedef {Schemas["Candidate"] & {links?: Record<string, string>}} Candidate
- * @typedef {Omit<Schemas["GenerationAnswer"], "candidates"> & {candidates?: Candidate[] | null, chosen?: number,
- *   stage?: string | null, seconds_left?: number | null}} Generation
+ * @typedef {Schemas["AudioAnswer"]} Track
+ * @typedef {Schemas["GenerationAnswer"]} Generation
+ * @typedef {Schemas["Candidate"]} Candidate
  * @typedef {Schemas["Embedding"]} Embedding
  * @typedef {Schemas["Similar"]} Similar
  * @typedef {Schemas["MapPoint"]} MapPoint

@@ -8,7 +8,10 @@ import { html, useState } from "./vendor.js";
 /** @typedef {import("./profile.js").Field} Field */
 
 /** Fields that are shown at once; all others are behind `All settings`. */
-const FIRST = ["duration", "temperature", "candidates", "mode", "prompt"];
+const FIRST = ["duration", "bars", "temperature", "candidates", "mode", "prompt", "loop"];
+/** What a loop has instead of a length in seconds; and what it may not have. */
+const [LOOP_BARS, NOT_IN_LOOPS] = [8, ["duration", "ending"]];
+const BEATS_PER_BAR = 4;
 /** What each preset changes of the defaults, where the profile has the field. @type {Record<string, Record<string, number>>} */
 const PRESETS = {
   balanced: {},
@@ -18,10 +21,10 @@ const PRESETS = {
 };
 
 /**
- * @param {{audioId: string, waits?: boolean, section?: import("./audio.js").Region | null}} props
+ * @param {{audioId: string, waits?: boolean, tempo?: number, section?: import("./audio.js").Region | null}} props
  *   `section` is the part of the track that is looped.
  */
-export function Make({ audioId, waits = false, section = null }) {
+export function Make({ audioId, waits = false, tempo = 0, section = null }) {
   const known = useSignal(profile);
   const [values, setValues] = useState(/** @type {Record<string, unknown>} */ ({}));
   const [preset, setPreset] = useState("balanced");
@@ -30,7 +33,11 @@ export function Make({ audioId, waits = false, section = null }) {
   const [wrong, setWrong] = useState(/** @type {{field: string | null, text: string} | null} */ (null));
   if (!known) return html`<section class="make panel" aria-busy="true"></section>`;
   const { fields } = known;
-  const value = (/** @type {string} */ name) => (name in values ? values[name] : (fields[name]?.default ?? null));
+  const loop = values.loop === true;
+  const asked = loop ? { bars: LOOP_BARS, ...values } : values;
+  const offered = Object.keys(fields).filter((name) => !fixed(fields[name]) && (loop ? !NOT_IN_LOOPS.includes(name) : name !== "bars"));
+  /** @param {string} name @returns {unknown} */
+  const value = (name) => /** @type {Record<string, unknown>} */ (asked)[name] ?? fields[name]?.default ?? null;
   const set = (/** @type {string} */ name, /** @type {unknown} */ given) => {
     setWrong(null);
     setValues({ ...values, [name]: given });
@@ -45,7 +52,8 @@ export function Make({ audioId, waits = false, section = null }) {
     setBusy(true);
     try {
       const part = partly && section ? { section } : {};
-      const { generation_id } = await generate(audioId, { ...values, ...part });
+      const body = Object.fromEntries(Object.entries(asked).filter(([name]) => offered.includes(name)));
+      const { generation_id } = await generate(audioId, { ...body, ...part });
       location.hash = `#/result/${generation_id}`;
     } catch (problem) {
       const { field = null, message } = /** @type {import("./api.js").Problem} */ (problem);
@@ -55,9 +63,10 @@ export function Make({ audioId, waits = false, section = null }) {
     setBusy(false);
   };
   const speed = known.speed.music_seconds_per_second;
-  const seconds = Number(value("duration")) * Number(value("candidates") ?? 1);
-  const shown = FIRST.filter((name) => name in fields && !fixed(fields[name]));
-  const others = Object.keys(fields).filter((name) => !FIRST.includes(name) && !fixed(fields[name]));
+  const length = loop ? (Number(value("bars")) * BEATS_PER_BAR * 60) / (tempo || 120) : Number(value("duration"));
+  const seconds = length * Number(value("candidates"));
+  const shown = FIRST.filter((name) => offered.includes(name));
+  const others = offered.filter((name) => !FIRST.includes(name));
   const field = (/** @type {string} */ name) => html`
     <${Setting} key=${name} name=${name} field=${fields[name]} value=${value(name)} set=${(/** @type {unknown} */ given) => set(name, given)}
       wrong=${wrong?.field === name ? wrong.text : ""} />

@@ -13,11 +13,16 @@ import { html, useEffect, useMemo, useState } from "./vendor.js";
  * @typedef {import("./api.js").Generation} Generation
  * @typedef {import("./api.js").Candidate} Candidate
  * @typedef {import("./api.js").Track} Track
+ * @typedef {import("./audio.js").Deck} Deck
  * @typedef {import("./timeline.js").Lane} Lane
  * @typedef {import("./timeline.js").Segment} Segment
  */
 
 const [SOURCE, MADE] = [0, 1];
+const FORMATS = ["wav", "flac", "mp3", "ogg"];
+
+/** Whether the tries are kept still: to be chosen, and to be encoded anew. @param {Generation} generation */
+const keeps = ({ candidates_expire_at: end }) => end != null && Date.parse(end) > Date.now();
 
 /** @param {{id: string}} props */
 export function ResultView({ id }) {
@@ -41,7 +46,15 @@ function Result({ generation, changed }) {
   const name = track ? stem(track.filename) : "";
   useTitle(name && S.result.title(name));
   const done = status === "succeeded";
-  const [heard, setHeard] = useState(generation.chosen ?? 0);
+  const [picked, setHeard] = useState(/** @type {number | null} */ (null));
+  const heard = picked ?? generation.chosen ?? 0;
+  const deck = useDeck();
+  const hear = (/** @type {number} */ index) => {
+    const same = index === heard && deck.active.value === MADE;
+    setHeard(index);
+    deck.switch(MADE);
+    return same ? deck.toggle() : deck.play();
+  };
   if (!track && !problem) return html`<p class="empty" aria-busy="true">${S.loading}</p>`; // the scale is of both
   return html`
     <article class="result">
@@ -50,14 +63,14 @@ function Result({ generation, changed }) {
         <h1>${S.result.title(name)}</h1>
         ${done && similarity && html`<p class="score"><b>${S.percent(similarity.embedding)}</b> ${S.result.alike}</p>`}
       </header>
-      <${Compare} generation=${generation} track=${track} heard=${heard} />
+      <${Compare} generation=${generation} track=${track} heard=${heard} deck=${deck} />
       ${unfinished(status) && html`<p class="small">${S.making.leave}</p>`}
       ${(status === "failed" || status === "cancelled") && html`<${Ended} generation=${generation} />`}
       ${done &&
       html`
         <${Actions} generation=${generation} heard=${heard} />
         <div class="columns even">
-          <${Candidates} generation=${generation} heard=${heard} hear=${setHeard} changed=${changed} />
+          <${Candidates} generation=${generation} heard=${heard} hear=${hear} deck=${deck} changed=${changed} />
           <${Details} generation=${generation} />
         </div>
       `}
@@ -65,9 +78,8 @@ function Result({ generation, changed }) {
   `;
 }
 
-/** @param {{generation: Generation, track: Track | null, heard: number}} props */
-function Compare({ generation, track, heard }) {
-  const deck = useDeck();
+/** @param {{generation: Generation, track: Track | null, heard: number, deck: Deck}} props */
+function Compare({ generation, track, heard, deck }) {
   const { status, parameters, candidates } = generation;
   const done = status === "succeeded";
   const source = useTrackLane(track, SOURCE, `A · ${S.result.source}`);
@@ -122,7 +134,7 @@ function addressOf({ links, candidates, chosen }, heard) {
 /** @returns {Lane} What stands for the source until it is read. */
 const empty = () => ({ id: "source", name: `A · ${S.result.source}`, side: SOURCE, duration: 0, peaks: null });
 
-/** @param {{deck: import("./audio.js").Deck}} props */
+/** @param {{deck: Deck}} props */
 function Switch({ deck }) {
   const active = useSignal(deck.active);
   const side = (/** @type {number} */ index, /** @type {string} */ letter, /** @type {string} */ name) => html`
@@ -185,6 +197,7 @@ function Actions({ generation, heard }) {
   const { generation_id, parameters } = generation;
   const own = parameters.format ?? "wav";
   const [format, setFormat] = useState(own);
+  const formats = keeps(generation) ? FORMATS : [own];
   const [busy, setBusy] = useState(false);
   const download = async () => {
     setBusy(true);
@@ -218,7 +231,7 @@ function Actions({ generation, heard }) {
       <div class="joined">
         <button type="button" class="button primary" onClick=${download} disabled=${busy}>${icon("download")}${S.result.download}</button>
         <select aria-label=${S.result.format} value=${format} onChange=${(/** @type {any} */ event) => setFormat(event.currentTarget.value)}>
-          ${["wav", "flac", "mp3", "ogg"].map((one) => html`<option value=${one} selected=${one === format}>${one === own ? S.result.asMade(one) : one}</option>`)}
+          ${formats.map((one) => html`<option value=${one} selected=${one === format}>${one === own ? S.result.asMade(one) : one}</option>`)}
         </select>
       </div>
       <button type="button" class="button" onClick=${() => again(generation)}>${icon("again")}${S.result.again}</button>
@@ -228,8 +241,12 @@ function Actions({ generation, heard }) {
   `;
 }
 
-/** @param {{generation: Generation, heard: number, hear: (index: number) => void, changed: (generation: Generation) => void}} props */
-function Candidates({ generation, heard, hear, changed }) {
+/**
+ * @param {{generation: Generation, heard: number, hear: (index: number) => void, deck: Deck,
+ *   changed: (generation: Generation) => void}} props
+ */
+function Candidates({ generation, heard, hear, deck, changed }) {
+  const sounding = [useSignal(deck.playing), useSignal(deck.active) === MADE].every(Boolean);
   const { candidates, similarity, generation_id } = generation;
   const list = candidates ?? [];
   const chosen = generation.chosen ?? 0;
@@ -255,18 +272,20 @@ function Candidates({ generation, heard, hear, changed }) {
           <li key=${candidate.seed} class=${index === heard ? "on" : ""}>
             <div class="candidate-head">
               <button type="button" class=${`play ${index === heard ? "on" : ""}`} disabled=${!candidate.links?.play && index !== chosen}
-                aria-pressed=${index === heard} aria-label=${S.result.hear(index + 1)} onClick=${() => hear(index)}>${icon("play")}</button>
+                aria-pressed=${index === heard} aria-label=${S.result.hear(index + 1)} onClick=${() => hear(index)}>${icon(sounding && index === heard ? "pause" : "play")}</button>
               <b>${S.result.candidate(index + 1)}</b>
               ${(candidate.faults ?? []).length > 0 && html`<span class="small" title=${(candidate.faults ?? []).join(", ")}>${S.result.faulty}</span>`}
               ${index === chosen
                 ? html`<span class="chosen">${icon("check")}${S.result.chosen}</span>`
-                : candidate.links?.download &&
+                : keeps(generation) &&
+                  candidate.links &&
                   html`<button type="button" class="button small-button" aria-label=${S.result.chooseIt(index + 1)} onClick=${() => choose(index)}>${S.result.choose}</button>`}
             </div>
             ${candidate.similarity ? bars(candidate.similarity) : html`<p class="small">${S.result.failed}</p>`}
           </li>
         `)}
       </ul>
+      ${!keeps(generation) && html`<p class="small">${S.result.gone}</p>`}
     </section>
   `;
 }

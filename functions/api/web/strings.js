@@ -180,10 +180,10 @@ export const S = {
       top_k: ["Top k", "Chooses among so many of the likeliest sounds. 0 is all."],
       top_p: ["Top p", "Chooses among sounds that have this share together. 0 is off."],
       guidance_scale: ["Guidance", "How much the track and the words weigh."],
-      bars: ["Bars", "Length in bars, instead of seconds."],
+      bars: ["Bars", "How long the loop is."],
       tempo: ["Tempo", "Beats per minute of the new music.", "BPM"],
       key: ["Key", "The key of the new music."],
-      loop: ["Loop", "Its end leads into its beginning."],
+      loop: ["Make a loop", "Whole bars, whose end meets their beginning."],
       ending: ["Ending", "How it ends."],
       section: ["Section", "Which part of the track it takes."],
       sample_rate: ["Sample rate", "Samples per second of the file.", "Hz"],
@@ -191,6 +191,7 @@ export const S = {
     }),
     values: /** @type {Record<string, Record<string, string>>} */ ({
       mode: { similar: "Its sound", continue: "Its end, played on", melody: "Its melody" },
+      ending: { natural: "With a last sound", fade: "Faded out", cut: "Cut off" },
     }),
     /** A field's value, in words. @param {string} name @param {unknown} value @returns {string} */
     valueOf: (name, value) => {

@@ -149,7 +149,7 @@ function Ready({ track }) {
         ${track.duplicate_of && html`<p class="small">${S.track.duplicate} <a href=${`#/track/${track.duplicate_of}`}>${stem(track.filename)}</a></p>`}
         ${track.made_from && html`<p class="small">${S.track.madeFrom} <a href=${`#/result/${track.made_from.generation_id}`}>${S.result.made}</a></p>`}
       </div>
-      <${Make} audioId=${track.audio_id} section=${section} />
+      <${Make} audioId=${track.audio_id} tempo=${features.tempo} section=${section} />
     </div>
   `;
 }
