@@ -91,6 +91,8 @@ export class Deck {
     this.pause = this.pause.bind(this);
     this.follow = this.follow.bind(this);
     this.frame = 0;
+    /** Whether it is to play, once it can. */
+    this.wanted = false;
   }
 
   /**
@@ -113,7 +115,7 @@ export class Deck {
       media.src = source;
       media.onended = () => this.ended(index);
       media.onerror = () => this.broken(index);
-      media.onpause = () => media === this.media && !media.ended && this.playing.set(false);
+      media.onpause = () => media === this.media && !media.ended && this.pause(); // a headset may do it, too
       this.sides[index] = { media, loudness, gain: null, failed: false, renewed: -Infinity, renew };
     }
     this.level(0);
@@ -123,10 +125,9 @@ export class Deck {
   change(index, source) {
     const { media } = this.sides[index];
     const { currentTime } = media;
-    const going = index === this.active.value && this.playing.value;
     media.src = source;
     media.currentTime = currentTime;
-    if (going) media.play().catch(() => this.pause());
+    if (index === this.active.value && this.wanted) this.begin();
   }
 
   /** Try a new address once; then the piece cannot be played. @param {number} index */
@@ -168,6 +169,7 @@ export class Deck {
 
   async play() {
     alone(this.pause);
+    this.wanted = true;
     if (!this.context) {
       this.context = new AudioContext();
     }
@@ -181,16 +183,23 @@ export class Deck {
     const { media } = this;
     const region = this.loop.value;
     if (region && (media.currentTime < region.start || media.currentTime >= region.end)) media.currentTime = region.start;
+    this.begin();
+  }
+
+  /** Let the active side play, from where it is. */
+  async begin() {
     try {
-      await media.play();
+      await this.media.play();
       this.playing.set(true);
       this.follow();
-    } catch {
-      this.playing.set(false);
+    } catch (error) {
+      // Another address or a pause came meanwhile, and says by itself what is next.
+      if (/** @type {Error} */ (error).name !== "AbortError") this.pause();
     }
   }
 
   pause() {
+    this.wanted = false;
     for (const side of this.sides) side?.media.pause();
     this.playing.set(false);
     cancelAnimationFrame(this.frame);
@@ -235,6 +244,7 @@ export class Deck {
       this.media.currentTime = this.loop.value.start;
       this.media.play();
     } else {
+      this.wanted = false;
       this.playing.set(false);
       this.seek(0);
     }
