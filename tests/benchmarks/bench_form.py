@@ -40,7 +40,7 @@ SOURCE_SECONDS = 60.0
 NEAR_LINE = 0.07  # seconds
 BARS = 8
 TEMPERATURES = (0.2, 0.6, 1.0, 1.5, 2.0)
-VARIED = 12  # sources that are made music from at each temperature
+VARIED = 3  # sources that are made music from at each temperature
 
 
 @dataclass(eq=False)
