@@ -696,7 +696,7 @@ def test_browsers_are_let_in(api: Api, song: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/api/audio", "GET, HEAD, OPTIONS"),
+        ("PUT", "/api/audio", "GET, HEAD, POST, OPTIONS"),
         ("PUT", f"/api/audio/{NOBODY}", "DELETE, GET, HEAD, PATCH, OPTIONS"),
         ("GET", "/api/upload", "POST, OPTIONS"),
         ("DELETE", "/api/search", "POST, OPTIONS"),
