@@ -28,7 +28,7 @@ from backend.observability import correlate, logger, metrics, tracer
 from backend.purge import expire, remove_candidates
 from backend.queues import Queues
 from backend.reconcile import Reconciliation
-from backend.records import Audio, Generation, RecordError, Records
+from backend.records import Audio, Generation, Limits, RecordError, Records
 from backend.settings import Settings
 from backend.storage import Storage, upload_key
 from backend.vectors import Vectors
@@ -41,6 +41,7 @@ records = Records.from_settings(settings)
 storage = Storage.from_settings(settings)
 vectors = Vectors.from_settings(settings)
 queues = Queues.from_settings(settings)
+limits = Limits.from_settings(settings)
 events = Events.from_settings(settings)
 reconciliation = Reconciliation(records, storage, vectors, queues)
 
@@ -62,6 +63,12 @@ def sweep(record: Audio | Generation) -> str:
         expire(record, records, storage, vectors)
         return "purged" if record.deleted else "expired"
     return sweep_audio(record) if isinstance(record, Audio) else sweep_generation(record)
+
+
+def call(record: Audio | Generation) -> None:
+    """Send a record's message again, unless its tenant has no turn left: then one of its jobs calls it."""
+    if records.has_turn(record, limits, called=True):
+        queues.call(record)
 
 
 def sweep_audio(audio: Audio) -> str:
@@ -91,7 +98,7 @@ def sweep_audio(audio: Audio) -> str:
         done = "requeued"
     else:
         return "nothing"
-    queues.call(audio)
+    call(audio)
     return done
 
 
@@ -124,7 +131,7 @@ def sweep_generation(generation: Generation) -> str:
         return "candidates_expired"
     else:
         return "nothing"
-    queues.call(generation)
+    call(generation)
     return done
 
 

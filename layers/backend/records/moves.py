@@ -751,9 +751,11 @@ class Records:
         except Fenced:
             return None
 
-    def has_turn(self, record: Audio | Generation, limits: Limits | None) -> bool:
-        """Give a new job a turn if its tenant has one left: otherwise it is called later (see `Turns`)."""
-        return limits is None or self.turns.take(type(record), record.tenant, record.id, limits.running)
+    def has_turn(self, record: Audio | Generation, limits: Limits | None, *, called: bool = False) -> bool:
+        """Give a job a turn if its tenant has one left: otherwise it is called later (see `Turns.take`)."""
+        if limits is None:
+            return True
+        return self.turns.take(type(record), record.tenant, record.id, limits.running, called=called)
 
     def claim_generation(
         self, tenant: str, generation_id: str, limits: Limits | None = None, *, called: bool = False

@@ -359,6 +359,7 @@ def test_whatever_happens_every_job_ends_with_one_result(
 ) -> None:
     fake_models(stack, monkeypatch)
     monkeypatch.setattr("backend.records.types.MIN_RECORD_BYTES", LEAST)
+    monkeypatch.setattr(stack.app("sweeper"), "limits", PLENTY)
     for name in WORKERS:
         app = stack.app(name)
         monkeypatch.setattr(app, "limits", PLENTY)

@@ -309,6 +309,31 @@ def test_a_deletion_that_died_half_way_is_ended(stack: Stack, audio: Audio) -> N
     assert stack.sweep() == {}
 
 
+def test_what_has_no_turn_is_sent_no_message(
+    stack: Stack, audio: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(unfinished=10, worker_seconds_per_day=0, stored_bytes=10**9, running=1)
+    monkeypatch.setattr(stack.app("sweeper"), "limits", limits)
+    source = ready(stack, audio)
+    first, second, third = (stack.submit(source, limits=limits) for _ in range(3))
+    stack.records.finish_generation(
+        stack.records.claim_generation("default", first.id, limits), {"engine": "mosaic"}, size=0
+    )
+    called = stack.records.turns.pass_on(type(first), "default", first.id, limits.running)
+    assert called
+    assert called.id == second.id  # and its message is lost
+    for _ in range(3):
+        stack.clock.now += RESEND_SECONDS + 1
+        stack.sweep()
+    sent = stack.drain("generate")
+    assert {body["generation_id"] for body in sent} == {second.id}
+    claimed = stack.records.claim_generation("default", second.id, limits, called=True)
+    stack.records.cancel_generation("default", claimed.id)  # and its worker dies before it passes the turn on
+    stack.clock.now += 8 * RESEND_SECONDS
+    stack.sweep()
+    assert [body["generation_id"] for body in stack.drain("generate")] == [third.id]
+
+
 def test_one_record_that_cannot_be_helped_does_not_hold_up_the_others(
     stack: Stack, audio: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
