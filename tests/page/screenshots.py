@@ -19,12 +19,10 @@ from tests.page.visit import Visit, visiting
 
 PACKAGE = "supertux-data"
 TRACKS = {
-    "tropicalbreeze": "Tropical breeze",
     "fortress_old": "Fortress",
     "invincible": "Invincible",
     "forestmap": "Forest map",
     "bonuscave": "Bonus cave",
-    "cave_old": "Cave",
     "intro": "Overture",
     "leveldone": "Level done",
 }
@@ -62,7 +60,7 @@ def take(browser: Browser, stack: StackProcess, folder: Path) -> None:
         visit.ready(NAME)
         page.screenshot(path=folder / "library.png", full_page=True)
         page.get_by_role("link", name="Map", exact=True).click()
-        page.locator(".atlas a").nth(4).hover()
+        page.locator(".atlas .dot").nth(3).hover()
         page.locator(".map-label").wait_for()
         page.locator(".atlas").scroll_into_view_if_needed()
         page.wait_for_timeout(400)
@@ -75,7 +73,7 @@ def take(browser: Browser, stack: StackProcess, folder: Path) -> None:
         page.mouse.move(0, 0)
         page.wait_for_timeout(600)
         page.screenshot(path=folder / "track.png", full_page=True)
-        visit.make("Balanced", candidates="3")
+        visit.make("Balanced", candidates="2", duration="24")
         expect(page.locator(".making-fill")).not_to_have_css("transform", "matrix(0, 0, 0, 1, 0, 0)")
         page.wait_for_timeout(2500)
         page.screenshot(path=folder / "making.png")

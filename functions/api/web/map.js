@@ -12,7 +12,7 @@ import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
  */
 
 const HOVER_MS = 180;
-const NAMED = 30; // of more points, the names would lie over each other
+const [LETTER, LINE] = [8, 22]; // how wide and high names are drawn
 const [WIDTH, HEIGHT, MARGIN] = [1000, 560, 40];
 
 /** @param {{shown: Track[]}} props */
@@ -34,6 +34,7 @@ export function Atlas({ shown }) {
 /** @param {{points: MapPoint[], ids: Set<string>}} props */
 function Plane({ points, ids }) {
   const placed = useMemo(() => place(points), [points]);
+  const names = useMemo(() => apart(placed), [placed]);
   const [current, setCurrent] = useState(0);
   const [hovered, setHovered] = useState(/** @type {number | null} */ (null));
   const playing = useSignal(player.playing);
@@ -82,7 +83,7 @@ function Plane({ points, ids }) {
             >
               <circle class="target" cx=${x} cy=${y} r="16" />
               <circle class="dot" cx=${x} cy=${y} r="6" />
-              ${placed.length <= NAMED && html`<text x=${x > WIDTH * 0.8 ? x - 14 : x + 14} y=${y + 5} text-anchor=${x > WIDTH * 0.8 ? "end" : "start"}>${stem(point.filename)}</text>`}
+              ${names.has(index) && html`<text x=${x > WIDTH * 0.8 ? x - 14 : x + 14} y=${y + 5} text-anchor=${x > WIDTH * 0.8 ? "end" : "start"}>${stem(point.filename)}</text>`}
             </a>
           `,
         )}
@@ -117,6 +118,22 @@ function place(points) {
     x: fit(point.x, left, right, WIDTH),
     y: HEIGHT - fit(point.y, bottom, top, HEIGHT),
   }));
+}
+
+/** The points whose names lie over no other point or name. @param {ReturnType<typeof place>} placed */
+function apart(placed) {
+  const boxes = placed.map(({ point, x, y }) => {
+    const width = stem(point.filename).length * LETTER + 24;
+    return { left: x > WIDTH * 0.8 ? x - width : x - 8, right: x > WIDTH * 0.8 ? x + 8 : x + width, y };
+  });
+  const named = new Set(/** @type {number[]} */ ([]));
+  boxes.forEach((box, index) => {
+    const free = boxes.every(
+      (other, at) => at === index || Math.abs(other.y - box.y) > LINE || other.left > box.right || other.right < box.left,
+    );
+    if (free) named.add(index);
+  });
+  return named;
 }
 
 /** The nearest point in a direction, sideways distance counting double. @param {ReturnType<typeof place>} placed
