@@ -76,6 +76,7 @@ def service(track: bytes) -> Iterator[Service]:
         known = {
             "audio_id": [one["audio_id"] for one in (ready, broken, awaiting, gone)],
             "generation_id": [one["generation_id"] for one in (made, waiting, cancelled)],
+            "candidate": ["0", "1"],
         }
         lists = ("/api/audio", "/api/generation", "/api/map")
         yield Service(api, known, {path: api.get(path, limit=1).ok(200)["cursor"] for path in lists})
@@ -88,7 +89,7 @@ def tame(case: schemathesis.Case, service: Service) -> None:
     """
     choose = random.Random(repr((case.path_parameters, case.query, case.body)))
     for name in list(case.path_parameters):
-        if choose.random() < 0.5:
+        if choose.random() < 0.5 and name in service.known:
             known = [service.fresh(name)] if case.method == "DELETE" else service.known[name]
             case.path_parameters[name] = choose.choice(known)
     if isinstance(case.query.get("cursor"), str) and len(case.query["cursor"]) <= 200:
