@@ -76,7 +76,6 @@ def service(track: bytes) -> Iterator[Service]:
         known = {
             "audio_id": [one["audio_id"] for one in (ready, broken, awaiting, gone)],
             "generation_id": [one["generation_id"] for one in (made, waiting, cancelled)],
-            "candidate": ["0", "1"],
         }
         lists = ("/api/audio", "/api/generation", "/api/map")
         yield Service(api, known, {path: api.get(path, limit=1).ok(200)["cursor"] for path in lists})
