@@ -89,12 +89,7 @@ def choose_candidate(
     generation = find_generation(app, records, generation_id)
     require_succeeded(generation)
     if body.chosen != generation.chosen:
-        try:
-            require_kept(generation, body.chosen, records.now())
-        except Problem as problem:
-            if problem.status == 404:
-                raise problems.invalid("chosen", "There is no such candidate.") from None
-            raise
+        require_kept(generation, body.chosen, records.now())
         stored = encoded(generation, body.chosen, generation.format)
         try:
             generation = records.choose(generation, body.chosen, stored.size)
