@@ -52,11 +52,7 @@ def test_only_what_the_emulator_lacks_is_changed() -> None:
             f"{queue}/ScalingConfig/MaximumConcurrency",
             f"{queue}/ScalingConfig/MaximumConcurrency/Ref",
         }
-    spread = {
-        path
-        for path in changed
-        if re.fullmatch(r"/Resources/\w+Function/Properties/Events/.*", path)
-    }
+    spread = {path for path in changed if re.fullmatch(r"/Resources/\w+Function/Properties/Events/.*", path)}
     changed -= spread
     policies = {path for path in changed if "/Policies/0/PolicyDocument/Statement/" in path}
     assert changed - policies <= expected
