@@ -32,6 +32,7 @@ from typing import Any
 import yaml
 
 from local.aws.signature import ACCESS_KEY, SECRET_KEY
+from local.gateway import METHODS
 from local.http_server import HttpServer, PortError, tcp_port
 from local.invoke import LambdaEndpoint
 from local.logs import Log
@@ -219,11 +220,35 @@ def with_environment(
         variables = {**function.environment, "AWS_ENDPOINT_URL": endpoint_url}
         template["Resources"][name]["Properties"]["Environment"] = {"Variables": variables}
     template["Globals"]["Function"].pop("Environment")
+    spread_methods(template)
     for name, value in parameters.items():
         template["Parameters"][name]["Default"] = value
     copy = built.with_name("template.local.yaml")
     copy.write_text(yaml.safe_dump(template, sort_keys=False))
     return copy
+
+
+def spread_methods(template: dict[str, Any]) -> None:
+    """Replace each event of the method ANY by events of the methods that no other event of its path has.
+
+    API Gateway takes the exact one of two that fit; SAM CLI keeps routes in a set, and takes either.
+    """
+    functions = [
+        item["Properties"] for item in template["Resources"].values() if "Events" in item["Properties"]
+    ]
+    routes = [event["Properties"] for function in functions for event in function["Events"].values()]
+    exact = {(route["Method"], route["Path"]) for route in routes if "Path" in route}
+    for function in functions:
+        spread: dict[str, Any] = {}
+        for name, event in function["Events"].items():
+            route = event["Properties"]
+            if route.get("Method") != "ANY":
+                spread[name] = event
+                continue
+            for method in sorted(METHODS):
+                if (method, route["Path"]) not in exact:
+                    spread[f"{name}{method}"] = {**event, "Properties": {**route, "Method": method}}
+        function["Events"] = spread
 
 
 @contextmanager

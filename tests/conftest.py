@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +19,12 @@ from tests.deployed.rehearsal import LACKING, Rehearsal, rehearsing
 from tests.support.client import Api
 
 ENGINE_SECONDS = 60
+
+
+def pytest_configure() -> None:
+    """Let what tests start be interrupted: a shell starts what runs in the background with SIGINT ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:

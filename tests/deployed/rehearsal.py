@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from local.gateway import METHODS
-from local.sam import BUILT, CONFIG, SAM, bridge_address, free_port
+from local.sam import BUILT, CONFIG, SAM, bridge_address, free_port, spread_methods
 from local.template import ACCOUNT, REGION, ROOT
 from tests.deployed.ministack import Certificate, MiniStack
 from tests.deployed.vectors import VectorsFront, served
@@ -66,7 +65,6 @@ def adapted(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[
     del copy["Resources"]["VectorBucket"]
     path = f"bucket/{index['VectorBucketName']['Fn::Sub']}/index/{index['IndexName']}"
     arn = {"Fn::Sub": f"arn:${{AWS::Partition}}:s3vectors:${{AWS::Region}}:${{AWS::AccountId}}:{path}"}
-    exact = {(route["Method"], route["Path"]) for route in routes(copy)}
 
     def walk(value: Any) -> Any:
         if isinstance(value, dict):
@@ -75,8 +73,6 @@ def adapted(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[
             value = {name: walk(item) for name, item in value.items()}
             if isinstance(value.get("MaximumConcurrency"), dict):
                 value["MaximumConcurrency"] = int(str(values[value["MaximumConcurrency"]["Ref"]]))
-            if "Events" in value:
-                value["Events"] = spread(value["Events"], exact)
             if "DeletionProtectionEnabled" in value:
                 value["DeletionProtectionEnabled"] = False
             if "BinaryMediaTypes" in value:
@@ -85,28 +81,8 @@ def adapted(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[
         return [walk(item) for item in value] if isinstance(value, list) else value
 
     result: dict[str, Any] = walk(copy)
+    spread_methods(result)
     return result
-
-
-def routes(template: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Yield the properties of every event of the API."""
-    for resource in template["Resources"].values():
-        for event in resource.get("Properties", {}).get("Events", {}).values():
-            if event["Type"] == "Api":
-                yield event["Properties"]
-
-
-def spread(events: Mapping[str, Any], exact: Collection[tuple[str, str]]) -> dict[str, Any]:
-    """Return a function's events with one for each method instead of ANY, but for methods with their own."""
-    spread: dict[str, Any] = {}
-    for name, event in events.items():
-        if event["Properties"].get("Method") != "ANY":
-            spread[name] = event
-            continue
-        for method in sorted(METHODS):
-            if (method, event["Properties"]["Path"]) not in exact:
-                spread[f"{name}{method}"] = {**event, "Properties": {**event["Properties"], "Method": method}}
-    return spread
 
 
 def without_permission(template: Mapping[str, Any], role: str, action: str) -> dict[str, Any]:

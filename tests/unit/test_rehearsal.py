@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from contextlib import closing
 from typing import Any
 
@@ -14,9 +13,8 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from local import template
-from local.gateway import METHODS
 from local.http_server import HttpServer
-from tests.deployed.rehearsal import RETAINED, adapted, production_parameters, routes, without_permission
+from tests.deployed.rehearsal import RETAINED, adapted, production_parameters, without_permission
 from tests.deployed.vectors import VectorsFront
 
 TEMPLATE: dict[str, Any] = template.read()
@@ -60,12 +58,6 @@ def test_only_what_the_emulator_lacks_is_changed() -> None:
         f"{name}Role" for name in ("Api", "Embed", "Search", "Sweeper")
     }
     assert all("/Resource" in path for path in policies)
-
-
-def test_a_path_that_takes_any_method_takes_each_once() -> None:
-    paths = {route["Path"] for route in routes(TEMPLATE)}
-    after = [(route["Path"], route["Method"]) for route in routes(adapted(TEMPLATE, production_parameters()))]
-    assert Counter(after) == Counter((path, method) for path in paths for method in METHODS)
 
 
 def test_production_is_what_is_rehearsed() -> None:

@@ -426,13 +426,15 @@ class TestEmbedding:
 
     def test_again_is_charged(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         cost = world.app.embedding.costs.embedding(3.0).seconds
-        monkeypatch.setattr(world.app.embedding, "limits", Limits(2, math.ceil(cost), 10**9))
-        for status in (202, 429):
+        limit = math.ceil(cost)
+        monkeypatch.setattr(world.app.embedding, "limits", Limits(100, limit, 10**9))
+        fit = int(limit / cost)
+        for status in (*[202] * fit, 429):
             audio = world.ready(revision="of yore")
             answer = world.call("POST", "/api/audio/{audio_id}/embed", audio_id=audio.id)
             assert answer.status == status
         answer.problem(429, "daily_limit")
-        assert world.records.usage.charged(world.tenant) == pytest.approx(cost, abs=1e-3)
+        assert world.records.usage.charged(world.tenant) == pytest.approx(fit * cost, abs=1e-3)
 
     def test_again_without_a_source(self, world: World) -> None:
         resource = "/api/audio/{audio_id}/embed"

@@ -1,4 +1,4 @@
-"""Two checkouts on one machine keep their images apart."""
+"""What SAM CLI is given: images of each checkout's own, and routes of which one fits."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import io
 import re
 import subprocess
 import tempfile
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from local import sam
+from local.gateway import METHODS
 from local.logs import Log
-from local.template import ROOT, TEMPLATE
+from local.template import ROOT, TEMPLATE, read
 
 
 def test_images_are_named_after_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +31,20 @@ def test_images_are_named_after_the_checkout(monkeypatch: pytest.MonkeyPatch) ->
     assert all(re.fullmatch(r"[a-z]+function-[0-9a-f]{8}", name) for name in one + two)
     for template in named:  # and nothing else is different
         assert re.sub(r" +DockerImage: .*\n", "", template) == text
+
+
+def test_every_method_of_every_path_has_one_route_under_sam_local() -> None:
+    """SAM CLI takes either of two that fit, another one each time."""
+
+    def routes(template: dict[str, Any]) -> list[tuple[str, str]]:
+        resources = [item.get("Properties", {}) for item in template["Resources"].values()]
+        events = [event for item in resources for event in item.get("Events", {}).values()]
+        return [(e["Properties"]["Path"], e["Properties"]["Method"]) for e in events if e["Type"] == "Api"]
+
+    template = read()
+    paths = {path for path, _ in routes(template)}
+    sam.spread_methods(template)
+    assert Counter(routes(template)) == Counter((path, method) for path in paths for method in METHODS)
 
 
 def test_nothing_is_written_outside_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,13 +110,6 @@ class TestRoutes:
         # What another function than that of the path's other methods answers; that one names them in `Allow`.
         assert own == {("PATCH", "/api/generation/{generation_id}"), ("POST", "/api/audio")}
 
-    def test_of_one_method_stand_below_those_of_any(self, deployment: Deployment) -> None:
-        """Of two routes that fit, `sam local` takes the last, where API Gateway takes the exact one."""
-        order = [(route.method, route.path) for route in deployment.routes]
-        for method, path in order:
-            if method not in {"ANY", "OPTIONS"}:
-                assert order.index((method, path)) > order.index(("ANY", path))
-
     def test_every_path_answers_a_browsers_preflight(self, deployment: Deployment) -> None:
         routes = self.declared(deployment)
         answered = {path for _, method, path in routes if method == "OPTIONS"}
