@@ -27,7 +27,7 @@ MEGABYTE = 1_000_000
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[StackProcess]:
-    with StackProcess("--http-workers", "2") as started:
+    with StackProcess() as started:
         yield started
 
 
@@ -133,7 +133,7 @@ class TestStart:
             as_file("cover.jpg", b"\xff\xd8\xff", "image/jpeg"),
             as_file("two.wav", tone(2, 330)),
         )
-        expect(home.page.locator(".notice")).to_contain_text("1 file is no music, and was left out.")
+        expect(home.page.locator(".notice", has_text="1 file is no music, and was left out.")).to_be_visible()
         for name in ("one", "two"):
             row = home.ready(name)
             row.hover()

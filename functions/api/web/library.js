@@ -7,7 +7,7 @@ import { canSearch } from "./profile.js";
 import { Signal, useSignal, useTitle } from "./signal.js";
 import { add, complain, dismiss, failure, notify, readTrack, remove, retry, stem, tracks, unfinished, uploads } from "./store.js";
 import { S } from "./strings.js";
-import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor.js";
 
 /** @typedef {import("./api.js").Track} Track */
 
@@ -263,9 +263,11 @@ export function PlayButton({ id, name, disabled = false }) {
 /** A name that can be changed in its place. @param {{track: Track, done: () => void}} props */
 export function Rename({ track, done }) {
   const field = /** @type {{current: HTMLInputElement | null}} */ (useRef(null));
-  useEffect(() => {
+  // Before the next key: what is typed at once is part of the name. And once, so that it outlives another drawing.
+  useLayoutEffect(() => {
     if (!field.current) return;
-    field.current.value = stem(track.filename); // once: what is typed outlives another drawing
+    field.current.value = stem(track.filename);
+    field.current.focus();
     field.current.select();
   }, []);
   const save = async (/** @type {Event} */ event) => {
