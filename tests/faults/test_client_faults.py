@@ -17,7 +17,7 @@ from moto.core.botocore_stubber import BotocoreStubber
 from backend.records import Audio, Generation
 from backend.records.contents import KEPT
 from backend.settings import client
-from backend.storage import generated_key, upload_key
+from backend.storage import candidate_key, generated_key, upload_key
 from tests.faults.injection import BrokenBody, Fault, meet
 from tests.support.requests import Answer, call, form
 from tests.support.stack import Stack, fake_models
@@ -113,10 +113,15 @@ class Job:
     def check(self, attempts: int = 1) -> None:
         """Assert that it has succeeded, once, in so many attempts at most."""
         if self.generation:
-            current: Audio | Generation = self.stack.get_generation(self.generation)
-            assert current.status == "succeeded", current
-            written = [key for key in self.stack.objects() if self.generation.id in key]
-            assert written == [generated_key("default", self.generation.id, "wav")]
+            made = self.stack.get_generation(self.generation)
+            current: Audio | Generation = made
+            assert made.status == "succeeded", made
+            assert made.result
+            written = {key for key in self.stack.objects() if self.generation.id in key}
+            candidates = range(len(made.result["candidates"]))
+            kept = {candidate_key("default", self.generation.id, index, "flac") for index in candidates}
+            origins = {candidate_key("default", self.generation.id, index, "json") for index in candidates}
+            assert written - origins == {generated_key("default", self.generation.id, "wav"), *kept}
         else:
             current = self.stack.get_audio(self.audio)
             assert current.status == "ready", current
