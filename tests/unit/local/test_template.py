@@ -280,8 +280,8 @@ class TestPermissions:
     @pytest.mark.parametrize(
         ("role", "queues"),
         [
-            ("EmbedRole", ["GenerateQueue", "EmbedDeadLetters", "GenerateDeadLetters"]),
-            ("GenerateRole", ["GenerateDeadLetters"]),
+            ("EmbedRole", ["EmbedQueue", "GenerateQueue", "EmbedDeadLetters", "GenerateDeadLetters"]),
+            ("GenerateRole", ["GenerateQueue", "GenerateDeadLetters"]),
             ("SweeperRole", ["EmbedQueue", "GenerateQueue"]),
         ],
     )
