@@ -43,8 +43,10 @@ serve() {
   end
   export PORT=$(free_port)
   export API="http://127.0.0.1:$PORT" MUSIC_API="http://127.0.0.1:$PORT"
-  if test "$1" = make; then set -- "${MAKE[@]}" "${@:2}"; else set -- "$@" --port "$PORT"; fi
-  "$@" > serve.log 2>&1 &
+  # Not by the functions below, which would leave it behind when they are ended.
+  if test "$1" = make; then set -- "${MAKE[@]}" "${@:2}"
+  else set -- "$PYTHON" -m client.command "${@:2}" --port "$PORT"; fi
+  (export PYTHONPATH="$ROOT"; exec "$@") > serve.log 2>&1 &
   server=$!
   while ! grep -q '^ready: ' serve.log; do
     kill -0 "$server" || { cat serve.log; exit 1; }
