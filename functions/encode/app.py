@@ -126,11 +126,11 @@ def encoded(generation: Generation, candidate: int, extension: str) -> StoredObj
     audio = transcoded(generation, candidate, extension)
     storage.put(key, audio, contract.CONTENT_TYPES[extension])
     recount(generation, records, storage)
-    now = records.get_generation(generation.tenant, generation.id)
-    if now is None or now.deleted:
+    try:
+        find_generation(app, records, generation.id)
+    except Problem:
         storage.delete(key)  # whoever deleted the generation may have been faster than this file
-        expired = now is not None and now.status == "expired"
-        raise problems.gone("generation") if expired else problems.not_found("generation")
+        raise
     stored = storage.head(key)
     if stored is None:
         raise problems.gone("candidate")

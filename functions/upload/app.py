@@ -145,24 +145,8 @@ def store(file: File, idempotency_key: str | None) -> Response:
     idempotency = api.idempotency(idempotency_key, request)
     audio = records.replay(Audio, app.tenant, idempotency) if idempotency else None
     if audio is None:
-        audio_id, charge = new_id(), Charge(*costs.embedding_of(len(file.content)))
-        if limits:
-            # Nothing is noted for who has used up what he may; the record's own write judges again.
-            records.usage.check(Audio, app.tenant, len(file.content), charge, limits)
-        audio = records.create_audio(
-            app.tenant,
-            audio_id=audio_id,
-            filename=file.filename,
-            content_type=kind,
-            size=len(file.content),
-            upload_expires_at=time.time() + UPLOAD_SECONDS,
-            correlation_id=app.correlation_id,
-            limits=limits,
-            sha256=sha256,
-            duplicate_of=records.contents.note(app.tenant, audio_id, sha256),
-            idempotency=idempotency,
-            charge=charge,
-        )
+        charge = Charge(*costs.embedding_of(len(file.content)))
+        audio = recorded(file.filename, file.content, kind, charge, idempotency)
     check_alive(audio)
     return place(audio, file.content, kind)
 
@@ -215,28 +199,41 @@ def copy_generation(
         raise problems.gone("candidate" if flac else "generation") from None
     kind = contract.CONTENT_TYPES[extension]
     if audio is None:
-        sha256, audio_id = hashlib.sha256(content).hexdigest(), new_id()
         charge = Charge(*costs.embedding((generation.result or {})["duration"]))
-        if limits:
-            # Before the content is noted: what is refused leaves nothing.
-            records.usage.check(Audio, app.tenant, len(content), charge, limits)
-        audio = records.create_audio(
-            app.tenant,
-            audio_id=audio_id,
-            filename=file_name(generation, records, extension, candidate if body.candidate else None),
-            content_type=kind,
-            size=len(content),
-            upload_expires_at=time.time() + UPLOAD_SECONDS,
-            correlation_id=app.correlation_id,
-            limits=limits,
-            sha256=sha256,
-            duplicate_of=records.contents.note(app.tenant, audio_id, sha256),
-            idempotency=idempotency,
-            made_from=(generation.id, candidate),
-            charge=charge,
-        )
+        name = file_name(generation, records, extension, candidate if body.candidate else None)
+        audio = recorded(name, content, kind, charge, idempotency, made_from=(generation.id, candidate))
         check_alive(audio)
     return place(audio, content, kind)
+
+
+def recorded(
+    filename: str,
+    content: bytes,
+    kind: str,
+    charge: Charge,
+    idempotency: tuple[str, str] | None,
+    made_from: tuple[str, int | None] | None = None,
+) -> Audio:
+    """Record a track whose content is here."""
+    sha256, audio_id = hashlib.sha256(content).hexdigest(), new_id()
+    if limits:
+        # Nothing is noted for who has used up what he may; the record's own write judges again.
+        records.usage.check(Audio, app.tenant, len(content), charge, limits)
+    return records.create_audio(
+        app.tenant,
+        audio_id=audio_id,
+        filename=filename,
+        content_type=kind,
+        size=len(content),
+        upload_expires_at=time.time() + UPLOAD_SECONDS,
+        correlation_id=app.correlation_id,
+        limits=limits,
+        sha256=sha256,
+        duplicate_of=records.contents.note(app.tenant, audio_id, sha256),
+        idempotency=idempotency,
+        made_from=made_from,
+        charge=charge,
+    )
 
 
 def place(audio: Audio, content: bytes, kind: str) -> Response:

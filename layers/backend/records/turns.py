@@ -64,12 +64,7 @@ class Turns:
         if self._take(kind, tenant, record_id, most, called):
             return True
         holders = self.holders(kind, tenant)
-        found = {holder: self._items.get(kind, tenant, holder) for holder in holders}
-        finished = {
-            holder
-            for holder, record in found.items()
-            if record is None or record.status not in UNFINISHED[kind.kind]
-        }
+        finished = self._usage.finished(kind, tenant, holders)
         self._remove(kind, tenant, finished)
         free = len(holders) - len(finished) < most
         return free and self._take(kind, tenant, record_id, most, called)

@@ -17,7 +17,7 @@ attempt whose process died is not known, and not charged.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -89,25 +89,15 @@ class Usage:
         Conflict
             Too many other writes were faster; nothing is lost by trying again later.
         """
-        key = record_key(record)
-        for _ in rounds():
-            item = self._items.read(key)
-            counted, status = item.get("counted"), item.get("status")
+
+        def counts(item: Mapping[str, Any]) -> int | None:
+            status = item.get("status")
             empty = status == "awaiting_upload" or status in TOMBSTONES
-            if counted is None or empty != (size == 0) or (only and status != only):
-                return
-            new = 0 if status in TOMBSTONES else counted_bytes(size)
-            if int(counted) == new:
-                return
-            noted = {
-                "Key": key,
-                "UpdateExpression": "SET counted = :new",
-                "ConditionExpression": "counted = :counted AND #status = :status",
-                "ExpressionAttributeNames": {"#status": "status"},
-                "ExpressionAttributeValues": {":new": new, ":counted": counted, ":status": status},
-            }
-            if self._items.transact({"Update": noted}, self.adding(record.tenant, new - int(counted))):
-                return
+            if empty != (size == 0) or (only and status != only):
+                return None
+            return 0 if status in TOMBSTONES else counted_bytes(size)
+
+        self._count(record, counts)
 
     def recount(self, generation: Generation, measure: Callable[[], int]) -> None:
         """Let the tenant's count hold the bytes that a succeeded generation has in the bucket.
@@ -123,27 +113,31 @@ class Usage:
         Conflict
             Too many other writes were faster; nothing is lost by trying again later.
         """
-        key = record_key(generation)
+
+        def counts(item: Mapping[str, Any]) -> int | None:
+            return counted_bytes(measure()) if item.get("status") == "succeeded" else None
+
+        self._count(generation, counts)
+
+    def _count(self, record: Record, counts: Callable[[Mapping[str, Any]], int | None]) -> None:
+        """Replace what is counted for a record by what `counts` makes of its item; None leaves it."""
+        key = record_key(record)
         for _ in rounds():
             item = self._items.read(key)
             counted = item.get("counted")
-            if counted is None or item.get("status") != "succeeded":
+            if counted is None:
                 return
-            size = counted_bytes(measure())
-            if int(counted) == size:
+            new = counts(item)
+            if new is None or int(counted) == new:
                 return
             noted = {
                 "Key": key,
-                "UpdateExpression": "SET counted = :size",
+                "UpdateExpression": "SET counted = :new",
                 "ConditionExpression": "counted = :counted AND #status = :status",
                 "ExpressionAttributeNames": {"#status": "status"},
-                "ExpressionAttributeValues": {
-                    ":size": size,
-                    ":counted": counted,
-                    ":status": "succeeded",
-                },
+                "ExpressionAttributeValues": {":new": new, ":counted": counted, ":status": item["status"]},
             }
-            if self._items.transact({"Update": noted}, self.adding(generation.tenant, size - int(counted))):
+            if self._items.transact({"Update": noted}, self.adding(record.tenant, new - int(counted))):
                 return
 
     def require_room(self, tenant: str, limits: Limits) -> None:
@@ -336,14 +330,18 @@ class Usage:
         noted: set[str] = self._items.read(key).get(kind.kind, set())
         if len(noted) < at_least:
             return sorted(noted)
-        found = {identifier: self._items.get(kind, tenant, identifier) for identifier in noted}
-        finished = {
+        finished = self.finished(kind, tenant, noted)
+        self.forget(kind, tenant, finished)
+        return sorted(noted - finished)
+
+    def finished(self, kind: type[R], tenant: str, ids: Iterable[str]) -> set[str]:
+        """Return those of some ids whose records are finished, or gone."""
+        found = {identifier: self._items.get(kind, tenant, identifier) for identifier in ids}
+        return {
             identifier
             for identifier, record in found.items()
             if record is None or record.status not in UNFINISHED[kind.kind]
         }
-        self.forget(kind, tenant, finished)
-        return sorted(noted - finished)
 
     def forget(self, kind: type[Record], tenant: str, finished: set[str]) -> None:
         """Take the ids of finished records out of the set of the unfinished ones."""
