@@ -452,6 +452,49 @@ def test_what_one_tab_does_shows_in_the_other(home: Visit) -> None:
     other.close()
 
 
+def test_what_is_deleted_stays_away_after_a_reload(browser: Browser, stack: StackProcess) -> None:
+    lose = "addEventListener('pagehide', () => (window.fetch = () => new Promise(() => {})))"
+    with visiting(browser, stack) as leaver:
+        leaver.upload(as_file("unloved.wav", tone(2)))
+        leaver.ready("unloved")
+        leaver.context.add_init_script(lose)
+        leaver.page.reload()
+        row = leaver.ready("unloved")
+        row.hover()
+        row.get_by_role("button", name="Delete unloved").click()
+        leaver.page.reload()
+        leaver.ready(SAMPLE)
+        expect(leaver.row("unloved")).to_have_count(0)
+        with visiting(browser, stack) as another:
+            with leaver.page.expect_response(lambda answer: answer.request.method == "DELETE"):
+                another.ready(SAMPLE)
+                expect(another.row("unloved")).to_have_count(1)
+            another.page.reload()
+            another.ready(SAMPLE)
+            expect(another.row("unloved")).to_have_count(0)
+
+
+def test_what_must_not_be_deleted_comes_back(browser: Browser, stack: StackProcess) -> None:
+    with visiting(browser, stack) as refused:
+        refused.upload(as_file("kept.wav", tone(2)))
+        row = refused.ready("kept")
+
+        def forbid(route: Route) -> None:
+            if route.request.method != "DELETE":
+                return route.fallback()
+            return route.fulfill(status=409, json={"code": "conflict", "detail": "It is in use."})
+
+        refused.context.route("**/api/audio/*", forbid)
+        row.hover()
+        row.get_by_role("button", name="Delete kept").click()
+        expect(refused.row("kept")).to_have_count(0)
+        refused.ready("kept")
+        refused.refused(409)
+        refused.context.unroute_all()
+        refused.row("kept").hover()
+        refused.row("kept").get_by_role("button", name="Delete kept").click()
+
+
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[StackProcess]:
     narrowed = ("--parameter", "AllowedOrigins=https://else.example")

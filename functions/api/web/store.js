@@ -30,8 +30,15 @@ export const notices = new Signal(/** @type {Notice[]} */ ([]));
 /** What a screen reader is told. */
 export const spoken = new Signal("");
 
-/** Ids of what is deleted as soon as nobody can undo it any more. @type {Map<string, {end: () => void}>} */
-const leaving = new Map();
+const LEAVING = "leaving";
+/**
+ * Paths of what is to be deleted, by id, "" once that is done; what is undone or refused is taken out. The tab keeps
+ * them over a reload: the page that is left sends what is due, and the next one may ask before that is carried out.
+ * @type {Map<string, string>}
+ */
+const leaving = new Map(JSON.parse(sessionStorage.getItem(LEAVING) ?? "[]"));
+/** What deletes each of them as soon as nobody can undo it any more. @type {Map<string, () => void>} */
+const due = new Map();
 const tabs = new BroadcastChannel("music");
 
 /** @param {string} status */
@@ -96,15 +103,26 @@ export async function start() {
   tabs.onmessage = () => load();
   document.addEventListener("visibilitychange", () => document.hidden || wake());
   addEventListener("online", wake);
-  addEventListener("pagehide", () => leaving.forEach(({ end }) => end()));
+  addEventListener("pagehide", () => due.forEach((end) => end()));
   addEventListener("beforeunload", (event) => {
     if (uploads.value.some(({ state }) => state !== "failed")) event.preventDefault();
   });
   await load();
   watch();
+  if (leaving.size) await finish();
 }
 
+/** Delete what the page before this one sent, but did not get through. */
+async function finish() {
+  await pause(UNDO_SECONDS);
+  const there = await load();
+  for (const [id, path] of leaving) if (path && !due.has(id) && there.has(id)) await erase(path, id);
+}
+
+/** Read both lists. @returns {Promise<Set<string>>} Ids of what they still have, though it is to be deleted. */
 async function load() {
+  /** @type {Set<string>} */
+  const hidden = new Set();
   /** @type {Map<string, Track>} */
   const found = new Map();
   /** @type {Map<string, Generation>} */
@@ -113,11 +131,11 @@ async function load() {
   const beforeMade = generations.value;
   await Promise.all([
     pages("api/audio", (/** @type {Track[]} */ items) => {
-      for (const item of items) if (!leaving.has(item.audio_id)) found.set(item.audio_id, item);
+      for (const item of items) leaving.has(item.audio_id) ? hidden.add(item.audio_id) : found.set(item.audio_id, item);
       if (!before) tracks.set(new Map(found));
     }),
     pages("api/generation", (/** @type {Generation[]} */ items) => {
-      for (const item of items) if (!leaving.has(item.generation_id)) made.set(item.generation_id, item);
+      for (const item of items) leaving.has(item.generation_id) ? hidden.add(item.generation_id) : made.set(item.generation_id, item);
     }),
   ]).then(
     () => {
@@ -127,6 +145,7 @@ async function load() {
     (problem) => notify(problem.message, { problem: true }),
   );
   wake();
+  return hidden;
 }
 
 /**
@@ -219,28 +238,48 @@ export function complain(problem) {
  */
 export function remove(path, id, text) {
   const before = { track: tracks.value?.get(id), generation: generations.value.get(id) };
-  let timer = 0;
   const end = () => {
     clearTimeout(timer);
-    call("DELETE", path, { keepalive: true })
-      .catch((problem) => problem.status === 404 || problem.status === 410 || complain(problem))
-      .finally(() => {
-        leaving.delete(id);
-        tabs.postMessage("changed");
-      });
+    due.delete(id);
+    erase(path, id);
   };
+  const timer = setTimeout(end, UNDO_SECONDS * 1000);
   forget(id);
-  leaving.set(id, { end });
+  leave(id, path);
+  due.set(id, end);
   const dismiss = notify(text, {
     undo: () => {
       clearTimeout(timer);
-      leaving.delete(id);
+      due.delete(id);
+      leave(id, null);
       if (before.track) keep(before.track);
       if (before.generation) keepGeneration(before.generation);
       dismiss();
     },
   });
-  timer = setTimeout(end, UNDO_SECONDS * 1000);
+}
+
+/** Note what is to become of a record. @param {string} id @param {string | null} path See `leaving`; null: it stays. */
+function leave(id, path) {
+  if (path === null) leaving.delete(id);
+  else leaving.set(id, path);
+  sessionStorage.setItem(LEAVING, JSON.stringify([...leaving].filter(([, path]) => path)));
+}
+
+/** Delete a record for good, or show it again if that is refused. @param {string} path @param {string} id */
+async function erase(path, id) {
+  try {
+    await call("DELETE", path, { keepalive: true });
+    leave(id, "");
+  } catch (problem) {
+    const gone = problem instanceof Problem && (problem.status === 404 || problem.status === 410);
+    leave(id, gone ? "" : null);
+    if (!gone) {
+      complain(problem);
+      await load();
+    }
+  }
+  tabs.postMessage("changed");
 }
 
 /** Cancel a generation. @param {string} id */
