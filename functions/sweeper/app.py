@@ -46,93 +46,103 @@ events = Events.from_settings(settings)
 reconciliation = Reconciliation(records, storage, vectors, queues)
 
 
-def sweep(record: Audio | Generation) -> str:
-    """Do what a due record needs.
+class Sweep:
+    """One sweep: what it has found out holds as long as it lasts."""
 
-    Returns
-    -------
-    str
-        What was done, in one word, for logs and metrics.
+    def __init__(self) -> None:
+        self._full: dict[tuple[str, str], set[str]] = {}
+        """The jobs that have the turns of those who have none left, by tenant and kind."""
 
-    Raises
-    ------
-    RecordError
-        The record moved meanwhile: somebody else took care of it.
-    """
-    if record.deleted or record.expires_at <= records.now():
-        expire(record, records, storage, vectors)
-        return "purged" if record.deleted else "expired"
-    return sweep_audio(record) if isinstance(record, Audio) else sweep_generation(record)
+    def do(self, record: Audio | Generation) -> str:
+        """Do what a due record needs.
+
+        Returns
+        -------
+        str
+            What was done, in one word, for logs and metrics.
+
+        Raises
+        ------
+        RecordError
+            The record moved meanwhile: somebody else took care of it.
+        """
+        if record.deleted or record.expires_at <= records.now():
+            expire(record, records, storage, vectors)
+            return "purged" if record.deleted else "expired"
+        done, called = sweep_audio(record) if isinstance(record, Audio) else sweep_generation(record)
+        if called:
+            self._call(record)
+        return done
+
+    def _call(self, record: Audio | Generation) -> None:
+        """Send a record's message again, unless its tenant has no turn left: then one of its jobs calls it.
+
+        Such a tenant is not asked about again for each of its jobs: it may have thousands.
+        """
+        group = (record.tenant, record.kind)
+        if record.id not in self._full.get(group, {record.id}):
+            return
+        if records.has_turn(record, limits, called=True):
+            queues.call(record)
+        else:
+            self._full[group] = records.turns.holders(type(record), record.tenant)
 
 
-def call(record: Audio | Generation) -> None:
-    """Send a record's message again, unless its tenant has no turn left: then one of its jobs calls it."""
-    if records.has_turn(record, limits, called=True):
-        queues.call(record)
-
-
-def sweep_audio(audio: Audio) -> str:
-    """Do what a due audio needs."""
+def sweep_audio(audio: Audio) -> tuple[str, bool]:
+    """Do what a due audio needs; tell what was done, and whether its message is to be sent again."""
     if audio.status == "awaiting_upload":
         stored = storage.head(upload_key(audio.tenant, audio.id))
         if stored is None and records.now() < audio.upload_until:
             records.schedule.postpone(audio)
-            return "still_awaited"
+            return "still_awaited", False
         if stored is None:
             records.usage.count(audio, 0)
             failed, generations = records.fail_audio(audio, "expired", "The file was not uploaded in time.")
             events.publish(failed)
             for generation in generations:
                 events.publish(generation)
-            return "upload_expired"
-        audio = records.mark_uploaded(audio.tenant, audio.id, etag=stored.etag, size=stored.size)
-        done = "event_missed"
-    elif audio.status == "uploaded":
+            return "upload_expired", False
+        records.mark_uploaded(audio.tenant, audio.id, etag=stored.etag, size=stored.size)
+        return "event_missed", True
+    if audio.status == "uploaded":
         records.schedule.postpone(audio)
-        done = "sent_again"
-    elif audio.status == "embedding":
+        return "sent_again", True
+    if audio.status == "embedding":
         if is_leased(audio):
             records.schedule.await_lease(audio)
-            return "still_worked_on"
+            return "still_worked_on", False
         records.requeue(audio)
-        done = "requeued"
-    else:
-        return "nothing"
-    call(audio)
-    return done
+        return "requeued", True
+    return "nothing", False
 
 
-def sweep_generation(generation: Generation) -> str:
-    """Do what a due generation needs."""
+def sweep_generation(generation: Generation) -> tuple[str, bool]:
+    """Do what a due generation needs, and tell as `sweep_audio` does."""
     if generation.status == "waiting":
         audio = records.get_audio(generation.tenant, generation.audio_id)
         if audio is None or audio.deleted or audio.status == "failed":
             code = "source_failed" if audio and not audio.deleted else "source_deleted"
             events.publish(records.fail_generation(generation, code, "The source audio is not to be had."))
-            return "failed"
+            return "failed", False
         if audio.status != "ready":
             records.schedule.postpone(generation)
-            return "still_waiting"
-        if records.release_waiting(generation.tenant, generation.id) is None:
-            return "nothing"
-        done = "released"
-    elif generation.status == "queued":
+            return "still_waiting", False
+        released = records.release_waiting(generation.tenant, generation.id)
+        return ("released", True) if released else ("nothing", False)
+    if generation.status == "queued":
         records.schedule.postpone(generation)
-        done = "sent_again"
-    elif generation.status == "running":
+        return "sent_again", True
+    if generation.status == "running":
         if is_leased(generation):
             records.schedule.await_lease(generation)
-            return "still_worked_on"
+            return "still_worked_on", False
         records.requeue(generation)
-        done = "requeued"
-    elif generation.status == "succeeded" and generation.candidates_expire_at is not None:
+        return "requeued", True
+    if generation.status == "succeeded" and generation.candidates_expire_at is not None:
         remove_candidates(generation, records, storage)
         records.candidates_gone(generation)
-        return "candidates_expired"
-    else:
-        return "nothing"
-    call(generation)
-    return done
+        return "candidates_expired", False
+    return "nothing", False
 
 
 def is_leased(record: Audio | Generation) -> bool:
@@ -150,13 +160,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
         return context.get_remaining_time_in_millis() > RESERVE_SECONDS * 1000
 
     metrics.add_metric("SweeperLag", MetricUnit.Seconds, records.schedule.lag())
-    done: Counter[str] = Counter()
+    sweep, done = Sweep(), Counter[str]()
     for record in records.schedule.due():
         if not in_time():
             break
         correlate(record.correlation_id)
         try:
-            action = sweep(record)
+            action = sweep.do(record)
         except RecordError:
             action = "moved_meanwhile"
         except Exception:

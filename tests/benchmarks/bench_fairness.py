@@ -78,7 +78,7 @@ class Tenant:
             record = eventually(
                 lambda link=link: self.look(link),  # type: ignore[misc]
                 until=lambda seen: seen["status"] not in {"waiting", "queued", "running"},
-                every=0.25,
+                every=0.5,
                 patience=1800,
             )
             assert record["status"] == "succeeded", record

@@ -30,7 +30,8 @@ from backend.records.usage import Usage
 
 _NAMES = {"#called": "called"}
 _LOOKS = 100
-"""Jobs that are looked at, at most, to find the one whose turn it is: the others wait for something else."""
+"""Jobs, at most, that are passed over because they wait for something else: what stands behind more of them
+the sweeper calls."""
 
 
 class Turns:
@@ -108,16 +109,27 @@ class Turns:
         return None
 
     def _waiting(self, kind: type[R], tenant: str) -> Iterator[R]:
-        """Find the tenant's jobs that wait for nothing but a turn, oldest first; forget what is finished."""
+        """Find the tenant's jobs that wait for nothing but a turn, oldest first; forget what is finished.
+
+        One after the other is read, until the caller has what it looks for: what a job that ends costs does
+        not depend on how many wait. Each finished one is met once, and forgotten.
+        """
         holders = self.holders(kind, tenant)
-        for identifier in self._usage.unfinished(kind, tenant)[:_LOOKS]:
+        finished: set[str] = set()
+        passed_over = 0
+        for identifier in self._usage.noted(kind, tenant):
             if identifier in holders:
                 continue
             record = self._items.get(kind, tenant, identifier)
             if record is None or record.status not in UNFINISHED[kind.kind]:
-                self._usage.forget(kind, tenant, {identifier})
+                finished.add(identifier)
             elif record.status == CLAIM[kind.kind][0] and not self._rests(record):
+                self._usage.forget(kind, tenant, finished)
+                finished = set()
                 yield record
+            elif (passed_over := passed_over + 1) == _LOOKS:
+                break
+        self._usage.forget(kind, tenant, finished)
 
     def _rests(self, record: Record) -> bool:
         """Tell whether a job failed for now, and its message comes back after a pause."""

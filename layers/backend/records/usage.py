@@ -314,25 +314,30 @@ class Usage:
                 "too_many_unfinished", f"{limits.unfinished} of your {what}.", UNFINISHED_RETRY_SECONDS
             )
 
-    def unfinished(self, kind: type[R], tenant: str, at_least: int = 0) -> list[str]:
-        """Return the ids of what a tenant has unfinished, and perhaps some more, the oldest first.
+    def noted(self, kind: type[Record], tenant: str) -> list[str]:
+        """Return the ids of what a tenant has unfinished, and of some that has finished, the oldest first.
 
         Ids are taken out of the tenant's set only when their records are found finished: a crash anywhere can
         leave the set too large for a while. It is too small only where an audio is embedded again at the
         moment at which its id is taken out, and by that one.
+        """
+        found: set[str] = self._items.read(item_key(tenant, _UNFINISHED)).get(kind.kind, set())
+        return sorted(found)
+
+    def unfinished(self, kind: type[R], tenant: str, at_least: int = 0) -> list[str]:
+        """Return the ids of what a tenant has unfinished, the oldest first, and take out those that are not.
 
         Parameters
         ----------
         at_least : int
-            How many ids there must be for the records to be read.
+            How many ids there must be for the records to be read, each: with fewer, some may have finished.
         """
-        key = item_key(tenant, _UNFINISHED)
-        noted: set[str] = self._items.read(key).get(kind.kind, set())
+        noted = self.noted(kind, tenant)
         if len(noted) < at_least:
-            return sorted(noted)
+            return noted
         finished = self.finished(kind, tenant, noted)
         self.forget(kind, tenant, finished)
-        return sorted(noted - finished)
+        return [identifier for identifier in noted if identifier not in finished]
 
     def finished(self, kind: type[R], tenant: str, ids: Iterable[str]) -> set[str]:
         """Return those of some ids whose records are finished, or gone."""

@@ -334,6 +334,30 @@ def test_what_has_no_turn_is_sent_no_message(
     assert [body["generation_id"] for body in stack.drain("generate")] == [third.id]
 
 
+def test_a_tenant_without_turns_is_asked_about_once_in_a_sweep(
+    stack: Stack, audio: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(unfinished=100, worker_seconds_per_day=0, stored_bytes=10**9, running=1)
+    app = stack.app("sweeper")
+    monkeypatch.setattr(app, "limits", limits)
+    source = ready(stack, audio)
+    *others, last = (stack.submit(source, limits=limits) for _ in range(12))
+    stack.records.give_back(stack.records.claim_generation("default", last.id, limits))  # its message is lost
+    asked: list[str] = []
+    has_turn = app.records.has_turn
+
+    def ask(record: Audio | Generation, *arguments: Any, **options: Any) -> bool:
+        asked.append(record.id)
+        return bool(has_turn(record, *arguments, **options))
+
+    monkeypatch.setattr(app.records, "has_turn", ask)
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep()["sent_again"] == 12
+    assert [body["generation_id"] for body in stack.drain("generate")] == [last.id]
+    assert sorted(asked) == sorted([asked[0], last.id])
+    assert asked[0] in {job.id for job in others}
+
+
 def test_one_record_that_cannot_be_helped_does_not_hold_up_the_others(
     stack: Stack, audio: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
