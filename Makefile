@@ -31,6 +31,8 @@ $(foreach name,$(GIVEN),$(eval $(TAKING): export $(name) := $$($(name))))
 ENGINE := $(if $(filter builtin,$(PROFILE)),,.venv/engine weights)
 # What the images have in /opt/python.
 export PYTHONPATH := layers
+# What is started again and again is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
@@ -61,7 +63,8 @@ check-%:
 	@$(PYTHON) -m local.arguments $*
 
 test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS
-	$(RUN) -m pytest -n 3 --dist loadgroup  # on two processors: some tests wait for processes of their own
+	# Three on two processors, for some wait for processes of their own; by file, for files share what they start.
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-faults: .venv/dev ## Workers killed between any two side effects, faults at every AWS call (minutes)
 	$(RUN) -m pytest -n 2 --dist loadfile tests/faults

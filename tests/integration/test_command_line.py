@@ -17,8 +17,6 @@ from client.stack import ROOT
 from tests.support import sound
 from tests.support.client import Api
 
-pytestmark = pytest.mark.xdist_group("end-to-end")
-
 
 @pytest.fixture
 def environment(api: Api) -> dict[str, str]:

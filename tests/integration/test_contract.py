@@ -29,8 +29,6 @@ from local.template import ROOT
 from tests.support.client import Api
 from tests.support.keys import keys
 
-pytestmark = pytest.mark.xdist_group("contract")
-
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "30"))
 CONFIG = {
     "generation": {

@@ -22,8 +22,6 @@ from tests.support import sound
 from tests.support.client import Api
 from tests.support.pages import PAGES, blocks
 
-pytestmark = pytest.mark.xdist_group("docs")
-
 LONG = os.environ.get("DOCS") == "long"
 MARK = "run: long" if LONG else "run"
 TARGETS = {"demo", "help", "redrive", "serve"}

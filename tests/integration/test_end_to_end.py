@@ -24,8 +24,6 @@ import pytest
 from tests.support import sound
 from tests.support.client import Api, form, post_form, send
 
-pytestmark = pytest.mark.xdist_group("end-to-end")
-
 OPENAPI = Path(__file__).parents[2] / "layers/backend/openapi.json"
 NOBODY = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 CONTENT_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}

@@ -25,8 +25,6 @@ from tests.support import sound
 from tests.support.client import Answer, Api, form, post_form, send
 from tests.support.keys import keys
 
-pytestmark = pytest.mark.xdist_group("tenants")
-
 CONTRACT = json.loads((ROOT / "layers/backend/openapi.json").read_text())
 ROUTES = sorted((method.upper(), path) for path, item in CONTRACT["paths"].items() for method in item)
 ASSET = ("GET", "/assets/{version}/{name}")  # of the page

@@ -83,7 +83,6 @@ def test_a_permission_that_is_not_there_cannot_be_taken() -> None:
         without_permission(TEMPLATE, "UploadRole", "s3:DeleteBucket")
 
 
-@pytest.mark.xdist_group("local-aws")
 def test_a_role_that_may_reads_and_writes_vectors_and_a_deleted_index_can_be_made_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

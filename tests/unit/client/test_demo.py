@@ -16,8 +16,6 @@ from client.failure import Exit
 from client.files import whole
 from client.stack import ROOT
 
-pytestmark = pytest.mark.xdist_group("local-serve")
-
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "client.command", "demo", *arguments]

@@ -86,7 +86,6 @@ def test_a_deployment_that_is_not_there_is_one_clear_error(capsys: pytest.Captur
     assert "error: " in capsys.readouterr().err
 
 
-@pytest.mark.xdist_group("local-serve")
 def test_the_queues_of_a_local_stack_are_found_at_its_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
     template = ROOT / "tests/unit/local/deployment/template.yaml"
     with StackProcess("--template", str(template)) as local:

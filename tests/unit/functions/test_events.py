@@ -19,8 +19,6 @@ from local.stack import Stack
 from local.template import ROOT, Deployment, load
 from local.triggers import scheduled_event, sqs_record
 
-pytestmark = pytest.mark.xdist_group("events")
-
 EVENTS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "events").glob("*.json"))
 }

@@ -17,8 +17,6 @@ from tests.support.stack import Stack
 from tests.support.world import World
 from weights import pack
 
-pytestmark = pytest.mark.xdist_group("api")
-
 
 @pytest.fixture(scope="module")
 def embedder(tmp_path_factory: pytest.TempPathFactory) -> ClapSearch:

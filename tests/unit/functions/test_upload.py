@@ -22,9 +22,6 @@ from tests.support.stack import Stack
 SOUND = bytes(range(256)) * 4 + b"\r\n--\r\n"
 
 
-pytestmark = pytest.mark.xdist_group("upload")
-
-
 @pytest.fixture
 def app(stack: Stack) -> ModuleType:
     return stack.app("upload")

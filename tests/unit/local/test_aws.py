@@ -32,8 +32,6 @@ from local.aws.provision import client
 from local.aws.vectors import QueryError, fits
 from local.stack import Stack
 
-pytestmark = pytest.mark.xdist_group("local-aws")
-
 TEMPLATE = Path(__file__).with_name("deployment") / "template.yaml"
 BUCKET = "music-local-files"
 PAGE = "https://page.example"

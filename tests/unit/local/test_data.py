@@ -28,8 +28,6 @@ from tests.support.client import Api
 from tests.support.keys import keys
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("local-data")
-
 TEMPLATE = Path(__file__).with_name("deployment") / "template.yaml"
 BUCKET = "music-local-files"
 TABLE = "music-local-Table"
@@ -252,7 +250,7 @@ class TestStack:
     def test_tracks_music_vectors_and_keys_are_there_after_a_restart(self, tmp_path: Path) -> None:
         folder = str(tmp_path / "my $data")
         track = sound.track()
-        with StackProcess("--http-workers", "1", "--auth", "keys", "--data", folder) as stack:
+        with StackProcess("--auth", "keys", "--data", folder) as stack:
             key = keys(stack, "create")
             api = Api(stack.api_url, key)
             first, second = (api.ready(api.upload(f"söng {i}.mp3", track, "audio/mpeg")) for i in range(2))
@@ -263,7 +261,7 @@ class TestStack:
             assert (refused.returncode, refused.stderr) == (1, f"error: another local stack uses {folder}\n")
             assert api.delete(second["links"]["self"]).status == 204
             third = api.ready(api.upload("third.mp3", track, "audio/mpeg"))
-        with StackProcess("--http-workers", "1", "--auth", "keys", "--data", folder) as stack:
+        with StackProcess("--auth", "keys", "--data", folder) as stack:
             assert "found" in stack.log_path.read_text()
             api = Api(stack.api_url, key)
             listed = api.get("/api/audio").ok(200)["items"]
@@ -276,7 +274,7 @@ class TestStack:
 
     def test_a_crash_loses_nothing_that_was_acknowledged_and_jobs_go_on(self, tmp_path: Path) -> None:
         track = sound.track()
-        with StackProcess("--http-workers", "1", "--data", str(tmp_path)) as stack:
+        with StackProcess("--data", str(tmp_path)) as stack:
             api = Api(stack.api_url)
             ready = api.ready(api.upload("ready.mp3", track, "audio/mpeg"))
             accepted = [
@@ -291,7 +289,7 @@ class TestStack:
             assert stack.process
             os.kill(stack.process.pid, signal.SIGKILL)
             stack.process.wait()
-        with StackProcess("--http-workers", "1", "--data", str(tmp_path)) as stack:
+        with StackProcess("--data", str(tmp_path)) as stack:
             api = Api(stack.api_url)
             assert api.get(announced["links"]["self"]).ok(200)["status"] == "awaiting_upload"
             for one in uploaded:

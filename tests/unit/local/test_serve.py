@@ -19,8 +19,6 @@ from tests.support.client import Api
 from tests.support.keys import keys
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("local-serve")
-
 TEMPLATE = str(Path(__file__).with_name("deployment") / "template.yaml")
 
 

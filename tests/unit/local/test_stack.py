@@ -25,8 +25,6 @@ from local.template import ROOT, QueueTrigger, ScheduleTrigger
 from local.triggers import Triggers, failed_messages
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("local-stack")
-
 TEMPLATE = Path(__file__).with_name("deployment") / "template.yaml"
 BUCKET = "music-local-files"
 
