@@ -13,9 +13,6 @@ from backend.settings import MAX_UPLOAD_BYTES
 from functions.api.service import app, records, settings
 from music import profiles
 
-MAX_SOURCE_SECONDS = 900.0
-"""Longest source track, which `music.audio.decode` knows as MAX_SECONDS: there is no sound in this image."""
-
 declared = profiles.DECLARED[settings.profile]
 limits = Limits.from_settings(settings)
 
@@ -56,7 +53,7 @@ def get_profile() -> Response:
                 },
                 "limits": {
                     "generate_seconds": declared.max_total,
-                    "upload_seconds": MAX_SOURCE_SECONDS,
+                    "upload_seconds": contract.MAX_SOURCE_SECONDS,
                     "upload_bytes": MAX_UPLOAD_BYTES,
                     "multipart_bytes": contract.MULTIPART_BYTES,
                     "unfinished": limits.unfinished if limits else None,

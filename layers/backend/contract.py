@@ -35,6 +35,9 @@ CONTENT_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", 
 MAX_SEED = 2**53 - 1
 """Largest seed: JSON numbers above it lose digits in a browser."""
 
+MAX_SOURCE_SECONDS = 900.0
+"""Longest source track, which `music.audio.decode` knows as MAX_SECONDS."""
+
 SHORTEST_SECTION = 1.0
 """Seconds."""
 
@@ -92,9 +95,12 @@ class DirectUploadRequest(_Request):
 class Section(_Request):
     """A part of a track."""
 
-    start: float = Field(ge=0, le=900, allow_inf_nan=False, description="Seconds.")
+    start: float = Field(ge=0, le=MAX_SOURCE_SECONDS, allow_inf_nan=False, description="Seconds.")
     end: float = Field(
-        ge=0, le=900, allow_inf_nan=False, description="Seconds; a second past `start` or more."
+        ge=0,
+        le=MAX_SOURCE_SECONDS,
+        allow_inf_nan=False,
+        description="Seconds; a second past `start` or more.",
     )
 
     @model_validator(mode="after")
@@ -817,7 +823,7 @@ def generation_answer(prefix: Prefix, generation: Generation, now: float) -> Gen
     known: dict[str, Any] = {"parameters": generation.parameters or {}, **(generation.result or {})}
     known |= candidates_answer(prefix, generation, now)
     links = generation_links(prefix, generation)
-    if known.pop("origins", False) and generation.has_candidates(now):
+    if known.pop("origins", False):
         links["origins"] = f"{links['self']}/origins"
     if generation.error:
         known["error"] = generation.error

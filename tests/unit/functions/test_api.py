@@ -22,19 +22,19 @@ from botocore.exceptions import (
     EndpointConnectionError,
     ReadTimeoutError,
 )
+from pydantic import ValidationError
 
 from backend.api import Api
-from backend.contract import INLINE_BYTES, GenerateRequest
+from backend.contract import INLINE_BYTES, GenerateRequest, Section
 from backend.records import COOL_DOWN_SECONDS, MIN_CHARGE_SECONDS, Audio, Generation, Limits
 from backend.settings import Settings
 from backend.storage import analysis_key, generated_key, preview_key, upload_key
 from music import profiles
+from music.audio.decode import MAX_SECONDS
 from tests.support import hostile
 from tests.support.requests import Answer, event
 from tests.support.stack import DIMENSION, ENVIRONMENT, Context, Stack
 from tests.support.world import FEATURES, World, current_identity, unit
-
-pytestmark = pytest.mark.xdist_group("api")
 
 NOBODY = "01JDC4Q2T3M5N7P9R1S3T5V7W9"
 
@@ -1089,6 +1089,14 @@ class TestService:
                 audio_id=world.ready().id,
             )
             assert answer.status == 202, name
+
+    def test_a_track_and_a_section_of_it_may_be_as_long_as_what_is_decoded(self, world: World) -> None:
+        limits = world.call("GET", "/api/profile").json["limits"]
+        assert limits["upload_seconds"] == MAX_SECONDS
+        Section.model_validate({"start": MAX_SECONDS - 1, "end": MAX_SECONDS})
+        for section in ({"start": MAX_SECONDS + 1, "end": MAX_SECONDS}, {"start": 0, "end": MAX_SECONDS + 1}):
+            with pytest.raises(ValidationError, match="less than or equal"):
+                Section.model_validate(section)
 
     @pytest.mark.parametrize("name", [name for name in profiles.DECLARED if name != "builtin"])
     def test_profile_of_a_neural_one_says_what_its_bundle_says(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from backend.purge import purge
-from backend.records import Audio, Generation, Limits
+from backend.records import CHOICE_SECONDS, Audio, Generation, Limits
 from backend.storage import candidate_key, generated_key, upload_key
 from music.audio.encode import encode
 from music.profiles import MIR_512
@@ -19,8 +19,6 @@ from tests.support import sound
 from tests.support.requests import Answer, call
 from tests.support.stack import Stack, fake_models
 from tests.support.world import FEATURES
-
-pytestmark = pytest.mark.xdist_group("encode")
 
 RATE = 32_000
 SECONDS = 0.5
@@ -297,7 +295,7 @@ class TestEnd:
         generation = finished(stack, limits=Limits(10, 0, 10**9))
         assert choose(app, generation, 0).status == 200
         assert get(app, generation, 1, "ogg").status == 200
-        stack.clock.now += 3 * DAY + 1
+        stack.clock.now += 3 * DAY + CHOICE_SECONDS + 1
         get(app, generation, 0, "ogg").problem(410, "expired")
         stack.clock.now += 120
         assert stack.sweep()["candidates_expired"] == 1
@@ -369,6 +367,7 @@ class TestWorker:
         assert shown["candidates"][1]["links"]["download"] == f"/dev/api/download/{made.id}/1"
         assert shown["candidates"][1]["links"]["play"].startswith("https://")
         assert shown["candidates_expire_at"] > shown["created_at"]
+        assert shown["links"]["origins"] == f"/dev/api/generation/{made.id}/origins"
         origins = "/api/generation/{generation_id}/origins"
         told = call(stack.app("api"), "GET", origins, generation_id=made.id).json
         assert told == {
@@ -381,6 +380,26 @@ class TestWorker:
         answer.problem(409, "no_origins")
         query = {"candidate": 2}
         call(stack.app("api"), "GET", origins, query=query, generation_id=made.id).problem(404, "not_found")
+
+    def test_the_results_origins_outlast_the_other_candidates(
+        self, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fake_models(stack, monkeypatch)
+        audio = stack.audio()
+        stack.upload(audio)
+        assert stack.deliver(stack.app("embed"), {"tenant": "default", "audio_id": audio.id}) == []
+        made = stack.submit(audio, format="wav")
+        assert stack.deliver(stack.app("generate"), {"tenant": "default", "generation_id": made.id}) == []
+        api = stack.app("api")
+        stack.clock.now += 3 * DAY + CHOICE_SECONDS + 1
+        assert stack.sweep()["candidates_expired"] == 1
+        shown = call(api, "GET", SHOW, generation_id=made.id).json
+        assert shown["links"]["origins"] == f"/dev/api/generation/{made.id}/origins"
+        origins = "/api/generation/{generation_id}/origins"
+        assert call(api, "GET", origins, generation_id=made.id).json["segments"]
+
+    def test_what_copies_nothing_has_no_link_to_origins(self, stack: Stack, api: ModuleType) -> None:
+        assert "origins" not in call(api, "GET", SHOW, generation_id=finished(stack).id).json["links"]
 
     def test_a_cancelled_generation_leaves_no_candidates(
         self, stack: Stack, monkeypatch: pytest.MonkeyPatch
