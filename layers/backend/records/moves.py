@@ -385,7 +385,7 @@ class Records:
     ) -> Audio:
         try:
             return self.items.fenced_transaction(
-                audio, leaving="ready", changes=changes, also=also, refused=refused
+                audio, leaving="ready", changes=changes, also=lambda _: also, refused=refused
             )
         except Fenced as moved:
             raise Conflict(moved.status or "deleted") from None

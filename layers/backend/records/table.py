@@ -12,7 +12,7 @@ import binascii
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -369,26 +369,15 @@ class Items:
 
         Raises
         ------
-        Fenced
-        Conflict
-            Too many other writes were faster; nothing is lost by trying again later.
+        Fenced, Conflict
+            As `fenced_transaction`.
         """
-        changes = {**changes, "counted": size, "updated_at": iso(self.clock())}
-        marked = self._marked(changes)
-        condition, values = _fence(record, leaving)
-        condition += " AND counted = :counted"
-        counted = record.counted or 0
-        for _ in rounds():
-            request = _update_request(record_key(record), condition, marked, {**values, ":counted": counted})
-            if self.transact({"Update": request}, adding(size - counted)):
-                break
-            item = self.read(record_key(record))
-            if item.get("write") == marked["write"]:
-                break  # by a first try of which the client heard nothing
-            if item.get("status") != leaving or int(item["attempt"]) != record.attempt:
-                raise Fenced(item.get("status"))
-            counted = int(item["counted"])  # an upload that was taken note of late has changed it
-        return replace(record, **changes)
+        return self.fenced_transaction(
+            record,
+            leaving=leaving,
+            changes={**changes, "counted": size},
+            also=lambda current: [adding(size - (current.counted or 0))],
+        )
 
     def fenced_transaction(
         self,
@@ -396,18 +385,20 @@ class Items:
         *,
         leaving: str,
         changes: Mapping[str, Any],
-        also: Iterable[dict[str, dict[str, Any]]],
+        also: Callable[[R], Sequence[dict[str, dict[str, Any]]]],
         refused: Callable[[], None] = lambda: None,
     ) -> R:
         """Move a record as `fenced_move` does, together with other writes: all or none.
 
+        Where the move changes what is counted for the record, it fails if that is not what `also` was told.
+
         Parameters
         ----------
-        also : iterable of dict
-            The other writes, as `transact` takes them.
+        also : callable
+            Takes the record as it was last read, and returns the other writes, as `transact` takes them.
         refused : callable
-            Called when the writes are refused though the record is still as it was read: it raises where the
-            other writes cannot be made.
+            Called when the writes are refused though nobody has moved or claimed the record: it raises where
+            the other writes cannot be made.
 
         Returns
         -------
@@ -423,15 +414,22 @@ class Items:
         changes = {**changes, "updated_at": iso(self.clock())}
         marked = self._marked(changes)
         condition, values = _fence(record, leaving)
-        request, others = _update_request(record_key(record), condition, marked, values), list(also)
+        if "counted" in changes:
+            condition += " AND counted = :counted"
+            values[":counted"] = record.counted or 0
+        current = record
         for _ in rounds():
-            if self.transact({"Update": request}, *others):
+            request = _update_request(record_key(record), condition, marked, values)
+            if self.transact({"Update": request}, *also(current)):
                 break
             item = self.read(record_key(record))
             if item.get("write") == marked["write"]:
                 break  # by a first try of which the client heard nothing
             if item.get("status") != leaving or int(item["attempt"]) != record.attempt:
                 raise Fenced(item.get("status"))
+            current = from_item(type(record), item)
+            if "counted" in changes:
+                values[":counted"] = current.counted or 0  # an upload that was noted late has changed it
             refused()
         return replace(record, **changes)
 
