@@ -16,6 +16,7 @@ from client.stack import StackProcess
 from local.logs import Log
 from local.sam import build, find_base_image
 from tests.deployed.rehearsal import LACKING, Rehearsal, rehearsing
+from tests.support import debian
 from tests.support.client import Api
 
 ENGINE_SECONDS = 60
@@ -38,27 +39,25 @@ def pytest_report_header() -> list[str]:
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Provide a Docker engine. On a Debian machine without one it is installed, and ended with the tests."""
-    if not engine_answers():
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            pytest.fail("no Docker engine answers, and only root on Debian can have one installed here")
-        if not shutil.which("dockerd") or not shutil.which("debootstrap"):
-            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            subprocess.run(["apt-get", "update", "-q"], check=True)
-            install = ["apt-get", "install", "-q", "-y", "docker.io", "debootstrap"]
-            subprocess.run(install, env=environment, check=True)
-        log = tmp_path_factory.mktemp("docker") / "dockerd.log"
-        with log.open("wb") as output:
-            daemon = subprocess.Popen(["dockerd"], stdout=output, stderr=subprocess.STDOUT)
-        try:
-            wait_for_engine(daemon, log)
-            yield
-        finally:
-            daemon.terminate()
-            daemon.wait(timeout=60)
+    there = engine_answers()
+    wanted = {"debootstrap": "debootstrap"}  # which makes the base image
+    if not there:
+        wanted |= {"dockerd": "docker.io", "cgroupfs-mount": "cgroupfs-mount"}
+    lacking = debian.missing(wanted)
+    if there:
+        yield
         return
-    if not shutil.which("debootstrap") and os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "install", "-q", "-y", "debootstrap"], check=True)
-    yield
+    if lacking:
+        pytest.fail("no Docker engine answers, and only root on Debian can have one installed here")
+    log = tmp_path_factory.mktemp("docker") / "dockerd.log"
+    with log.open("wb") as output:
+        daemon = subprocess.Popen(["dockerd"], stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_for_engine(daemon, log)
+        yield
+    finally:
+        daemon.terminate()
+        daemon.wait(timeout=60)
 
 
 def engine_answers() -> bool:

@@ -17,12 +17,10 @@ import os
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import argparse  # noqa: E402
 import io  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
-from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import scipy.optimize  # noqa: E402
@@ -31,6 +29,7 @@ from music.dsp import harmony, rhythm, spectra  # noqa: E402
 from music.dsp.channels import levelled  # noqa: E402
 from music.dsp.fitted import WEIGHTS  # noqa: E402
 from music.features import SAMPLE_RATE  # noqa: E402
+from tests.benchmarks import fitted  # noqa: E402
 from tests.support import truth  # noqa: E402
 from weights.compose import Piece  # noqa: E402
 from weights.compose.soundfont import fetch  # noqa: E402
@@ -240,10 +239,7 @@ def excerpt(
 
 def main() -> int:
     """Listen, fit and write, or compare."""
-    parser = argparse.ArgumentParser(description="Fit the weights of tempo, beats and key.")
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
-    asked = parser.parse_args()
+    asked = fitted.arguments("Fit the weights of tempo, beats and key.", WEIGHTS)
     soundfont = fetch()
     heard = [
         hear(truth.kept(piece, SAMPLE_RATE, soundfont), piece.tempo, piece)
@@ -259,14 +255,8 @@ def main() -> int:
     weights |= {"key": key, "minor": minor}
     fresh = io.BytesIO()
     np.savez(fresh, **{name: np.asarray(value, np.float32) for name, value in weights.items()})  # type: ignore[arg-type]
-    content = fresh.getvalue()
-    if asked.check:
-        same = asked.out.read_bytes() == content
-        print("the same, bit for bit" if same else f"{asked.out} differs from a fresh fit")
-        return 0 if same else 1
-    asked.out.write_bytes(content)
-    print(f"{asked.out}: {len(content):,} bytes, from {len(heard)} sounds")
-    return 0
+    print(f"heard {len(heard)} sounds")
+    return fitted.keep(fresh.getvalue(), asked)
 
 
 if __name__ == "__main__":

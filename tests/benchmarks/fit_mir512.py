@@ -18,8 +18,6 @@ import os
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import argparse  # noqa: E402
-import hashlib  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
@@ -32,7 +30,7 @@ import scipy.linalg  # noqa: E402
 from music.audio.decode import decode  # noqa: E402
 from music.audio.encode import encode  # noqa: E402
 from music.mir512 import embedder  # noqa: E402
-from tests.benchmarks import corpus  # noqa: E402
+from tests.benchmarks import corpus, fitted  # noqa: E402
 
 SHRINK_WITHIN, SHRINK_BETWEEN, RIDGE, ALTERED = 0.02, 0.5, 0.02, 15.0
 EXCERPT = 20  # seconds from the middle that are altered
@@ -94,21 +92,11 @@ def fit(tracks: Sequence[corpus.Track]) -> dict[str, np.ndarray]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fit and write, or fit and compare."""
-    parser = argparse.ArgumentParser(description="Fit the constants of mir-512.")
-    parser.add_argument("--out", type=Path, default=embedder.CONSTANTS)
-    parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
-    options = parser.parse_args(arguments)
+    asked = fitted.arguments("Fit the constants of mir-512.", embedder.CONSTANTS, arguments)
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder) / "fresh.npz"
         np.savez_compressed(fresh, **fit(corpus.tracks(corpus.FIT_PACKAGES)))  # type: ignore[arg-type]
-        content = fresh.read_bytes()
-    if options.check:
-        same = options.out.read_bytes() == content
-        print("the same, bit for bit" if same else f"{options.out} differs from a fresh fit")
-        return 0 if same else 1
-    options.out.write_bytes(content)
-    print(f"{options.out}: {len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
-    return 0
+        return fitted.keep(fresh.read_bytes(), asked)
 
 
 if __name__ == "__main__":

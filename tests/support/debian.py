@@ -14,6 +14,8 @@ from pathlib import Path
 def missing(programs: Mapping[str, str]) -> list[str]:
     """Make sure that programs can be run; where root runs on Debian, those that are missing are installed.
 
+    Nothing is installed that Debian only recommends beside them.
+
     Parameters
     ----------
     programs : mapping of str to str
