@@ -28,6 +28,7 @@ from client.stack import StackProcess
 from local.template import ROOT
 from tests.support.client import Api
 from tests.support.keys import keys
+from tests.support.waiting import PATIENCE_SECONDS
 
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "30"))
 CONFIG = {
@@ -155,5 +156,5 @@ def test_answers_are_as_described(case: schemathesis.Case, service: Service) -> 
     case.call_and_validate(
         base_url=service.api.url,
         headers={"Authorization": f"Bearer {service.api.token}"},
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )

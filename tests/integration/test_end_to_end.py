@@ -23,6 +23,7 @@ import pytest
 
 from tests.support import sound
 from tests.support.client import Api, form, post_form, send
+from tests.support.waiting import PATIENCE_SECONDS
 
 OPENAPI = Path(__file__).parents[2] / "layers/backend/openapi.json"
 NOBODY = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -65,7 +66,7 @@ def shell(command: str, folder: Path, api: Api, *, with_key: bool = False) -> st
         env={**os.environ, "API": api.url, "KEY": api.token or "", "CURL_HOME": str(folder)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, (command, done.stdout, done.stderr)

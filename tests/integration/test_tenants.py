@@ -24,6 +24,7 @@ from local.template import ROOT
 from tests.support import sound
 from tests.support.client import Answer, Api, form, post_form, send
 from tests.support.keys import keys
+from tests.support.waiting import PATIENCE_SECONDS
 
 CONTRACT = json.loads((ROOT / "layers/backend/openapi.json").read_text())
 ROUTES = sorted((method.upper(), path) for path, item in CONTRACT["paths"].items() for method in item)
@@ -289,7 +290,7 @@ def test_keys_that_cannot_be_are_one_clear_line(stack: StackProcess) -> None:
     for code, arguments in wrong.items():
         command = [sys.executable, "-m", "client.command", "keys", *arguments]
         command += ["--endpoint-url", stack.endpoint_url]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
         assert done.returncode == code
         assert done.stderr.startswith("error: ")
         assert len(done.stderr.splitlines()) == 1

@@ -74,7 +74,7 @@ def send(
     request = urllib.request.Request(url, data=body, method=method, headers=accepted)
     response: Any  # an HTTPError is a response too
     try:
-        response = _opener().open(request, timeout=60)
+        response = _opener().open(request, timeout=PATIENCE_SECONDS)
     except urllib.error.HTTPError as error:
         response = error
     with response:

@@ -33,7 +33,7 @@ from music.audio.ffmpeg import BLOCK, MAX_CHANNELS
 _COMMAND = [sys.executable, "-P", "-S", "-m", "music.audio.child"]
 _MEMORY_BYTES = 768 << 20  # of address space; 200 MB are FFmpeg itself
 _CPU_SECONDS = 120
-_STALL_SECONDS = 25.0  # to wait for the next block; how fast blocks are consumed does not count
+_STALL_SECONDS = 100.0  # to wait for the next block, of a busy machine; consuming them does not count
 _PIPE_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 16
 

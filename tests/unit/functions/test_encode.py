@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from backend.purge import purge
-from backend.records import CHOICE_SECONDS, Audio, Generation, Limits
+from backend.records import Audio, Generation, Limits
+from backend.records.types import CHOICE_SECONDS
 from backend.storage import candidate_key, generated_key, upload_key
 from music.audio.encode import encode
 from music.profiles import MIR_512
 from tests.support import sound
 from tests.support.requests import Answer, call
 from tests.support.stack import Stack, fake_models
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.world import FEATURES
 
 RATE = 32_000
@@ -180,7 +182,7 @@ class TestDownload:
     ) -> None:
         limits = Limits(10, 0, 10**9)
         generation = finished(stack, limits=limits)
-        meeting = threading.Barrier(2, timeout=60)
+        meeting = threading.Barrier(2, timeout=PATIENCE_SECONDS)
         transcoded = app.transcoded
 
         def together(*arguments: Any) -> bytes:

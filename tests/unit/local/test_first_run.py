@@ -15,6 +15,7 @@ import pytest
 from local import step
 from local.arguments import VARIABLES, mistakes
 from local.template import ROOT
+from tests.support.waiting import PATIENCE_SECONDS
 
 STUB = """#!{python}
 import json, os, sys
@@ -185,7 +186,7 @@ class TestStep:
         lines = {first.stdout.read(7), second.stdout.read(7)}
         assert lines == {"install", "waiting"}
         go.touch()
-        assert (first.wait(60), second.wait(60)) == (0, 0)
+        assert (first.wait(PATIENCE_SECONDS), second.wait(PATIENCE_SECONDS)) == (0, 0)
         assert done.read_text() == "x\n"
         for process in (first, second):
             assert process.stdout

@@ -17,14 +17,14 @@ from client.stack import StackProcess
 from local.template import ROOT
 from tests.support.client import Api
 from tests.support.keys import keys
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 TEMPLATE = str(Path(__file__).with_name("deployment") / "template.yaml")
 
 
 def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "local", "serve", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
 
 
 def processes() -> dict[int, int]:
@@ -54,7 +54,7 @@ def test_ends_cleanly_even_in_the_middle_of_a_request(number: signal.Signals) ->
         workers = children(stack.process.pid)
         assert len(workers) >= 2
         stack.process.send_signal(number)
-        assert stack.process.wait(120) == 0
+        assert stack.process.wait(PATIENCE_SECONDS) == 0
         output = stack.log_path.read_text()
         poll.kill()
         poll.wait()

@@ -23,7 +23,7 @@ from local.pool import ProcessPools, StartError
 from local.stack import Stack
 from local.template import ROOT, QueueTrigger, ScheduleTrigger
 from local.triggers import Triggers, failed_messages
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 TEMPLATE = Path(__file__).with_name("deployment") / "template.yaml"
 BUCKET = "music-local-files"
@@ -63,7 +63,9 @@ def s3(stack: Stack) -> Any:
 
 
 def get(api: str, do: str = "", **parameters: Any) -> requests.Response:
-    return requests.get(f"{api}/echo/x", params={"do": do} if do else None, timeout=60, **parameters)
+    return requests.get(
+        f"{api}/echo/x", params={"do": do} if do else None, timeout=PATIENCE_SECONDS, **parameters
+    )
 
 
 class TestEvent:
@@ -182,7 +184,7 @@ class TestAnswer:
         wish = {"do": "poll", "until": str(until)}
 
         def poll() -> None:
-            statuses.append(requests.get(f"{api}/echo/x", params=wish, timeout=60).status_code)
+            statuses.append(requests.get(f"{api}/echo/x", params=wish, timeout=PATIENCE_SECONDS).status_code)
 
         polls = [threading.Thread(target=poll) for _ in range(5)]  # each takes a process
         for thread in polls:
