@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from moto import mock_aws
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
@@ -18,6 +17,7 @@ from local.pool import ProcessPools
 from local.stack import Stack
 from local.template import ROOT, Deployment, load
 from local.triggers import scheduled_event, sqs_record
+from tests.support.local_stack import local_stack
 
 EVENTS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "events").glob("*.json"))
@@ -42,9 +42,7 @@ STATUS = {
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with mock_aws():
-        pass  # forget what an earlier test left in moto
-    with Stack(parameters={"AuthMode": "none"}) as stack:
+    with local_stack(parameters={"AuthMode": "none"}) as stack:
         yield stack
 
 

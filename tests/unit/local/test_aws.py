@@ -21,7 +21,6 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from moto import mock_aws
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
@@ -31,6 +30,7 @@ from local.aws import authorization, presigned, signature
 from local.aws.provision import client
 from local.aws.vectors import QueryError, fits
 from local.stack import Stack
+from tests.support.local_stack import local_stack
 
 TEMPLATE = Path(__file__).with_name("deployment") / "template.yaml"
 BUCKET = "music-local-files"
@@ -39,9 +39,7 @@ PAGE = "https://page.example"
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with mock_aws():
-        pass  # forget what an earlier test left in moto
-    with Stack(template=TEMPLATE) as stack:
+    with local_stack(template=TEMPLATE) as stack:
         yield stack
 
 

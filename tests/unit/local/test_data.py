@@ -9,13 +9,12 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 
 from client.stack import StackProcess
 from local.arguments import mistakes
@@ -26,6 +25,7 @@ from local.template import ACCOUNT, ROOT
 from tests.support import sound
 from tests.support.client import Api
 from tests.support.keys import keys
+from tests.support.local_stack import local_stack
 from tests.support.waiting import eventually
 
 TEMPLATE = Path(__file__).with_name("deployment") / "template.yaml"
@@ -42,13 +42,9 @@ ITEM = {
 }
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[Stack]:
-    """A stack of the small template over a folder. Nothing of an earlier one is left in memory."""
-    with mock_aws():
-        pass
-    with Stack(template=TEMPLATE, data=Data(folder, ACCOUNT)) as stack:
-        yield stack
+def running(folder: Path) -> AbstractContextManager[Stack]:
+    """A stack of the small template over a folder."""
+    return local_stack(template=TEMPLATE, data=Data(folder, ACCOUNT))
 
 
 def clients(stack: Stack) -> Iterator[Any]:
@@ -147,9 +143,7 @@ def test_everything_is_there_again_as_it_was(tmp_path: Path) -> None:
 
 def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with mock_aws():
-        pass
-    with Stack(template=TEMPLATE) as stack:
+    with local_stack(template=TEMPLATE) as stack:
         fill(stack)
     assert list(tmp_path.iterdir()) == []
 
@@ -247,52 +241,41 @@ def test_no_role_writes_through_an_operation_that_is_not_kept() -> None:
 class TestStack:
     """The whole backend over a folder."""
 
-    def test_tracks_music_vectors_and_keys_are_there_after_a_restart(self, tmp_path: Path) -> None:
+    def test_a_crash_loses_nothing_that_was_acknowledged_and_jobs_go_on(self, tmp_path: Path) -> None:
         folder = str(tmp_path / "my $data")
-        track = sound.track()
+        tracks = [sound.wav(sound.chords(4.0 + number), 32000) for number in range(5)]
         with StackProcess("--auth", "keys", "--data", folder) as stack:
             key = keys(stack, "create")
             api = Api(stack.api_url, key)
-            first, second = (api.ready(api.upload(f"söng {i}.mp3", track, "audio/mpeg")) for i in range(2))
+            first, second, third = (
+                api.ready(api.upload("söng.wav", track, "audio/wav")) for track in tracks[:3]
+            )
             made, music = api.make(first["audio_id"], duration=1)
             embedding = api.get(first["links"]["embedding"]).ok(200)
             command = [sys.executable, "-m", "local", "serve", "--port", "0", "--data", folder]
             refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             assert (refused.returncode, refused.stderr) == (1, f"error: another local stack uses {folder}\n")
-            assert api.delete(second["links"]["self"]).status == 204
-            third = api.ready(api.upload("third.mp3", track, "audio/mpeg"))
+            assert api.delete(third["links"]["self"]).status == 204
+            accepted = [api.generate(first["audio_id"], duration=2, seed=seed) for seed in range(3)]
+            uploaded = [api.upload("song.wav", track, "audio/wav") for track in tracks[3:]]
+            announced = api.announce("late.mp3", 9)
+            eventually(lambda: api.get(accepted[0]["links"]["self"]).ok(200)["status"] != "queued")
+            assert stack.process
+            os.kill(stack.process.pid, signal.SIGKILL)
+            stack.process.wait()
         with StackProcess("--auth", "keys", "--data", folder) as stack:
             assert "found" in stack.log_path.read_text()
             api = Api(stack.api_url, key)
             listed = api.get("/api/audio").ok(200)["items"]
-            assert [item["audio_id"] for item in listed] == [third["audio_id"], first["audio_id"]]
-            assert api.get(first["links"]["embedding"]).ok(200) == embedding
-            assert api.get(first["links"]["content"]).body == track
-            assert api.get(made["links"]["download"]).body == music.body
-            (neighbour,) = api.get(first["links"]["similar"]).ok(200)["results"]
-            assert neighbour["audio_id"] == third["audio_id"]
-
-    def test_a_crash_loses_nothing_that_was_acknowledged_and_jobs_go_on(self, tmp_path: Path) -> None:
-        track = sound.track()
-        with StackProcess("--data", str(tmp_path)) as stack:
-            api = Api(stack.api_url)
-            ready = api.ready(api.upload("ready.mp3", track, "audio/mpeg"))
-            accepted = [
-                api.post(f"/api/generate/{ready['audio_id']}", {"duration": 2, "seed": seed}).ok(202)
-                for seed in range(3)
-            ]
-            uploaded = [api.upload(f"{i}.mp3", track + bytes(i), "audio/mpeg") for i in range(3)]
-            announced = api.post("/api/upload", {"filename": "late.mp3", "bytes": 9}).ok(201)
-            first = api.get(accepted[0]["links"]["self"])
-            eventually(lambda: api.get(accepted[0]["links"]["self"]).ok(200)["status"] != "queued")
-            assert first.status == 200
-            assert stack.process
-            os.kill(stack.process.pid, signal.SIGKILL)
-            stack.process.wait()
-        with StackProcess("--data", str(tmp_path)) as stack:
-            api = Api(stack.api_url)
+            known = [one["audio_id"] for one in (first, second, *uploaded, announced)]
+            assert [item["audio_id"] for item in listed] == known[::-1]
             assert api.get(announced["links"]["self"]).ok(200)["status"] == "awaiting_upload"
+            assert api.get(first["links"]["embedding"]).ok(200) == embedding
+            assert api.get(first["links"]["content"]).body == tracks[0]
+            assert api.get(made["links"]["download"]).body == music.body
             for one in uploaded:
-                assert api.finished(one["links"]["self"])["status"] == "ready"
+                api.ready(one)
             for one in accepted:
-                assert api.finished(one["links"]["self"])["status"] == "succeeded"
+                api.succeeded(one)
+            neighbours = api.get(first["links"]["similar"]).ok(200)["results"]
+            assert {one["audio_id"] for one in neighbours} == set(known[1:4])

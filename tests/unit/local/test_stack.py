@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import requests
-from moto import mock_aws
 
 from local.aws.provision import client
 from local.gateway import Gateway, proxy_response
@@ -23,6 +22,7 @@ from local.pool import ProcessPools, StartError
 from local.stack import Stack
 from local.template import ROOT, QueueTrigger, ScheduleTrigger
 from local.triggers import Triggers, failed_messages
+from tests.support.local_stack import local_stack
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 TEMPLATE = Path(__file__).with_name("deployment") / "template.yaml"
@@ -31,9 +31,7 @@ BUCKET = "music-local-files"
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with mock_aws():
-        pass  # forget what an earlier test left in moto
-    with Stack(template=TEMPLATE) as stack:
+    with local_stack(template=TEMPLATE) as stack:
         yield stack
 
 
