@@ -2,7 +2,8 @@
 
 Only this differs from a user's shell: addresses and ids are filled in, a server goes to the background and
 takes a free port, curl fails where the API refuses and asks again where it is busy, and of make's targets
-those that use the backend are run: the others are suites of their own, or write to the checkout.
+those that use the backend are run: the others are suites of their own, or write to the checkout. `make serve`
+is run once, for the README: the other pages that begin with it find the same backend running.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from pathlib import Path
 import pytest
 
 from client.sample import PATH as SAMPLE
-from client.stack import ROOT
+from client.stack import ROOT, StackProcess
 from tests.support import sound
-from tests.support.client import Api
 from tests.support.pages import PAGES, blocks
 
 LONG = os.environ.get("DOCS") == "long"
@@ -91,7 +91,10 @@ def checkout(tmp_path: Path) -> Path:
 
 def commands_of(page: Path) -> list[str]:
     """The commands of a page that this run is to run, in their order."""
-    return [command for block in blocks(page) if block.mark == MARK for command in block.commands]
+    commands = [command for block in blocks(page) if block.mark == MARK for command in block.commands]
+    if page.name == "README.md":
+        return commands
+    return [command for command in commands if command.partition("#")[0].split() != ["make", "serve"]]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page)], ids=lambda page: page.name)
@@ -103,10 +106,9 @@ def test_every_command_of_a_page_does_what_it_says(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     environment |= {"ROOT": str(ROOT), "PYTHON": sys.executable}
     if not any(SERVERS.match(command) for command in commands):
-        api: Api = request.getfixturevalue("api")
-        environment |= {"API": api.url, "MUSIC_API": api.url} | (
-            {"MUSIC_KEY": api.token} if api.token else {}
-        )
+        stack: StackProcess = request.getfixturevalue("running")
+        environment |= {"API": stack.api_url, "MUSIC_API": stack.api_url, "ENDPOINT": stack.endpoint_url}
+        environment |= {"PORT": stack.api_url.rpartition(":")[2]}
     done = subprocess.run(
         ["bash", "-c", script(commands)],
         cwd=checkout,

@@ -62,12 +62,12 @@ def log_named_in(line: str) -> Path:
 
 
 def test_a_stack_that_does_not_start_is_one_clear_line_and_its_log(tmp_path: Path) -> None:
-    done = demo("--profile", "nonsense", "--out", str(tmp_path))
+    done = demo("--profile", "Nonsense", "--out", str(tmp_path))
     assert done.returncode == Exit.FAILED
     (line,) = done.stderr.splitlines()
-    assert "unknown profile 'nonsense'" in line
+    assert "parameter Profile must look like" in line
     log = log_named_in(line)
-    assert "unknown profile 'nonsense'" in log.read_text()
+    assert "parameter Profile must look like" in log.read_text()
     log.unlink()
     assert list(tmp_path.iterdir()) == []
 
