@@ -36,7 +36,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-truth test-long test-models train-pocket bench-pocket lint audit bench bench-form bench-load bench-models sam test-sam deploy test-deploy test-deployed openapi files lock clean
+.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-truth test-long test-models train-pocket bench-pocket lint audit bench bench-form bench-load bench-models bench-gpu sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -135,6 +135,9 @@ bench-form: .venv/dev .venv/soundfont ## Bars, endings and loops on music that n
 bench-load: .venv/dev ## 1,000 uploads and 500 generations while workers are killed; a greedy tenant (30 minutes)
 	$(RUN) -m tests.benchmarks.bench_load --json docs/benchmarks/load.json
 	$(RUN) -m tests.benchmarks.bench_fairness --json docs/benchmarks/fairness.json
+
+bench-gpu: ## The torch runtime beside transformers, on this machine's GPU and its python3 (6 minutes)
+	PYTHONPATH=layers:. python3 -m tests.benchmarks.bench_gpu
 
 test-models: .venv-models/ready .venv/engine ## Parity with torch and transformers on full-size random checkpoints (30 minutes)
 	PARITY=docs/benchmarks/parity.json PYTHONPATH=layers:. .venv-models/bin/python -m pytest --confcutdir tests/models tests/models  # others need the local stack

@@ -355,8 +355,8 @@ def _environment(function: Function, endpoint_url: str, folder: Path) -> dict[st
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "MODELS": os.environ.get("MODELS", str(template.ROOT / "build/models")),
-        # The reference backend, where torch is installed (see `music.loading.load`).
-        **{name: os.environ[name] for name in ("RUNTIME", "CHECKPOINTS") if name in os.environ},
+        # The runtime on torch, where it is installed (see `music.loading.load`).
+        **{name: os.environ[name] for name in ("RUNTIME", "CHECKPOINTS", "PRECISION") if name in os.environ},
         "HOME": str(temporary),
         "TMPDIR": str(temporary),
         "PATH": os.environ.get("PATH", os.defpath),

@@ -122,7 +122,7 @@ def load_embedder(name: str) -> Embedder:
         from music.mir512.embedder import Mir512
 
         return Mir512()
-    if _runtime() == "reference":
+    if _runtime() == "torch":
         from music.torch.clap import ClapTowers
 
         return ClapTowers(_checkpoint(name, "clap"), _unpinned(name, "clap")).embedder()
@@ -136,10 +136,11 @@ def load_embedder(name: str) -> Embedder:
 def load(name: str) -> Profile:
     """Load a profile, once per process.
 
-    The neural ones run on our own engine, from a bundle (see `bundle_folder`). With ``RUNTIME=reference``
-    they run on torch and transformers, from the checkpoints in the folder that ``CHECKPOINTS`` names: for
-    each profile ``musicgen`` and ``clap``, as the hub has them. By default it is ``build/checkpoints``, where
-    building a bundle from the hub leaves them.
+    The neural ones run on our own engine, from a bundle (see `bundle_folder`). With ``RUNTIME=torch`` they
+    run on torch, on a GPU where there is one, from the checkpoints in the folder that ``CHECKPOINTS`` names:
+    for each profile ``musicgen`` and ``clap``, as the hub has them. By default it is ``build/checkpoints``,
+    where building a bundle from the hub leaves them. ``PRECISION`` may be float32 or bfloat16 then (see
+    `music.torch.device.Device`).
 
     Parameters
     ----------
@@ -161,7 +162,7 @@ def load(name: str) -> Profile:
         from music.mosaic.generator import Mosaic
 
         return Profile(name, load_embedder(name), Mosaic())
-    return Profile(name, load_embedder(name), _torch(name) if _runtime() == "reference" else _engine(name))
+    return Profile(name, load_embedder(name), _torch(name) if _runtime() == "torch" else _engine(name))
 
 
 def _engine(name: str) -> Generator:
@@ -197,26 +198,32 @@ def _engine(name: str) -> Generator:
 
 
 def _torch(name: str) -> Generator:
-    """Load MusicGen on torch and transformers."""
-    import torch
-
+    """Load MusicGen on torch: on a GPU where there is one."""
     from music.engine.bundle import available_memory
-    from music.musicgen.generator import MusicGen
+    from music.musicgen.generator import MAX_TEXT_TOKENS, MusicGen
     from music.torch import checkpoint, encodec, musicgen
+    from music.torch.device import Device
+    from music.torch.language import Network
 
     folder = _checkpoint(name, "musicgen")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = musicgen.load(folder, device)
+    try:
+        device = Device(os.environ.get("PRECISION"))
+        text, codec = musicgen.T5(folder, device.name), encodec.Encodec(folder, device.name)
+        network = Network(folder, device.name, device.dtype)
+        free = device.free_memory(available_memory())
+        language = musicgen.MusicGen(network, free // 2, MAX_TEXT_TOKENS)
+    except ValueError as error:
+        raise ProfileError(f"profile {name!r}: {error}") from error
     return MusicGen(
         DECLARED[name].generator,
-        musicgen.MusicGen(model),
+        language,
         checkpoint.tokenizer(folder),
-        musicgen.T5(model),
-        encodec.Encodec(folder, device),
-        identity=_unpinned(name, "musicgen"),
+        text,
+        codec,
+        identity=_unpinned(name, "musicgen", device.precision),
         license=DECLARED[name].license,
-        machine=f"torch {torch.__version__} {device}, {torch.get_num_threads()} threads",
-        memory=available_memory() // 2,
+        machine=device.describe(),
+        memory=free,
     )
 
 
@@ -228,8 +235,8 @@ def _known(name: str) -> None:
 def _runtime() -> str:
     """Return what neural profiles run on: what the environment variable ``RUNTIME`` says."""
     runtime = os.environ.get("RUNTIME", "engine")
-    if runtime not in {"engine", "reference"}:
-        raise ProfileError(f"unknown RUNTIME {runtime!r}; known: engine, reference")
+    if runtime not in {"engine", "torch"}:
+        raise ProfileError(f"unknown RUNTIME {runtime!r}; known: engine, torch")
     return runtime
 
 
@@ -264,6 +271,6 @@ def _checkpoint(name: str, part: str) -> Path:
     return folder
 
 
-def _unpinned(name: str, part: str) -> Identity:
+def _unpinned(name: str, part: str, precision: str = "float32") -> Identity:
     """Return the identity of a checkpoint that somebody put there: nobody has said which revision it is."""
-    return Identity(f"{name}/{part}", "local", "1", "float32")
+    return Identity(f"{name}/{part}", "local", "1", precision)

@@ -118,9 +118,9 @@ def transformers_steps(folder: Path, steps: int) -> float:
     """Seconds a step of `generate` as its documentation has it: sampling, guidance 3, the cache."""
     import torch
 
-    from music.torch import musicgen
+    from tests.support import published
 
-    model = musicgen.load(folder / "musicgen")
+    model = published.load(folder / "musicgen")
     ids = torch.arange(TOKENS)[None]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     model.generate(**inputs, do_sample=True, guidance_scale=3, max_new_tokens=10)
@@ -291,7 +291,7 @@ def measure(folder: Path, quick: bool) -> dict[str, Any]:
     quick : bool
         Fewer steps and repeats.
     """
-    from music.torch import musicgen as torch_musicgen
+    from tests.support import published
 
     paths = {
         precision: pack.build("small", source=str(folder), precision=precision, target=folder / precision)
@@ -319,7 +319,7 @@ def measure(folder: Path, quick: bool) -> dict[str, Any]:
 
     say("100 greedy steps of float32, of transformers, of int8")
     tokens, logits, fast = greedy(MusicGen(opened["float32"].tensors("musicgen")), 100)
-    model = torch_musicgen.MusicGen(torch_musicgen.load(folder / "musicgen"))
+    model = published.MusicGen(published.load(folder / "musicgen"))
     expected, right, slow = greedy(model, 100)
     del model
     notes["float32 ms a step"], notes["transformers float32 ms a greedy step"] = 1000 * fast, 1000 * slow

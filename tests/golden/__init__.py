@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from music.musicgen.networks import Condition, LanguageModel
+from music.musicgen.networks import Condition, StepwiseModel
 
 FOLDER = Path(__file__).parent
 PROFILES = ("tiny", "tiny-stereo", "tiny-melody")
@@ -40,7 +40,7 @@ def answers(networks: Networks, text: np.ndarray | None = None) -> dict[str, np.
     """
     draws = np.random.default_rng(7)
     found = {"t5": networks.t5.encode(T5_IDS)}
-    language: LanguageModel = networks.musicgen
+    language: StepwiseModel = networks.musicgen
     chroma = np.eye(12, dtype=np.float32)[draws.integers(0, 12, 40)] if language.chroma else None
     conditions = [Condition(found["t5"] if text is None else text, chroma), Condition(None)]
     codes = draws.integers(0, language.vocabulary, (2, 24, language.codebooks))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from music.torch import musicgen
 from music.torch.clap import ClapTowers
 from music.torch.encodec import Encodec
 from tests.golden import FOLDER, PROFILES, answers
+from tests.support import published
 from weights import synthetic
 from weights.sources import sha256
 
@@ -19,9 +19,9 @@ class Torch:
     """All networks on torch."""
 
     def __init__(self, folder: Path) -> None:
-        loaded = musicgen.load(folder / "musicgen")
+        loaded = published.load(folder / "musicgen")
         clap = ClapTowers(folder / "clap")
-        self.t5, self.musicgen = musicgen.T5(loaded), musicgen.MusicGen(loaded)
+        self.t5, self.musicgen = published.T5(loaded), published.MusicGen(loaded)
         self.encodec = Encodec(folder / "musicgen")
         self.clap_audio, self.clap_text = clap.audio, clap.text
 

@@ -16,10 +16,10 @@ from transformers.models.musicgen_melody.feature_extraction_musicgen_melody impo
 from music.engine.packing import Tensors, write
 from music.musicgen import melody
 from music.musicgen.decoding import Decoding, blank, plan
-from music.musicgen.networks import Condition, LanguageModel
+from music.musicgen.networks import Condition, StepwiseModel
 from music.musicgen.sampling import Sampling
 from music.musicgen.transformer import MusicGen
-from music.torch import musicgen as torch_musicgen
+from tests.support import published
 from weights import Checkpoint, synthetic
 from weights.export import export
 
@@ -33,17 +33,17 @@ class Pair:
     """A small random checkpoint in transformers, and on both of our runtimes."""
 
     model: Any
-    ours: dict[str, LanguageModel]
+    ours: dict[str, StepwiseModel]
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny-stereo", "tiny-melody"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     folder: Path = tmp_path_factory.mktemp(request.param)
     synthetic.write(request.param, folder)
-    model = torch_musicgen.load(folder / "musicgen")
+    model = published.load(folder / "musicgen")
     write(folder / "packed", *export("musicgen", Checkpoint(folder / "musicgen"), "float32"))
     return Pair(
-        model, {"engine": MusicGen(Tensors(folder / "packed")), "reference": torch_musicgen.MusicGen(model)}
+        model, {"engine": MusicGen(Tensors(folder / "packed")), "reference": published.MusicGen(model)}
     )
 
 
@@ -68,7 +68,7 @@ def theirs(pair: Pair, frames: int, monkeypatch: pytest.MonkeyPatch, **inputs: A
     return seen[0]
 
 
-def made(language: LanguageModel, condition: Condition, frames: int, prompt: np.ndarray | None = None) -> Any:
+def made(language: StepwiseModel, condition: Condition, frames: int, prompt: np.ndarray | None = None) -> Any:
     take = blank(1, language.codebooks, frames, prompt)
     windows = plan(frames, 0 if prompt is None else prompt.shape[1], 1500, 900)
     decoding = Decoding(language, windows, lambda window: condition, GREEDY, [take])
@@ -85,7 +85,7 @@ def test_the_loop_makes_the_codes_that_generate_makes(
     chroma = np.eye(12, dtype=np.float32)[np.random.default_rng(3).integers(0, 12, 235)]
     inputs = {"input_features": torch.from_numpy(chroma)[None]} if language.chroma else {}
     expected = theirs(pair, FRAMES, monkeypatch, **inputs)
-    condition = Condition(torch_musicgen.T5(pair.model).encode(IDS), chroma if language.chroma else None)
+    condition = Condition(published.T5(pair.model).encode(IDS), chroma if language.chroma else None)
     found = made(language, condition, FRAMES)
     assert found.shape == expected.shape
     assert np.array_equal(found, expected)
@@ -100,7 +100,7 @@ def test_a_prompt_of_codes_is_continued_alike(pair: Pair, monkeypatch: pytest.Mo
     pad = np.full((language.codebooks, 1), language.vocabulary)
     given = torch.from_numpy(np.concatenate([pad, prompt], axis=1))
     expected = theirs(pair, 60, monkeypatch, decoder_input_ids=given)
-    found = made(language, Condition(torch_musicgen.T5(pair.model).encode(IDS)), 100, prompt)
+    found = made(language, Condition(published.T5(pair.model).encode(IDS)), 100, prompt)
     assert np.array_equal(found[:, :40], prompt)
     frames = min(expected.shape[1], found.shape[1])
     assert frames >= 97

@@ -19,8 +19,8 @@ from music.engine.packing import Tensors, write
 from music.musicgen.networks import Condition
 from music.musicgen.t5 import T5
 from music.musicgen.transformer import MusicGen
-from music.torch import musicgen as torch_musicgen
 from tests.models.parity import note
+from tests.support import published
 from weights import Checkpoint, synthetic
 from weights.export import export
 
@@ -59,12 +59,12 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     synthetic.write(request.param, folder, layers=LAYERS[request.param])
     both = packed(folder, "float32")  # before transformers takes as much memory again
     name = f"{request.param}, {layers} layers" if (layers := LAYERS[request.param]) else request.param
-    yield Pair(name, folder, torch_musicgen.load(folder / "musicgen"), *both)
+    yield Pair(name, folder, published.load(folder / "musicgen"), *both)
     shutil.rmtree(folder)
 
 
 def conditions(pair: Pair, seed: int = 1) -> list[Condition]:
-    text = torch_musicgen.T5(pair.model).encode(IDS)
+    text = published.T5(pair.model).encode(IDS)
     if not pair.musicgen.prefix:
         return [Condition(text), Condition(None)]
     chroma = np.eye(12, dtype=np.float32)[np.random.default_rng(seed).integers(0, 12, 100)]
@@ -76,14 +76,14 @@ def guided(logits: np.ndarray) -> np.ndarray:
 
 
 def test_text(pair: Pair) -> None:
-    expected = torch_musicgen.T5(pair.model).encode(IDS)
+    expected = published.T5(pair.model).encode(IDS)
     error = np.abs(pair.t5.encode(IDS) - expected).max() / expected.std()
     note(pair.name, "T5: largest error of hidden states, over their deviation", error, 1e-4)
 
 
 def test_greedy_tokens_and_logits(pair: Pair) -> None:
     given = conditions(pair)
-    theirs = torch_musicgen.MusicGen(pair.model).start(given, STEPS)
+    theirs = published.MusicGen(pair.model).start(given, STEPS)
     states = {"float32": pair.musicgen.start(given, STEPS)}
     states["int8"] = packed(pair.folder, "int8")[1].start(given, STEPS)
     codes = np.full((2, 1, pair.musicgen.codebooks), pair.musicgen.vocabulary)
@@ -105,7 +105,7 @@ def test_a_prefill_continues_like_transformers(pair: Pair) -> None:
     """A prompt of audio: many positions at once, then steps."""
     given, books = conditions(pair), pair.musicgen.codebooks
     prompt = np.random.default_rng(3).integers(0, pair.musicgen.vocabulary, (1, 150, books)).repeat(2, axis=0)
-    ours, theirs = pair.musicgen.start(given, 160), torch_musicgen.MusicGen(pair.model).start(given, 160)
+    ours, theirs = pair.musicgen.start(given, 160), published.MusicGen(pair.model).start(given, 160)
     worst, codes = 0.0, prompt
     for _ in range(5):
         found, expected = ours.advance(codes), theirs.advance(codes)

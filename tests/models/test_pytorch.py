@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from music import loading
-from music.torch import checkpoint, musicgen
+from music.torch import checkpoint
 from music.torch.clap import ClapTowers
-from tests.support import pickled
+from tests.support import pickled, published
 from weights import Checkpoint, CheckpointError, pytorch, synthetic
 
 _INTEGERS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
@@ -144,14 +144,14 @@ def test_the_torch_runtime_reads_pickles_and_pads_no_text(
         tokenizer.enable_truncation(3)
         tokenizer.save(str(folder / "tokenizer.json"))
         assert checkpoint.tokenizer(folder).encode("calm").ids == plain
-    monkeypatch.setenv("RUNTIME", "reference")
+    monkeypatch.setenv("RUNTIME", "torch")
     monkeypatch.setenv("CHECKPOINTS", str(tmp_path))
     loading.load.cache_clear()
     loading.load_embedder.cache_clear()
     loading.load("tiny")
     towers, theirs = ClapTowers(tmp_path / "tiny" / "clap"), ClapTowers(made / "clap")
     np.testing.assert_array_equal(towers.embed("calm piano"), theirs.embed("calm piano"))
-    ours, before = musicgen.load(tmp_path / "tiny" / "musicgen"), musicgen.load(made / "musicgen")
+    ours, before = published.load(tmp_path / "tiny" / "musicgen"), published.load(made / "musicgen")
     for name, value in before.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
     loading.load.cache_clear()

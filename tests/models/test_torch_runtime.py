@@ -15,7 +15,7 @@ from weights import synthetic
 
 
 def test_a_track_is_made_from_a_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNTIME", "reference")
+    monkeypatch.setenv("RUNTIME", "torch")
     monkeypatch.setenv("CHECKPOINTS", str(tmp_path))
     loading.load.cache_clear()
     with pytest.raises(profiles.ProfileError, match="no checkpoint there"):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import numpy as np
 
 from music.features import Features
+from music.musicgen.decoding import Decoding, Window
 from music.musicgen.networks import Condition
+from music.musicgen.sampling import Sampling
+from music.resume import Take
 
 FEATURES = Features(
     duration=20.0, tempo=119.6, key="D", mode="minor", loudness=-14.0, spectral_centroid=1500.0,
@@ -44,6 +47,17 @@ class FakeLanguage:
             raise ValueError("too long")
         self.conditions.append(list(conditions))
         return FakeState(self, conditions, capacity)
+
+    def decode(
+        self,
+        windows: Sequence[Window],
+        conditions: Callable[[Window], Condition],
+        sampling: Sampling,
+        takes: Sequence[Take],
+        against: Condition,
+    ) -> Decoding:
+        """Begin, one step at a time."""
+        return Decoding(self, windows, conditions, sampling, takes, against)
 
     def state_bytes(self, rows: int, capacity: int) -> int:
         """Return a kilobyte for each position."""

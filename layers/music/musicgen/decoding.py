@@ -11,16 +11,18 @@ References
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
 from music.musicgen import delay
 from music.musicgen.delay import UNKNOWN
-from music.musicgen.networks import Condition, LanguageModel, State
+from music.musicgen.networks import Condition, State, StepwiseModel
 from music.musicgen.sampling import Sampling, draw, guide, stream
 from music.resume import Take
 
@@ -101,12 +103,88 @@ NULL = Condition(None)
 """Nothing is said: what classifier-free guidance leads away from, where nobody says what else."""
 
 
-class Decoding:
+class Steps(ABC):
+    """The steps that make the codes of some candidates, and how far they are.
+
+    Parameters
+    ----------
+    codebooks : int
+        Those of the language model.
+    windows : sequence of Window
+        What `plan` returns.
+    takes : sequence of Take
+        The candidates, all as long as the windows, and all at the same step: the first, or any other.
+
+    Attributes
+    ----------
+    step, steps : int
+        How many steps are made of every candidate, and how many there are in all.
+    """
+
+    def __init__(self, codebooks: int, windows: Sequence[Window], takes: Sequence[Take]) -> None:
+        if {take.step for take in takes} != {takes[0].step}:
+            raise ValueError("takes that are decoded together must have made the same steps")
+        self._windows, self._takes = windows, takes
+        self.step = takes[0].step
+        self._latest = int(delay.delays(codebooks)[-1])
+        self._ends = list(accumulate(window.steps(codebooks) for window in windows))
+        self.steps = self._ends[-1]
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Make one step, or wait for some.
+
+        Notes
+        -----
+        A candidate whose logits are not finite stops there (`Take.failed`); the others go on.
+        """
+
+    @property
+    def behind(self) -> int:
+        """How many positions, but for one, the language model lacks before it can make the next step."""
+        return 0
+
+    def catch_up(self, positions: int) -> None:  # noqa: B027  (there is nothing to do where none is behind)
+        """Give the language model some of those that `behind` counts: `advance` gives it the rest at once."""
+
+    def close(self) -> None:  # noqa: B027  (most have nothing to end)
+        """End what goes on by itself."""
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What else the record says of how the steps were made, JSON-ready."""
+        return {}
+
+    @property
+    def complete(self) -> int:
+        """How many frames, from the beginning, have all of their codes."""
+        if self.step == self.steps:
+            return self._windows[-1].end
+        number, position = self._at(self.step)
+        window = self._windows[number]
+        return window.start + max(window.known, position - 1 - self._latest)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no candidate left that goes on."""
+        return all(take.failed is not None for take in self._takes)
+
+    def _at(self, step: int) -> tuple[int, int]:
+        """Find the number of a step's window, and the position in it that the step makes."""
+        number = bisect_right(self._ends, step)
+        return number, self._windows[number].known + 1 + step - self._begin(number)
+
+    def _begin(self, number: int) -> int:
+        """Return the first step of a window."""
+        return self._ends[number - 1] if number else 0
+
+
+class Decoding(Steps):
     """Makes the codes of some candidates, one step at a time.
 
     Parameters
     ----------
-    language : LanguageModel
+    language : StepwiseModel
         The model that makes the logits.
     windows : sequence of Window
         What `plan` returns.
@@ -133,47 +211,28 @@ class Decoding:
 
     def __init__(
         self,
-        language: LanguageModel,
+        language: StepwiseModel,
         windows: Sequence[Window],
         conditions: Callable[[Window], Condition],
         sampling: Sampling,
         takes: Sequence[Take],
         against: Condition = NULL,
     ) -> None:
-        if {take.step for take in takes} != {takes[0].step}:
-            raise ValueError("takes that are decoded together must have made the same steps")
-        self._language, self._windows, self._conditions = language, windows, conditions
-        self._sampling, self._takes, self._against = sampling, takes, against
-        self.step = takes[0].step
-        self._latest = int(delay.delays(language.codebooks)[-1])
-        ends = accumulate(window.steps(language.codebooks) for window in windows)
-        self._ends = list(ends)
-        self.steps = self._ends[-1]
+        super().__init__(language.codebooks, windows, takes)
+        self._language, self._conditions = language, conditions
+        self._sampling, self._against = sampling, against
         self._streams = [stream(take.seed, self.step * language.codebooks) for take in takes]
         self._state: State | None = None
         self._number = -1
 
     @property
-    def complete(self) -> int:
-        """How many frames, from the beginning, have all of their codes."""
-        if self.step == self.steps:
-            return self._windows[-1].end
-        window, position = self._here()
-        return window.start + max(window.known, position - 1 - self._latest)
-
-    @property
-    def failed(self) -> bool:
-        """Whether there is no candidate left that goes on."""
-        return all(take.failed is not None for take in self._takes)
-
-    @property
     def behind(self) -> int:
-        """How many positions, but for one, the language model lacks before it can make the next step."""
+        """See `Steps.behind`."""
         _, position = self._here()
         return position - 1 - (self._state.length if self._state else 0)
 
     def catch_up(self, positions: int) -> None:
-        """Give the language model some of those that `behind` counts: `advance` gives it the rest at once."""
+        """See `Steps.catch_up`."""
         window, _ = self._here()
         if self._state is None:
             self._state = self._start(window)
@@ -181,12 +240,7 @@ class Decoding:
         self._state.advance(self._inputs(window, first, first + min(positions, self.behind)))
 
     def advance(self) -> None:
-        """Make one step: a token for each codebook of every candidate.
-
-        Notes
-        -----
-        A candidate whose logits are not finite stops there (`Take.failed`); the others go on.
-        """
+        """Make one step: a token for each codebook of every candidate."""
         window, position = self._here()
         if self._state is None:
             self._state = self._start(window)
@@ -206,10 +260,8 @@ class Decoding:
 
     def _here(self) -> tuple[Window, int]:
         """Find the window of the next step, and the position that it makes."""
-        self._number = bisect_right(self._ends, self.step)
-        window = self._windows[self._number]
-        begin = self._ends[self._number - 1] if self._number else 0
-        return window, window.known + 1 + self.step - begin
+        self._number, position = self._at(self.step)
+        return self._windows[self._number], position
 
     def _start(self, window: Window) -> State:
         condition = self._conditions(window)

@@ -24,7 +24,7 @@ from music.dsp.channels import centred, folded, is_silent
 from music.features import Features
 from music.interfaces import Candidate, GenerationError, Identity, Request
 from music.musicgen import delay, melody
-from music.musicgen.decoding import Decoding, Window, blank, plan
+from music.musicgen.decoding import Steps, Window, blank, plan
 from music.musicgen.networks import Codec, CodecDecoder, Condition, LanguageModel, TextEncoder
 from music.musicgen.sampling import Sampling
 from music.resume import Forgetful, Kept, Take
@@ -163,16 +163,17 @@ class MusicGen:
             waiting = [take for take in waiting if take not in together]
             others = sum(take.step for take in takes if take not in together)
 
-            decoding = Decoding(self._language, windows, condition, sampling, together, Condition(unwanted))
+            decoding = self._language.decode(windows, condition, sampling, together, Condition(unwanted))
 
-            def report(
-                decoding: Decoding = decoding, others: int = others, count: int = len(together)
-            ) -> None:
+            def report(decoding: Steps = decoding, others: int = others, count: int = len(together)) -> None:
                 progress((others + count * decoding.step) / (steps * len(takes)))
 
             sound = _Sound(self._codec, self.channels, together, self._frames(_CHUNK_SECONDS))
             rest = 0.0 if waiting else finish
-            speed = self._run(decoding, sound, kept, rest, report)
+            try:
+                speed = self._run(decoding, sound, kept, rest, report)
+            finally:
+                decoding.close()
             kept.make_room(rest)
             for take, audio in zip(together, sound.finish(decoding, report), strict=True):
                 details = {
@@ -181,6 +182,7 @@ class MusicGen:
                     "resumed": kept.resumed,
                     "machine": " then ".join(kept.machines),
                     "description": description,
+                    **decoding.details,
                 }
                 if isinstance(audio, str):
                     yield Candidate(np.zeros((self.channels, 0), np.float32), take.seed, details, fault=audio)
@@ -191,7 +193,7 @@ class MusicGen:
                 yield Candidate(audio, take.seed, details)
 
     def _run(
-        self, decoding: Decoding, sound: _Sound, kept: Kept, rest: float, report: Callable[[], None]
+        self, decoding: Steps, sound: _Sound, kept: Kept, rest: float, report: Callable[[], None]
     ) -> float:
         """Make all steps, before what else takes `rest` seconds; return how many a second."""
         began, spent = decoding.step, 0.0
@@ -282,11 +284,11 @@ class _Sound:
         self._broken = [False for _ in takes]
         self._decoded = 0
 
-    def ready(self, decoding: Decoding) -> bool:
+    def ready(self, decoding: Steps) -> bool:
         """Whether there is a chunk to decode."""
         return decoding.complete - self._decoded >= self._chunk
 
-    def decode(self, decoding: Decoding, between: Callable[[], None]) -> None:
+    def decode(self, decoding: Steps, between: Callable[[], None]) -> None:
         """Decode all whole chunks; the last one when there are no more steps."""
         while self.ready(decoding) or (decoding.step == decoding.steps and self._decoded < decoding.complete):
             end = min(self._decoded + self._chunk, decoding.complete)
@@ -301,7 +303,7 @@ class _Sound:
             self._decoded = end
             between()
 
-    def finish(self, decoding: Decoding, between: Callable[[], None]) -> Iterator[np.ndarray | str]:
+    def finish(self, decoding: Steps, between: Callable[[], None]) -> Iterator[np.ndarray | str]:
         """Yield each candidate's audio [channels, n], or what is wrong with it."""
         if not decoding.failed:
             self.decode(decoding, between)

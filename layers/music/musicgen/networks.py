@@ -7,11 +7,16 @@ open, and the one that every row begins with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from music.musicgen.decoding import Steps, Window
+    from music.musicgen.sampling import Sampling
+    from music.resume import Take
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +95,40 @@ class LanguageModel(Protocol):
         """How many pitch classes a melody has; 0 for a model that takes none."""
         ...
 
+    def decode(
+        self,
+        windows: Sequence[Window],
+        conditions: Callable[[Window], Condition],
+        sampling: Sampling,
+        takes: Sequence[Take],
+        against: Condition,
+    ) -> Steps:
+        """Begin to make the codes of candidates; see `music.musicgen.decoding.Decoding`."""
+        ...
+
+    def state_bytes(self, rows: int, capacity: int) -> int:
+        """Estimate how many bytes of memory so many rows take, with room for `capacity` positions each."""
+        ...
+
+
+class StepwiseModel(Protocol):
+    """A language model that gives logits, of which somebody else makes codes, one step at a time."""
+
+    @property
+    def codebooks(self) -> int:
+        """See `LanguageModel.codebooks`."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """See `LanguageModel.vocabulary`."""
+        ...
+
+    @property
+    def chroma(self) -> int:
+        """See `LanguageModel.chroma`."""
+        ...
+
     def start(self, conditions: Sequence[Condition], capacity: int) -> State:
         """Begin one row for each condition, with room for `capacity` positions.
 
@@ -98,10 +137,6 @@ class LanguageModel(Protocol):
         ValueError
             If `capacity` is over `max_positions`, or a condition is not for this model.
         """
-        ...
-
-    def state_bytes(self, rows: int, capacity: int) -> int:
-        """Estimate how many bytes of memory such a state takes."""
         ...
 
 

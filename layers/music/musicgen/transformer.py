@@ -7,13 +7,16 @@ codes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from music.engine.ops import Cache, Program, attend, linear, norm, recording
 from music.engine.packing import Tensors
+from music.musicgen.decoding import NULL, Decoding, Window
 from music.musicgen.networks import Condition
+from music.musicgen.sampling import Sampling
+from music.resume import Take
 
 POSITIONS = 2048
 """The number of positions that the checkpoints were trained for, a prefix included."""
@@ -80,6 +83,17 @@ class MusicGen:
             if condition.chroma is not None and condition.chroma.shape[1:] != (self.chroma,):
                 raise ValueError(f"this model takes chroma of {self.chroma} pitch classes")
         return MusicGenState(self, conditions, capacity)
+
+    def decode(
+        self,
+        windows: Sequence[Window],
+        conditions: Callable[[Window], Condition],
+        sampling: Sampling,
+        takes: Sequence[Take],
+        against: Condition = NULL,
+    ) -> Decoding:
+        """Begin to make the codes of candidates, one step at a time."""
+        return Decoding(self, windows, conditions, sampling, takes, against)
 
     def embed(self, codes: np.ndarray, start: int) -> np.ndarray:
         """Embed codes [rows, new, codebooks] at the positions from `start` on [rows, new, width]."""

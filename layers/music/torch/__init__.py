@@ -1,5 +1,6 @@
-"""The torch runtime: the same networks as transformers has them, from the same checkpoints.
+"""The torch runtime (``RUNTIME=torch``): the same checkpoints, on a GPU where there is one.
 
-It is what the engine is compared with, and what runs on a GPU (``RUNTIME=reference``). Nothing else imports
-torch.
+Its language model is our own (`language`, `batch`, `decoding`): streams of many generations in one batch, and
+each step one CUDA graph, the drawing of tokens inside. T5, EnCodec and CLAP are those of transformers.
+Nothing else imports torch.
 """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,7 @@ class Encodec:
         if report["missing_keys"] or report["mismatched_keys"]:
             raise ValueError(f"{folder}: {report['missing_keys'] or report['mismatched_keys']} of the codec")
         self.model = self.model.to(device).eval()
+        self._stream = torch.cuda.Stream() if device == "cuda" else None
         self.sample_rate: int = self.model.config.sampling_rate
         self.hop: int = self.model.config.hop_length
         self.codebooks: int = self.model.config.num_quantizers
@@ -80,34 +83,92 @@ class Encodec:
         """Start to decode codes that come by and by."""
         return Decoder(self, channels)
 
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Run what is inside beside what else the device does."""
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            yield
+
+
+_CONTEXT = 4
+"""Frames on each side of a frame that it depends on: 3 before the LSTM, and 1.4 behind it."""
+
 
 class Decoder:
-    """Keeps codes until the end and decodes them at once: transformers cannot decode a stream."""
+    """Decodes codes as they come.
+
+    What lies before the LSTM sees a few frames, the LSTM goes on from its state, and what lies behind it is
+    computed again for the frames around those that are new. So a frame is given out once those are there that
+    it depends on, and what is given out is what `Encodec.decode` makes of all codes at once.
+    """
 
     def __init__(self, codec: Encodec, channels: int) -> None:
         self._codec, self._channels = codec, channels
-        self._codes: list[np.ndarray] = []
+        self._first, lstm, *rest = codec.model.decoder.layers
+        self._lstm, self._rest = lstm.lstm, rest
+        self._state: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._codes = torch.zeros(channels, codec.codebooks, 0, dtype=torch.int64)
+        self._seen: torch.Tensor | None = None  # what the LSTM made of the frames [_from, _through)
+        self._from = self._through = self._given = 0
 
     def push(self, codes: np.ndarray) -> np.ndarray:
-        """Keep codes [channels * codebooks, frames]; returns no samples yet [channels, 0]."""
-        if codes.ndim != 2 or len(codes) != self._channels * self._codec.codebooks:
-            raise ValueError(f"codes of {self._channels} channels, not {codes.shape}")
-        self._codes.append(codes)
-        return np.empty((self._channels, 0), np.float32)
-
-    def finish(self) -> np.ndarray:
-        """Return all the audio [channels, n].
+        """Take codes [channels * codebooks, new frames]; return the samples that they settle [channels, n].
 
         Raises
         ------
         FloatingPointError
-            If it is not finite.
+            If they are not finite.
         """
-        codes = np.concatenate(self._codes, axis=1) if self._codes else np.empty((0, 0), np.int64)
-        self._codes = []
-        if not codes.size:
-            return np.empty((self._channels, 0), np.float32)
-        audio = self._codec.decode(codes)
-        if not np.isfinite(audio).all():
+        codec = self._codec
+        if codes.ndim != 2 or len(codes) != self._channels * codec.codebooks:
+            raise ValueError(f"codes of {self._channels} channels, not {codes.shape}")
+        apart = np.ascontiguousarray(
+            codes.reshape(codec.codebooks, self._channels, -1).swapaxes(0, 1), np.int64
+        )
+        self._codes = torch.cat([self._codes, torch.from_numpy(apart)], dim=2)
+        return self._decode(last=False)
+
+    def finish(self) -> np.ndarray:
+        """Return the samples that were held back [channels, n].
+
+        Raises
+        ------
+        FloatingPointError
+            If they are not finite.
+        """
+        return self._decode(last=True)
+
+    def _decode(self, last: bool) -> np.ndarray:
+        codec, frames = self._codec, self._codes.shape[2]
+        with codec.beside():
+            self._remember(frames if last else frames - _CONTEXT)
+            end = self._through if last else self._through - _CONTEXT
+            if end <= self._given or self._seen is None:
+                return np.empty((self._channels, 0), np.float32)
+            begin = max(0, self._given - _CONTEXT)
+            x = self._seen = self._seen[:, :, begin - self._from :]  # (channels, width, frames)
+            self._from = begin
+            for layer in self._rest:
+                x = layer(x)
+            made: np.ndarray = (
+                x[:, 0, (self._given - begin) * codec.hop : (end - begin) * codec.hop].cpu().numpy()
+            )
+        self._given = end
+        if not np.isfinite(made).all():
             raise FloatingPointError("the decoded audio is not finite")
-        return audio
+        return made
+
+    def _remember(self, end: int) -> None:
+        """Take the LSTM through frames up to `end`."""
+        if end <= self._through:
+            return
+        codec = self._codec
+        begin = max(0, self._through - _CONTEXT)
+        given = self._codes[:, :, begin : end + _CONTEXT].to(codec.model.device)
+        x = self._first(codec.model.quantizer.decode(given.transpose(0, 1)))  # (channels, width, frames)
+        x = x[:, :, self._through - begin : end - begin]
+        x = x.permute(2, 0, 1).contiguous()
+        made, self._state = self._lstm(x, self._state)
+        made = (made + x).permute(1, 2, 0)
+        self._seen = made if self._seen is None else torch.cat([self._seen, made], dim=2)
+        self._through = end

@@ -1,26 +1,40 @@
-"""MusicGen's text encoder and transformer as transformers has them, as `music.musicgen.networks` wants."""
+"""MusicGen's text encoder and language model on torch, as `music.musicgen.generator` wants them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    MusicgenForConditionalGeneration,
-    MusicgenMelodyForConditionalGeneration,
-)
+from transformers import AutoConfig, T5EncoderModel
 
+from music.musicgen.decoding import Window
 from music.musicgen.networks import Condition
+from music.musicgen.sampling import Sampling
 from music.musicgen.transformer import POSITIONS
+from music.resume import Take
+from music.torch.batch import Batch
 from music.torch.checkpoint import has_safetensors
+from music.torch.decoding import BatchDecoding
+from music.torch.language import GUIDED, Network, Slots
+
+FRAMES = 1500
+"""The longest sequence of frames: 30 s."""
+MOST_STREAMS = 32
 
 
-def load(folder: Path, device: str = "cpu") -> Any:
-    """Load a whole MusicGen or MusicGen Melody checkpoint, float32.
+class _TextEncoder(T5EncoderModel):
+    # The rest of MusicGen, in whose checkpoint the text encoder is.
+    _keys_to_ignore_on_load_unexpected = (
+        r"^decoder\.(model|lm_heads)\.",
+        r"^audio_encoder\.",
+        r"^(audio_)?enc_to_dec_proj\.",
+    )
+
+
+class T5:
+    """The text encoder of a MusicGen checkpoint, as transformers has it.
 
     Parameters
     ----------
@@ -34,104 +48,65 @@ def load(folder: Path, device: str = "cpu") -> Any:
     ValueError
         If tensors are missing.
     """
-    kind = json.loads((folder / "config.json").read_text("utf-8"))["model_type"]
-    classes = {
-        "musicgen": MusicgenForConditionalGeneration,
-        "musicgen_melody": MusicgenMelodyForConditionalGeneration,
-    }
-    model, report = classes[kind].from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=has_safetensors(folder),
-        local_files_only=True,
-        output_loading_info=True,
-    )
-    if report["missing_keys"] or report["mismatched_keys"]:
-        raise ValueError(f"{folder}: {report['missing_keys'] or report['mismatched_keys']}")
-    return model.to(device).eval()
 
-
-class T5:
-    """The text encoder of a loaded checkpoint."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model.text_encoder
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True).text_encoder
+        self.model, report = _TextEncoder.from_pretrained(
+            folder,
+            config=config,
+            key_mapping={r"^text_encoder\.": ""},
+            dtype=torch.float32,
+            use_safetensors=has_safetensors(folder),
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        if report["missing_keys"] or report["mismatched_keys"]:
+            raise ValueError(
+                f"{folder}: {report['missing_keys'] or report['mismatched_keys']} of the text encoder"
+            )
+        self.model = self.model.to(device).eval()
 
     @torch.inference_mode()
     def encode(self, ids: Sequence[int]) -> np.ndarray:
         """Encode the tokens of one prompt [tokens, width]."""
         given = torch.tensor([list(ids)], device=self.model.device)
-        return self.model(input_ids=given).last_hidden_state[0].cpu().numpy()
+        states: np.ndarray = self.model(input_ids=given).last_hidden_state[0].cpu().numpy()
+        return states
 
 
 class MusicGen:
-    """The transformer of a loaded checkpoint, a `music.musicgen.networks.LanguageModel`."""
+    """The language model, a `music.musicgen.networks.LanguageModel` whose generations share one batch.
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        config = model.decoder.config
-        self.codebooks: int = config.num_codebooks
-        self.vocabulary: int = config.vocab_size
-        self.width: int = config.hidden_size
-        self.prefix: int = getattr(model.config, "chroma_length", 0)
-        self.chroma: int = getattr(model.config, "num_chroma", 0)
-        self.max_positions = POSITIONS - (self.prefix + 64 if self.prefix else 0)
+    Parameters
+    ----------
+    network : Network
+        Its weights.
+    memory : int
+        The bytes of the device that streams may take together. There is always room for one, and for
+        `MOST_STREAMS` at most.
+    texts : int
+        How many tokens of text there may be.
+    """
+
+    def __init__(self, network: Network, memory: int, texts: int) -> None:
+        shape = network.shape
+        self.codebooks, self.vocabulary, self.chroma = shape.codebooks, shape.vocabulary, shape.chroma
+        self.max_positions = POSITIONS - (shape.prefix and shape.prefix + texts)
+        self._each = Slots.bytes_of_each(network, FRAMES, texts)
+        self.streams = max(1, min(MOST_STREAMS, memory // self._each))
+        self._batch = Batch(lambda: Slots(network, self.streams, FRAMES, texts), self.streams)
 
     def state_bytes(self, rows: int, capacity: int) -> int:
-        """Estimate the memory of a state: its keys and values."""
-        layers = self.model.decoder.config.num_hidden_layers
-        return 8 * rows * layers * (capacity + self.prefix) * self.width
+        """Return the share of a row in what a stream takes of the device's memory, which all do."""
+        return self._each * rows // GUIDED
 
-    @torch.inference_mode()
-    def start(self, conditions: Sequence[Condition], capacity: int) -> MusicGenState:
-        """Begin a row for each condition."""
-        if not conditions or not 1 <= capacity <= self.max_positions:
-            raise ValueError(f"a state has at least one row and 1 to {self.max_positions} positions")
-        return MusicGenState(self, conditions, capacity)
-
-
-class MusicGenState:
-    """Rows under way, which are transformers' own cache."""
-
-    def __init__(self, model: MusicGen, conditions: Sequence[Condition], capacity: int) -> None:
-        self._model, self._rows, self._capacity = model, len(conditions), capacity
-        self._past: Any = None
-        self.length = 0
-        network, device = model.model, model.model.device
-        width = network.text_encoder.config.hidden_size
-        tokens = max((len(c.text) for c in conditions if c.text is not None), default=0) or (not model.prefix)
-        text = torch.zeros(self._rows, tokens, width)
-        mask = torch.zeros(self._rows, tokens, dtype=torch.int64)
-        for row, condition in enumerate(conditions):
-            if condition.text is not None:
-                text[row, : len(condition.text)] = torch.tensor(condition.text)
-                mask[row, : len(condition.text)] = 1
-        text, mask = text.to(device), mask.to(device)
-        if width != model.width:
-            text = network.enc_to_dec_proj(text)
-        text = text * mask[..., None]
-        if not model.prefix:
-            self._given = {"encoder_hidden_states": text, "encoder_attention_mask": mask}
-            return
-        rows = []
-        for condition in conditions:
-            chroma = np.eye(1, model.chroma, dtype=np.float32)
-            if condition.chroma is not None and len(condition.chroma):
-                chroma = condition.chroma
-            projected = network.audio_enc_to_dec_proj(torch.tensor(chroma, device=device))
-            rows.append(projected.repeat(-(-model.prefix // len(projected)), 1)[: model.prefix])
-        self._given = {"encoder_hidden_states": torch.cat([torch.stack(rows), text], dim=1)}
-
-    @torch.inference_mode()
-    def advance(self, codes: np.ndarray) -> np.ndarray:
-        """Append positions [rows, new, codebooks]; see `music.musicgen.networks.State`."""
-        model, (rows, new, books) = self._model, codes.shape
-        if self.length + new > self._capacity:
-            raise ValueError(f"there is room for {self._capacity} positions")
-        ids = torch.tensor(codes.transpose(0, 2, 1).reshape(rows * books, new), device=model.model.device)
-        out = model.model.decoder(input_ids=ids, past_key_values=self._past, use_cache=True, **self._given)
-        self._past = out.past_key_values
-        if model.prefix:
-            self._given = {}  # it stands before the codes, once
-        self.length += new
-        return out.logits[:, -1].reshape(rows, books, model.vocabulary).float().cpu().numpy()
+    def decode(
+        self,
+        windows: Sequence[Window],
+        conditions: Callable[[Window], Condition],
+        sampling: Sampling,
+        takes: Sequence[Take],
+        against: Condition,
+    ) -> BatchDecoding:
+        """Begin to make the codes of candidates, beside those of other generations."""
+        return BatchDecoding(self._batch, self.codebooks, windows, conditions, sampling, takes, against)

@@ -224,7 +224,7 @@ def test_too_little_memory_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_unknown_runtime_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RUNTIME", "quantum")
-    with pytest.raises(ProfileError, match=r"'quantum'.*engine, reference"):
+    with pytest.raises(ProfileError, match=r"'quantum'.*engine, torch"):
         loading.load("tiny")
 
 
