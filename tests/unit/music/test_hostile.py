@@ -57,7 +57,7 @@ def test_damaged_files_decode_or_are_refused(name: str, clips: dict[str, bytes],
 @pytest.mark.parametrize("name", hostile.FORMATS)
 def test_damaged_uploads_end_ready_or_failed(name: str, clips: dict[str, bytes], stack: Stack) -> None:
     app: Any = stack.app("embed")
-    for seed in range(100, 106):
+    for seed in (100, 101):
         body = hostile.mutate(clips[name], seed)
         audio = stack.audio()
         stack.upload(audio, body)
