@@ -1,7 +1,8 @@
 """Every minute, looks at each record whose time has come and does what nobody else did.
 
     lease ended                     requeued and sent again
-    queued or uploaded for long     sent again (the message may have been lost), ever more rarely
+    queued or uploaded for long     sent again (the message may have been lost), ever more rarely; what waits
+                                    for a turn of its tenant is only looked at, once in a quarter of an hour
     upload awaited for long         taken in if the object is there (the event was lost, or who took it died);
                                     failed once it cannot arrive any more
     waiting for an audio that has   released or failed with it
@@ -69,23 +70,28 @@ class Sweep:
         if record.deleted or record.expires_at <= records.now():
             expire(record, records, storage, vectors)
             return "purged" if record.deleted else "expired"
+        if record.status in {"uploaded", "queued"}:
+            waits = self._waits(record)
+            records.schedule.postpone(record, long=waits)
+            return "sent_again" if not waits and self._call(record) else "out_of_turn"
         done, called = sweep_audio(record) if isinstance(record, Audio) else sweep_generation(record)
-        if called:
+        if called and not self._waits(record):
             self._call(record)
         return done
 
-    def _call(self, record: Audio | Generation) -> None:
-        """Send a record's message again, unless its tenant has no turn left: then one of its jobs calls it.
+    def _waits(self, record: Audio | Generation) -> bool:
+        """Tell whether a record is known to wait for a turn. Its tenant may have thousands that do."""
+        return record.id not in self._full.get((record.tenant, record.kind), {record.id})
 
-        Such a tenant is not asked about again for each of its jobs: it may have thousands.
-        """
-        group = (record.tenant, record.kind)
-        if record.id not in self._full.get(group, {record.id}):
-            return
-        if records.has_turn(record, limits, called=True):
+    def _call(self, record: Audio | Generation) -> bool:
+        """Send a record's message again, unless its tenant has no turn left: one of its jobs calls it then."""
+        has_turn = records.has_turn(record, limits, called=True)
+        if has_turn:
             queues.call(record)
         else:
-            self._full[group] = records.turns.holders(type(record), record.tenant)
+            holders = records.turns.holders(type(record), record.tenant)
+            self._full[record.tenant, record.kind] = holders
+        return has_turn
 
 
 def sweep_audio(audio: Audio) -> tuple[str, bool]:
@@ -104,9 +110,6 @@ def sweep_audio(audio: Audio) -> tuple[str, bool]:
             return "upload_expired", False
         records.mark_uploaded(audio.tenant, audio.id, etag=stored.etag, size=stored.size)
         return "event_missed", True
-    if audio.status == "uploaded":
-        records.schedule.postpone(audio)
-        return "sent_again", True
     if audio.status == "embedding":
         if is_leased(audio):
             records.schedule.await_lease(audio)
@@ -129,9 +132,6 @@ def sweep_generation(generation: Generation) -> tuple[str, bool]:
             return "still_waiting", False
         released = records.release_waiting(generation.tenant, generation.id)
         return ("released", True) if released else ("nothing", False)
-    if generation.status == "queued":
-        records.schedule.postpone(generation)
-        return "sent_again", True
     if generation.status == "running":
         if is_leased(generation):
             records.schedule.await_lease(generation)

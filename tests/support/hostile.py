@@ -255,6 +255,7 @@ def cases() -> dict[str, Case]:
     late = lie("ogg-opus", b"OggS", 2, b"\xff" * 7 + b"\x7f")
     add("ogg that ends in a million years", late, "ready", "undecodable")
 
+    add("flac of 8 channels at 655,350 Hz", lambda good, scratch: many_samples(900), "too_complex")
     add("a day of silence", lambda good, scratch: day_of_silence(scratch), "too_long")
     add("hours of opus in 400 kB", lambda good, scratch: hours_of_opus(good["ogg-opus"]), "too_long")
     add(
@@ -390,6 +391,33 @@ def nested_boxes(depth: int) -> bytes:
     total = 8 * depth
     boxes = b"".join(struct.pack(">I", total - 8 * level) + b"moov" for level in range(depth))
     return box(b"ftyp", b"M4A \0\0\0\0M4A ") + boxes
+
+
+def many_samples(seconds: float, rate: int = 655_350, channels: int = 8) -> bytes:
+    """Make silence as FLAC of few bytes and many samples: 38 bytes for 65,535 of each of 8 channels."""
+    block = 65_535
+    count = round(seconds * rate / block)
+    about = rate << 44 | channels - 1 << 41 | 16 - 1 << 36 | count * block
+    information = struct.pack(">HH", block, block) + bytes(6) + about.to_bytes(8, "big") + bytes(16)
+    made = [b"fLaC\x80", len(information).to_bytes(3, "big"), information]
+    for number in range(count):
+        # Block size and rate (in tens of Hz) follow the number of the frame, which is written as in UTF-8.
+        kind = bytes((0xFF, 0xF8, 0x7E, channels - 1 << 4 | 4 << 1))
+        header = kind + chr(number).encode() + struct.pack(">HH", block - 1, rate // 10)
+        header += bytes((remainder(header, 0x07, 8),))
+        frame = header + bytes(3 * channels)  # of each channel: that it is constant, and its value
+        made += [frame, remainder(frame, 0x8005, 16).to_bytes(2, "big")]
+    return b"".join(made)
+
+
+def remainder(data: bytes, polynomial: int, bits: int) -> int:
+    """Compute a cyclic redundancy check as FLAC does: most significant bit first, beginning with 0."""
+    value, top, mask = 0, 1 << bits - 1, (1 << bits) - 1
+    for byte in data:
+        value ^= byte << bits - 8
+        for _ in range(8):
+            value = (value << 1 ^ polynomial if value & top else value << 1) & mask
+    return value
 
 
 def hours_of_opus(content: bytes) -> bytes:

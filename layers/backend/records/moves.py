@@ -54,6 +54,7 @@ from backend.records.types import (
     Fenced,
     Generation,
     IdempotencyMismatch,
+    Leased,
     LimitReached,
     Limits,
     NotFound,
@@ -75,7 +76,8 @@ _BEFORE_CLAIM = {working: leaving for leaving, working in CLAIM.values()}
 _TOMBSTONE_KEEPS = {
     *("tenant", "id", "status", "created_at", "updated_at", "correlation_id", "expires_at", "due_at"),
     *("audio_id", "result"),  # so that whoever purges knows what to remove
-    *("counted", "charged", "charged_on", "worked"),  # and what to settle
+    *("counted", "charged", "charged_on", "worked", "timed"),  # and what to settle
+    *("attempt", "claimed_at", "lease_expires_at"),
 }
 
 
@@ -424,7 +426,16 @@ class Records:
         if limits and not self.turns.take(kind, tenant, record_id, limits.running, called=called):
             raise OutOfTurn
         leaving, working = CLAIM[kind.kind]
-        return self.items.claim(kind, tenant, record_id, leaving=leaving, working=working)
+        claim = partial(self.items.claim, kind, tenant, record_id, leaving=leaving, working=working)
+        try:
+            return claim()
+        except Leased as leased:
+            dead = self.items.get(kind, tenant, record_id) if leased.until <= self.now() else None
+            if dead is None or dead.status != working:
+                raise
+        with suppress(Fenced):  # somebody else was faster
+            self.requeue(dead)
+        return claim()
 
     def finish_audio(
         self,
@@ -897,14 +908,14 @@ class Records:
         current = self.get_generation(tenant, generation_id)
         if current is None or current.deleted:
             raise NotFound(current.status if current else None)
-        changes = {"status": "cancelled", "due_at": current.expires_at, "lease_expires_at": None}
+        changes = {"status": "cancelled", "due_at": current.expires_at}
         cancelled = self.items.move(
             Generation, tenant, generation_id, leaving=UNFINISHED_GENERATION, changes=changes
         )
         self._settle(cancelled)
         return cancelled
 
-    def _settle(self, record: Record) -> None:
+    def _settle(self, record: Audio | Generation) -> None:
         """Charge what is due for a record that came to its end; it is over even where that cannot be done."""
         with suppress(Conflict):
             self.usage.settle(record)
@@ -980,6 +991,8 @@ class Records:
     def requeue(self, record: R) -> R:
         """Return a record whose lease has ended to the state before the claim; the caller sends its message.
 
+        The attempt that ended with it is charged: its worker does not do that any more.
+
         Raises
         ------
         Fenced
@@ -989,8 +1002,12 @@ class Records:
             "status": _BEFORE_CLAIM[record.status],
             "due_at": self.now() + RESEND_SECONDS,
             "lease_expires_at": None,
+            "worked": record.worked + record.untimed(self.now()),
+            "timed": record.attempt,
         }
-        return self.items.fenced_move(record, leaving=record.status, changes=changes, lease_over=True)
+        requeued = self.items.fenced_move(record, leaving=record.status, changes=changes, lease_over=True)
+        self._settle(requeued)
+        return requeued
 
     def reopen(self, record: R) -> R:
         """Return a failed record to the state before its claim, because its dead letter is replayed.

@@ -115,15 +115,22 @@ class Schedule:
         following = last and json.dumps({name: str(last[name]) for name in ("pk", "sk", "due_at")})
         return [_record(item) for item in items if item], following or None
 
-    def postpone(self, record: R) -> R:
+    def postpone(self, record: R, *, long: bool = False) -> R:
         """Note that a message was sent again, or an upload looked for; the interval doubles each time.
+
+        Parameters
+        ----------
+        long : bool
+            Whether to look at it again after `RESEND_LIMIT_SECONDS`, whatever the interval is.
 
         Raises
         ------
         Fenced
             The record has moved, or another sweep was faster.
         """
-        wait = min(RESEND_SECONDS * 2 ** (record.resends + 1), RESEND_LIMIT_SECONDS)
+        wait = RESEND_LIMIT_SECONDS
+        if not long:
+            wait = min(RESEND_SECONDS * 2 ** (record.resends + 1), wait)
         due_at = self._items.clock() + wait
         if isinstance(record, Audio) and record.status == "awaiting_upload":
             due_at = min(due_at, record.upload_until)

@@ -50,10 +50,20 @@ _DOCUMENTS = {
     *("derived", "error", "features", "identity", "made_from", "parameters", "result", "tag_scores", "tags"),
 }
 _INTEGERS = {
-    *("attempt", "attempts_before", "chosen", "chosen_bytes", "counted", "resends", "size", "windows"),
+    *(
+        "attempt",
+        "attempts_before",
+        "chosen",
+        "chosen_bytes",
+        "counted",
+        "resends",
+        "size",
+        "timed",
+        "windows",
+    ),
 }
 _FLOATS = {
-    *("expires_at", "due_at", "lease_expires_at", "progress", "seconds_left", "upload_until"),
+    *("expires_at", "due_at", "claimed_at", "lease_expires_at", "progress", "seconds_left", "upload_until"),
     *("candidates_expire_at", "embedded_at", "charged", "worked"),
 }
 
@@ -224,16 +234,15 @@ class Items:
         NotFound
             There is no such record, or it is a tombstone.
         Leased
-            Another worker holds a live lease.
+            Another worker holds it, or has died with it: then the lease may be over.
         Conflict
             It is in another state.
         """
         now = self.clock()
-        values = {":leaving": leaving, ":working": working, ":now": number(now), ":one": 1}
-        # Three cases in one expression: free to take, in progress past its lease, or neither.
-        condition = "#status = :leaving OR (#status = :working AND lease_expires_at <= :now)"
+        values = {":leaving": leaving, ":one": 1}
         changes = {
             "status": working,
+            "claimed_at": now,
             "lease_expires_at": now + LEASE_SECONDS,
             "due_at": now + LEASE_SECONDS,
             "progress": 0.0,
@@ -243,7 +252,7 @@ class Items:
         }
         key, extra = item_key(tenant, sort_key(kind, record_id)), "attempt = attempt + :one"
         try:
-            return from_item(kind, self.update(key, condition, changes, values, extra=extra))
+            return from_item(kind, self.update(key, "#status = :leaving", changes, values, extra=extra))
         except ConditionFailed as refused:
             current = from_item(kind, refused.item) if refused.item else None
             if current is None or current.deleted:

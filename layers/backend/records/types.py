@@ -192,8 +192,11 @@ class Record:
         Claims before the job was last asked for.
     resends : int
         How often its message was sent again since the last claim.
+    claimed_at : float or None
+        When it was claimed last, in epoch seconds.
     lease_expires_at : float or None
-        End of the claim, in epoch seconds; None when nobody holds it.
+        End of the claim, in epoch seconds; None when nobody holds it. One that was withdrawn while somebody
+        held it keeps it.
     progress : float
         Share of the job that is done, in [0, 1].
     stage : str or None
@@ -210,7 +213,9 @@ class Record:
     charged_on : str or None
         That day (UTC), in ISO 8601.
     worked : float
-        Seconds that its attempts took together, as far as they were measured.
+        Seconds that its attempts took together.
+    timed : int
+        The last attempt that is part of them.
     replayed : bool
         Whether this is the answer to an idempotency key that came before; it is not stored.
     """
@@ -228,6 +233,7 @@ class Record:
     attempt: int = 0
     attempts_before: int = 0
     resends: int = 0
+    claimed_at: float | None = None
     lease_expires_at: float | None = None
     progress: float = 0.0
     stage: str | None = None
@@ -237,12 +243,23 @@ class Record:
     charged: float | None = None
     charged_on: str | None = None
     worked: float = 0.0
+    timed: int = 0
     replayed: bool = False
 
     @property
     def tries(self) -> int:
         """Return the claims since the job was last asked for, which a bound on retries counts."""
         return self.attempt - self.attempts_before
+
+    def untimed(self, now: float) -> float:
+        """Return the seconds that an attempt took whose worker has not told, and will not or may not.
+
+        It is taken to have worked until it would have renewed its lease: who dies tells nobody when.
+        """
+        if self.claimed_at is None or self.lease_expires_at is None or self.timed >= self.attempt:
+            return 0.0
+        renewal = self.lease_expires_at - LEASE_SECONDS + RENEW_SECONDS
+        return max(0.0, min(renewal, now) - self.claimed_at)
 
     @property
     def deleted(self) -> bool:

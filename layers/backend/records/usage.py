@@ -10,9 +10,10 @@ it (`charged`), and both change in one transaction with their sums: the sum over
 whatever dies when.
 
 A job is charged what it is expected to cost when it is asked for, on the day on which it is asked for. When
-an attempt ends, however it ends, the record adds up the seconds that it took (`worked`). When the record has
-come to its end they take the place of what was expected, `MIN_CHARGE_SECONDS` at least. The time of an
-attempt whose process died is not known, and not charged.
+an attempt ends, however it ends, the record adds up the seconds that it took (`worked`), once (`timed`). When
+the record has come to its end they take the place of what was expected, `MIN_CHARGE_SECONDS` at least. The
+attempt of a process that died, or was still at work when its job was withdrawn, took until its worker would
+have renewed the lease (`Record.untimed`): whoever takes the job over or withdraws it notes that.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from backend.records.table import Items, R, item_key, number, record_key, rounds
+from backend.records.table import Items, R, from_item, item_key, number, record_key, rounds
 from backend.records.types import (
     MIN_CHARGE_SECONDS,
     STORAGE_RETRY_SECONDS,
@@ -172,7 +173,7 @@ class Usage:
         day = day_of(self._items.clock())
         return float(self._items.read(item_key(tenant, _day_key(day))).get("worker_seconds", 0))
 
-    def settle(self, record: Record, seconds: float = 0.0) -> None:
+    def settle(self, record: Audio | Generation, seconds: float = 0.0) -> None:
         """Note what an attempt took, and charge what is due for the record as it is now.
 
         Parameters
@@ -180,7 +181,7 @@ class Usage:
         record : Audio or Generation
             Its id is what counts: it is read anew.
         seconds : float
-            What an attempt took that has not been noted; 0 where the record came to its end without one.
+            What the attempt took that the record was claimed for; 0 where none has ended.
 
         Raises
         ------
@@ -192,21 +193,28 @@ class Usage:
             item = self._items.read(key)
             if item.get("charged") is None:
                 return
+            current = from_item(type(record), item)
             charged, before, day = item["charged"], item.get("worked", Decimal(0)), str(item["charged_on"])
-            worked = number(float(before) + seconds)
-            unfinished = item["status"] in UNFINISHED[record.kind]
+            unfinished = current.status in UNFINISHED[record.kind]
+            took, attempt = seconds, record.attempt
+            if not seconds and not unfinished:
+                took, attempt = current.untimed(self._items.clock()), current.attempt
+            if not took or attempt <= current.timed:
+                took, attempt = 0.0, current.timed
+            worked = number(float(before) + took)
             due = max(worked, charged if unfinished else number(MIN_CHARGE_SECONDS))
             if (worked, due) == (before, charged):
                 return
             noted = {
                 "Key": key,
-                "UpdateExpression": "SET charged = :due, worked = :worked",
+                "UpdateExpression": "SET charged = :due, worked = :worked, timed = :attempt",
                 "ConditionExpression": "#status = :status AND charged = :charged"
                 " AND charged_on = :day AND worked = :before",
                 "ExpressionAttributeNames": {"#status": "status"},
                 "ExpressionAttributeValues": {
                     ":due": due,
                     ":worked": worked,
+                    ":attempt": attempt,
                     ":status": item["status"],
                     ":charged": charged,
                     ":day": day,

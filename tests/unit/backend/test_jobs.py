@@ -10,7 +10,7 @@ import pytest
 from backend import jobs
 from backend.errors import TransientError
 from backend.jobs import MAX_ATTEMPTS, Lease, Pace, backoff
-from backend.records import Audio, Fenced, Limits
+from backend.records import LEASE_SECONDS, RENEW_SECONDS, Audio, Fenced, Limits
 from music.audio import AudioError
 from tests.support.stack import Context, Stack, fake_models, sqs_event
 from tests.support.waiting import eventually
@@ -99,6 +99,23 @@ def test_a_message_out_of_turn_is_dropped_and_its_job_called_by_the_one_before(
     assert stack.deliver(app, called) == []
     assert stack.get_audio(third).status == "ready"
     assert stack.drain("embed") == []
+
+
+def test_a_file_that_kills_each_worker_is_charged_and_given_up(stack: Stack, app: Any) -> None:
+    audio = stack.audio(limits=Limits(10, 1000, 10**9))
+    stack.upload(audio)
+    stack.records.mark_uploaded("default", audio.id, etag=ETAG, size=5)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        stack.records.claim_audio("default", audio.id)  # and its worker dies
+        stack.clock.now += LEASE_SECONDS + 1
+        assert stack.sweep() == {"requeued": 1}
+        assert stack.records.usage.charged("default") == attempt * RENEW_SECONDS
+    assert stack.deliver(app, message(audio)) == []
+    assert stack.get_audio(audio).error == {
+        "code": "interrupted",
+        "detail": "The worker died. Gave up after 5 attempts.",
+    }
+    assert stack.records.usage.charged("default") >= MAX_ATTEMPTS * RENEW_SECONDS
 
 
 def test_who_waits_to_be_tried_again_lets_the_next_one_go_first(

@@ -19,6 +19,7 @@ from backend.purge import purge
 from backend.records import MIN_CHARGE_SECONDS, Audio, Limits
 from backend.storage import upload_key
 from music.audio import AudioError
+from tests.support.hostile import many_samples
 from tests.support.stack import Stack, fake_models, s3_event
 
 
@@ -98,6 +99,29 @@ def test_an_upload_becomes_an_embedding(stack: Stack, app: Any, uploaded: Audio)
     assert all(body["correlation_id"] == "corr-generation" for body in sent)
     assert stack.get_generation(first).status == "queued"
     assert [told["status"] for told in stack.published] == ["ready"]
+
+
+def test_a_small_file_that_takes_minutes_to_decode_is_refused_and_charged(stack: Stack) -> None:
+    """8 channels at 655,350 Hz for a quarter of an hour: 4.7 billion samples in 340 kB."""
+    limits = Limits(10, 36000, 10**9)
+    audio, content = stack.audio(limits=limits), many_samples(900)
+    assert len(content) < 400_000
+    stack.upload(audio, content)
+    assert stack.deliver(stack.app("embed"), event(audio)) == []
+    failed = stack.get_audio(audio)
+    assert failed.status == "failed"
+    assert failed.error
+    assert failed.error["code"] == "too_complex"
+    assert failed.charged == max(failed.worked, MIN_CHARGE_SECONDS)
+    assert failed.worked > 0
+
+
+def test_as_many_samples_of_a_shorter_file_are_embedded(stack: Stack) -> None:
+    audio = stack.audio()
+    stack.upload(audio, many_samples(2))
+    assert stack.deliver(stack.app("embed"), event(audio)) == []
+    assert stack.get_audio(audio).status in {"ready", "failed"}
+    assert (stack.get_audio(audio).error or {"code": "silent"})["code"] != "too_complex"
 
 
 def derived(stack: Stack, audio: Audio) -> list[str]:

@@ -352,10 +352,13 @@ def test_a_tenant_without_turns_is_asked_about_once_in_a_sweep(
 
     monkeypatch.setattr(app.records, "has_turn", ask)
     stack.clock.now += RESEND_SECONDS + 1
-    assert stack.sweep()["sent_again"] == 12
+    begun = stack.clock.now
+    assert stack.sweep() == {"sent_again": 1, "out_of_turn": 11}
     assert [body["generation_id"] for body in stack.drain("generate")] == [last.id]
     assert sorted(asked) == sorted([asked[0], last.id])
     assert asked[0] in {job.id for job in others}
+    due = sorted(stack.get_generation(job).due_at - begun for job in others)
+    assert due == [2 * RESEND_SECONDS, *[RESEND_LIMIT_SECONDS] * 10]
 
 
 def test_one_record_that_cannot_be_helped_does_not_hold_up_the_others(

@@ -9,8 +9,10 @@ import pytest
 
 from backend.records import (
     COOL_DOWN_SECONDS,
+    LEASE_SECONDS,
     MIN_CHARGE_SECONDS,
     MIN_RECORD_BYTES,
+    RENEW_SECONDS,
     Audio,
     Charge,
     Conflict,
@@ -201,15 +203,60 @@ class TestWorkerSeconds:
         records.fail_audio(late, "expired", "The file was not uploaded in time.")
         assert records.usage.charged("default") == 3 * MIN_CHARGE_SECONDS
 
-    def test_what_is_cancelled_while_it_runs_costs_what_it_took(self, records: Records) -> None:
+    @pytest.mark.parametrize("end", ["cancelled", "deleted"])
+    def test_what_is_withdrawn_while_it_runs_costs_what_it_took(
+        self, records: Records, clock: Clock, end: str
+    ) -> None:
         limits, audio = limited(), ready(records)
         claimed = records.claim_generation("default", ask(records, audio, limits, 100).id)
-        records.cancel_generation("default", claimed.id)
-        records.usage.settle(claimed, 60)  # its worker, once it is fenced
-        assert records.usage.charged("default") == 60
-        records.bury(claimed)
-        records.usage.settle(claimed)
-        assert records.usage.charged("default") == 60
+        clock.now += 55
+        records.renew(claimed)
+        clock.now += 5
+        if end == "cancelled":
+            records.cancel_generation("default", claimed.id)
+            assert records.usage.charged("default") == 60
+        buried = records.bury(claimed)
+        for _ in range(2):
+            records.usage.settle(buried)
+            records.usage.settle(claimed, 61)  # its worker, once it is fenced
+            assert records.usage.charged("default") == 60
+            clock.now += 100
+
+    def test_who_dies_is_charged_until_it_would_have_renewed_its_lease(
+        self, records: Records, clock: Clock
+    ) -> None:
+        limits, audio = limited(), ready(records)
+        generation = ask(records, audio, limits, 20)
+        first = records.claim_generation("default", generation.id)
+        clock.now += 10
+        records.renew(first)  # and dies
+        clock.now += LEASE_SECONDS
+        records.requeue(records.get_generation("default", generation.id) or first)
+        assert records.usage.charged("default") == 10 + RENEW_SECONDS
+        second = records.claim_generation("default", generation.id)  # and dies at once
+        clock.now += LEASE_SECONDS
+        third = records.claim_generation("default", generation.id)  # without the sweeper
+        assert third.attempt == 3
+        assert records.usage.charged("default") == 10 + 2 * RENEW_SECONDS
+        for late in (first, second):  # it had only been cut off
+            records.usage.settle(late, 70)
+        records.usage.settle(third, 5)
+        records.usage.settle(third, 5)  # asked again, since nothing was heard of it
+        assert records.usage.charged("default") == 10 + 2 * RENEW_SECONDS + 5
+
+    def test_who_asks_for_what_kills_workers_and_withdraws_it_is_charged(
+        self, records: Records, clock: Clock
+    ) -> None:
+        limits = limited(seconds=100)
+        for attempt in range(1, 7):
+            audio = audio_of(records, limits, 10)
+            records.mark_uploaded("default", audio.id, etag='"1"', size=5)
+            records.claim_audio("default", audio.id)  # and its worker dies
+            clock.now += 20
+            records.usage.settle(records.bury(audio))
+            assert records.usage.charged("default") == attempt * RENEW_SECONDS
+        with pytest.raises(LimitReached):
+            audio_of(records, limits, 11)
 
     def test_midnight_settles_the_day_that_was_charged(self, records: Records, clock: Clock) -> None:
         limits, audio = limited(seconds=100), ready(records)
