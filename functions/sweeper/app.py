@@ -84,7 +84,7 @@ class Sweep:
         return record.id not in self._full.get((record.tenant, record.kind), {record.id})
 
     def _call(self, record: Audio | Generation) -> bool:
-        """Send a record's message again, unless its tenant has no turn left: one of its jobs calls it then."""
+        """Send a record's message again, unless its tenant has no turn left: one of its jobs calls it."""
         has_turn = records.has_turn(record, limits, called=True)
         if has_turn:
             queues.call(record)
