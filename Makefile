@@ -36,7 +36,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-truth test-long test-models train-pocket bench-pocket lint audit bench bench-form bench-load bench-models bench-gpu sam test-sam deploy test-deploy test-deployed openapi files lock clean
+.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-truth test-long test-torch test-models train-pocket bench-pocket lint audit bench bench-form bench-load bench-models bench-gpu sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -138,6 +138,9 @@ bench-load: .venv/dev ## 1,000 uploads and 500 generations while workers are kil
 
 bench-gpu: ## The torch runtime beside transformers, on this machine's GPU and its python3 (6 minutes)
 	PYTHONPATH=layers:. python3 -m tests.benchmarks.bench_gpu
+
+test-torch: .venv-models/ready .venv/engine ## The torch runtime, without a GPU, beside transformers on tiny checkpoints
+	PYTHONPATH=layers:. .venv-models/bin/python -m pytest --confcutdir tests/models $(addprefix tests/models/,test_torch_language.py test_torch_runtime.py test_generation_parity.py test_pytorch.py)
 
 test-models: .venv-models/ready .venv/engine ## Parity with torch and transformers on full-size random checkpoints (30 minutes)
 	PARITY=docs/benchmarks/parity.json PYTHONPATH=layers:. .venv-models/bin/python -m pytest --confcutdir tests/models tests/models  # others need the local stack
