@@ -64,7 +64,7 @@ def generate(
     """Record the request and queue it, or let it wait for the embedding."""
     idempotency = api.idempotency(idempotency_key, {"audio_id": audio_id, **body.model_dump()})
     # Before anything is judged: the first answer holds, whatever became of the audio or the deployment.
-    generation = records.replay(Generation, app.tenant, idempotency) if idempotency else None
+    generation = records.replays.find(Generation, app.tenant, idempotency) if idempotency else None
     if generation is None:
         generation = submit(audio_id, body, idempotency)
     if generation.deleted:  # the replay of one that was removed since

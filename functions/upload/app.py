@@ -143,7 +143,7 @@ def store(file: File, idempotency_key: str | None) -> Response:
     sha256 = hashlib.sha256(file.content).hexdigest()
     request = {"filename": file.filename, "content_type": kind, "sha256": sha256}
     idempotency = api.idempotency(idempotency_key, request)
-    audio = records.replay(Audio, app.tenant, idempotency) if idempotency else None
+    audio = records.replays.find(Audio, app.tenant, idempotency) if idempotency else None
     if audio is None:
         charge = Charge(*costs.embedding_of(len(file.content)))
         audio = recorded(file.filename, file.content, kind, charge, idempotency)
@@ -176,7 +176,7 @@ def copy_generation(
 ) -> Response:
     """Copy a generation's result, or another of its candidates, to where uploads are."""
     idempotency = api.idempotency(idempotency_key, body.model_dump())
-    audio = records.replay(Audio, app.tenant, idempotency) if idempotency else None
+    audio = records.replays.find(Audio, app.tenant, idempotency) if idempotency else None
     if audio is not None:
         check_alive(audio)
         if audio.status != "awaiting_upload":
@@ -278,7 +278,7 @@ def allow(request: contract.DirectUploadRequest, idempotency_key: str | None) ->
         )
     kind = audio_type(request.content_type, request.filename)
     idempotency = api.idempotency(idempotency_key, request.model_dump(exclude_none=True))
-    audio = records.replay(Audio, app.tenant, idempotency) if idempotency else None
+    audio = records.replays.find(Audio, app.tenant, idempotency) if idempotency else None
     if audio is None:
         if request.sha256 and (there := records.contents.find(app.tenant, request.sha256)):
             return uploaded(200, there, there.size, there.content_type)

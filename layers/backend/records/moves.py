@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from backend.records.contents import Contents
+from backend.records.replays import Replays
 from backend.records.schedule import Schedule
 from backend.records.speed import Speeds
 from backend.records.table import (
@@ -38,7 +39,6 @@ from backend.records.types import (
     CLAIM,
     COOL_DOWN_SECONDS,
     FREE,
-    IDEMPOTENCY_SECONDS,
     LEASE_SECONDS,
     MAX_COPIES_NAMED,
     MAX_WAITING,
@@ -53,7 +53,6 @@ from backend.records.types import (
     Conflict,
     Fenced,
     Generation,
-    IdempotencyMismatch,
     Leased,
     LimitReached,
     Limits,
@@ -103,6 +102,8 @@ class Records:
         Whose turn it is with the workers.
     contents : Contents
         Which audio have the same content.
+    replays : Replays
+        What idempotency keys were answered with.
     schedule : Schedule
         What the sweeper reads.
     speeds : Speeds
@@ -116,6 +117,7 @@ class Records:
         self.usage = Usage(self.items)
         self.turns = Turns(self.items, self.usage)
         self.contents = Contents(self.items, retention_seconds)
+        self.replays = Replays(self.items)
         self.schedule = Schedule(self.items)
         self.speeds = Speeds(self.items)
         self.retention_seconds = retention_seconds
@@ -226,9 +228,9 @@ class Records:
             audio = self._counted(audio, counted_bytes(size), charge)
         ties = self.usage.admitting(audio, limits) if limits else []
         if idempotency:
-            ties.append(self._remember(audio, idempotency))
+            ties.append(self.replays.noting(audio, idempotency))
         for _ in rounds():  # each round lost means that another request of the tenant was faster
-            if idempotency and (earlier := self.replay(Audio, tenant, idempotency)):
+            if idempotency and (earlier := self.replays.find(Audio, tenant, idempotency)):
                 return earlier
             lineage = [self._lineage(audio, made_from[0])] if made_from else []
             if self.items.create(audio, *ties, *lineage):
@@ -619,7 +621,7 @@ class Records:
         TooManyWaiting, LimitReached
         """
         for _ in rounds():  # each round lost means that the audio moved or another request won
-            if idempotency and (earlier := self.replay(Generation, tenant, idempotency)):
+            if idempotency and (earlier := self.replays.find(Generation, tenant, idempotency)):
                 return earlier
             audio = self.get_audio(tenant, audio_id)
             if audio is None or audio.deleted:
@@ -643,7 +645,7 @@ class Records:
             )
             ties = [self._tie(generation, ready=ready)]
             if idempotency:
-                ties.append(self._remember(generation, idempotency))
+                ties.append(self.replays.noting(generation, idempotency))
             if limits:
                 generation = self._counted(generation, counted_bytes(0), charge)
                 ties += self.usage.admitting(generation, limits)
@@ -681,52 +683,10 @@ class Records:
         }
         return {"Update": note}
 
-    def _remember(self, record: Audio | Generation, idempotency: tuple[str, str]) -> dict[str, Any]:
-        """Return the write that notes the answer to an idempotency key, and fails where there is one."""
-        key_hash, body_hash = idempotency
-        now = int(self.now())
-        item = {
-            **item_key(record.tenant, f"idempotency#{key_hash}"),
-            "body_hash": body_hash,
-            f"{record.kind}_id": record.id,
-            "ttl": now + IDEMPOTENCY_SECONDS,
-        }
-        claim = {
-            "Item": item,
-            "ConditionExpression": "attribute_not_exists(pk) OR #ttl <= :now",
-            "ExpressionAttributeNames": {"#ttl": "ttl"},
-            "ExpressionAttributeValues": {":now": now},
-        }
-        return {"Put": claim}
-
     def _waiting(self, audio: Audio) -> set[str]:
         """Read the ids of the generations that wait for an audio."""
         found: set[str] = self.items.read(record_key(audio)).get("waiting", set())
         return found
-
-    def replay(self, kind: type[R], tenant: str, idempotency: tuple[str, str]) -> R | None:
-        """Return what an idempotency key was answered with before, `replayed`; None if it is new.
-
-        Parameters
-        ----------
-        kind : type
-            `Audio` or `Generation`.
-        idempotency : (key_hash, body_hash)
-            As `create_audio` and `submit_generation` take it. Bodies of the two never have the same hash.
-
-        Raises
-        ------
-        IdempotencyMismatch
-            The key came before with another body.
-        """
-        key_hash, body_hash = idempotency
-        item = self.items.read(item_key(tenant, f"idempotency#{key_hash}"))
-        if not item or int(item["ttl"]) <= self.now():
-            return None
-        if item["body_hash"] != body_hash:
-            raise IdempotencyMismatch
-        record = self.items.get(kind, tenant, str(item[f"{kind.kind}_id"]))
-        return replace(record, replayed=True) if record else None
 
     def get_generation(self, tenant: str, generation_id: str) -> Generation | None:
         """Read a generation consistently; tombstones are returned too (`Generation.deleted`)."""
