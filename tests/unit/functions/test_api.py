@@ -1080,14 +1080,10 @@ class TestService:
         )
         assert profile["fields"]["seed"]["nullable"] is True
         assert profile["limits"]["stored_bytes"] is None
+        audio = world.ready()
         for name, field in profile["fields"].items():
-            world.generation()
-            answer = world.call(
-                "POST",
-                "/api/generate/{audio_id}",
-                body={name: field["default"]},
-                audio_id=world.ready().id,
-            )
+            body = {name: field["default"]}
+            answer = world.call("POST", "/api/generate/{audio_id}", body=body, audio_id=audio.id)
             assert answer.status == 202, name
 
     def test_a_track_and_a_section_of_it_may_be_as_long_as_what_is_decoded(self, world: World) -> None:
