@@ -62,8 +62,8 @@ check-%:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed (set PYTHON=)"; exit 1; }
 	@$(PYTHON) -m local.arguments $*
 
+# Three on two processors, for some wait for processes of their own; by file, for tests of a file share what it starts.
 test: .venv/dev .venv/engine ## Every test that needs neither Docker nor AWS
-	# Three on two processors, for some wait for processes of their own; by file, for files share what they start.
 	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-faults: .venv/dev ## Workers killed between any two side effects, faults at every AWS call (minutes)
