@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 900.0
 """When a wait is given up. It only ends a hang: no test is faster, slower or stricter for it."""
 
 
