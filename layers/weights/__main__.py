@@ -52,7 +52,7 @@ def _describe(folder: Path) -> None:
         )
         print("    " + ", ".join(f"{one['matrix']} {one['error']:.2%}" for one in cost["worst"]))
         if cost["apart"] or cost["exact"]:
-            print(f"    {cost['apart']} inputs stand apart; attention is float32 in {cost['exact']} layers")
+            print(f"    {cost['apart']} inputs stand apart; {cost['exact']} matrices are float32")
     for part, component in manifest["components"].items():
         licence = component["license"] or "untrained: what it makes is noise"
         print(f"  {part}: {component['id'] or component['model']} at {component['revision']} ({licence})")

@@ -12,13 +12,15 @@ the others say. `calibrate` runs a checkpoint in float32 on a fixed prompt and f
   of these stay float32.
 
 Where there is nothing of this kind, as in random checkpoints, a bundle is what it would be without.
-`accuracy` then compares the bundle with the checkpoint.
+`accuracy` then compares the bundle with the checkpoint. Where integers still cost more than `BAR`, more stays
+float32 (`calibrations`): what a network amplifies, no scale can mend.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ from weights.export.layers import Calibration, matrix
 
 PROMPT = "a calm solo piano with warm strings, slow, 80 BPM, in D minor"
 POSITIONS = 48  # a second of music
+BAR = 0.03
+"""What int8 may cost: the relative root mean square error of the logits against float32."""
 _PIECES = 2
 _GUIDANCE = 3.0
 
@@ -72,6 +76,11 @@ class Exact(Tensors):
         """The names of the matrices."""
         return list(self._matrices)
 
+    @property
+    def width(self) -> int:
+        """The width of the hidden state."""
+        return int(self.array("norm").shape[0])
+
     def array(self, name: str) -> np.ndarray:
         """Return a tensor that is no matrix."""
         found = self._others[name]
@@ -90,6 +99,42 @@ class Exact(Tensors):
         return self._asked[0]
 
 
+def calibrations(checkpoint: Checkpoint) -> Iterator[dict[str, Calibration]]:
+    """Yield what to export with, as long as the bundle is not accurate enough.
+
+    First what `calibrate` finds. Then all layers up to the last one of sharp attention stay float32, because
+    it amplifies what they lose. Then everything does.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Of MusicGen.
+
+    Yields
+    ------
+    dict of str to Calibration
+        For the networks ``t5`` and ``musicgen``.
+    """
+    found = calibrate(checkpoint)
+    yield found
+
+    def exact(t5: Iterable[str], musicgen: Iterable[str]) -> dict[str, Calibration]:
+        names = {"t5": frozenset(t5), "musicgen": frozenset(musicgen)}
+        return {network: replace(told, exact=names[network]) for network, told in found.items()}
+
+    text, music = (Exact(checkpoint, network).matrices for network in ("t5", "musicgen"))
+    if sharp := found["musicgen"].exact:
+        last = max(_layer(name) for name in sharp)
+        yield exact(text, (name for name in music if _layer(name) <= last))
+    yield exact(text, music)
+
+
+def _layer(matrix: str) -> int:
+    """Tell the layer of a matrix, -1 where it is in none."""
+    first = matrix.partition(".")[0]
+    return int(first) if first.isdigit() else -1
+
+
 def calibrate(checkpoint: Checkpoint) -> dict[str, Calibration]:
     """Find what integers are too coarse for.
 
@@ -106,6 +151,7 @@ def calibrate(checkpoint: Checkpoint) -> dict[str, Calibration]:
     seen: dict[str, dict[str, np.ndarray]] = {"t5": {}, "musicgen": {}}
     encoder, decoder = Exact(checkpoint, "t5"), Exact(checkpoint, "musicgen")
     attention: dict[str, dict[str, np.ndarray]] = {}
+    texts: dict[str, np.ndarray] = {}  # the keys of the prompt, by layer
     exact: dict[str, set[str]] = {"t5": set(), "musicgen": set()}
 
     def note(network: str, name: str, x: np.ndarray) -> None:
@@ -115,15 +161,23 @@ def calibrate(checkpoint: Checkpoint) -> dict[str, Calibration]:
     def note_text(x: np.ndarray, weight: Weight) -> None:
         name, heads = encoder.name(weight), encoder.metadata["heads"]
         note("t5", name, x)
-        if name.endswith(".qkv") and _attention(linear(x, weight), heads, scale=1.0)["score"] > _SHARP:
-            exact["t5"].add(name)
+        if name.endswith(".qkv"):
+            q, k, _ = np.split(linear(x, weight), 3, axis=1)
+            if _deviation(q, k, heads, scale=1.0) > _SHARP:
+                exact["t5"].add(name)
 
     def note_music(x: np.ndarray, weight: Weight) -> None:
         name, heads = decoder.name(weight), decoder.metadata["heads"]
         note("musicgen", name, x)
+        scale = (decoder.width // heads) ** -0.5
         if name.endswith(".qkv"):
-            scale = (weight.outputs // 3 // heads) ** -0.5
             attention[name] = _attention(linear(x, weight), heads, scale, attention.get(name))
+        elif name.endswith(".cross.kv"):
+            texts[name] = np.split(linear(x, weight), 2, axis=1)[0]
+        elif name.endswith(".cross.q"):
+            behind = name.removesuffix("q") + "kv"
+            if _deviation(linear(x, weight), texts[behind], heads, scale) > _SHARP:
+                exact["musicgen"] |= {name, behind}
 
     with observing(note_text):
         text = T5(encoder).encode(_tokens(checkpoint))
@@ -190,14 +244,18 @@ def _attention(
         scores deviate, root mean square.
     """
     q, k, v = np.split(qkv, 3, axis=1)
-    size = q.shape[1] // heads
-    squares = np.einsum("qhc,khc->hqk", *(np.square(part).reshape(len(part), heads, size) for part in (q, k)))
     found = {
         "k": np.abs(k).max(axis=0),
         "v": np.abs(v).max(axis=0),
-        "score": scale * np.sqrt(squares.mean(dtype=np.float64)),
+        "score": _deviation(q, k, heads, scale),
     }
     return found if before is None else {name: np.maximum(found[name], before[name]) for name in found}
+
+
+def _deviation(q: np.ndarray, k: np.ndarray, heads: int, scale: float) -> np.ndarray:
+    """Compute how far the terms of scores deviate, root mean square [shape=()]."""
+    squares = np.einsum("qhc,khc->hqk", *(np.square(part).reshape(len(part), heads, -1) for part in (q, k)))
+    return np.asarray(scale * np.sqrt(squares.mean(dtype=np.float64)))
 
 
 def greedy(model: MusicGen, conditions: list[Condition], steps: int) -> np.ndarray:
@@ -242,7 +300,7 @@ def accuracy(
     dict
         ``logit_error``: the relative root mean square error of the logits; ``worst``: the matrices with the
         largest errors, each with its ``matrix`` and the ``error`` of what comes out of it, relative likewise;
-        ``apart``: how many inputs stand apart; ``exact``: in how many layers attention is float32.
+        ``apart``: how many inputs stand apart; ``exact``: how many matrices are float32.
     """
     packed = {network: Tensors(folder / bundle.weights_file(network)) for network in ("t5", "musicgen")}
     exact = {network: Exact(checkpoint, network) for network in packed}
@@ -277,7 +335,7 @@ def accuracy(
             for name in sorted(errors, key=lambda name: (-errors[name], name))[:worst]
         ],
         "apart": sum(len(weight.columns) for weight in weights if weight.columns is not None),
-        "exact": len(model.exact),
+        "exact": sum(weight.precision == "float32" for weight in weights),
     }
 
 

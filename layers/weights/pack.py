@@ -16,7 +16,7 @@ from music.engine.library import VARIANTS
 from music.interfaces import Identity
 from music.musicgen.transformer import MusicGen
 from weights import Checkpoint, CheckpointError, fetch, synthetic
-from weights.calibrate import accuracy, calibrate
+from weights.calibrate import BAR, accuracy, calibrations
 from weights.check import DESCRIPTION, WEIGHTS
 from weights.export import export
 from weights.export.layers import Calibration
@@ -97,13 +97,10 @@ def build(
         made = work / "bundle"
         made.mkdir()
         made.chmod(0o755)
-        calibration = calibrate(checkpoints["musicgen"]) if precision != "float32" else {}
-        memory = {
-            network: _export(
-                network, checkpoints[bundle.PARTS[network]], precision, made, calibration.get(network)
-            )
-            for network in bundle.NETWORKS
-        }
+        memory, cost = write_musicgen(checkpoints["musicgen"], precision, made)
+        for network in bundle.NETWORKS:
+            if network not in memory:
+                memory[network] = _export(network, checkpoints[bundle.PARTS[network]], precision, made)
         manifest = {
             "format": bundle.FORMAT,
             "exporter": bundle.EXPORTER,
@@ -112,7 +109,7 @@ def build(
             "precision": precision,
             "components": components,
             "memory": memory,
-            "accuracy": accuracy(checkpoints["musicgen"], made, calibration) if calibration else None,
+            "accuracy": cost,
             "embedder": asdict(_embedder(components["clap"], made)),
             "files": {
                 file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
@@ -127,6 +124,41 @@ def build(
             (target / profile).rename(work / "old")
         made.rename(target / profile)
     return target / profile
+
+
+def write_musicgen(
+    checkpoint: Checkpoint, precision: str, target: Path
+) -> tuple[dict[str, int], dict[str, Any] | None]:
+    """Write the transformer and its text encoder; of int8, so much in float32 that the error is below `BAR`.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Of MusicGen.
+    precision : str
+        One of `packing.PRECISIONS`.
+    target : Path
+        The folder that gets the files.
+
+    Returns
+    -------
+    memory : dict of str to int
+        The bytes that running each of the two networks takes.
+    accuracy : dict or None
+        What integers cost (see `calibrate.accuracy`); None in float32.
+    """
+    networks = ("t5", "musicgen")
+    if precision == "float32":
+        return {network: _export(network, checkpoint, precision, target) for network in networks}, None
+    for calibration in calibrations(checkpoint):
+        memory = {
+            network: _export(network, checkpoint, precision, target, calibration[network])
+            for network in networks
+        }
+        cost = accuracy(checkpoint, target, calibration)
+        if precision != "int8" or cost["logit_error"] < BAR:
+            break
+    return memory, cost
 
 
 def _link(name: Path, folder: Path) -> None:
@@ -174,7 +206,11 @@ def _embedder(made_of: dict[str, Any], folder: Path) -> Identity:
 
 
 def _export(
-    network: str, checkpoint: Checkpoint, precision: str, target: Path, calibration: Calibration | None
+    network: str,
+    checkpoint: Checkpoint,
+    precision: str,
+    target: Path,
+    calibration: Calibration | None = None,
 ) -> int:
     """Write a network's files; gives the bytes of memory that running it takes."""
     if precision == "int4" and network != "musicgen":

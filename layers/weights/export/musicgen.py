@@ -77,6 +77,8 @@ def export(
     Matrices have the given precision, but for what the calibration keeps in float32. The cache of a layer is
     float32 where its projections are.
     """
+    if calibration.exact.issuperset(matrices(checkpoint)):
+        precision = "float32"
     tensors, metadata = others(checkpoint, precision)
     for name, sources in matrices(checkpoint).items():
         tensors[name] = calibrated(checkpoint, precision, name, sources, calibration)

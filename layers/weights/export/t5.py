@@ -49,6 +49,8 @@ def export(
     calibration: Calibration = Calibration(),  # noqa: B008  (frozen)
 ) -> Exported:
     """Export the encoder (see `weights.export.export`): matrices of the given precision, columns apart."""
+    if calibration.exact.issuperset(matrices(checkpoint)):
+        precision = "float32"
     tensors, metadata = others(checkpoint, precision)
     for name, sources in matrices(checkpoint).items():
         tensors[name] = calibrated(checkpoint, precision, name, sources, calibration)

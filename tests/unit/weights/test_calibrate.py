@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from music.engine import packing
 from music.engine.packing import Tensors
 from music.musicgen.transformer import MusicGen
-from weights import Checkpoint, synthetic
-from weights.calibrate import accuracy, calibrate
+from tests.support.outliers import Injected, injections
+from weights import Checkpoint, pack, synthetic
+from weights.calibrate import BAR, accuracy, calibrate, calibrations
 from weights.export import export
 from weights.export.layers import Calibration
 
 PLAIN = {"t5": Calibration(), "musicgen": Calibration()}
 _DECODER = "decoder.model.decoder"
 
-Changes = dict[str, tuple[list[int], int, float]]
-"""By a pattern of names: places, axis, factor."""
+SOME, KEYS, TEXT = [7, 33, 50], [3, 35], [5, 20]  # of the keys, one of each head
+INJECTIONS = injections(SOME, KEYS, TEXT)
+UNCALIBRATED = {
+    "inputs, taken back": 0.02,
+    "inputs": 0.01,
+    "feed-forward, taken back": 0.01,
+    "keys": 0.01,
+    "values, taken back": 0.01,
+    "cross keys": 0.01,
+}
+"""What factors over 30 cost at least without a calibration, where that is more than rounding."""
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +37,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
     synthetic.write("tiny", folder)
     return folder
-
-
-def _with(made: Path, target: Path, changes: Changes) -> Checkpoint:
-    """A copy of which some tensors are multiplied in some places along an axis, by their names."""
-    shutil.copytree(made / "musicgen", target)
-    tensors = load_file(target / "model.safetensors")
-    for pattern, (places, axis, factor) in changes.items():
-        found = [name for name in tensors if re.search(pattern, name)]
-        assert found, pattern
-        for name in found:
-            np.moveaxis(tensors[name], axis, 0)[places] *= np.float32(factor)
-    save_file(tensors, target / "model.safetensors")
-    return Checkpoint(target)
 
 
 def _error(checkpoint: Checkpoint, folder: Path, calibration: dict[str, Calibration]) -> float:
@@ -54,41 +48,17 @@ def _error(checkpoint: Checkpoint, folder: Path, calibration: dict[str, Calibrat
     return found
 
 
-_NORMS = r"layers\.\d\..*layer_norm\.weight$"
-_READERS = r"(self_attn\.[qkv]_proj|encoder_attn\.q_proj|fc1)\.weight$"
-_Q, _K, _V, _OUT = (rf"self_attn\.{part}_proj\.weight$" for part in ("q", "k", "v", "out"))
-_SOME = [7, 33, 50]
-_KEYS = [3, 35]  # one of each head
-
-
 @pytest.mark.parametrize(
-    ("changes", "uncalibrated"),
-    [
-        *[({_NORMS: (_SOME, 0, f), _READERS: (_SOME, 1, 1 / f)}, 0.02) for f in (30, 300, 1000)],
-        *[({_NORMS: (_SOME, 0, f)}, 0.01) for f in (30, 300)],
-        *[
-            ({r"fc1\.weight": (_SOME, 0, f), r"fc2\.weight": (_SOME, 1, 1 / f)}, 0.01)
-            for f in (30, 300, 1000)
-        ],
-        *[({r"fc2\.weight": (_SOME, 0, f)}, 0.0) for f in (30, 300, 1000)],
-        *[({_K: (_KEYS, 0, f), _Q: (_KEYS, 0, 1 / f)}, 0.0) for f in (30, 100, 300)],
-        *[({_K: (_KEYS, 0, f)}, 0.01) for f in (30, 100, 300)],
-        *[({_V: (_SOME, 0, f), _OUT: (_SOME, 1, 1 / f)}, 0.01) for f in (30, 300)],
-        *[({r"embed_tokens\.0\.weight": ([-1], 0, f)}, 0.0) for f in (30, 1000)],
-        *[({r"layer\.0\.layer_norm\.weight": ([5, 20], 0, f)}, 0.0) for f in (30, 300, 1000)],
-        *[({r"DenseReluDense\.wo\.weight": ([5, 20], 0, f)}, 0.0) for f in (30, 300, 1000)],
-    ],
+    ("kind", "factor"), [(kind, factor) for kind, factors in INJECTIONS.items() for factor in factors]
 )
-def test_outliers_cost_less_than_three_percent(
-    made: Path, tmp_path: Path, changes: Changes, uncalibrated: float
-) -> None:
-    checkpoint = _with(made, tmp_path / "checkpoint", changes)
+def test_outliers_cost_less_than_three_percent(made: Path, tmp_path: Path, kind: str, factor: float) -> None:
+    checkpoint = Injected(made / "musicgen", INJECTIONS[kind][factor])
     calibration = calibrate(checkpoint)
     found = _error(checkpoint, tmp_path / "calibrated", calibration)
-    assert 0.001 < found < 0.03
-    if uncalibrated:
+    assert 0.001 < found < BAR
+    if factor > 30 and (floor := UNCALIBRATED.get(kind)):
         before = _error(checkpoint, tmp_path / "plain", PLAIN)
-        assert before > max(uncalibrated, found)
+        assert before > max(floor, found)
 
 
 @pytest.mark.parametrize("profile", ["tiny", "tiny-melody", "tiny-stereo"])
@@ -100,17 +70,15 @@ def test_without_outliers_nothing_is_set_apart(tmp_path: Path, profile: str) -> 
 
 
 def test_what_is_moved_from_keys_to_queries_changes_nothing_but_rounding(made: Path, tmp_path: Path) -> None:
-    moved: Changes = {
-        _K: (_KEYS, 0, 256), _Q: (_KEYS, 0, 1 / 256), _V: (_SOME, 0, 256), _OUT: (_SOME, 1, 1 / 256),
-    }  # fmt: skip
-    checkpoint = _with(made, tmp_path / "checkpoint", moved)
+    moved = INJECTIONS["keys, taken back"][300] | INJECTIONS["values, taken back"][300]
+    checkpoint = Injected(made / "musicgen", moved)
     calibration = calibrate(checkpoint)["musicgen"]
     rows, width = calibration.rows["0.self.qkv"], 64
     queries, keys, values = np.split(rows, 3)
-    assert [np.flatnonzero(part).tolist() for part in (queries, keys, values)] == [_KEYS, _KEYS, _SOME]
+    assert [np.flatnonzero(part).tolist() for part in (queries, keys, values)] == [KEYS, KEYS, SOME]
     assert len(queries) == width
     assert (queries == -keys).all()
-    assert calibration.columns["0.self.out"].tolist() == _SOME, "what is multiplied again is not rounded"
+    assert calibration.columns["0.self.out"].tolist() == SOME, "what is multiplied again is not rounded"
     found = export("musicgen", checkpoint, "int8", calibration)[0]["0.self.qkv"]
     before = export("musicgen", Checkpoint(made / "musicgen"), "int8")[0]["0.self.qkv"]
     assert isinstance(found, packing.Weight)
@@ -120,7 +88,8 @@ def test_what_is_moved_from_keys_to_queries_changes_nothing_but_rounding(made: P
 
 
 def test_a_layer_of_sharp_attention_stays_float32(made: Path, tmp_path: Path) -> None:
-    checkpoint = _with(made, tmp_path / "checkpoint", {r"layers\.1\." + _K: (_KEYS, 0, 300)})
+    sharp = {r"layers\.1\.self_attn\.k_proj\.weight$": (KEYS, 0, 300.0)}
+    checkpoint = Injected(made / "musicgen", sharp)
     calibration = calibrate(checkpoint)
     assert calibration["musicgen"].exact == {"1.self.qkv"}
     _error(checkpoint, tmp_path / "bundle", calibration)
@@ -133,9 +102,35 @@ def test_a_layer_of_sharp_attention_stays_float32(made: Path, tmp_path: Path) ->
     assert plain.state_bytes(2, 100) < model.state_bytes(2, 100)
 
 
-def test_a_channel_that_is_always_zero_is_no_measure_of_others(made: Path, tmp_path: Path) -> None:
+def test_sharp_attention_to_the_text_stays_float32(made: Path) -> None:
+    sharp = {r"layers\.1\.encoder_attn\.k_proj\.weight$": (KEYS, 0, 300.0)}
+    calibration = calibrate(Injected(made / "musicgen", sharp))
+    assert calibration["musicgen"].exact == {"1.cross.q", "1.cross.kv"}
+
+
+def test_what_integers_are_too_coarse_for_stays_float32(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Injected(made / "musicgen", {r"layers\.0\.self_attn\.k_proj\.weight$": (KEYS, 0, 300.0)})
+    stages = list(calibrations(checkpoint))
+    assert [len(stage["musicgen"].exact) for stage in stages] == [1, 9, 16]
+    found = {}
+    for bar in (0.03, 0.006, 0.0001):
+        monkeypatch.setattr(pack, "BAR", bar)
+        _, cost = pack.write_musicgen(checkpoint, "int8", tmp_path)
+        assert cost
+        assert cost["logit_error"] < bar
+        found[bar] = cost["exact"]
+    assert found == {0.03: 1, 0.006: 17, 0.0001: 24}
+    assert cost["logit_error"] == 0, "everything is float32"
+    _, experimental = pack.write_musicgen(Checkpoint(made / "musicgen"), "int4", tmp_path)
+    assert experimental
+    assert (experimental["exact"], experimental["logit_error"] > 0.03) == (0, True)
+
+
+def test_a_channel_that_is_always_zero_is_no_measure_of_others(made: Path) -> None:
     dead = list(range(31))
-    checkpoint = _with(made, tmp_path / "checkpoint", {_K: (dead, 0, 0)})
+    checkpoint = Injected(made / "musicgen", {r"self_attn\.k_proj\.weight$": (dead, 0, 0.0)})
     assert not calibrate(checkpoint)["musicgen"].rows.get("0.self.qkv", np.zeros(1)).any()
 
 
