@@ -416,6 +416,64 @@ class TestMaking:
         home.page.get_by_role("button", name="Cancel").click()
         expect(home.page.get_by_text("It was cancelled.")).to_be_visible()
 
+    def test_a_tab_that_slept_shows_what_was_made_meanwhile(
+        self, browser: Browser, stack: StackProcess, visit: Visit
+    ) -> None:
+        hide = "Object.defineProperty(Document.prototype, 'hidden', {get: () => window.asleep ?? false})"
+        look_away = """asleep => {
+            window.asleep = asleep;
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+        with visiting(browser, stack) as sleeper, visiting(browser, stack) as awake:
+            sleeper.context.add_init_script(hide)
+            sleeper.page.reload()
+            sleeper.open(SAMPLE)
+            sleeper.make("Balanced", duration="30")
+            expect(sleeper.page.locator(".making")).to_be_visible()
+            sleeper.page.evaluate(look_away, True)
+            tools = sleeper.context.new_cdp_session(sleeper.page)
+            tools.send("Page.setWebLifecycleState", {"state": "frozen"})
+            awake.page.goto(sleeper.page.url)
+            awake.made()
+            tools.send("Page.setWebLifecycleState", {"state": "active"})
+            expect(sleeper.page.locator(".making")).to_be_visible()
+            sleeper.page.evaluate(look_away, False)
+            sleeper.made()
+
+    def test_a_loop_has_as_many_bars_as_asked_for(
+        self, browser: Browser, stack: StackProcess, visit: Visit
+    ) -> None:
+        with visiting(browser, stack) as looper:
+            looper.open(SAMPLE)
+            expect(looper.page.locator("#make-bars")).to_have_count(0)
+            looper.page.get_by_role("switch", name="Make a loop").check()
+            expect(looper.page.locator("#make-duration")).to_have_count(0)
+            looper.make("Freer", bars="4", candidates="1")
+            looper.made()
+            assert looper.detail("Bars") == "4"
+            assert looper.detail("Make a loop") == "Yes"
+
+
+def test_below_a_stage_everything_is_found(browser: Browser, stack: StackProcess, visit: Visit) -> None:
+    with visiting(browser, stack, "/Prod") as below:
+        below.upload(as_file("below.wav", tone(2)))
+        below.open(SAMPLE)
+        below.page.keyboard.press("Space")
+        below.plays_past(1)
+        below.make()
+        below.made()
+        with below.page.expect_download() as download:
+            below.page.get_by_role("button", name="Download").click()
+        assert download.value.suggested_filename.endswith(".wav")
+        below.page.reload()
+        below.made()
+        below.page.goto(f"{below.url}#/")
+        row = below.ready("below")
+        row.hover()
+        row.get_by_role("button", name="Delete below").click()
+        expect(row).to_have_count(0)
+        below.page.goto("about:blank")
+
 
 def test_a_description_finds_tracks_where_the_profile_understands_text(
     browser: Browser, stack: StackProcess, visit: Visit

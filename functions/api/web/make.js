@@ -19,6 +19,7 @@ const PRESETS = {
   free: { temperature: 1.4, candidates: 4, guidance_scale: 2 },
   sketch: { duration: 10 },
 };
+const PRESET_FIELDS = new Set(Object.values(PRESETS).flatMap(Object.keys));
 
 /**
  * @param {{audioId: string, waits?: boolean, tempo?: number, section?: import("./audio.js").Region | null}} props
@@ -45,7 +46,8 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
   const choose = (/** @type {string} */ name) => {
     setPreset(name);
     setWrong(null);
-    setValues(Object.fromEntries(Object.entries(PRESETS[name]).filter(([field]) => field in fields)));
+    const kept = Object.entries(values).filter(([field]) => !PRESET_FIELDS.has(field));
+    setValues(Object.fromEntries([...kept, ...Object.entries(PRESETS[name]).filter(([field]) => field in fields)]));
   };
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
