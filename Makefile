@@ -86,7 +86,7 @@ test-clients: .venv/dev .venv-clients/ready build/clients/node_modules ## Lint o
 
 test-pocket: .venv/dev .venv/engine ## What end-to-end tests ask of a profile, on the neural path
 	$(RUN) -m weights build pocket --source layers/weights/pocket
-	MODELS="$(CURDIR)/build/models" PROFILE=pocket $(RUN) -m pytest -m profile tests/integration/test_end_to_end.py
+	MODELS="$(CURDIR)/build/models" PROFILE=pocket $(RUN) -m pytest -m profile tests/integration/test_end_to_end.py tests/page/test_neural.py
 
 test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uploads, thousands of requests (half an hour)
 	$(RUN) -m tests.benchmarks.bench_hostile --json docs/benchmarks/hostile.json

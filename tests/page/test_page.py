@@ -494,7 +494,7 @@ def test_a_description_finds_tracks_where_the_profile_understands_text(
         look.context.route("**/api/search", search)
         look.page.reload()
         look.page.get_by_role("searchbox", name="describe the sound").fill("a calm piano")
-        expect(look.row(SAMPLE)).to_contain_text("42 % alike")
+        expect(look.row(SAMPLE)).to_contain_text("fits by 42 %")
         assert asked == [{"text": "a calm piano", "k": 50}]
 
 

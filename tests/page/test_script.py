@@ -35,6 +35,24 @@ def test_the_sources_have_the_types_of_the_contract(tmp_path: Path) -> None:
     run(NODE / ".bin/tsc", "-p", ".", cwd=tmp_path)
 
 
+def test_every_word_in_the_strings_is_shown_somewhere() -> None:
+    paths = """import(process.argv[1]).then(({S}) => {
+        const inner = value => typeof value === "object" && !Array.isArray(value);
+        for (const [name, value] of Object.entries(S))
+            for (const key of inner(value) ? Object.keys(value) : [""])
+                console.log(key ? `${name}.${key}` : name);
+    })"""
+    command = ("node", "--input-type=module", "-e", paths, str(WEB / "strings.js"))
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    code = "".join(source.read_text() for source in WEB.glob("*.js"))
+    assert len(listed) > 100
+    # Of what is looked up by a name that the API gives, not every entry need be named here.
+    unused = [
+        path for path in listed if f"S.{path}" not in code and f"S.{path.partition('.')[0]}[" not in code
+    ]
+    assert unused == []
+
+
 def test_every_package_in_it_has_its_licence_beside_it() -> None:
     told = (STATIC / "licenses.txt").read_text()
     for package in json.loads((WEB / "package.json").read_text())["dependencies"]:

@@ -112,7 +112,7 @@ export function Library({ view }) {
   const all = useSignal(tracks);
   const sending = useSignal(uploads);
   const wanted = useSignal(filter);
-  const described = useDescription(wanted.text);
+  const { found: described, asking } = useDescription(wanted.text);
   const list = useMemo(() => [...(all?.values() ?? [])], [all]);
   const shown = useMemo(() => (described ? described : list).filter((track) => fits(track, wanted, described !== null)), [list, wanted, described]);
   const empty = list.length + sending.length === 0;
@@ -136,12 +136,15 @@ export function Library({ view }) {
           </nav>
         </div>
         <${Filters} list=${list} />
+        ${(asking || described) &&
+        html`<p class="small described" role="status">${asking ? S.library.describing : S.library.described(wanted.text.trim())}</p>`}
         ${sending.length > 0 && html`<ul class="rows">${sending.map((upload) => html`<${Sending} key=${upload.id} upload=${upload} />`)}</ul>`}
         ${view === "map"
           ? html`<${Atlas} shown=${shown} />`
           : html`<ul class="rows" data-rows>${shown.map((track) => html`<${Row} key=${track.audio_id} track=${track} />`)}</ul>`}
         ${list.length > 0 &&
         shown.length === 0 &&
+        !asking &&
         html`<p class="empty">${S.library.none} <button type="button" class="link" onClick=${() => filter.set(NO_FILTER)}>${S.library.clear}</button></p>`}
       </section>
     `}
@@ -152,27 +155,36 @@ export function Library({ view }) {
  * Return the tracks that sound like a description, best first; null while none is asked for.
  *
  * @param {string} text
- * @returns {(Track & {score?: number})[] | null}
+ * @returns {{found: (Track & {score?: number})[] | null, asking: boolean}}
  */
 function useDescription(text) {
   const [found, setFound] = useState(/** @type {(Track & {score: number})[] | null} */ (null));
+  const [asking, setAsking] = useState(false);
   const able = useSignal(canSearch);
   useEffect(() => {
     setFound(null);
     const named = [...(tracks.value?.values() ?? [])].some((track) => named_(track, text));
-    if (!able || text.trim().length < 3 || named) return undefined;
+    const wanted = able && text.trim().length >= 3 && !named;
+    setAsking(wanted);
+    if (!wanted) return undefined;
+    let current = true; // until something else is typed
     const timer = setTimeout(async () => {
       try {
         const { results } = await call("POST", "api/search", { body: { text: text.trim(), k: 50 }, idempotencyKey: undefined });
         const known = tracks.value ?? new Map();
-        setFound(results.flatMap((/** @type {any} */ { audio_id, score }) => (known.has(audio_id) ? [{ ...known.get(audio_id), score }] : [])));
+        const there = results.flatMap((/** @type {any} */ { audio_id, score }) => (known.has(audio_id) ? [{ ...known.get(audio_id), score }] : []));
+        if (current) setFound(there);
       } catch (problem) {
         complain(problem);
       }
+      if (current) setAsking(false);
     }, 400);
-    return () => clearTimeout(timer);
+    return () => {
+      current = false;
+      clearTimeout(timer);
+    };
   }, [text, able]);
-  return found;
+  return { found, asking };
 }
 
 /** @param {Track} track @param {string} text */
@@ -319,7 +331,7 @@ function Row({ track }) {
       ${ready &&
       features &&
       html`
-        <span class="fact">${track.score === undefined ? S.tempoOf(features.tempo) : S.track.similarity(track.score)}</span>
+        <span class="fact">${track.score === undefined ? S.tempoOf(features.tempo) : S.library.fits(track.score)}</span>
         <span class="fact">${S.keyOf(features)}</span>
         <span class="fact length">${S.clock(features.duration)}</span>
       `}

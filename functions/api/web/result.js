@@ -121,6 +121,7 @@ function Compare({ generation, track, heard, deck }) {
       <${Transport} deck=${deck} duration=${Math.max(...lanes.map(({ duration }) => duration))} switchable=${done}>
         ${done && html`<${Switch} deck=${deck} />`}
       <//>
+      ${done && !generation.links.origins && html`<p class="small composed">${S.result.noOrigins}</p>`}
       ${done && html`<p class="small shortcuts">${S.result.shortcuts} ${S.result.equal}.</p>`}
     </section>
   `;

@@ -36,7 +36,6 @@ export const S = {
   name: "Music like yours",
   titled: (/** @type {string} */ title) => (title ? `${title} · ${S.name}` : S.name),
   clock,
-  about,
   size,
   percent,
   number,
@@ -71,6 +70,8 @@ export const S = {
     describe: "Search by name, or describe the sound",
     described: (/** @type {string} */ text) => `Sounds like “${text}”`,
     describing: "Listening for that…",
+    /** A cosine of text and sound, which is far below one of sounds. @param {number} score */
+    fits: (score) => (score < 0.005 ? "does not fit" : `fits by ${percent(score)}`),
     anyTempo: "Any tempo",
     anyKey: "Any key",
     anyTag: "Any tag",
@@ -140,7 +141,6 @@ export const S = {
     at: (/** @type {number} */ now, /** @type {number} */ all) => `${clock(now)} of ${clock(all)}`,
     loop: "Loop",
     loopOf: (/** @type {number} */ start, /** @type {number} */ end) => `Loop ${clock(start)} to ${clock(end)}`,
-    noLoop: "No loop",
     loopHint: "Drag over a waveform to loop a part of it.",
     unplayable: "This browser cannot play the file.",
     tooLong: "Too long to draw its spectrogram here.",
@@ -277,11 +277,9 @@ export const S = {
   },
 
   map: {
-    title: "Map",
     lead: "Tracks that sound alike lie close together. Rest on one to hear it, click to open it.",
     few: "The map needs at least three tracks that are ready.",
     label: "Map of your tracks. Arrow keys move between them, Enter opens one, Space plays it.",
-    mode: "Hear on hover",
   },
 
   key: {
@@ -302,7 +300,6 @@ export const S = {
   },
   offline: "No connection. Trying again…",
   loading: "Loading…",
-  close: "Close",
   save: "Save",
   cancel: "Cancel",
 
