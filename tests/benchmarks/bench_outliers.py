@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.machine import machine
-from tests.support.outliers import Injected, injections
+from tests.support.outliers import Changes, Injected, injections
 from weights import synthetic
 from weights.calibrate import BAR
 from weights.pack import write_musicgen
@@ -38,7 +38,7 @@ def main() -> int:
     found: dict[str, dict[str, dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         synthetic.write("small", scratch, given.layers)
-        kinds = {"none": {1.0: {}}, **injections(SOME, KEYS, TEXT)}
+        kinds: dict[str, dict[float, Changes]] = {"none": {1.0: {}}, **injections(SOME, KEYS, TEXT)}
         for kind, factors in kinds.items():
             if given.only and given.only not in kind:
                 continue

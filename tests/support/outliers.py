@@ -10,7 +10,7 @@ import numpy as np
 
 from weights import Checkpoint
 
-Changes = Mapping[str, tuple[list[int], int, float]]
+Changes = dict[str, tuple[list[int], int, float]]
 """By a pattern of names: places along an axis, that axis, and what they are multiplied by."""
 
 
