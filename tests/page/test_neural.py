@@ -39,7 +39,7 @@ def test_a_description_finds_a_track_and_every_field_of_the_profile_is_taken(bro
             "top_k",
         }
         for label in page.locator(".setting label").all():
-            assert label.inner_text()[0].isupper(), "a field without words of the page's own"
+            assert (label.text_content() or "")[:1].isupper(), "a field without words of the page's own"
         page.locator("summary").click()
         page.get_by_label("Takes from the track").select_option("Its melody")
         visit.make(duration="1", prompt="warm strings", negative_prompt="drums", top_k="50", seed="7")
