@@ -51,7 +51,7 @@ serve: check-serve .venv/bin/music $(ENGINE) ## The local stack in the foregroun
 redrive: check-redrive .venv/bin/music ## Try again what workers gave up, at ENDPOINT= (as make serve prints it) or of STACK= on AWS
 	@if test -n "$$STACK"; then .venv/bin/music redrive --stack "$$STACK"; else .venv/bin/music redrive --endpoint-url "$$ENDPOINT"; fi
 
-models: check-models .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub .venv-models/ready) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
+models: check-models .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub) ## Weights for PROFILE=small [SOURCE=hub|random|a folder] [PRECISION=int8]
 	@$(RUN) -m weights build "$$PROFILE" --source "$$SOURCE" --precision "$$PRECISION"
 
 weights: check-models .venv/local .venv/engine # are whole: images check theirs when they are built

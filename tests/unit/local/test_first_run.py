@@ -82,6 +82,14 @@ def test_what_is_not_given_has_its_default(checkout: Path) -> None:
     assert shown(make(checkout, "serve")) == ["serve", "--port", "8000", "--profile", "builtin"]
 
 
+@pytest.mark.parametrize("source", ["hub", "somewhere"])
+def test_weights_are_made_without_torch(checkout: Path, source: str) -> None:
+    planned = make(checkout, "--dry-run", "models", "PROFILE=small", f"SOURCE={source}")
+    assert planned.returncode == 0, planned.stderr
+    assert "weights build" in planned.stdout
+    assert "torch" not in planned.stdout
+
+
 @pytest.mark.parametrize(
     ("target", "given", "line"),
     [
