@@ -453,6 +453,17 @@ class TestMaking:
             assert looper.detail("Bars") == "4"
             assert looper.detail("Make a loop") == "Yes"
 
+    @pytest.mark.parametrize("height", [600, 860])
+    def test_the_button_is_in_sight_however_long_the_form_is(
+        self, browser: Browser, stack: StackProcess, visit: Visit, height: int
+    ) -> None:
+        with visiting(browser, stack, viewport={"width": 1280, "height": height}) as look:
+            look.open(SAMPLE)
+            look.page.locator("summary").click()
+            look.page.locator(".make").scroll_into_view_if_needed()
+            look.page.mouse.wheel(0, 2000)
+            expect(look.page.get_by_role("button", name="Make music")).to_be_in_viewport(ratio=1)
+
 
 def test_below_a_stage_everything_is_found(browser: Browser, stack: StackProcess, visit: Visit) -> None:
     with visiting(browser, stack, "/Prod") as below:

@@ -325,9 +325,11 @@ var Dt=(t=>typeof require<"u"?require:typeof Proxy<"u"?new Proxy(t,{get:(e,n)=>(
           </div>
         `}
         ${x.length>0&&g`<details><summary>${d.make.more}</summary>${x.map(M)}</details>`}
-        <button class="button primary wide" disabled=${m}>${d.make.button}</button>
-        <p class="small estimate">${e?d.make.waits:W?d.make.takes(I/W):d.make.unknown}</p>
-        ${h&&h.field===null&&g`<p class="problem" role="alert">${h.text}</p>`}
+        <div class="make-foot">
+          <button class="button primary wide" disabled=${m}>${d.make.button}</button>
+          <p class="small estimate">${e?d.make.waits:W?d.make.takes(I/W):d.make.unknown}</p>
+          ${h&&h.field===null&&g`<p class="problem" role="alert">${h.text}</p>`}
+        </div>
       </form>
     </section>
   `}var Lo=({type:t,enum:e})=>e?.length===1||t==="object";function Po({name:t,field:e,value:n,set:i,wrong:s}){let[o,r,a=""]=d.make.fields[t]??[t.replaceAll("_"," "),e.description??""],l=`make-${t}`,c={id:l,"aria-describedby":`${l}-hint`,"aria-invalid":s?!0:void 0},u=e.type==="number"||e.type==="integer",m=u&&e.minimum!=null&&e.maximum!=null&&!e.nullable,p=e.type==="integer"||(e.maximum??0)>20?1:.05,h=e.enum&&[...e.nullable?[null]:[],...e.enum],f=b=>{let y=b.currentTarget.value;i(y===""?e.default??null:u?Number(y):y)},v=h?g`<select ...${c} onChange=${b=>i(h[b.currentTarget.selectedIndex])}>
@@ -503,7 +505,7 @@ var Dt=(t=>typeof require<"u"?require:typeof Proxy<"u"?new Proxy(t,{get:(e,n)=>(
       </ul>
       ${!Tn(t)&&g`<p class="small">${d.result.gone}</p>`}
     </section>
-  `}function Jo({generation:t}){let{engine:e,model:n,precision:i,license:s,seed:o,sample_rate:r,channels:a,loudness:l,timings:c,parameters:u}=t,m=d.result.detail,p=[[m.engine,e??""],[m.model,n&&n!==e?n:""],[m.precision,i??""],[m.license,s?d.result.license(s):""],[m.seed,String(o??"")],[m.sample_rate,r?d.result.sound(r,a??1):""],[m.loudness,l?.integrated==null?"":d.track.lufs(l.integrated)],[m.seconds,c?`${d.number(Object.values(c).reduce((h,f)=>h+f,0),1)} s`:""],...Object.entries(u).filter(([h,f])=>f!==null&&!["seed"].includes(h)).map(([h,f])=>[d.make.fields[h]?.[0]??h.replaceAll("_"," "),d.make.valueOf(h,f)])];return g`
+  `}function Jo({generation:t}){let{engine:e,model:n,precision:i,license:s,seed:o,sample_rate:r,channels:a,loudness:l,timings:c,parameters:u}=t,m=d.result.detail,p=[[m.engine,e??""],[m.model,n&&n!==e?n:""],[m.precision,i??""],[m.license,s?d.result.license(s):""],[m.seed,String(o??"")],[m.sample_rate,r?d.result.sound(r,a??1):""],[m.loudness,l?.integrated==null?"":d.track.lufs(l.integrated)],[m.seconds,c?`${d.number(Object.values(c).reduce((h,f)=>h+f,0),1)} s`:""],...Object.entries(u).filter(([h,f])=>f!==null&&!["seed","sample_rate"].includes(h)).map(([h,f])=>[d.make.fields[h]?.[0]??h.replaceAll("_"," "),d.make.valueOf(h,f)])];return g`
     <section>
       <h2>${d.result.details}</h2>
       <dl class="details">${p.filter(([,h])=>h).map(([h,f])=>g`<div><dt>${h}</dt><dd>${f}</dd></div>`)}</dl>

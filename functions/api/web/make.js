@@ -94,9 +94,11 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
           </div>
         `}
         ${others.length > 0 && html`<details><summary>${S.make.more}</summary>${others.map(field)}</details>`}
-        <button class="button primary wide" disabled=${busy}>${S.make.button}</button>
-        <p class="small estimate">${waits ? S.make.waits : speed ? S.make.takes(seconds / speed) : S.make.unknown}</p>
-        ${wrong && wrong.field === null && html`<p class="problem" role="alert">${wrong.text}</p>`}
+        <div class="make-foot">
+          <button class="button primary wide" disabled=${busy}>${S.make.button}</button>
+          <p class="small estimate">${waits ? S.make.waits : speed ? S.make.takes(seconds / speed) : S.make.unknown}</p>
+          ${wrong && wrong.field === null && html`<p class="problem" role="alert">${wrong.text}</p>`}
+        </div>
       </form>
     </section>
   `;
