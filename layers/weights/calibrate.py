@@ -102,8 +102,8 @@ class Exact(Tensors):
 def calibrations(checkpoint: Checkpoint) -> Iterator[dict[str, Calibration]]:
     """Yield what to export with, as long as the bundle is not accurate enough.
 
-    First what `calibrate` finds. Then all layers up to the last one of sharp attention stay float32, because
-    it amplifies what they lose. Then everything does.
+    First what `calibrate` finds. Then the text encoder stays float32, which runs once for each prompt. Then
+    all layers up to the last one of sharp attention do, because it amplifies what they lose. Then everything.
 
     Parameters
     ----------
@@ -123,7 +123,9 @@ def calibrations(checkpoint: Checkpoint) -> Iterator[dict[str, Calibration]]:
         return {network: replace(told, exact=names[network]) for network, told in found.items()}
 
     text, music = (Exact(checkpoint, network).matrices for network in ("t5", "musicgen"))
-    if sharp := found["musicgen"].exact:
+    sharp = found["musicgen"].exact
+    yield exact(text, sharp)
+    if sharp:
         last = max(_layer(name) for name in sharp)
         yield exact(text, (name for name in music if _layer(name) <= last))
     yield exact(text, music)

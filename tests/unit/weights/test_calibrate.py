@@ -113,15 +113,15 @@ def test_what_integers_are_too_coarse_for_stays_float32(
 ) -> None:
     checkpoint = Injected(made / "musicgen", {r"layers\.0\.self_attn\.k_proj\.weight$": (KEYS, 0, 300.0)})
     stages = list(calibrations(checkpoint))
-    assert [len(stage["musicgen"].exact) for stage in stages] == [1, 9, 16]
+    assert [len(stage["musicgen"].exact) for stage in stages] == [1, 1, 9, 16]
     found = {}
-    for bar in (0.03, 0.006, 0.0001):
+    for bar in (0.03, 0.0075, 0.006, 0.0001):
         monkeypatch.setattr(pack, "BAR", bar)
         _, cost = pack.write_musicgen(checkpoint, "int8", tmp_path)
         assert cost
         assert cost["logit_error"] < bar
         found[bar] = cost["exact"], cost["logit_error"] == 0
-    assert found == {0.03: (1, False), 0.006: (17, False), 0.0001: (24, True)}
+    assert found == {0.03: (1, False), 0.0075: (9, False), 0.006: (17, False), 0.0001: (24, True)}
     _, experimental = pack.write_musicgen(Checkpoint(made / "musicgen"), "int4", tmp_path)
     assert experimental
     assert (experimental["exact"], experimental["logit_error"] > 0.03) == (0, True)
