@@ -77,6 +77,9 @@ _WITHOUT_EFFECT: dict[str, set[str]] = {
         "LoggingConfig",
         "EphemeralStorage",
         "ReservedConcurrentExecutions",
+        "AutoPublishAlias",
+        "AutoPublishAliasAllProperties",
+        "ProvisionedConcurrencyConfig",
     },
     "AWS::S3::Bucket": {
         "OwnershipControls",
