@@ -354,6 +354,8 @@ def _environment(function: Function, endpoint_url: str, folder: Path) -> dict[st
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        # Processes are started ahead, and load their models then: who lacks weights learns so at once.
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "provisioned-concurrency",
         "MODELS": os.environ.get("MODELS", str(template.ROOT / "build/models")),
         # The runtime on torch, where it is installed (see `music.loading.load`).
         **{name: os.environ[name] for name in ("RUNTIME", "CHECKPOINTS", "PRECISION") if name in os.environ},

@@ -79,6 +79,7 @@ _WITHOUT_EFFECT: dict[str, set[str]] = {
         "ReservedConcurrentExecutions",
         "AutoPublishAlias",
         "AutoPublishAliasAllProperties",
+        "VersionDescription",
         "ProvisionedConcurrencyConfig",
     },
     "AWS::S3::Bucket": {

@@ -10,6 +10,7 @@ import hashlib
 import json
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
@@ -25,6 +26,7 @@ from backend.purge import remove_audio_data
 from backend.queues import Queues
 from backend.records import Audio, Charge, Conflict, Generation, LimitReached, Limits, RecordError, Records
 from backend.settings import MAX_UPLOAD_BYTES, Settings
+from backend.start import Loaded
 from backend.storage import PREVIEW_TYPE, Storage, analysis_key, parse_upload_key, preview_key, upload_key
 from backend.vectors import Vectors
 from music import loading, profiles
@@ -32,7 +34,7 @@ from music.analysis import REVISION, Analysis, analyse
 from music.audio import AudioError, sniff
 
 settings = Settings.from_environment()
-embedder = loading.load_embedder(settings.profile)
+embedder = Loaded("embedder", partial(loading.load_embedder, settings.profile))
 records = Records.from_settings(settings)
 storage = Storage.from_settings(settings)
 vectors = Vectors.from_settings(settings)
@@ -46,6 +48,10 @@ class Embed(Worker[Audio]):
     """The embed job."""
 
     kind = Audio
+
+    def prepare(self) -> None:
+        """Load the embedder."""
+        embedder()
 
     def targets(self, body: dict[str, Any]) -> list[Target]:
         """Read our own message, or the keys of an S3 event notification that are ours."""
@@ -105,7 +111,9 @@ class Embed(Worker[Audio]):
             progress(0.2)
             try:
                 found_type = sniff.content_type(path)
-                analysis = analyse(path, embedder, lambda done: progress(0.2 + 0.7 * done), stage=lease.stage)
+                analysis = analyse(
+                    path, embedder(), lambda done: progress(0.2 + 0.7 * done), stage=lease.stage
+                )
             except AudioError as error:
                 raise PermanentError(error.code, error.detail) from error
         lease.stage("storing")

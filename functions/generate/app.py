@@ -27,6 +27,7 @@ from backend.observability import logger
 from backend.queues import Queues
 from backend.records import Audio, Generation, Limits, Records
 from backend.settings import Settings
+from backend.start import Loaded
 from backend.storage import ObjectMissing, Storage, candidate_key, generated_key, snapshot_key
 from music import loading, profiles
 from music.audio import AudioError
@@ -36,7 +37,7 @@ from music.production import generate
 from music.resume import Suspended
 
 settings = Settings.from_environment()
-profile = loading.load(settings.profile)
+profile = Loaded("profile", partial(loading.load, settings.profile))
 records = Records.from_settings(settings)
 storage = Storage.from_settings(settings)
 queues = Queues.from_settings(settings)
@@ -48,6 +49,10 @@ class Generate(Worker[Generation]):
     """The generate job."""
 
     kind = Generation
+
+    def prepare(self) -> None:
+        """Load the profile's models."""
+        profile()
 
     def targets(self, body: dict[str, Any]) -> list[Target]:
         """Read our own message."""
@@ -71,7 +76,7 @@ class Generate(Worker[Generation]):
         if result is None:
             audio = source_of(record)
             started = time.monotonic()
-            speed = records.speeds.read(profile.name)
+            speed = records.speeds.read(settings.profile)
             music = parameters.duration * parameters.candidates
             lease.expect(music / speed.music_seconds_per_second if speed else None)
             with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +85,7 @@ class Generate(Worker[Generation]):
                 try:
                     made = generate(
                         path,
-                        profile,
+                        profile(),
                         parameters,
                         np.frombuffer(audio.vector or b"", "<f4"),
                         Features.from_dict(audio.features or {}),
@@ -99,7 +104,7 @@ class Generate(Worker[Generation]):
             lease.stage("storing")
             if record.attempt == 1:  # a later one may have gone on from where another was
                 music = parameters.duration * len(made.report["candidates"])
-                records.speeds.note(profile.name, music, time.monotonic() - started)
+                records.speeds.note(settings.profile, music, time.monotonic() - started)
             if not storage.put(key, made.audio, made.content_type, metadata={"result": pack(made.report)}):
                 logger.info("an earlier attempt was faster")
             result = adopt(key)
@@ -190,10 +195,10 @@ def source_of(generation: Generation) -> Audio:
     PermanentError, TransientError
         Deleted, failed, embedded by another model; or just now being embedded again.
     """
-    if generation.profile != profile.name:
+    if generation.profile != settings.profile:
         raise PermanentError(
             "unsupported_by_profile",
-            f"Asked of profile {generation.profile}, but {profile.name} is in force now.",
+            f"Asked of profile {generation.profile}, but {settings.profile} is in force now.",
         )
     audio = records.get_audio(generation.tenant, generation.audio_id)
     if audio is None or audio.deleted:
@@ -202,7 +207,7 @@ def source_of(generation: Generation) -> Audio:
         raise PermanentError("source_failed", "The source audio could not be embedded.")
     if audio.status != "ready" or audio.identity is None:
         raise TransientError("source_not_ready", "The source audio is being embedded again.")
-    if Identity(**audio.identity) != profile.embedder.identity:
+    if Identity(**audio.identity) != profile().embedder.identity:
         raise PermanentError(
             "stale_embedding", "The source audio was embedded by another model: embed it again first."
         )

@@ -5,7 +5,7 @@ The map is computed here, since of the images that answer requests this one alon
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from backend import api, contract, openapi, problems
 from backend.problems import Problem
 from backend.records import Audio, Records
 from backend.settings import Settings
+from backend.start import Loaded
 from backend.vectors import Vectors, neighbours
 from music import interfaces, loading, profiles
 
@@ -29,7 +30,11 @@ MAP_PAGES = 10
 """Pages of 100 records that are looked through for them."""
 
 identity = profiles.identity(settings.profile)
-embedder = loading.load_text(settings.profile) if profiles.DECLARED[settings.profile].text else None
+embedder = (
+    Loaded("text embedder", partial(loading.load_text, settings.profile))
+    if profiles.DECLARED[settings.profile].text
+    else None
+)
 
 
 @app.post(
@@ -46,10 +51,10 @@ def search(body: Annotated[contract.SearchRequest, Body()]) -> Response:
         able = [name for name, declared in profiles.DECLARED.items() if declared.text]
         raise problems.unsupported(settings.profile, "Text search", able)
     try:
-        vector = embedder.embed(body.text)
+        vector = embedder().embed(body.text)
     except interfaces.TextTooLong as error:
         raise Problem(422, "text_too_long", f"text: {error}.", field="text") from error
-    matches = vectors.query(app.tenant, vector.tolist(), embedder.identity.id, body.k)
+    matches = vectors.query(app.tenant, vector.tolist(), embedder().identity.id, body.k)
     return api.reply(200, contract.similar_answer(app.prefix, neighbours(matches, app.tenant, records)))
 
 

@@ -137,6 +137,10 @@ class Worker(ABC, Generic[R]):
     kind: type[R]
 
     @abstractmethod
+    def prepare(self) -> None:
+        """Load what the work needs. Where that fails, the messages are not taken: no job is to blame."""
+
+    @abstractmethod
     def targets(self, body: dict[str, Any]) -> list[Target]:
         """Read a message. It may name no record at all; raise `ValueError` if it cannot be understood."""
 
@@ -241,6 +245,7 @@ class Consumer(Generic[R]):
             ``batchItemFailures`` with the messages that are to be delivered again.
         """
         metrics.add_metric("Messages", "Count", len(event["Records"]))
+        self._worker.prepare()
         processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
         return process_partial_response(
             event=event,

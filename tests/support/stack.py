@@ -275,7 +275,7 @@ def stack(deployment: Stack) -> Stack:
 def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace analysis and generation. No two runs make the same bytes, so that a replaced object shows."""
     embed, generate = stack.app("embed"), stack.app("generate")
-    identity: Identity = embed.embedder.identity
+    identity: Identity = embed.embedder().identity
     features = Features.from_dict(
         {
             "duration": 5.0,

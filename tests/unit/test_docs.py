@@ -11,7 +11,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from backend.records import MIN_CHARGE_SECONDS
 from client.stack import ROOT
+from local.template import read
 from tests.support.pages import PAGES, blocks
 from tests.support.table import create_table
 
@@ -98,6 +100,52 @@ def test_the_copy_of_a_restored_table_brings_back_what_was_lost(monkeypatch: pyt
         found = {item["sk"]: item for page in pages for item in page["Items"]}
     assert [found[item["sk"]] for item in lost] == lost
     assert "audio#since" in found
+
+
+def test_what_a_tenant_costs_at_most_follows_from_the_defaults() -> None:
+    text = (ROOT / "docs/operations.md").read_text("utf-8")
+    default = {name: parameter.get("Default") for name, parameter in read()["Parameters"].items()}
+    section = text.partition("### What that costs at most")[2].partition("\n## ")[0]
+    rows = {
+        cells[1].strip(): cells for cells in (line.split("|") for line in section.splitlines()) if cells[1:]
+    }
+
+    def numbers(cell: str) -> list[float]:
+        return [float(found.replace(",", "")) for found in re.findall(r"\d[\d,]*(?:\.\d+)?", cell)]
+
+    sentence = " ".join(section.split())
+    pattern = (
+        r"writes (\d+) units and reads (\d+), writes (\d+) objects and reads (\d+), and takes (\d+) requests"
+    )
+    writes, reads, written, got, messages = map(int, re.findall(pattern, sentence)[0])
+    seconds, memory = default["MaxWorkerSecondsPerDay"], default["GenerateMemory"]
+    assert memory >= default["EmbedMemory"], "the dearer worker"
+    jobs = seconds / MIN_CHARGE_SECONDS
+    assert numbers(rows["Workers"][2]) == [seconds, memory, seconds * memory / 1024]
+    assert numbers(rows["Records"][2]) == [jobs, jobs * writes, jobs * reads]
+    assert numbers(rows["Objects"][2]) == [jobs * written, jobs * got]
+    assert numbers(rows["Bytes"][2]) == [default["MaxStoredBytes"] / 2**30]
+    assert numbers(rows["Messages"][2]) == [jobs * messages]
+    dollars = {
+        "Workers": seconds * memory / 1024 * 0.0000166667,
+        "Records": jobs * (writes * 0.625 + reads * 0.125) / 1e6,
+        "Objects": jobs * (written * 0.005 + got * 0.0004) / 1e3,
+        "Bytes": default["MaxStoredBytes"] / 1e9 * 0.023 / 30,
+        "Messages": jobs * messages * 0.40 / 1e6,
+    }
+    assert {name: rows[name][4].strip() for name in dollars} == {
+        name: f"{value:.2f}" for name, value in dollars.items()
+    }
+    assert f"**{sum(dollars.values()):.2f}**" in section
+
+
+def test_what_an_environment_kept_ready_costs_follows_from_the_defaults() -> None:
+    text = (ROOT / "docs/operations.md").read_text("utf-8")
+    parameters = read()["Parameters"]
+    for function, memory in (("Search", "HttpMemory"), ("Embed", "EmbedMemory")):
+        megabytes = parameters[memory]["Default"]
+        dollars = 86400 * megabytes / 1024 * 0.0000041667
+        assert f"| `{function}Function` | {megabytes:,} MB | {dollars:.2f} |" in text
 
 
 @pages

@@ -6,6 +6,7 @@ cfn-lint takes every condition both ways. What the transform makes of parameters
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ VARIANTS = {
 VARIANTS["every function reserved"] = VARIANTS["prod"] | {
     name: "5" for name in yaml_parse(TEMPLATE.read_text())["Parameters"] if name.endswith("Reserved")
 }
+VARIANTS["environments kept ready"] = VARIANTS["prod"] | {"SearchProvisioned": "2", "EmbedProvisioned": "1"}
 
 
 class NoManagedPolicies:
@@ -65,6 +67,59 @@ def test_cfn_lint_finds_nothing(variant: str, tmp_path: Path) -> None:
     document = transformed(VARIANTS[variant])
     assert "Transform" not in document
     assert lint(document, tmp_path) == []
+
+
+def test_api_and_queue_call_what_is_kept_ready() -> None:
+    """Neither an integration nor a permission names the function itself."""
+    resources = transformed(VARIANTS["environments kept ready"])["Resources"]
+    for name in ("Search", "Embed"):
+        alias = f"{name}FunctionAliaslive"
+        assert resources[alias]["Properties"]["ProvisionedConcurrencyConfig"] == {
+            "Fn::If": [
+                f"Provisions{name}",
+                {"ProvisionedConcurrentExecutions": {"Ref": f"{name}Provisioned"}},
+                {"Ref": "AWS::NoValue"},
+            ]
+        }
+        callers = [
+            resource["Properties"]["FunctionName"]
+            for key, resource in resources.items()
+            if key.startswith(f"{name}Function")
+            and resource["Type"] in {"AWS::Lambda::Permission", "AWS::Lambda::EventSourceMapping"}
+        ]
+        assert callers == [{"Ref": alias}] * (1 if name == "Embed" else 4)
+    called = re.findall(r"functions/\$\{(Search\w+?)\}/invocations", json.dumps(resources["Api"]))
+    assert called == ["SearchFunctionAliaslive"] * 4
+
+
+def references(node: Any) -> set[str]:
+    """Return what a part of a template refers to."""
+    if isinstance(node, list):
+        return {name for item in node for name in references(item)}
+    if not isinstance(node, dict):
+        return set()
+    return {node["Ref"]} if "Ref" in node else references(list(node.values()))
+
+
+def test_each_change_of_a_function_behind_an_alias_publishes_a_version() -> None:
+    """SAM sees changes of the template, and CloudFormation those of the description: of each parameter.
+
+    A version that nothing has changed for is refused.
+    """
+    document = transformed(VARIANTS["environments kept ready"])
+    resources, parameters = document["Resources"], set(document["Parameters"])
+    for name in ("SearchFunction", "EmbedFunction"):
+        (version,) = [key for key in resources if key.startswith(f"{name}Version")]
+        described = references(resources[version]["Properties"]["Description"])
+        given = references(
+            {
+                key: value
+                for key, value in resources[name]["Properties"].items()
+                if key != "ReservedConcurrentExecutions"  # of the function, whatever its versions
+            }
+        )
+        assert described == given & parameters
+        assert len(described) > 10
 
 
 def test_cfn_lint_takes_conditions_both_ways(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_an_upload_becomes_an_embedding(stack: Stack, app: Any, uploaded: Audio)
     assert (audio.status, audio.progress, audio.attempt) == ("ready", 1.0, 1)
     assert audio.size == 5
     assert audio.etag == f'"{hashlib.md5(b"sound").hexdigest()}"'
-    assert audio.identity == asdict(app.embedder.identity)
+    assert audio.identity == asdict(app.embedder().identity)
     assert audio.features
     assert audio.features["tempo"] == 120.0
     assert audio.tags == ["fast", "jazz"]
@@ -92,7 +92,7 @@ def test_an_upload_becomes_an_embedding(stack: Stack, app: Any, uploaded: Audio)
     )["vectors"]  # fmt: skip
     assert np.allclose(answer[0]["data"]["float32"], vector)
     assert answer[0]["metadata"]["tenant"] == "default"
-    assert answer[0]["metadata"]["identity"] == app.embedder.identity.id
+    assert answer[0]["metadata"]["identity"] == app.embedder().identity.id
     assert answer[0]["metadata"]["windows"] == 3
     sent = stack.drain("generate")
     assert {body["generation_id"] for body in sent} == {first.id, second.id}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -216,7 +217,7 @@ def test_sources_that_are_not_fit(
         assert run(stack, app, stale) == []
         assert failed(stack, stale) == "stale_embedding"
     with monkeypatch.context() as patch:
-        patch.setattr(app, "profile", SimpleNamespace(name="small"))
+        patch.setattr(app, "settings", replace(app.settings, profile="small"))
         assert run(stack, app, foreign) == []
         assert failed(stack, foreign) == "unsupported_by_profile"
     stack.records.bury(stack.get_audio(source))

@@ -62,7 +62,8 @@ def app(stack: Stack, language: Slow, monkeypatch: pytest.MonkeyPatch) -> Any:
         "musicgen-fake", language, FakeTokenizer(), FakeText(), FakeCodec(), license="CC-BY-NC-4.0",
         identity=Identity("fake/musicgen", "abc", "1", "float32"), machine="arithmetic",
     )  # fmt: skip
-    monkeypatch.setattr(app, "profile", Profile("builtin", load("builtin").embedder, generator))
+    profile = Profile("builtin", load("builtin").embedder, generator)
+    monkeypatch.setattr(app, "profile", lambda: profile)
     return app
 
 

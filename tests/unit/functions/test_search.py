@@ -39,7 +39,7 @@ def app(world: World, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture
 def able(app: ModuleType, embedder: ClapSearch, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The function under a profile that has a text tower."""
-    monkeypatch.setattr(app, "embedder", embedder)
+    monkeypatch.setattr(app, "embedder", lambda: embedder)
     return app
 
 
