@@ -19,9 +19,9 @@ LAYERS = ("backend", "music")
 NAMESPACES = {"functions", *(f"functions.{label}" for label in IMAGES)}
 """Packages that have no `__init__.py`."""
 LEFT_OUT: dict[str, set[str]] = {
-    "search": {"music.mir512", "music.mosaic", "music.musicgen", "music.torch", "torch"},
-    "embed": {"music.mosaic", "music.musicgen", "music.torch", "tokenizers", "torch"},
-    "generate": {"music.torch", "torch"},
+    "search": {"music.mir512", "music.mosaic", "music.musicgen", "music.torch"},
+    "embed": {"music.mosaic", "music.musicgen", "music.torch", "tokenizers"},
+    "generate": {"music.torch"},
 }
 """Packages that `music.loading` imports when it is asked for what the function never asks for."""
 
