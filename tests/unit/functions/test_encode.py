@@ -182,6 +182,7 @@ class TestDownload:
     ) -> None:
         limits = Limits(10, 0, 10**9)
         generation = finished(stack, limits=limits)
+        assert get(app, generation, 1, "flac").status == 200  # the request that both threads are part of
         meeting = threading.Barrier(2, timeout=PATIENCE_SECONDS)
         transcoded = app.transcoded
 
