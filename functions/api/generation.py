@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from aws_lambda_powertools.event_handler import Response
@@ -29,7 +31,8 @@ from functions.api.service import (
     storage,
     vectors,
 )
-from music import profiles
+from music import profiles, reach
+from music.interfaces import GenerationError
 
 GenerationId = Annotated[str, Path(description="Identifier of a generation.")]
 NO_WISHES = contract.GenerateRequest()
@@ -268,10 +271,28 @@ def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
         raise problems.Problem(422, "section_out_of_range", detail, field="section")
     if request.loop and not features.get("bars"):
         raise problems.Problem(422, "no_bars", "No bars were found in the track.", field="loop")
-    longest = profiles.DECLARED[settings.profile].max_duration
-    if request.bars and request.bars * seconds_of_bar(audio) > longest:
+    own = profiles.DECLARED[settings.profile]
+    speed = 1.0
+    if own.turns:
+        if request.tempo is not None:
+            with reachable("tempo"):
+                speed = reach.speed(float(features["tempo"]), request.tempo)
+        if request.key is not None:
+            with reachable("key"):
+                reach.semitones(features.get("key"), features.get("mode"), request.key)
+    longest = own.max_duration
+    if request.bars and request.bars * seconds_of_bar(audio) / speed > longest:
         detail = f"{request.bars} bars of this track last over {longest:g} s."
         raise problems.Problem(422, "loop_too_long", detail, field="bars")
+
+
+@contextmanager
+def reachable(field: str) -> Iterator[None]:
+    """Answer 422 where a field asks for what cannot be made of the track."""
+    try:
+        yield
+    except GenerationError as error:
+        raise problems.Problem(422, error.code, error.detail, field=field) from error
 
 
 def seconds_of_bar(audio: Audio) -> float:

@@ -110,6 +110,14 @@ class Section(_Request):
         return self
 
 
+Key = Literal[
+    "C major", "C# major", "D major", "D# major", "E major", "F major",
+    "F# major", "G major", "G# major", "A major", "A# major", "B major",
+    "C minor", "C# minor", "D minor", "D# minor", "E minor", "F minor",
+    "F# minor", "G minor", "G# minor", "A minor", "A# minor", "B minor",
+]  # fmt: skip
+
+
 class GenerateRequest(_Request):
     """How the new music is to be made."""
 
@@ -162,6 +170,19 @@ class GenerateRequest(_Request):
         description="Hz, of the work and of the file; a profile may know 32000 only. ogg is always 48000.",
     )
     bit_depth: Literal[16, 24] = Field(default=16, description="Of wav and flac.")
+    tempo: float | None = Field(
+        default=None,
+        ge=30,
+        le=300,
+        allow_inf_nan=False,
+        description="Beats per minute of the result. A profile that copies its source plays it at 0.8 to 1.25"
+        " times its tempo; of the others' candidates one is chosen and stretched by 4 % at most.",
+    )
+    key: Key | None = Field(
+        default=None,
+        description="Key of the result. A profile that copies its source transposes it by up to 6 semitones "
+        "and cannot change its mode; of the others' candidates one is chosen.",
+    )
 
 
 class ChooseRequest(_Request):
@@ -459,6 +480,8 @@ class Parameters(Answer):
     bars: int | None = None
     sample_rate: int = 32000
     bit_depth: int = 16
+    tempo: float | None = None
+    key: str | None = None
 
 
 class Similarity(Answer):

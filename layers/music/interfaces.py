@@ -94,6 +94,10 @@ class Parameters:
         Of wav and flac.
     negative_prompt : str or None
         A description in words of what to keep away from.
+    tempo : float or None
+        In BPM, 30 to 300; None is the source's.
+    key : str or None
+        Such as ``"A minor"``, of `music.reach.KEYS`; None is the source's.
     """
 
     seed: int
@@ -113,6 +117,8 @@ class Parameters:
     sample_rate: int = 32000
     bit_depth: int = 16
     negative_prompt: str | None = None
+    tempo: float | None = None
+    key: str | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Parameters:

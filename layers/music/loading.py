@@ -63,6 +63,11 @@ class Profile:
         return DECLARED[self.name].sample_rates
 
     @property
+    def turns(self) -> bool:
+        """Whether `generator` brings its source to another tempo and key."""
+        return DECLARED[self.name].turns
+
+    @property
     def source_type(self) -> str:
         """What `generator` makes, in the words of IPTC."""
         return DECLARED[self.name].source_type

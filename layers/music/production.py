@@ -19,6 +19,7 @@ from music.audio.loudness import integrated_loudness
 from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, Mastered, master, master_loop
 from music.dsp.channels import Levels, folded, is_silent
 from music.dsp.sound import Sound
+from music.dsp.stretch import stretched
 from music.features import Features
 from music.interfaces import Candidate, GenerationError, Parameters, Request, Section
 from music.loading import Profile
@@ -31,6 +32,7 @@ TITLE = "Generated music"
 MAX_REPLACEMENTS = 4
 """Candidates that are made in place of those that fail the quality gate, at most."""
 
+_MOST_STRETCH = 0.04  # of a candidate whose tempo is nearly what is asked for
 _SLACK = 0.05  # seconds by which a section may end after the track, for durations are rounded
 _READ, _MADE = 0.05, 0.95  # of the progress, when the source is read, and when all candidates are scored
 
@@ -130,6 +132,7 @@ def generate(
         If the profile does not support what is asked.
     GenerationError
         If the generator cannot make it of this source; ``nothing_made`` if no candidate has audio;
+        ``tempo_out_of_reach`` or ``key_out_of_reach`` if none comes near enough to what is asked for;
         ``section_out_of_range`` if the source ends before the section does.
     music.resume.Suspended
         If there is not enough time; what was made is kept.
@@ -143,6 +146,10 @@ def generate(
     Where the generator wants its candidates checked, one with a fault (see `music.quality`) is replaced by
     one with the next seed, up to `MAX_REPLACEMENTS` times. The report's `candidates` has all of them, with
     their faults. If nothing better was made, the likest of the faulty ones is given, and `faults` says so.
+
+    Where a tempo or a key is asked for, and the generator does not bring its source there, it is told what is
+    asked for instead of what the source has. A candidate in another key, or over `_MOST_STRETCH` from the
+    tempo, has that as a fault; the others are stretched to the tempo.
     """
     described = parameters.prompt or parameters.negative_prompt
     if parameters.mode not in profile.modes or (described and not profile.text):
@@ -171,7 +178,12 @@ def generate(
     if "copy" in generator.checks:
         with _timed(timings, "check"):
             fingerprint = quality.Fingerprint(resample(folded(stereo), rate, measuring.SAMPLE_RATE))
-    request = Request(source, features, parameters, tags, Kept(snapshots or Forgetful()))
+    told, described_as, wanted = features, tags, parameters
+    chosen_for = not profile.turns and (parameters.tempo is not None or parameters.key is not None)
+    if chosen_for:
+        told, described_as = _as_asked(features, tags, parameters)
+        wanted = replace(parameters, duration=parameters.duration * (1.0 + _MOST_STRETCH))
+    request = Request(source, told, wanted, described_as, Kept(snapshots or Forgetful()))
 
     best: _Scored | None = None
     tried: list[dict[str, Any]] = []
@@ -195,7 +207,7 @@ def generate(
         if candidate is None:
             if replaced == min(faulty, MAX_REPLACEMENTS):
                 break
-            again = replace(parameters, seed=spare[replaced], candidates=1)
+            again = replace(wanted, seed=spare[replaced], candidates=1)
             candidates = generator.candidates(replace(request, parameters=again), report)
             replaced += 1
             continue
@@ -203,6 +215,9 @@ def generate(
         if generator.checks and not faults:
             with _timed(timings, "check"):
                 faults = quality.faults(candidate.audio, rate, fingerprint, generator.checks)
+        if chosen_for and not faults:
+            with _timed(timings, "check"):
+                candidate, faults = _brought(candidate, rate, parameters)
         faulty += bool(faults)
         outcome: dict[str, Any] = {"seed": candidate.seed}
         if faults:
@@ -235,6 +250,9 @@ def generate(
         if tried:
             raise GenerationError("nothing_made", f"No candidate came to anything: {tried[0]['faults'][0]}.")
         raise RuntimeError(f"generator {generator.name!r} made no candidates")
+    for name, asked in (("tempo", parameters.tempo), ("key", parameters.key)):
+        if name in best.faults:
+            raise GenerationError(f"{name}_out_of_reach", f"None of {len(tried)} candidates has {asked}.")
 
     progress(_MADE)
     stage("encoding")
@@ -269,7 +287,7 @@ def generate(
     }
     if fold != "mean":
         summary["fold"] = fold
-    if generator.checks:
+    if generator.checks or chosen_for:
         summary["faults"] = best.faults
     return Generated(audio, CONTENT_TYPES[parameters.format], summary)
 
@@ -385,6 +403,36 @@ def _of_section(
 def _inside(times: Sequence[float], section: Section) -> list[float]:
     """Return those of some times that lie in a section, counted from its beginning."""
     return [round(time - section.start, 3) for time in times if section.start <= time < section.end]
+
+
+def _as_asked(
+    features: Features, tags: Sequence[str], parameters: Parameters
+) -> tuple[Features, Sequence[str]]:
+    """Return features and tags as they would be of what is asked for."""
+    if parameters.tempo is not None:
+        features = replace(features, tempo=parameters.tempo)
+        tags = [tag for tag in tags if tag not in ("slow", "mid-tempo", "fast", "beatless")]
+    if parameters.key is not None:
+        tonic, mode = parameters.key.split()
+        features = replace(features, key=tonic, mode=mode)
+        tags = [tag for tag in tags if tag not in ("major", "minor")]
+    return features, tags
+
+
+def _brought(candidate: Candidate, rate: int, parameters: Parameters) -> tuple[Candidate, list[str]]:
+    """Stretch a candidate to the tempo that is asked for; or tell what is too far from what is asked for."""
+    heard = measuring.measure(resample(candidate.audio, rate, measuring.SAMPLE_RATE), -np.inf)
+    faults = []
+    if parameters.key is not None and f"{heard.key} {heard.mode}" != parameters.key:
+        faults.append("key")
+    if parameters.tempo is not None:
+        speed = parameters.tempo / heard.tempo if heard.tempo else np.inf
+        if abs(speed - 1.0) > _MOST_STRETCH:
+            return candidate, ["tempo", *faults]
+        details = {**candidate.details, "speed": round(speed, 4)}
+        audio = stretched(candidate.audio, 1.0 / speed, 0.0, rate)
+        candidate = replace(candidate, audio=audio, details=details)
+    return candidate, faults
 
 
 def _mastered(candidate: Candidate, rate: int, parameters: Parameters, loudness: float | None) -> Mastered:

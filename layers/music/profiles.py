@@ -147,6 +147,8 @@ class Declaration:
         Whether it can make loops of whole bars.
     sample_rates : tuple of int
         Hz that it can work at.
+    turns : bool
+        Whether it brings its source to another tempo and key. Of the others, a candidate is chosen.
     source_type : str
         What it makes, in the words of IPTC.
     max_duration : float
@@ -166,6 +168,7 @@ class Declaration:
     endings: tuple[str, ...] = ("fade", "cut")
     loops: bool = False
     sample_rates: tuple[int, ...] = (32000,)
+    turns: bool = False
     source_type: str = TRAINED
     max_duration: float = 300.0
     max_total: float = 2400.0
@@ -174,7 +177,7 @@ class Declaration:
 MIR_512 = Identity(model="mir-512", revision="b901e83e8b6c", pipeline="2", precision="float32")
 """The revision is the beginning of the SHA-256 of `music.mir512`'s constants."""
 
-MOSAIC = Identity(model="mosaic", revision="1", pipeline="3", precision="float32")
+MOSAIC = Identity(model="mosaic", revision="1", pipeline="4", precision="float32")
 
 DIMENSION = 512
 """The length of the vectors of every embedder."""
@@ -220,6 +223,7 @@ DECLARED: dict[str, Declaration] = {
             endings=("natural", "fade", "cut"),
             loops=True,
             sample_rates=(32000, 44100, 48000),
+            turns=True,
             source_type=COMPOSITE,
         ),
         _musicgen("small", _MODES, 300.0, 0.8),

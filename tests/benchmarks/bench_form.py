@@ -14,6 +14,7 @@ the generator takes an end by the same measure of onsets: other seeds and anothe
 import argparse
 import json
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, combinations, pairwise, zip_longest
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from music import reach
 from music.audio.decode import decode, resample
 from music.audio.loudness import integrated_loudness
 from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, master
@@ -210,6 +212,21 @@ def seam(source: Source) -> dict[str, float] | None:
     }
 
 
+def retuned(source: Source) -> dict[str, float]:
+    """How far the tempo is from what is asked for, as a share of it; and whether the key is what is."""
+    features, found = source.features, {}
+    draw = np.random.default_rng(zlib.crc32(source.name.encode()))
+    if features.tempo:
+        asked = features.tempo * draw.uniform(reach.SLOWEST, reach.FASTEST)
+        _, audio = make(source, tempo=float(np.clip(asked, 30.0, 300.0)))
+        found["tempo"] = abs(heard(audio).tempo / asked - 1.0)
+    if features.key:
+        key = f"{draw.choice(reach.TONICS)} {features.mode}"
+        now = heard(make(source, key=key)[1])
+        found["key"] = float(f"{now.key} {now.mode}" == key)
+    return found
+
+
 def apart(source: Source) -> dict[float, float]:
     """By temperature, the share of beats at which two seeds play other recordings; mean of three pairs."""
     features = source.features
@@ -248,6 +265,8 @@ def main() -> int:
     event = Promise("loop: flux at the seam over the 95th percentile of its beats", "", most=1.0)
     level = Promise("loop: loudness of the last bar against the first", "LU", most=1.0)
     whole = Promise("loop: length against eight of the source's median bar", "share", most=0.05)
+    tempo = Promise("tempo: measured against asked for", "share", most=0.01)
+    key = Promise("key: measured as asked for", "share", least=0.95)
     varied = {temperature: [] for temperature in TEMPERATURES}  # type: dict[float, list[float]]
     counts = {"sources": 0, "with_bars": 0, "natural": 0}
     for source in chain(rendered(asked.pieces), real(asked.tracks)):
@@ -275,10 +294,16 @@ def main() -> int:
         if met := seam(source):
             for promise, name in ((step, "step"), (event, "flux"), (level, "loudness"), (whole, "bars")):
                 promise.found[source.name] = met[name]
+        asked_for = retuned(source)
+        for promise, name in ((tempo, "tempo"), (key, "key")):
+            if name in asked_for:
+                promise.found[source.name] = asked_for[name]
         if source.piece and features.beats and len(varied[TEMPERATURES[0]]) < VARIED:
             for temperature, share in apart(source).items():
                 varied[temperature].append(share)
-    rows = [promise.row() for promise in (downbeats, jumps, natural, exact, step, event, level, whole)]
+    rows = [
+        promise.row() for promise in (downbeats, jumps, natural, exact, step, event, level, whole, tempo, key)
+    ]
     distances = {
         f"{temperature:g}": round(float(np.mean(found)), 3) for temperature, found in varied.items() if found
     }

@@ -10,16 +10,18 @@ References
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from music import reach
 from music.audio.decode import resample
 from music.dsp.channels import centred, is_silent
 from music.dsp.harmony import PITCH_CLASSES
-from music.interfaces import Candidate, Request
-from music.mosaic.path import Outlook, Path, Transitions, walk, walk_round
+from music.features import SAMPLE_RATE, Features, measure
+from music.interfaces import Candidate, Parameters, Request
+from music.mosaic.path import Outlook, Path, Transitions, at_speed, walk, walk_round
 from music.mosaic.synthesis import Join, ends_on_line, render, usual_step
 from music.mosaic.units import Units, cut
 from music.profiles import MOSAIC
@@ -27,6 +29,8 @@ from music.seeds import candidate_seeds
 
 _ANALYSIS = 0.3  # of the progress; the candidates share the rest
 _CUTTING = 0.8 * _ANALYSIS
+_DRAWS = 6  # of a candidate whose tempo or key is asked for
+_SAME_TEMPO = 0.01  # of it
 _WALKING = 0.3  # of a candidate's share; the rest is rendering
 _SOFT = 0.02  # RMS below which a source is worked on louder: -34 dBFS
 _SHORTEST = 0.25  # seconds of a source
@@ -70,21 +74,27 @@ class Mosaic:
         ValueError
             If the source is shorter than 0.25 s or has other than 1 or 2 channels.
         GenerationError
-            ``no_bars`` or ``loop_too_long`` where a loop is asked for that the source does not have.
+            ``no_bars`` or ``loop_too_long`` where a loop is asked for that the source does not have; those of
+            `music.reach` where a tempo or a key is.
         """
         source, features, parameters = request.source, request.features, request.parameters
         rate = parameters.sample_rate
         shortest = _SHORTEST * rate
         if source.ndim != 2 or not 1 <= source.shape[0] <= 2 or source.shape[1] < shortest:
             raise ValueError(f"a source of 1 or 2 channels and at least 0.25 s is needed, not {source.shape}")
-        samples = round(parameters.duration * rate)
+        if parameters.tempo is not None:
+            reach.speed(features.tempo, parameters.tempo)
+        if parameters.key is not None:
+            reach.semitones(features.key, features.mode, parameters.key)
         seeds = candidate_seeds(parameters.seed, parameters.candidates)
         progress(0.0)
         if is_silent(source):
             for index, seed in enumerate(seeds):
                 progress((index + 1) / len(seeds))
                 yield Candidate(
-                    np.zeros((source.shape[0], samples), dtype=np.float32), seed, {"silent": True}
+                    np.zeros((source.shape[0], round(parameters.duration * rate)), dtype=np.float32),
+                    seed,
+                    {"silent": True},
                 )
             return
         source = centred(source)
@@ -98,27 +108,100 @@ class Mosaic:
             units = _at_rate(units, rate, source.shape[1])
         transitions = Transitions(units)
         outlook = Outlook(transitions, parameters.temperature)
-        step = usual_step(source)
-        tonic = _chord(features.key, features.mode)
         progress(_ANALYSIS)
         share = (1.0 - _ANALYSIS) / len(seeds)
+        work = _Work(source, units, transitions, outlook, features, parameters, usual_step(source))
         for index, seed in enumerate(seeds):
-            begin = _ANALYSIS + share * index
             rng = np.random.default_rng(seed % 2**64)
-            walking = _part(progress, begin, _WALKING * share)
-            if parameters.loop:
-                path = walk_round(transitions, outlook, parameters, rng, walking)
-            else:
-                ends = walk(transitions, outlook, parameters, tonic, rng, walking)
-                path = next(end for end in ends if ends_on_line(source, units, end, samples, step))
-            rest = _part(progress, begin + _WALKING * share, (1.0 - _WALKING) * share)
-            audio, joins = render(source, units, path, samples, step, rest)
+            path, audio, joins, details = work.drawn(rng, _part(progress, _ANALYSIS + share * index, share))
             peak = float(np.abs(audio).max())
             audio /= np.float32(max(peak, float(gain)))
-            details = {"meter": features.meter or "none", **_details(units, path, joins, step)}
+            details |= {"meter": features.meter or "none", **_details(units, path, joins, work.step)}
             if parameters.loop:
                 details["loop_samples"] = audio.shape[1]
             yield Candidate(audio, seed, details, ends=path.ending in ("natural", "own"))
+
+
+_Drawn = tuple[Path, np.ndarray, list[Join], dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What candidates are made of."""
+
+    source: np.ndarray
+    units: Units
+    transitions: Transitions
+    outlook: Outlook
+    features: Features
+    parameters: Parameters
+    step: float
+
+    def drawn(self, rng: np.random.Generator, progress: Callable[[float], None]) -> _Drawn:
+        """Draw a candidate: where a tempo or a key is asked for, until that is heard, or the nearest."""
+        parameters = self.parameters
+        if parameters.tempo is None and parameters.key is None:
+            return self._made(rng, progress)
+        nearest: _Drawn | None = None
+        least = np.inf
+        for draw in range(_DRAWS):
+            made = self._made(rng, _part(progress, draw / _DRAWS, 1.0 / _DRAWS))
+            miss = _missed(parameters, _heard(made[1], parameters.sample_rate))
+            if nearest is None or miss < least:
+                nearest, least = made, miss
+            if miss == 0.0:
+                break
+        assert nearest is not None
+        progress(1.0)
+        return nearest
+
+    def _made(self, rng: np.random.Generator, progress: Callable[[float], None]) -> _Drawn:
+        """Draw a path and play it."""
+        parameters, features, units = self.parameters, self.features, self.units
+        samples = round(parameters.duration * parameters.sample_rate)
+        speed, up, pulse = 1.0, 0, None
+        if parameters.tempo is not None:
+            speed = reach.speed(features.tempo, parameters.tempo)
+            pulse = _pulse(units, features.tempo)
+        if parameters.key is not None:
+            up = reach.semitones(features.key, features.mode, parameters.key)
+        walked = replace(parameters, duration=parameters.duration * speed)
+        walking, rest = _part(progress, 0.0, _WALKING), _part(progress, _WALKING, 1.0 - _WALKING)
+        source, step = self.source, self.step
+        if parameters.loop:
+            path = walk_round(self.transitions, self.outlook, walked, rng, walking, pulse, speed)
+            path = at_speed(path, speed, up)
+        else:
+            tonic = _chord(features.key, features.mode)
+            ends = walk(self.transitions, self.outlook, walked, tonic, rng, walking, pulse)
+            turned = (at_speed(end, speed, up) for end in ends)
+            path = next(end for end in turned if ends_on_line(source, units, end, samples, step))
+        audio, joins = render(source, units, path, samples, step, rest)
+        details = {} if speed == 1.0 and not up else {"speed": round(speed, 4), "semitones": up}
+        return path, audio, joins, details
+
+
+def _pulse(units: Units, tempo: float) -> float:
+    """Return the seconds of a unit at a track's tempo: of a beat, or of what it is cut into."""
+    beat = 60.0 / tempo
+    usual = float(np.median(np.diff(units.bounds))) / units.rate
+    return beat / max(round(beat / usual), 1)
+
+
+def _heard(audio: np.ndarray, rate: int) -> Features:
+    """Measure what was made; how loud it is does not matter."""
+    return measure(resample(audio, rate, SAMPLE_RATE), -np.inf)
+
+
+def _missed(parameters: Parameters, heard: Features) -> float:
+    """Return how far what is heard is from the tempo and the key that were asked for; 0 where it is there."""
+    missed = 0.0
+    if parameters.tempo is not None:
+        off = abs(heard.tempo / parameters.tempo - 1.0)
+        missed += min(off, 1.0) if off > _SAME_TEMPO else 0.0
+    if parameters.key is not None:
+        missed += f"{heard.key} {heard.mode}" != parameters.key
+    return missed
 
 
 def _gain(source: np.ndarray) -> np.float32:

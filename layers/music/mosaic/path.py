@@ -16,7 +16,7 @@ References
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,6 +47,7 @@ _EXITS = 64  # jumps out of a unit that the outlook weighs
 _REGIONS = 16
 _STRAY = 0.4  # of a part of the form, that its place in the source strays at temperature 1
 _HORIZON = 12  # units the outlook sees ahead in each part of the output
+_UNEVEN = 0.1  # of a walk's duration that a steady pulse may take from it
 _STUTTER_UNITS = 8  # that a passage may have and still count as a short one, where there are no bars
 _ALIGNED = 0.015  # seconds: a join can move a run by less than that
 _SEMITONES = (0, -1, 1, -2, 2)
@@ -418,6 +419,7 @@ def walk(
     tonic: np.ndarray,
     rng: np.random.Generator,
     progress: Callable[[float], None],
+    pulse: float | None = None,
 ) -> Iterator[Path]:
     """Draw a path, and end it as it is asked to.
 
@@ -435,13 +437,23 @@ def walk(
         The random stream of the candidate.
     progress : callable
         Called with the share done, in [0, 1], every few units; whatever it raises passes through.
+    pulse : float, optional
+        Seconds that every unit is to last; by default as long as in the source, evened out at joins.
 
     Yields
     ------
     Path
         The same one with some ends, the most natural one first; the last is the plainest.
     """
-    steps = _steps(transitions, outlook, parameters, parameters.duration, rng, progress)
+    duration = parameters.duration
+    if pulse is None:
+        steps = _steps(transitions, outlook, parameters, duration, rng, progress)
+    else:
+        longest = float(np.diff(transitions.units.bounds).max()) / transitions.units.rate
+        spare = _UNEVEN * duration + 2.0 * longest
+        steps = _steps(transitions, outlook, parameters, duration + spare, rng, progress)
+        times = pulse * np.arange(len(steps) + 1)
+        steps = _on_grid(transitions.units, steps, times)[: int(np.searchsorted(times, duration + 0.1))]
     yield from _finishes(transitions, steps, parameters, tonic)
 
 
@@ -451,6 +463,8 @@ def walk_round(
     parameters: Parameters,
     rng: np.random.Generator,
     progress: Callable[[float], None],
+    pulse: float | None = None,
+    speed: float = 1.0,
 ) -> Path:
     """Draw a path of whole bars whose end leads to its beginning.
 
@@ -459,10 +473,12 @@ def walk_round(
 
     Parameters
     ----------
-    transitions, outlook, rng, progress
+    transitions, outlook, rng, progress, pulse
         As `walk` takes them.
     parameters : Parameters
         `bars`, `temperature`, `top_k`, `top_p` and `guidance_scale` are used.
+    speed : float
+        How fast the path will be played (`at_speed`).
 
     Returns
     -------
@@ -481,7 +497,7 @@ def walk_round(
     size, count = units.whole_bar, parameters.bars * units.whole_bar
     longest = float(np.diff(units.bounds).max()) / units.rate
     period = float(np.median(np.diff(units.bounds))) / units.rate
-    if count * period > LONGEST_LOOP:
+    if count * period > LONGEST_LOOP * speed:
         raise GenerationError(
             "loop_too_long", f"{parameters.bars} bars of the track last over {LONGEST_LOOP:g} s."
         )
@@ -511,7 +527,48 @@ def walk_round(
         old = kept[-1] if on else _Step(unit, now, 0, 1.0, 0.0, True)
         kept.append(_Step(unit, now, old.semitones, old.stretch, 0.0, not on))
         now += _seconds(units, unit) * old.stretch
+    if pulse is not None:
+        kept, now = _on_grid(units, kept, pulse * np.arange(len(kept) + 1)), pulse * len(kept)
     return _path(units, kept, _End(0.0, count, -1, "loop", now), now)
+
+
+def at_speed(path: Path, speed: float, semitones: int) -> Path:
+    """Play a path faster or slower, and higher or lower.
+
+    Parameters
+    ----------
+    path : Path
+        What is played.
+    speed : float
+        The new tempo over the old one.
+    semitones : int
+        How far it is transposed up.
+
+    Returns
+    -------
+    Path
+    """
+    runs = tuple(
+        replace(
+            run, start=run.start / speed, stretch=run.stretch / speed, semitones=run.semitones + semitones
+        )
+        for run in path.runs
+    )
+    return replace(path, runs=runs, end=path.end / speed, hold=path.hold / speed)
+
+
+def _on_grid(units: Units, steps: list[_Step], times: np.ndarray) -> list[_Step]:
+    """Let runs begin and end where `times` [shape=(len(steps) + 1,), seconds] say that their units do."""
+    begins = [k for k, step in enumerate(steps) if step.jumped or k == 0]
+    laid = []
+    for begin, end in zip(begins, [*begins[1:], len(steps)], strict=True):
+        source = sum(_seconds(units, step.unit) for step in steps[begin:end])
+        stretch = float(times[end] - times[begin]) / source
+        now = float(times[begin])
+        for step in steps[begin:end]:
+            laid.append(replace(step, start=now, stretch=stretch))
+            now += _seconds(units, step.unit) * stretch
+    return laid
 
 
 def _steps(

@@ -1,29 +1,24 @@
 """Turning a path into sound: runs cut from the source, transposed, stretched, and joined without clicks.
 
-We do not use librosa's phase vocoder to stretch: it blurs the attacks that units begin with, and librosa
-itself is too heavy (see `music.dsp.spectra`).
-
 References
 ----------
-.. [1] Verhelst and Roelands, "An overlap-add technique based on waveform similarity (WSOLA)", ICASSP 1993.
+.. [1] Serra and Smith, "Spectral modeling synthesis", Computer Music Journal 14(4), 1990.
 .. [2] Fink, Holters and Zölzer, "Signal-matched power-complementary cross-fading", DAFx 2016.
-.. [3] Serra and Smith, "Spectral modeling synthesis", Computer Music Journal 14(4), 1990.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from music.audio.decode import resample
-from music.dsp.channels import folded
 from music.dsp.rhythm import HOP, mel_bands, pick_onsets, superflux
+from music.dsp.stretch import stretched
 from music.mosaic.path import Path, Run
 from music.mosaic.units import Units
 
 _REACH = 0.36  # seconds of source kept on either side of a run, for joins to lie in
+_SETTLED = 0.12  # seconds more, where it is stretched
 _CLEAR = 16  # samples on either side of a crossfade that must be as smooth as it is
 _ROUND_UNITS = 2  # of the second round of a loop that are played
 _ROUND_SECONDS = 0.3  # and what is kept of them
@@ -197,7 +192,7 @@ def ends_on_line(source: np.ndarray, units: Units, path: Path, samples: int, ste
 def _dying(audio: np.ndarray, begin: int, hold: int, rate: int) -> np.ndarray:
     """Let the sound that begins at `begin` die away after `hold` samples, as a string does.
 
-    What sounds then is taken apart into partials [3]_, and they ring on, the higher ones for a shorter time.
+    What sounds then is taken apart into partials [1]_, and they ring on, the higher ones for a shorter time.
     Nothing new begins in what they make.
 
     Returns
@@ -253,8 +248,8 @@ def _piece(source: np.ndarray, units: Units, run: Run, reach: int, last: bool) -
     nothing does.
     """
     first, stop = int(units.bounds[run.first]), int(units.bounds[run.last])
-    pitch = 2.0 ** (run.semitones / 12.0)
-    margin = int(np.ceil(reach / run.stretch)) + (2048 if run.stretch != 1.0 or run.semitones else 0)
+    changed = run.stretch != 1.0 or run.semitones != 0
+    margin = int(np.ceil(reach / run.stretch)) + changed * round(_SETTLED * units.rate)
     missing = max(margin - first, 0), max(stop + margin - source.shape[1], 0)
     piece = source[:, max(first - margin, 0) : min(stop + margin, source.shape[1])]
     if any(missing):
@@ -263,12 +258,8 @@ def _piece(source: np.ndarray, units: Units, run: Run, reach: int, last: bool) -
             piece[:, -missing[1] :] *= np.exp(-np.arange(missing[1]) / (0.005 * units.rate)).astype(
                 np.float32
             )
-    if run.semitones:
-        ratio = Fraction(1.0 / pitch).limit_denominator(100)
-        piece = resample_poly(piece, ratio.numerator, ratio.denominator, axis=1).astype(np.float32)
-        piece = stretched(piece, run.stretch * ratio.denominator / ratio.numerator, units.rate)
-    elif run.stretch != 1.0:
-        piece = stretched(piece, run.stretch, units.rate)
+    if changed:
+        piece = stretched(piece, run.stretch, run.semitones, units.rate)
     length = round((stop - first) * run.stretch)
     front = round(margin * run.stretch) - reach
     piece = piece[:, front : front + length + 2 * reach]
@@ -376,52 +367,3 @@ def _gains(length: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:
     down, up = np.cos(angle) ** 2, np.sin(angle) ** 2
     level = np.sqrt(down**2 + up**2 + 2.0 * max(ratio, 0.0) * down * up)
     return (down / level).astype(np.float32), (up / level).astype(np.float32)
-
-
-def stretched(audio: np.ndarray, factor: float, rate: int) -> np.ndarray:
-    """Change duration and keep pitch, by WSOLA [1]_.
-
-    Parameters
-    ----------
-    audio : np.ndarray [shape=(channels, n), float32]
-        Of any length.
-    factor : float
-        The new duration over the old one, about 0.7 to 1.5.
-    rate : int
-        Sample rate in Hz.
-
-    Returns
-    -------
-    np.ndarray [shape=(channels, round(n * factor)), float32]
-    """
-    hop = round(0.02 * rate)
-    frame, search = 2 * hop, round(0.01 * rate)
-    samples = round(audio.shape[1] * factor)
-    frames = samples // hop + 2
-    padded = np.pad(audio, ((0, 0), (frame + search, 2 * frame + 2 * search + hop)))
-    middle = folded(padded)
-    window = np.sin(np.pi * (np.arange(frame) + 0.5) / frame).astype(np.float32) ** 2
-    out = np.zeros((audio.shape[0], frames * hop + frame), dtype=np.float32)
-    previous = -1
-    for k in range(frames):
-        # Frame k is centred on output sample k * hop, so it should come from around input sample k * hop /
-        # factor.
-        wanted = min(round(k * hop / factor), audio.shape[1]) - hop + frame + search
-        position = wanted
-        if previous >= 0:
-            target = middle[previous + hop : previous + hop + frame : 4]
-            field = middle[wanted - search : wanted + search + frame]
-            coarse = np.correlate(field[::4], target, mode="valid")
-            position = wanted - search + 4 * int(np.argmax(coarse))
-            fine = middle[position - 4 : position + 4 + frame]
-            position += (
-                int(
-                    np.argmax(
-                        np.correlate(fine, middle[previous + hop : previous + hop + frame], mode="valid")
-                    )
-                )
-                - 4
-            )
-        out[:, k * hop : k * hop + frame] += padded[:, position : position + frame] * window
-        previous = position
-    return out[:, hop : hop + samples]

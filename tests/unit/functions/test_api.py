@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -24,12 +24,13 @@ from botocore.exceptions import (
 )
 from pydantic import ValidationError
 
+from backend import contract
 from backend.api import Api
 from backend.contract import INLINE_BYTES, GenerateRequest, Section
 from backend.records import COOL_DOWN_SECONDS, MIN_CHARGE_SECONDS, Audio, Generation, Limits
 from backend.settings import Settings
 from backend.storage import analysis_key, generated_key, preview_key, upload_key
-from music import profiles
+from music import profiles, reach
 from music.audio.decode import MAX_SECONDS
 from tests.support import hostile
 from tests.support.requests import Answer, event
@@ -545,6 +546,8 @@ class TestGenerate:
             "bars": None,
             "sample_rate": 32000,
             "bit_depth": 16,
+            "tempo": None,
+            "key": None,
         }
 
     def test_a_seed_is_kept_and_none_is_drawn(self, world: World) -> None:
@@ -570,6 +573,8 @@ class TestGenerate:
             ("ending", [None, "natural", "fade", "cut"], ["abrupt", 1]),
             ("prompt", [None], ["", 5, "x" * 1001]),
             ("negative_prompt", [None], ["", 5, "x" * 1001]),
+            ("tempo", [None, 120, 96.5, 150], [29.9, 301, "120", True]),
+            ("key", [None, "C minor", "F# minor"], ["C", "Bb major", "c major", "C Major", 1]),
             ("volume", [], [1]),
         ],
     )
@@ -637,6 +642,32 @@ class TestGenerate:
         assert self.post(world, slow, {"loop": True, "bars": 60}).status == 202
         problem = self.post(world, slow, {"loop": True, "bars": 61}).problem(422, "loop_too_long")
         assert problem["field"] == "bars"
+
+    def test_what_tempo_and_key_are_in_reach(self, world: World) -> None:
+        audio = world.ready(features={**FEATURES, "tempo": 120.0, "key": "A", "mode": "minor"})
+        for tempo in (95.9, 150.1):
+            problem = self.post(world, audio, {"tempo": tempo}).problem(422, "tempo_out_of_reach")
+            assert problem["field"] == "tempo"
+            assert "96.00 to 150.00" in problem["detail"]
+        problem = self.post(world, audio, {"key": "C major"}).problem(422, "key_out_of_reach")
+        assert problem["field"] == "key"
+        assert "D# minor" in problem["detail"]
+        assert self.post(world, audio, {"key": "D# minor", "tempo": 96}).status == 202
+        plain = world.ready(features={**FEATURES, "tempo": 0.0, "key": None, "mode": None})
+        assert self.post(world, plain, {"tempo": 100}).problem(422, "no_tempo")["field"] == "tempo"
+        assert self.post(world, plain, {"key": "C major"}).problem(422, "no_key")["field"] == "key"
+        assert self.post(world, world.claimed(), {"tempo": 40, "key": "C major"}).status == 202
+
+    def test_a_neural_profile_takes_any_tempo_and_key(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        routes = world.app.generation
+        monkeypatch.setattr(routes, "settings", replace(routes.settings, profile="small"))
+        monkeypatch.setattr(routes, "current_vector", lambda audio: None)
+        assert self.post(world, world.ready(), {"tempo": 300, "key": "C minor"}).status == 202
+
+    def test_keys_are_those_that_are_measured(self) -> None:
+        assert get_args(contract.Key) == reach.KEYS
 
     def test_a_section_of_a_track_that_is_not_known_yet_is_taken(self, world: World) -> None:
         answer = self.post(world, world.claimed(), {"section": {"start": 800, "end": 900}})

@@ -535,3 +535,62 @@ def test_replacements_go_on_from_the_same_snapshots(source: Path) -> None:
     assert generator.kept is not None
     assert generator.kept.fits(22.0)
     assert not generator.kept.fits(22.1)
+
+
+# -- tempo and key of what is chosen -----------------------------------------------------------------------
+
+
+class Clicks(Tones):
+    """Candidates are clicks, at one of some tempos after the other."""
+
+    def __init__(self, *tempos: float) -> None:
+        self.tempos = iter(tempos)
+        self.requests: list[Request] = []
+
+    def candidates(self, request: Request, progress: Callable[[float], None]) -> Iterator[Candidate]:
+        self.requests.append(request)
+        for seed in candidate_seeds(request.parameters.seed, request.parameters.candidates):
+            audio = np.zeros((2, round(request.parameters.duration * self.sample_rate)), np.float32)
+            ring = 0.5 * np.exp(-np.arange(800) / 80.0) * np.sin(np.arange(800) * 0.2)
+            for beat in np.arange(0.1, request.parameters.duration - 0.1, 60.0 / next(self.tempos)):
+                begin = round(beat * self.sample_rate)
+                audio[:, begin : begin + 800] += ring
+            yield Candidate(audio, seed)
+
+
+def choose(source: Path, generator: Clicks, **asked: Any) -> Generated:
+    analysis = analyse(source, PROFILE.embedder)
+    parameters = Parameters(seed=3000, duration=16.0, **asked)
+    return generate(
+        source, Profile("small", Bands(), generator), parameters, analysis.vector, analysis.features,
+        lambda done: None, tags=["slow", "minor", "warm"],
+    )  # fmt: skip
+
+
+def tempo_of(made: Generated, tmp_path: Path) -> float:
+    (tmp_path / "made").write_bytes(made.audio)
+    return analyse(tmp_path / "made", PROFILE.embedder).features.tempo
+
+
+def test_a_candidate_near_the_tempo_is_chosen_and_stretched_to_it(source: Path, tmp_path: Path) -> None:
+    generator = Clicks(104.0, 117.0)
+    made = choose(source, generator, tempo=120.0)
+    assert tempo_of(made, tmp_path) == pytest.approx(120.0, rel=0.01)
+    assert made.report["duration"] == 16.0
+    assert made.report["candidates"][0]["faults"] == ["tempo"]
+    assert (made.report["chosen"], made.report["faults"]) == (1, [])
+    assert made.report["details"]["speed"] == pytest.approx(120.0 / 117.0, rel=0.005)
+    assert made.report["parameters"]["duration"] == 16.0
+    assert generator.requests[0].features.tempo == 120.0
+    assert generator.requests[0].tags == ["minor", "warm"]
+
+
+@pytest.mark.parametrize(("asked", "code"), [({"tempo": 120.0}, "tempo"), ({"key": "C major"}, "key")])
+def test_where_no_candidate_has_what_is_asked_for_the_job_fails_with_its_code(
+    source: Path, asked: Any, code: str
+) -> None:
+    generator = Clicks(*[100.0] * (1 + MAX_REPLACEMENTS))
+    with pytest.raises(GenerationError) as refused:
+        choose(source, generator, **asked)
+    assert refused.value.code == f"{code}_out_of_reach"
+    assert len(generator.requests) == 1 + 1 + MAX_REPLACEMENTS - 1

@@ -1,0 +1,71 @@
+"""What tempo and key a track can be brought to. Importing it is cheap: the standard library alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from music.interfaces import GenerationError
+
+TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
+SLOWEST, FASTEST = 0.8, 1.25
+"""The tempo of a result over its source's."""
+
+
+def speed(tempo: float, wanted: float) -> float:
+    """Return the ratio of a wanted tempo to a track's.
+
+    Parameters
+    ----------
+    tempo, wanted : float
+        In BPM; `tempo` is 0 where no pulse was found.
+
+    Raises
+    ------
+    GenerationError
+        ``no_tempo``; ``tempo_out_of_reach`` where it is not 0.8 to 1.25.
+    """
+    if tempo <= 0.0:
+        raise GenerationError("no_tempo", "No pulse was found in the track.")
+    ratio = wanted / tempo
+    if not SLOWEST <= ratio <= FASTEST:
+        raise GenerationError(
+            "tempo_out_of_reach",
+            f"The track has {tempo:g} BPM; {SLOWEST * tempo:.2f} to {FASTEST * tempo:.2f} are in reach.",
+        )
+    return ratio
+
+
+def semitones(tonic: str | None, mode: str | None, wanted: str) -> int:
+    """Return how far a track is to be transposed up for a key, -6 to 5.
+
+    Parameters
+    ----------
+    tonic, mode : str or None
+        The track's key, such as ``"A"`` and ``"minor"``; None where it has none.
+    wanted : str
+        Of `KEYS`.
+
+    Raises
+    ------
+    GenerationError
+        ``no_key``; ``key_out_of_reach`` where the mode is another one.
+
+    Examples
+    --------
+    >>> semitones("A", "minor", "C minor")
+    3
+    """
+    if tonic is None:
+        raise GenerationError("no_key", "No key was found in the track.")
+    name, wanted_mode = wanted.split()
+    if wanted_mode != mode:
+        raise GenerationError(
+            "key_out_of_reach",
+            f"The track is in {tonic} {mode}; in reach are {_listed([f'{one} {mode}' for one in TONICS])}.",
+        )
+    return (TONICS.index(name) - TONICS.index(tonic) + 6) % 12 - 6
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
