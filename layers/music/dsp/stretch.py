@@ -38,5 +38,5 @@ def stretched(audio: np.ndarray, factor: float, semitones: float, rate: int) -> 
     library.preset(len(audio), float(rate))
     library.setTransposeSemitones(semitones, _TONAL / rate)
     library.setTimeFactor(1.0 / factor)
-    made = library.process(np.ascontiguousarray(audio, dtype=np.float32))[:, :samples]
+    made = np.asarray(library.process(np.ascontiguousarray(audio, dtype=np.float32)), np.float32)[:, :samples]
     return np.pad(made, ((0, 0), (0, samples - made.shape[1])))
