@@ -48,13 +48,21 @@ class Field:
     @property
     def structured(self) -> bool:
         """Whether its value is written as JSON: an object, a list, or one of several types."""
-        return self.schema.get("type") not in {"boolean", "string", *_NUMBERS}
+        return self.schema.get("type") not in {"boolean", "string", *_NUMBERS} and not self.choices
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The values that it may have, as they are written, where they are numbers and words."""
+        values = self.schema.get("enum", [])
+        return {} if "type" in self.schema else {str(value): value for value in values}
 
     def parameter(self) -> inspect.Parameter:
         """Return the parameter that makes the command line's option of it. None is an option not given."""
         values, kind = self.schema.get("enum"), self.schema.get("type")
         python: Any = str
-        if values and all(isinstance(value, str) for value in values):
+        if self.choices:
+            python = Literal[tuple(self.choices)]
+        elif values and all(isinstance(value, str) for value in values):
             python = Literal[tuple(values)]
         elif kind in _NUMBERS:
             python = _NUMBERS[str(kind)]
@@ -78,7 +86,9 @@ class Field:
 
     @property
     def _range(self) -> str:
-        if "enum" in self.schema and self.schema["type"] in _NUMBERS:  # those of text are shown as choices
+        if (
+            "enum" in self.schema and self.schema.get("type") in _NUMBERS
+        ):  # those of text are shown as choices
             return " or ".join(map(_shown, self.schema["enum"]))
         low, high = self.schema.get("minimum"), self.schema.get("maximum")
         return "" if low is None or high is None else f"{_shown(low)} to {_shown(high)}"
@@ -96,6 +106,8 @@ class Field:
         Failure
             It is out of range, or not the JSON that it has to be.
         """
+        if self.choices:
+            return self.choices[given]
         if self.structured:
             try:
                 return json.loads(given)

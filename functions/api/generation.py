@@ -37,6 +37,8 @@ from music.interfaces import GenerationError
 GenerationId = Annotated[str, Path(description="Identifier of a generation.")]
 NO_WISHES = contract.GenerateRequest()
 LONGEST_BAR = 4.5  # seconds
+LONGEST_EXTENDED = 600.0
+"""Seconds of a track and what it is extended by; `music.production` knows it, too."""
 
 
 @app.post(
@@ -194,6 +196,8 @@ def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str
         current_vector(audio)
         check_reach(body, audio)
     parameters = body.model_dump()
+    if body.region:
+        parameters["duration"] = body.region.end - body.region.start
     if body.bars:
         parameters["duration"] = body.bars * seconds_of_bar(audio)
     if parameters["seed"] is None:
@@ -243,23 +247,50 @@ def check_support(request: contract.GenerateRequest) -> None:
             raise problems.invalid(
                 "format", "mp3 pads what it holds, so it cannot loop: take wav, flac or ogg"
             )
+    if request.before and not own.before:
+        able = [name for name, declared in profiles.DECLARED.items() if declared.before]
+        raise problems.unsupported(settings.profile, "Music before the track", able, field="before")
+    check_mode(request)
     if request.sample_rate not in own.sample_rates:
         able = [
             name
             for name, declared in profiles.DECLARED.items()
             if request.sample_rate in declared.sample_rates
         ]
-        raise problems.unsupported(settings.profile, f"{request.sample_rate} Hz", able, field="sample_rate")
+        what = f"A sample_rate of {request.sample_rate}"
+        raise problems.unsupported(settings.profile, what, able, field="sample_rate")
+    if request.sample_rate == "source" and request.format not in ("wav", "flac"):
+        raise problems.invalid("sample_rate", f"{request.format} does not know every rate: take wav or flac")
     if request.bit_depth != 16 and request.format not in ("wav", "flac"):
         raise problems.invalid("bit_depth", f"{request.format} has none: take wav or flac")
-    total = request.duration * request.candidates
+    region = request.region
+    duration = region.end - region.start if region else request.duration
+    total = duration * request.candidates
     for what, asked, limit, field in (
-        (f"A duration of {request.duration:g} s", request.duration, "max_duration", "duration"),
-        (f"{request.candidates} candidates of {request.duration:g} s", total, "max_total", "candidates"),
+        (f"A duration of {duration:g} s", duration, "max_duration", "region" if region else "duration"),
+        (f"{request.candidates} candidates of {duration:g} s", total, "max_total", "candidates"),
     ):
         if asked > getattr(own, limit):
             able = [name for name, declared in profiles.DECLARED.items() if asked <= getattr(declared, limit)]
             raise problems.unsupported(settings.profile, what, able, field=field)
+
+
+def check_mode(request: contract.GenerateRequest) -> None:
+    """Refuse what contradicts the mode."""
+    given = {name for name in request.model_fields_set if getattr(request, name) is not None}
+    excluded: dict[str, tuple[str, ...]] = {
+        "extend": ("loop", "tempo", "key", *(("ending",) if request.before else ())),
+        "repaint": ("duration", "section", "ending", "loop", "tempo", "key", "sample_rate"),
+    }
+    for field in excluded.get(request.mode, ()):
+        if field in given and not (field == "loop" and not request.loop):
+            raise problems.invalid(field, f"It may not stand beside mode {request.mode!r}")
+    if request.before and request.mode != "extend":
+        raise problems.invalid("before", "Only mode 'extend' takes it")
+    if (request.region is not None) != (request.mode == "repaint"):
+        raise problems.invalid("region", "Mode 'repaint' needs it, and nothing else takes it")
+    if request.region and request.format not in ("wav", "flac"):
+        raise problems.invalid("format", f"{request.format} changes every sample: take wav or flac")
 
 
 def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
@@ -269,6 +300,13 @@ def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
     if request.section and request.section.end > length:
         detail = f"The track ends at {length:g} s."
         raise problems.Problem(422, "section_out_of_range", detail, field="section")
+    if request.region and request.region.end > length:
+        detail = f"The track ends at {length:g} s."
+        raise problems.Problem(422, "region_out_of_range", detail, field="region")
+    used = request.section.end - request.section.start if request.section else length
+    if request.mode == "extend" and used + request.duration > LONGEST_EXTENDED:
+        detail = f"Track and music may last {LONGEST_EXTENDED:g} s together: name a section, or less music."
+        raise problems.Problem(422, "too_long", detail, field="duration")
     if request.loop and not features.get("bars"):
         raise problems.Problem(422, "no_bars", "No bars were found in the track.", field="loop")
     own = profiles.DECLARED[settings.profile]

@@ -71,15 +71,18 @@ def fields(profile: profiles.Declaration) -> dict[str, dict[str, Any]]:
     described = {}
     document = contract.GenerateRequest.model_json_schema()
     for name, schema in document["properties"].items():
-        if (name in ("prompt", "negative_prompt") and not profile.text) or (
-            name in ("loop", "bars") and not profile.loops
+        if (
+            (name in ("prompt", "negative_prompt") and not profile.text)
+            or (name in ("loop", "bars") and not profile.loops)
+            or (name == "before" and not profile.before)
+            or (name == "region" and "repaint" not in profile.modes)
         ):
             continue
         (kind,) = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
         if "$ref" in kind:
             kind = document["$defs"][kind["$ref"].rpartition("/")[2]]
         told = {
-            "type": kind["type"],
+            "type": kind.get("type", "string"),  # numbers and a word, where it has none
             "nullable": "anyOf" in schema,
             "default": schema["default"],
             "minimum": kind.get("minimum"),

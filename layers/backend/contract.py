@@ -144,8 +144,22 @@ class GenerateRequest(_Request):
         max_length=1000,
         description="What to keep away from; needs what `prompt` needs, and a `guidance_scale` over 1.",
     )
-    mode: Literal["similar", "continue", "melody"] = Field(
-        default="similar", description="What is taken from the source; a profile may not know all."
+    mode: Literal["similar", "continue", "melody", "extend", "repaint"] = Field(
+        default="similar",
+        description="What is taken from the source, or becomes of it: `extend` gives the source and "
+        "`duration` s of what follows, joined on a bar line, 600 s at most together; `repaint` gives the "
+        "source with `region` made anew. A profile may not know all.",
+    )
+    before: bool = Field(
+        default=False,
+        description="With `extend`: what is new leads to the source, instead of following it. "
+        "`ending` may not stand beside it.",
+    )
+    region: Section | None = Field(
+        default=None,
+        description="With `repaint`: what is made anew, from the first beat in it to the last. Outside, the "
+        "file is the source sample for sample, at its rate and no less than its depth. `duration`, `section`, "
+        "`ending` and `sample_rate` may not stand beside it.",
     )
     candidates: int = Field(default=1, ge=1, le=8, description="Make so many and keep the most similar.")
     format: Literal["wav", "flac", "mp3", "ogg"] = Field(default="wav", description="Output format.")
@@ -165,9 +179,10 @@ class GenerateRequest(_Request):
         "48 kHz, and is not. The record's `duration` is what it came to. Needs a track with bars.",
     )
     bars: int | None = Field(default=None, ge=1, le=64, description="How long a loop is.")
-    sample_rate: Literal[32000, 44100, 48000] = Field(
+    sample_rate: Literal[32000, 44100, 48000, "source"] = Field(
         default=32000,
-        description="Hz, of the work and of the file; a profile may know 32000 only. ogg is always 48000.",
+        description="Hz, of the work and of the file; a profile may know 32000 only. ogg is always 48000. "
+        "`source` is the source's own, in wav and flac.",
     )
     bit_depth: Literal[16, 24] = Field(default=16, description="Of wav and flac.")
     tempo: float | None = Field(
@@ -478,8 +493,10 @@ class Parameters(Answer):
     ending: str | None = None
     loop: bool = False
     bars: int | None = None
-    sample_rate: int = 32000
+    sample_rate: int | str = 32000
     bit_depth: int = 16
+    before: bool = False
+    region: Section | None = None
     tempo: float | None = None
     key: str | None = None
 

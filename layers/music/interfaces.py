@@ -74,8 +74,8 @@ class Parameters:
         How closely the result follows its conditions, 1 to 10.
     prompt : str or None
         A description in words.
-    mode : {"similar", "continue", "melody"}
-        What is taken from the source.
+    mode : {"similar", "continue", "melody", "extend", "repaint"}
+        What is taken from the source, or what becomes of it.
     candidates : int
         How many pieces are made to choose from, 1 to 8.
     format : {"wav", "flac", "mp3", "ogg"}
@@ -88,14 +88,18 @@ class Parameters:
         Whether the end meets the beginning: then `bars` says how long it is, and `duration` about how long.
     bars : int or None
         Whole bars of a loop, 1 to 64.
-    sample_rate : {32000, 44100, 48000}
-        Hz of the source as it is worked on, and of the result.
+    sample_rate : {32000, 44100, 48000, "source"}
+        Hz of the source as it is worked on, and of the result; "source" is the source's own.
     bit_depth : {16, 24}
-        Of wav and flac.
+        Of wav and flac; that of `repaint` is no less than the source's own.
     negative_prompt : str or None
         A description in words of what to keep away from.
     tempo : float or None
         In BPM, 30 to 300; None is the source's.
+    before : bool
+        Whether `extend` puts what is new in front of the source.
+    region : Section or None
+        The part of the source that `repaint` makes anew.
     key : str or None
         Such as ``"A minor"``, of `music.reach.KEYS`; None is the source's.
     """
@@ -114,17 +118,19 @@ class Parameters:
     ending: str | None = None
     loop: bool = False
     bars: int | None = None
-    sample_rate: int = 32000
+    sample_rate: int | str = 32000
     bit_depth: int = 16
     negative_prompt: str | None = None
     tempo: float | None = None
     key: str | None = None
+    before: bool = False
+    region: Section | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Parameters:
         """Restore parameters from what `dataclasses.asdict` or the HTTP contract made of them."""
-        section = values.get("section")
-        return cls(**{**values, "section": Section(**section) if section else None})
+        parts = {name: Section(**part) for name in ("section", "region") if (part := values.get(name))}
+        return cls(**{**values, **parts})
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +149,10 @@ class Candidate:
         Why there is no audio, and `audio` is empty; None where there is.
     ends : bool
         Whether the music ends by itself, and nothing has to be faded out.
+    new : tuple of (int, int) or None
+        Where what is new begins and ends, in samples; the rest is the source. None is all of it.
+    finished : bool
+        Whether it stays sample for sample as it is: nothing is mastered.
     """
 
     audio: np.ndarray
@@ -150,6 +160,8 @@ class Candidate:
     details: dict[str, Any] = field(default_factory=dict)
     fault: str | None = None
     ends: bool = False
+    new: tuple[int, int] | None = None
+    finished: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,9 +58,14 @@ class Profile:
         return DECLARED[self.name].loops
 
     @property
-    def sample_rates(self) -> tuple[int, ...]:
-        """Hz that `generator` can work at."""
+    def sample_rates(self) -> tuple[int | str, ...]:
+        """Hz that `generator` can work at; "source" is any."""
         return DECLARED[self.name].sample_rates
+
+    @property
+    def before(self) -> bool:
+        """Whether `extend` can put what is new in front of the source."""
+        return DECLARED[self.name].before
 
     @property
     def turns(self) -> bool:

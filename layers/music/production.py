@@ -13,10 +13,10 @@ import numpy as np
 
 from music import features as measuring
 from music import quality, similarity
-from music.audio.decode import decode, resample
+from music.audio.decode import decode, probe, resample
 from music.audio.encode import CONTENT_TYPES, encode
-from music.audio.loudness import integrated_loudness
-from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, Mastered, master, master_loop
+from music.audio.loudness import integrated_loudness, true_peak
+from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, Mastered, master, master_loop, ramp
 from music.dsp.channels import Levels, folded, is_silent
 from music.dsp.sound import Sound
 from music.dsp.stretch import stretched
@@ -32,6 +32,13 @@ TITLE = "Generated music"
 MAX_REPLACEMENTS = 4
 """Candidates that are made in place of those that fail the quality gate, at most."""
 
+LONGEST_EXTENDED = 600.0
+"""Seconds of a track and what it is extended by."""
+
+_SLOWEST_RATE, _FASTEST_RATE = 8000, 192_000  # Hz of a source that is worked on at its own
+_MOST_SAMPLES = 900 * 48_000  # of it, in each channel
+_LOWEST_BEFORE_SEAM = 9.0  # dB below the usual level: there the track dies away
+_SEAM_SECONDS = 0.02  # of the crossfade to what is made by another model
 _MOST_STRETCH = 0.04  # of a candidate whose tempo is nearly what is asked for
 _SLACK = 0.05  # seconds by which a section may end after the track, for durations are rounded
 _READ, _MADE = 0.05, 0.95  # of the progress, when the source is read, and when all candidates are scored
@@ -158,14 +165,18 @@ def generate(
         raise ProfileError(f"profile {profile.name!r} does not support this ending")
     if parameters.loop and not profile.loops:
         raise ProfileError(f"profile {profile.name!r} makes no loops")
+    if parameters.before and not profile.before:
+        raise ProfileError(f"profile {profile.name!r} puts nothing in front of a track")
     if parameters.sample_rate not in profile.sample_rates:
         raise ProfileError(f"profile {profile.name!r} does not work at {parameters.sample_rate} Hz")
     generator = profile.generator
-    rate = parameters.sample_rate
+    asked = parameters
     timings: dict[str, float] = {}
     progress(0.0)
     stage("decoding")
     with _timed(timings, "decode"):
+        rate, bit_depth = _format(path, parameters, features)
+        parameters = replace(parameters, sample_rate=rate, bit_depth=bit_depth)
         source, stereo, fold = _read(path, rate, generator.channels, parameters.section)
     if parameters.section:
         with _timed(timings, "analyse"):
@@ -178,7 +189,17 @@ def generate(
     if "copy" in generator.checks:
         with _timed(timings, "check"):
             fingerprint = quality.Fingerprint(resample(folded(stereo), rate, measuring.SAMPLE_RATE))
+    length = stereo.shape[1] / rate
+    if parameters.region and parameters.region.end > length + _SLACK:
+        raise GenerationError("region_out_of_range", f"The track ends at {length:.3f} s.")
+    if parameters.mode == "extend" and length + parameters.duration > LONGEST_EXTENDED:
+        raise GenerationError("too_long", f"Track and music last over {LONGEST_EXTENDED:g} s together.")
     told, described_as, wanted = features, tags, parameters
+    seam = None
+    if parameters.mode == "extend" and not profile.before:
+        seam = _seam(stereo, rate, features)
+        source = source[:, :seam]
+        wanted = replace(wanted, mode="continue")
     chosen_for = not profile.turns and (parameters.tempo is not None or parameters.key is not None)
     if chosen_for:
         told, described_as = _as_asked(features, tags, parameters)
@@ -218,6 +239,8 @@ def generate(
         if chosen_for and not faults:
             with _timed(timings, "check"):
                 candidate, faults = _brought(candidate, rate, parameters)
+        if seam is not None and not candidate.fault:
+            candidate = _behind(stereo, seam, candidate, rate, parameters.duration)
         faulty += bool(faults)
         outcome: dict[str, Any] = {"seed": candidate.seed}
         if faults:
@@ -228,7 +251,8 @@ def generate(
         with _timed(timings, "master"):
             mastered = _mastered(candidate, rate, parameters, features.loudness)
         with _timed(timings, "score"):
-            scores = _score(mastered, rate, profile, vector, chroma, features.tempo)
+            begin, end = candidate.new or (0, mastered.audio.shape[1])
+            scores = _score(mastered.audio[:, begin:end], rate, profile, vector, chroma, features.tempo)
         outcome["similarity"] = scores
         index = len(tried) - 1
         if keep:
@@ -274,7 +298,7 @@ def generate(
         "license": generator.license,
         "digital_source_type": profile.source_type,
         "seed": best.candidate.seed,
-        "parameters": asdict(parameters),
+        "parameters": asdict(asked),
         "similarity": best.similarity,
         "chosen": best.index,
         "candidates": tried,
@@ -336,6 +360,45 @@ def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
         yield
     finally:
         timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start
+
+
+def _format(path: str | Path, parameters: Parameters, features: Features) -> tuple[int, int]:
+    """Return the rate to work at, in Hz, and the bits of a wav or flac file."""
+    repaint = parameters.mode == "repaint"
+    if parameters.sample_rate != "source" and not repaint:
+        return int(parameters.sample_rate), parameters.bit_depth
+    rate, channels, bits = probe(path)
+    if not _SLOWEST_RATE <= rate <= _FASTEST_RATE or rate * features.duration > _MOST_SAMPLES:
+        raise GenerationError(
+            "source_rate", f"{features.duration:g} s at {rate} Hz are not worked on at the track's own rate."
+        )
+    if repaint and channels > 2:
+        raise GenerationError("too_many_channels", f"The track has {channels} channels, not one or two.")
+    return rate, max(parameters.bit_depth, bits) if repaint else parameters.bit_depth
+
+
+def _seam(audio: np.ndarray, rate: int, features: Features) -> int:
+    """Return the sample of the last bar line, or beat, before a track dies away; its end without beats."""
+    lines = np.array(features.bars or features.beats)
+    size = max(rate // 2, 1)
+    blocks = audio[:, : audio.shape[1] // size * size].reshape(len(audio), -1, size)
+    level = 10.0 * np.log10((blocks**2).mean(axis=(0, 2)) + 1e-12)
+    at = np.round(lines * rate).astype(np.int64)
+    at = at[(at > size) & (at <= audio.shape[1])]
+    loud = at[level[np.minimum(at // size, len(level)) - 1] > np.median(level) - _LOWEST_BEFORE_SEAM]
+    return int(loud[-1]) if len(loud) else audio.shape[1]
+
+
+def _behind(audio: np.ndarray, seam: int, candidate: Candidate, rate: int, duration: float) -> Candidate:
+    """Put what a generator made behind the track that it goes on from."""
+    made = candidate.audio[:, : round(duration * rate)]
+    channels = max(len(audio), len(made))
+    before, after = (np.broadcast_to(one, (channels, one.shape[1])) for one in (audio, made))
+    joined = np.concatenate([before[:, :seam], after], axis=1).astype(np.float32)
+    rest = before[:, seam : seam + round(_SEAM_SECONDS * rate)]
+    joined[:, seam : seam + rest.shape[1]] += rest * ramp(rest.shape[1])[::-1]
+    details = {**candidate.details, "seam": round(seam / rate, 4)}
+    return replace(candidate, audio=joined, details=details, new=(seam, joined.shape[1]))
 
 
 def _read(
@@ -437,22 +500,26 @@ def _brought(candidate: Candidate, rate: int, parameters: Parameters) -> tuple[C
 
 def _mastered(candidate: Candidate, rate: int, parameters: Parameters, loudness: float | None) -> Mastered:
     """Master a candidate with the end that it has."""
+    if candidate.finished:
+        level, peak = integrated_loudness(candidate.audio, rate), true_peak(candidate.audio)
+        near = loudness is not None and abs(level - loudness) <= 1.0
+        return Mastered(candidate.audio, level, peak, limited=False, on_target=near)
     if parameters.loop:
         return master_loop(candidate.audio, rate, target_loudness=loudness)
     return master(
         candidate.audio,
         rate,
-        duration=parameters.duration,
+        duration=candidate.audio.shape[1] / rate if candidate.new else parameters.duration,
         target_loudness=loudness,
         fade_out=CUT_SECONDS if candidate.ends or parameters.ending == "cut" else FADE_OUT_SECONDS,
     )
 
 
 def _score(
-    mastered: Mastered, rate: int, profile: Profile, vector: np.ndarray, chroma: np.ndarray, tempo: float
+    made: np.ndarray, rate: int, profile: Profile, vector: np.ndarray, chroma: np.ndarray, tempo: float
 ) -> dict[str, float]:
-    """Compare a candidate with its source: the three similarities, rounded as they are reported."""
-    audio = resample(mastered.audio, rate, measuring.SAMPLE_RATE)
+    """Compare what was made with its source: the three similarities, rounded as they are reported."""
+    audio = resample(made, rate, measuring.SAMPLE_RATE)
     embedder = profile.embedder
     sound: Sound | None = Sound(audio, measuring.SAMPLE_RATE)
     own_chroma, own_tempo = measuring.measure_likeness(audio, sound)
@@ -461,7 +528,7 @@ def _score(
         "tempo": similarity.tempo(tempo, own_tempo),
     }
     if embedder.sample_rate != measuring.SAMPLE_RATE:
-        audio, sound = resample(mastered.audio, rate, embedder.sample_rate), None
+        audio, sound = resample(made, rate, embedder.sample_rate), None
     scores = {"embedding": similarity.embedding(vector, embedder.embed(audio, sound)), **scores}
     return {name: round(score, 6) for name, score in scores.items()}
 

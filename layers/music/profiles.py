@@ -145,8 +145,10 @@ class Declaration:
         How it can end what it makes.
     loops : bool
         Whether it can make loops of whole bars.
-    sample_rates : tuple of int
-        Hz that it can work at.
+    sample_rates : tuple of int or str
+        Hz that it can work at; "source" is any.
+    before : bool
+        Whether `extend` can put what is new in front of the source: its generator joins both itself.
     turns : bool
         Whether it brings its source to another tempo and key. Of the others, a candidate is chosen.
     source_type : str
@@ -167,7 +169,8 @@ class Declaration:
     license: str | None = None
     endings: tuple[str, ...] = ("fade", "cut")
     loops: bool = False
-    sample_rates: tuple[int, ...] = (32000,)
+    sample_rates: tuple[int | str, ...] = (32000,)
+    before: bool = False
     turns: bool = False
     source_type: str = TRAINED
     max_duration: float = 300.0
@@ -182,7 +185,7 @@ MOSAIC = Identity(model="mosaic", revision="1", pipeline="4", precision="float32
 DIMENSION = 512
 """The length of the vectors of every embedder."""
 
-_MODES = ("similar", "continue")
+_MODES = ("similar", "continue", "extend")
 _WITH_MELODY = (*_MODES, "melody")
 
 
@@ -214,7 +217,7 @@ DECLARED: dict[str, Declaration] = {
     for declaration in (
         Declaration(
             "builtin",
-            ("similar",),
+            ("similar", "extend", "repaint"),
             False,
             "mir-512",
             "mosaic",
@@ -222,7 +225,8 @@ DECLARED: dict[str, Declaration] = {
             MIR_512,
             endings=("natural", "fade", "cut"),
             loops=True,
-            sample_rates=(32000, 44100, 48000),
+            sample_rates=(32000, 44100, 48000, "source"),
+            before=True,
             turns=True,
             source_type=COMPOSITE,
         ),

@@ -47,6 +47,10 @@ def main() -> None:
     from music.audio import reader  # only now: its import is limited too
 
     try:
+        if not request["rates"]:
+            rate, channels, bits = reader.probe(request["path"])
+            send({"rate": rate, "channels": channels, "bits": bits})
+            return
         for frame, positions, layout in reader.read(request["path"], request["rates"]):
             if frame.samples:
                 samples = memoryview(frame.planes[0])[: 4 * frame.samples * len(positions)]

@@ -35,7 +35,7 @@ from av import AudioFrame
 from music.audio import AudioError, isolated, sniff
 from music.audio.ffmpeg import BLOCK, MAX_CHANNELS, resampled
 
-__all__ = ["MAX_CHANNELS", "MAX_SECONDS", "decode", "resample", "stream", "streams"]
+__all__ = ["MAX_CHANNELS", "MAX_SECONDS", "decode", "probe", "resample", "stream", "streams"]
 
 MAX_SECONDS = 900.0
 """The longest duration that is taken, unless a caller says otherwise."""
@@ -200,6 +200,34 @@ def decode(path: str | Path, *, rate: int, channels: int, max_seconds: float = M
     for channel in range(1, channels):
         flat[channel * n : (channel + 1) * n] = room[channel, :n]
     return flat[: channels * n].reshape(channels, n)
+
+
+def probe(path: str | Path) -> tuple[int, int, int]:
+    """Find out what a file is made of, by the beginning of its sound.
+
+    Parameters
+    ----------
+    path : str or Path
+        A local file.
+
+    Returns
+    -------
+    rate : int
+        Sample rate in Hz.
+    channels : int
+    bits : {16, 24}
+        The width of integers that hold its samples; 16 of most lossy formats, 24 of floating point.
+
+    Raises
+    ------
+    AudioError, FileNotFoundError, RuntimeError
+        For the reasons that `stream` has.
+    """
+    path = Path(path)
+    if path.stat().st_size == 0:
+        raise AudioError("empty_audio", "the file is empty")
+    sniff.content_type(path)
+    return isolated.probe(path)
 
 
 def resample(audio: np.ndarray, rate: int, to: int) -> np.ndarray:

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -74,6 +75,49 @@ def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, .
     RuntimeError
         If the child fails for a reason of its own.
     """
+    with _child(path, rates) as (pipe, head):
+        while "end" not in head:
+            if "error" in head:
+                raise _refusal(head)
+            rate, positions, layout, n = _announced(head, rates)
+            packed = np.frombuffer(_read(pipe, 4 * n * len(positions)), "<f4")
+            samples = np.ascontiguousarray(packed.reshape(n, -1).T)
+            yield rate, layout, arranged(samples, positions, layout)
+            head = _head(pipe)
+
+
+def probe(path: Path) -> tuple[int, int, int]:
+    """Decode the beginning of a file in a child process.
+
+    Parameters
+    ----------
+    path : Path
+        A local file.
+
+    Returns
+    -------
+    rate, channels, bits : int
+        As `music.audio.reader.probe` returns them.
+
+    Raises
+    ------
+    AudioError, RuntimeError
+        As `blocks`.
+    """
+    with _child(path, ()) as (_, head):
+        if "error" in head:
+            raise _refusal(head)
+        rate, channels, bits = (head.get(name) for name in ("rate", "channels", "bits"))
+        if not (
+            type(rate) is type(channels) is type(bits) is int and rate > 0 and 1 <= channels <= MAX_CHANNELS
+        ):
+            raise _Nonsense("a file of an impossible shape")
+        return rate, channels, bits
+
+
+@contextmanager
+def _child(path: Path, rates: Sequence[int]) -> Iterator[tuple[IO[bytes], dict[str, Any]]]:
+    """Start a child; give what it writes and its first head, and say what became of it where it fails."""
     _hide()
     request = {
         "path": str(path.absolute()),
@@ -99,14 +143,7 @@ def blocks(path: Path, rates: Sequence[int]) -> Iterator[tuple[int, tuple[str, .
             if "unconfined" in head:
                 _unconfined(str(head["unconfined"])[:200])
                 head = _head(child.stdout)
-            while "end" not in head:
-                if "error" in head:
-                    raise _refusal(head)
-                rate, positions, layout, n = _announced(head, rates)
-                packed = np.frombuffer(_read(child.stdout, 4 * n * len(positions)), "<f4")
-                samples = np.ascontiguousarray(packed.reshape(n, -1).T)
-                yield rate, layout, arranged(samples, positions, layout)
-                head = _head(child.stdout)
+            yield child.stdout, head
         except EOFError:
             raise _ended(child, errors) from None
         except _Nonsense as nonsense:

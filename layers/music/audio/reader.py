@@ -43,6 +43,9 @@ _OGG = (
 )
 
 
+_WIDE = ("s32", "s32p", "s64", "s64p", "flt", "dbl", "dblp")  # most lossy decoders give "fltp"
+
+
 def read(path: str, rates: Sequence[int]) -> Iterator[tuple[AudioFrame, tuple[str, ...], tuple[str, ...]]]:
     """Decode a file.
 
@@ -96,6 +99,35 @@ def read(path: str, rates: Sequence[int]) -> Iterator[tuple[AudioFrame, tuple[st
                     yield frame, positions, layout if fits else positions
     if decoded and not given:
         raise AudioError("too_short", f"the file has {decoded} samples and no more")
+
+
+def probe(path: str) -> tuple[int, int, int]:
+    """Decode the beginning of a file.
+
+    Parameters
+    ----------
+    path : str
+        The absolute path of a local file.
+
+    Returns
+    -------
+    rate : int
+        Sample rate in Hz; of a chained ogg, of its first link.
+    channels : int
+    bits : {16, 24}
+        Of integers that hold its samples; 24 of wide and packed floating point ones.
+
+    Raises
+    ------
+    AudioError
+        As `read`.
+    """
+    with Path(path).open("rb") as file:
+        for frames, _ in _parts(file):
+            for frame, told in frames:
+                channels = len(told) or frame.layout.nb_channels
+                return frame.sample_rate, channels, 24 if frame.format.name in _WIDE else 16
+    raise AudioError("empty_audio", "the file has no samples")
 
 
 def _parts(file: BinaryIO) -> Iterator[tuple[Frames, tuple[str, ...]]]:

@@ -21,7 +21,19 @@ from music.dsp.channels import centred, is_silent
 from music.dsp.harmony import PITCH_CLASSES
 from music.features import SAMPLE_RATE, Features, measure
 from music.interfaces import Candidate, Parameters, Request
-from music.mosaic.path import Outlook, Path, Transitions, at_speed, walk, walk_round
+from music.mosaic.around import Made, extended, first_seam, last_seam, preceded, repainted, seams_inside
+from music.mosaic.path import (
+    Outlook,
+    Path,
+    Run,
+    Transitions,
+    at_speed,
+    walk,
+    walk_between,
+    walk_on,
+    walk_round,
+    walk_up_to,
+)
 from music.mosaic.synthesis import Join, ends_on_line, render, usual_step
 from music.mosaic.units import Units, cut
 from music.profiles import MOSAIC
@@ -67,7 +79,8 @@ class Mosaic:
         Yields
         ------
         Candidate
-            ``audio`` has the source's channels and exactly ``round(duration * sample_rate)`` samples.
+            ``audio`` has the source's channels and exactly ``round(duration * sample_rate)`` samples; where
+            the source is part of it, so many are new, or it is as long as the source.
 
         Raises
         ------
@@ -75,7 +88,7 @@ class Mosaic:
             If the source is shorter than 0.25 s or has other than 1 or 2 channels.
         GenerationError
             ``no_bars`` or ``loop_too_long`` where a loop is asked for that the source does not have; those of
-            `music.reach` where a tempo or a key is.
+            `music.reach` where a tempo or a key is; ``region_too_short`` where a region has hardly a beat.
         """
         source, features, parameters = request.source, request.features, request.parameters
         rate = parameters.sample_rate
@@ -91,12 +104,10 @@ class Mosaic:
         if is_silent(source):
             for index, seed in enumerate(seeds):
                 progress((index + 1) / len(seeds))
-                yield Candidate(
-                    np.zeros((source.shape[0], round(parameters.duration * rate)), dtype=np.float32),
-                    seed,
-                    {"silent": True},
-                )
+                yield _silence(source, parameters, seed)
             return
+        repaint = parameters.mode == "repaint"
+        raw = source
         source = centred(source)
         gain = _gain(source)
         source = source * gain
@@ -110,19 +121,24 @@ class Mosaic:
         outlook = Outlook(transitions, parameters.temperature)
         progress(_ANALYSIS)
         share = (1.0 - _ANALYSIS) / len(seeds)
+        if repaint:
+            source = raw
         work = _Work(source, units, transitions, outlook, features, parameters, usual_step(source))
         for index, seed in enumerate(seeds):
             rng = np.random.default_rng(seed % 2**64)
-            path, audio, joins, details = work.drawn(rng, _part(progress, _ANALYSIS + share * index, share))
-            peak = float(np.abs(audio).max())
-            audio /= np.float32(max(peak, float(gain)))
-            details |= {"meter": features.meter or "none", **_details(units, path, joins, work.step)}
+            made = work.drawn(rng, _part(progress, _ANALYSIS + share * index, share))
+            audio = made.audio
+            if not repaint:
+                audio /= np.float32(max(float(np.abs(audio).max()), float(gain)))
+            details = {
+                **made.details,
+                "meter": features.meter or "none",
+                **_details(units, made.path, made.joins, work.step),
+            }
             if parameters.loop:
                 details["loop_samples"] = audio.shape[1]
-            yield Candidate(audio, seed, details, ends=path.ending in ("natural", "own"))
-
-
-_Drawn = tuple[Path, np.ndarray, list[Join], dict[str, Any]]
+            ends = made.path.ending in ("natural", "own", "source")
+            yield Candidate(audio, seed, details, ends=ends, new=made.new, finished=repaint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,16 +153,18 @@ class _Work:
     parameters: Parameters
     step: float
 
-    def drawn(self, rng: np.random.Generator, progress: Callable[[float], None]) -> _Drawn:
+    def drawn(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made:
         """Draw a candidate: where a tempo or a key is asked for, until that is heard, or the nearest."""
         parameters = self.parameters
+        if parameters.mode != "similar":
+            return self._beside(rng, progress)
         if parameters.tempo is None and parameters.key is None:
             return self._made(rng, progress)
-        nearest: _Drawn | None = None
+        nearest: Made | None = None
         least = np.inf
         for draw in range(_DRAWS):
             made = self._made(rng, _part(progress, draw / _DRAWS, 1.0 / _DRAWS))
-            miss = _missed(parameters, _heard(made[1], parameters.sample_rate))
+            miss = _missed(parameters, _heard(made.audio, parameters.sample_rate))
             if nearest is None or miss < least:
                 nearest, least = made, miss
             if miss == 0.0:
@@ -155,7 +173,27 @@ class _Work:
         progress(1.0)
         return nearest
 
-    def _made(self, rng: np.random.Generator, progress: Callable[[float], None]) -> _Drawn:
+    def _beside(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made:
+        """Draw what goes before the source, after it or into it, and play both."""
+        parameters, units, source, step = self.parameters, self.units, self.source, self.step
+        samples = round(parameters.duration * parameters.sample_rate)
+        walking, rest = _part(progress, 0.0, _WALKING), _part(progress, _WALKING, 1.0 - _WALKING)
+        drawn = (self.transitions, self.outlook, parameters)
+        if parameters.mode == "repaint":
+            assert parameters.region
+            seams = seams_inside(units, parameters.region)
+            path = walk_between(*drawn, rng, walking, *seams)
+            return repainted(source, units, path, seams, parameters.region, step, rest)
+        if parameters.before:
+            seam = first_seam(units)
+            path = walk_up_to(*drawn, rng, walking, seam)
+            return preceded(source, units, path, seam, samples, step, rest)
+        seam = last_seam(units)
+        tonic = _chord(self.features.key, self.features.mode)
+        ends = walk_on(*drawn, tonic, rng, walking, seam - 1)
+        return extended(source, units, ends, seam, samples, step, rest)
+
+    def _made(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made:
         """Draw a path and play it."""
         parameters, features, units = self.parameters, self.features, self.units
         samples = round(parameters.duration * parameters.sample_rate)
@@ -178,7 +216,17 @@ class _Work:
             path = next(end for end in turned if ends_on_line(source, units, end, samples, step))
         audio, joins = render(source, units, path, samples, step, rest)
         details = {} if speed == 1.0 and not up else {"speed": round(speed, 4), "semitones": up}
-        return path, audio, joins, details
+        return Made(path, audio, joins, details)
+
+
+def _silence(source: np.ndarray, parameters: Parameters, seed: int) -> Candidate:
+    """Return what is made of a silent source."""
+    if parameters.mode == "repaint":
+        return Candidate(source.copy(), seed, {"silent": True}, finished=True)
+    silence = np.zeros((len(source), round(parameters.duration * parameters.sample_rate)), dtype=np.float32)
+    if parameters.mode == "extend":
+        silence = np.concatenate([np.zeros_like(source), silence], axis=1)
+    return Candidate(silence, seed, {"silent": True})
 
 
 def _pulse(units: Units, tempo: float) -> float:
@@ -231,6 +279,11 @@ def _part(progress: Callable[[float], None], begin: float, share: float) -> Call
     return lambda done: progress(begin + share * done)
 
 
+def _begin(units: Units, run: Run) -> float:
+    """Return where in the source a run begins, in seconds: what would be played before 0 is left out."""
+    return float(units.bounds[run.first]) / units.rate + max(-run.start, 0.0) / run.stretch
+
+
 def _details(units: Units, path: Path, joins: list[Join], step: float) -> dict[str, Any]:
     """Describe what a candidate is made of, JSON-ready; times are in seconds."""
     return {
@@ -243,13 +296,14 @@ def _details(units: Units, path: Path, joins: list[Join], step: float) -> dict[s
         "hold": round(path.hold, 4),
         "runs": [
             {
-                "start": round(run.start, 4),
-                "source_start": round(float(units.bounds[run.first]) / units.rate, 4),
+                "start": round(max(run.start, 0.0), 4),
+                "source_start": round(_begin(units, run), 4),
                 "source_end": round(float(units.bounds[run.last]) / units.rate, 4),
                 "semitones": run.semitones,
                 "stretch": round(run.stretch, 4),
             }
             for run in path.runs
+            if _begin(units, run) < float(units.bounds[run.last]) / units.rate
         ],
         "joins": [{name: round(number, 5) for name, number in asdict(join).items()} for join in joins],
         "usual_step": round(step, 5),

@@ -41,6 +41,8 @@ _LATE = 0.5  # per unit beyond two bars, at temperature 1: makes runs end
 _FORM = 0.6  # weight of being in another part of the track than the form asks for,
 _ROOM = 0.4  # unless it differs less than this from that part
 _REPEAT = 1.5  # weight of hearing a unit again soon
+_NEVER = 1e3  # cost of what is not to be played, where something has to be
+_SOFTER = 0.5  # for each dB by which the last bar differs from what it leads to
 _AGAIN = 0.8  # cost of each earlier use of the same jump
 _MEMORY = 30.0  # seconds in which half of the past is forgotten
 _EXITS = 64  # jumps out of a unit that the outlook weighs
@@ -503,33 +505,181 @@ def walk_round(
         )
     steps = _steps(transitions, outlook, parameters, 1.3 * count * period + 2.0 * longest, rng, progress)
     kept = steps[: count - size]
-    starts = np.flatnonzero(units.phase == 0)
-    starts = starts[starts + size <= len(units)]
-    starts = starts[[bool(units.playable[start : start + size].all()) for start in starts]]
+    starts = _bars(units, size, 0)
     if len(kept) < count - size or not len(starts):
         raise GenerationError("no_bars", "The track has too few bars for a loop.")
+    kept = _closed(transitions, kept, starts, size, None, parameters, rng)
+    kept = _turned(units, kept, size)
+    if pulse is None:
+        times = np.cumsum([0.0, *(_seconds(units, step.unit) * step.stretch for step in kept)])
+    else:
+        times = pulse * np.arange(len(kept) + 1)
+    kept, now = _on_grid(units, kept, times), float(times[-1])
+    return _path(units, kept, _End(0.0, count, -1, "loop", now), now)
+
+
+def walk_on(
+    transitions: Transitions,
+    outlook: Outlook,
+    parameters: Parameters,
+    tonic: np.ndarray,
+    rng: np.random.Generator,
+    progress: Callable[[float], None],
+    after: int,
+) -> Iterator[Path]:
+    """Draw a path as `walk` does, that goes on from unit `after`, but not as the source does."""
+    steps = _steps(transitions, outlook, parameters, parameters.duration, rng, progress, after=after)
+    yield from _finishes(transitions, steps, parameters, tonic)
+
+
+def walk_up_to(
+    transitions: Transitions,
+    outlook: Outlook,
+    parameters: Parameters,
+    rng: np.random.Generator,
+    progress: Callable[[float], None],
+    before: int,
+) -> Path:
+    """Draw a path of at least `duration` that leads to unit `before` of the source.
+
+    Returns
+    -------
+    Path
+        Its `ending` is ``"source"``, and its `end` when that unit begins.
+    """
+    units, duration = transitions.units, parameters.duration
+    size, seconds = units.meter, np.diff(units.bounds) / units.rate
+    spare = (3.0 * size + 2.0) * float(seconds.max())
+    steps = _steps(transitions, outlook, parameters, duration + spare, rng, progress)
+    enough = duration - size * float(seconds.min())
+    line = next(k for k, one in enumerate(steps) if one.start >= enough and units.phase[one.unit] == 0)
+    kept = _closed(transitions, steps[:line], _bars(units, size, 0), size, before, parameters, rng)
+    now = _ended(units, kept)
+    return _path(units, kept, _End(0.0, len(kept), -1, "source", now), now)
+
+
+def walk_between(
+    transitions: Transitions,
+    outlook: Outlook,
+    parameters: Parameters,
+    rng: np.random.Generator,
+    progress: Callable[[float], None],
+    first: int,
+    last: int,
+) -> Path:
+    """Draw a path that takes the place of units `first` to `last` of the source, `last` excluded.
+
+    It sounds like the part of the source that it lies in, and its runs lie on that part's beats.
+
+    Parameters
+    ----------
+    first, last : int
+        At least 1, and 2 apart.
+
+    Returns
+    -------
+    Path
+        Its `ending` is ``"source"``, and its `end` when unit `last` begins.
+    """
+    units = transitions.units
+    count, size = last - first, min(units.meter, last - first - 1)
+    times = (units.bounds[first : last + 1] - units.bounds[first]) / units.rate
+    spare = 2.0 * float(np.diff(units.bounds).max()) / units.rate
+    steps = _steps(
+        transitions, outlook, parameters, 1.3 * float(times[-1]) + spare, rng, progress,
+        after=first - 1, place=(first + last) // 2,
+    )  # fmt: skip
+    starts = _bars(units, size, int(units.phase[last] - size) % units.meter)
+    others = starts[starts != last - size]
+    kept = _closed(
+        transitions, steps[: count - size], others if len(others) else starts, size, last, parameters, rng
+    )
+    kept = _on_grid(units, kept, times)
+    return _path(units, kept, _End(0.0, count, -1, "source", float(times[-1])), float(times[-1]))
+
+
+def _bars(units: Units, size: int, phase: int) -> np.ndarray:
+    """Find where `size` playable units follow each other, the first of them at `phase`."""
+    starts = np.flatnonzero(units.phase == phase)
+    starts = starts[starts + size <= len(units)]
+    return starts[[bool(units.playable[start : start + size].all()) for start in starts]]
+
+
+def _closed(
+    transitions: Transitions,
+    kept: list[_Step],
+    starts: np.ndarray,
+    size: int,
+    target: int | None,
+    parameters: Parameters,
+    rng: np.random.Generator,
+) -> list[_Step]:
+    """Add `size` units of the source that follow what is kept and lead to `target`; None is the beginning.
+
+    Among those that begin at `starts` one is drawn, which is as loud as what it leads to.
+    """
+    units = transitions.units
 
     def step(one: int, other: np.ndarray | int) -> np.ndarray:
         cost = transitions.cost[one, other].astype(np.float64) + _JUMP
         return np.where(np.asarray(other) == one + 1, 0.0, cost)
 
+    if target is None and kept:
+        target = kept[0].unit
     cost = np.array(
-        [float(step(int(start) + size - 1, kept[0].unit if kept else int(start))) for start in starts]
+        [float(step(int(start) + size - 1, int(start) if target is None else target)) for start in starts]
     )
+    cost[~np.isfinite(cost)] = _NEVER
+    if target is not None:
+        apart = _loudness(units, starts, size) - _loudness(units, np.array([target]), size)
+        cost += _SOFTER * np.maximum(np.abs(apart) - 0.5, 0.0)
     if kept:
         cost += step(kept[-1].unit, starts)
         cost += _AGAIN * np.isin(units.label[starts], units.label[[one.unit for one in kept]])
     noise = _NOISE * parameters.temperature
     start = int(starts[_draw(-cost / noise, parameters.top_k, parameters.top_p, rng)])
-    now = kept[-1].start + _seconds(units, kept[-1].unit) * kept[-1].stretch if kept else 0.0
+    kept = list(kept)
     for unit in range(start, start + size):
-        on = bool(kept) and unit == kept[-1].unit + 1
-        old = kept[-1] if on else _Step(unit, now, 0, 1.0, 0.0, True)
-        kept.append(_Step(unit, now, old.semitones, old.stretch, 0.0, not on))
-        now += _seconds(units, unit) * old.stretch
-    if pulse is not None:
-        kept, now = _on_grid(units, kept, pulse * np.arange(len(kept) + 1)), pulse * len(kept)
-    return _path(units, kept, _End(0.0, count, -1, "loop", now), now)
+        now = _ended(units, kept)
+        if kept and unit == kept[-1].unit + 1:
+            kept.append(replace(kept[-1], unit=unit, start=now, gain=0.0, jumped=False))
+        else:
+            old = kept[-1] if kept and unit > start else None
+            kept.append(_Step(unit, now, 0, old.stretch if old else 1.0, 0.0, old is None))
+    return kept
+
+
+def _turned(units: Units, kept: list[_Step], size: int) -> list[_Step]:
+    """Let a loop begin at the bar that follows the one before it best: at a like loudness, without a jump."""
+    bars = len(kept) // size
+    levels = [
+        10.0
+        * np.log10(np.mean([10.0 ** (units.loudness[one.unit] / 10.0) for one in kept[k * size :][:size]]))
+        for k in range(bars)
+    ]
+    attacks = units.rhythm[[one.unit for one in kept], 0]
+    usual = float(np.percentile(attacks, 90))
+    worst = [
+        max(abs(levels[k] - levels[k - 1]) - 0.5, 0.0)
+        + 2.0 * max(float(attacks[k * size]) / max(usual, 1e-6) - 1.0, 0.0)
+        + 0.3 * (kept[k * size].jumped and k > 0)
+        for k in range(bars)
+    ]
+    first = int(np.argmin(worst)) * size
+    turned = [*kept[first:], *kept[:first]]
+    turned[0] = replace(turned[0], jumped=True, gain=0.0)
+    return turned
+
+
+def _loudness(units: Units, starts: np.ndarray, size: int) -> np.ndarray:
+    """Return the mean power of `size` units from each start on, in dB."""
+    at = np.minimum(starts[:, None] + np.arange(size), len(units) - 1)
+    return np.asarray(10.0 * np.log10((10.0 ** (units.loudness[at] / 10.0)).mean(axis=1)))
+
+
+def _ended(units: Units, steps: list[_Step]) -> float:
+    """Return when steps end, in seconds."""
+    return steps[-1].start + _seconds(units, steps[-1].unit) * steps[-1].stretch if steps else 0.0
 
 
 def at_speed(path: Path, speed: float, semitones: int) -> Path:
@@ -578,14 +728,23 @@ def _steps(
     duration: float,
     rng: np.random.Generator,
     progress: Callable[[float], None],
+    after: int | None = None,
+    place: int | None = None,
 ) -> list[_Step]:
-    """Draw the steps of a walk of `duration` seconds."""
+    """Draw the steps of a walk of `duration` seconds.
+
+    It goes on from unit `after` of the source, where that is given, by a jump that keeps the bar; and stays
+    near unit `place`, instead of telling the source's story.
+    """
     units = transitions.units
     noise = _NOISE * parameters.temperature
     seconds = np.diff(units.bounds) / units.rate
     period = float(np.median(seconds))
     local = _local_period(seconds)
-    form = _form(units, duration, parameters.temperature, rng)
+    if place is None:
+        form = _form(units, duration, parameters.temperature, rng)
+    else:
+        form = np.sqrt(((units.section[place] - units.section) ** 2).sum(axis=1))[None]
     attraction = np.maximum(form - _ROOM, 0.0) * (_FORM * parameters.guidance_scale / 3.0)
     values = outlook.values(attraction, lambda done: progress(0.5 * done))
     usual = np.bincount(units.label) / len(units) * (_MEMORY / np.log(2.0) / period)
@@ -594,9 +753,19 @@ def _steps(
     verbatim = _Verbatim(units)
 
     steps: list[_Step] = []
-    unit = _begin(units, form[0], duration, noise, rng)
+    gain = 0.0
+    if after is None:
+        unit = _begin(units, form[0], duration, noise, rng)
+    else:
+        cost = transitions.cost[after] + attraction[0]
+        cost += _OFF_BAR * (units.phase != (units.phase[after] + 1) % units.meter)
+        onward = min(after + 1, len(units) - 1)
+        if np.isfinite(np.delete(cost, onward)).any():
+            cost[onward] = np.inf
+        unit = _draw(-cost / noise, parameters.top_k, parameters.top_p, rng)
+        gain = float(np.clip(0.6 * (units.loudness[onward] - units.loudness[unit]), -2.5, 2.5))
     now, semitones, stretch, played = 0.0, 0, 1.0, 1
-    steps.append(_Step(unit, now, semitones, stretch, 0.0, True))
+    steps.append(_Step(unit, now, semitones, stretch, gain, True))
     while True:
         now += float(seconds[unit]) * stretch
         verbatim.push(unit)

@@ -17,7 +17,8 @@ from music.dsp.stretch import stretched
 from music.mosaic.path import Path, Run
 from music.mosaic.units import Units
 
-_REACH = 0.36  # seconds of source kept on either side of a run, for joins to lie in
+REACH = 0.36
+"""Seconds of source kept on either side of a run, for joins to lie in."""
 _SETTLED = 0.12  # seconds more, where it is stretched
 _CLEAR = 16  # samples on either side of a crossfade that must be as smooth as it is
 _ROUND_UNITS = 2  # of the second round of a loop that are played
@@ -78,7 +79,13 @@ def usual_step(source: np.ndarray) -> float:
 
 
 def render(
-    source: np.ndarray, units: Units, path: Path, samples: int, step: float, progress: Callable[[float], None]
+    source: np.ndarray,
+    units: Units,
+    path: Path,
+    samples: int,
+    step: float,
+    progress: Callable[[float], None],
+    into_source: bool = False,
 ) -> tuple[np.ndarray, list[Join]]:
     """Play a path.
 
@@ -96,6 +103,8 @@ def render(
         The difference between neighbouring samples that joins should stay below (`usual_step`).
     progress : callable
         Called with the share done, in [0, 1], after each run; whatever it raises passes through.
+    into_source : bool
+        Whether the last run stays where it is, sample for sample, for the source to go on from it.
 
     Returns
     -------
@@ -103,7 +112,7 @@ def render(
     joins : list of Join
     """
     rate = units.rate
-    reach = round(_REACH * rate)
+    reach = round(REACH * rate)
     runs = path.runs
     if path.ending == "loop":  # once more from the beginning, to see how its end meets it
         again = min(runs[0].last, runs[0].first + _ROUND_UNITS)
@@ -124,7 +133,8 @@ def render(
         else:
             old = out[:, at - reach : min(at + reach, end)]
             widths, spread = _widths(units, run.first)
-            lag, middle, length, ratio = _meet(old, piece, reach, rate, step, widths, spread)
+            most = 0 if into_source and index == len(runs) - 1 else round(_LAG * rate)
+            lag, middle, length, ratio = _meet(old, piece, reach, rate, step, widths, spread, most)
             begin = at - reach + middle - length // 2
             stop = begin + length
             fresh = piece[:, begin - (at - reach) + lag :]
@@ -301,8 +311,9 @@ def _meet(
     step: float,
     widths: np.ndarray,
     spread: np.ndarray,
+    most: int,
 ) -> tuple[int, int, int, float]:
-    """Find how two pieces meet.
+    """Find how two pieces meet, the new one moved by at most `most` samples.
 
     `old` and `new` [shape=(channels, >= about 2 * reach)] are aligned so that index `reach` is the musical
     boundary. The lag puts waves in phase; the crossfade lies before the boundary, where the old sound has
@@ -318,7 +329,6 @@ def _meet(
         Of the two pieces inside the crossfade.
     """
     limit = min(old.shape[1], new.shape[1], 2 * reach)
-    most = round(_LAG * rate)
     span = np.arange(max(reach - round(0.05 * rate), most), min(reach + round(0.02 * rate), limit - most))
     a, b = old.astype(np.float64), new.astype(np.float64)
     lags = np.arange(-most, most + 1)
@@ -327,7 +337,7 @@ def _meet(
     energy = np.cumsum(np.concatenate([[0.0], (around**2).sum(axis=0)]))
     energy = energy[len(span) :] - energy[: -len(span)]
     match = there / np.sqrt(np.maximum(energy * (here**2).sum(), 1e-12))
-    lag = int(lags[int(np.argmax(match - 0.15 * (lags / most) ** 2))])
+    lag = int(lags[int(np.argmax(match - 0.15 * (lags / max(most, 1)) ** 2))])
 
     middles = reach + np.round(spread * rate).astype(np.int64)
     home = reach + round((spread[0] + 3.0 * spread[-1]) / 4.0 * rate)

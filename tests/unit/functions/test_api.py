@@ -548,6 +548,8 @@ class TestGenerate:
             "bit_depth": 16,
             "tempo": None,
             "key": None,
+            "before": False,
+            "region": None,
         }
 
     def test_a_seed_is_kept_and_none_is_drawn(self, world: World) -> None:
@@ -567,8 +569,8 @@ class TestGenerate:
             ("seed", [0, 2**53 - 1], [-1, 2**53, 0.5, "1"]),
             ("candidates", [1, 8], [0, 9]),
             ("format", ["wav", "flac", "mp3", "ogg"], ["aac", "WAV", None]),
-            ("mode", ["similar"], ["remix", None]),
-            ("sample_rate", [32000, 44100, 48000], [22050, 96000, "48000", None]),
+            ("mode", ["similar", "extend"], ["remix", None]),
+            ("sample_rate", [32000, 44100, 48000, "source"], [22050, 96000, "48000", None]),
             ("bit_depth", [16, 24], [8, 32, "24", None]),
             ("ending", [None, "natural", "fade", "cut"], ["abrupt", 1]),
             ("prompt", [None], ["", 5, "x" * 1001]),
@@ -642,6 +644,64 @@ class TestGenerate:
         assert self.post(world, slow, {"loop": True, "bars": 60}).status == 202
         problem = self.post(world, slow, {"loop": True, "bars": 61}).problem(422, "loop_too_long")
         assert problem["field"] == "bars"
+
+    @pytest.mark.parametrize(
+        ("field", "body"),
+        [
+            ("region", {"mode": "repaint"}),
+            ("region", {"region": {"start": 0, "end": 2}}),
+            ("region", {"mode": "repaint", "region": {"start": 1, "end": 1.5}}),
+            ("before", {"before": True}),
+            ("ending", {"mode": "extend", "before": True, "ending": "fade"}),
+            ("tempo", {"mode": "extend", "tempo": 120}),
+            ("key", {"mode": "extend", "key": "A minor"}),
+            ("loop", {"mode": "extend", "loop": True, "bars": 4}),
+            ("sample_rate", {"sample_rate": "source", "format": "mp3"}),
+            *(
+                (name, {"mode": "repaint", "region": {"start": 0, "end": 2}, name: value})
+                for name, value in {
+                    "duration": 4, "ending": "cut", "tempo": 120, "key": "A minor", "sample_rate": 48000,
+                    "section": {"start": 0, "end": 3}, "format": "mp3", "before": True,
+                }.items()
+            ),
+        ],
+    )  # fmt: skip
+    def test_what_contradicts_a_mode(self, world: World, field: str, body: Any) -> None:
+        problem = self.post(world, world.ready(), body).problem(422, "invalid_parameter")
+        assert problem["field"].split(".")[0] == field
+
+    def test_a_region_lies_inside_the_track_and_says_how_long_is_made(self, world: World) -> None:
+        audio = world.ready()
+        body = {"mode": "repaint", "region": {"start": 1, "end": 2.5}, "format": "flac"}
+        answer = self.post(world, audio, body)
+        assert answer.status == 202, answer.body
+        assert answer.json["parameters"]["duration"] == 1.5
+        body["region"] = {"start": 1, "end": 3.5}
+        problem = self.post(world, audio, body).problem(422, "region_out_of_range")
+        assert problem["field"] == "region"
+
+    def test_track_and_extension_last_ten_minutes_at_most(self, world: World) -> None:
+        audio = world.ready(features={**FEATURES, "duration": 400.0})
+        body: dict[str, Any] = {"mode": "extend", "duration": 201}
+        assert self.post(world, audio, body).problem(422, "too_long")["field"] == "duration"
+        assert self.post(world, audio, {**body, "duration": 200}).status == 202
+        assert self.post(world, audio, {**body, "section": {"start": 5, "end": 100}}).status == 202
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({"mode": "repaint", "region": {"start": 0, "end": 2}}, "mode"),
+            ({"mode": "extend", "before": True}, "before"),
+            ({"sample_rate": "source"}, "sample_rate"),
+        ],
+    )
+    def test_a_neural_profile_refuses_what_only_copies_can(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, body: Any, field: str
+    ) -> None:
+        routes = world.app.generation
+        monkeypatch.setattr(routes, "settings", replace(routes.settings, profile="small"))
+        problem = self.post(world, world.ready(), body).problem(409, "unsupported_by_profile")
+        assert (problem["field"], problem["profiles"]) == (field, ["builtin"])
 
     def test_what_tempo_and_key_are_in_reach(self, world: World) -> None:
         audio = world.ready(features={**FEATURES, "tempo": 120.0, "key": "A", "mode": "minor"})
@@ -1102,9 +1162,9 @@ class TestService:
             "license": None,
         }
         assert profile["generator"]["model"] == "mosaic"
-        assert (profile["modes"], profile["text_search"]) == (["similar"], False)
+        assert (profile["modes"], profile["text_search"]) == (["similar", "extend", "repaint"], False)
         assert profile["fields"].keys() == GenerateRequest.model_fields.keys() - {"prompt", "negative_prompt"}
-        assert profile["fields"]["mode"]["enum"] == ["similar"]
+        assert profile["fields"]["mode"]["enum"] == ["similar", "extend", "repaint"]
         assert (profile["fields"]["duration"]["minimum"], profile["fields"]["duration"]["maximum"]) == (
             1,
             300,

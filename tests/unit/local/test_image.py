@@ -119,7 +119,7 @@ def test_most_functions_know_nothing_of_music_or_only_what_profiles_say(label: s
 
 def test_the_api_knows_of_music_what_a_profile_can_do() -> None:
     modules = {name for name in IMAGES["api"].modules() if name.startswith("music")}
-    assert modules == {"music", "music.interfaces", "music.profiles"}
+    assert modules == {"music", "music.interfaces", "music.profiles", "music.reach"}
 
 
 DOCKERFILE = """\

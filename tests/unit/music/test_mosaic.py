@@ -16,12 +16,13 @@ from music.audio.decode import resample
 from music.dsp import rhythm
 from music.dsp.stretch import stretched
 from music.features import Features
-from music.interfaces import Candidate, GenerationError, Parameters, Request
+from music.interfaces import Candidate, GenerationError, Parameters, Request, Section
 from music.mosaic import generator, path, synthesis, units
 from music.mosaic.generator import Mosaic
 from music.seeds import candidate_seeds
 from tests.benchmarks.bench_mosaic import worst_join
 from tests.benchmarks.verbatim import verbatim
+from tests.support import sound
 
 RATE = 32000
 BEAT = 0.5  # seconds
@@ -408,12 +409,12 @@ def test_it_works_at_the_rate_that_is_asked_for(rate: int) -> None:
 
 @cache
 def _in_key() -> tuple[np.ndarray, Features]:
-    """A song, and the key that is measured of it."""
-    source, measured = _song(24)
-    heard = features.measure(resample(source, RATE, features.SAMPLE_RATE), -18.0)
-    assert heard.key
+    """A song in D minor, and what is measured of it."""
+    mono = sound.song(120.0, 2, "minor", 32.0)
+    heard = features.measure(mono, -18.0)
     assert heard.tempo == pytest.approx(120.0, rel=0.005)
-    return source, replace(measured, key=heard.key, mode=heard.mode)
+    assert (heard.key, heard.mode) == ("D", "minor")
+    return resample(np.stack([mono, 0.8 * mono]), features.SAMPLE_RATE, RATE), heard
 
 
 @pytest.mark.parametrize(("tempo", "up"), [(96.5, 0), (150.0, -5), (120.0, 4), (None, 3)])
@@ -466,6 +467,101 @@ def test_what_is_out_of_reach_is_refused_with_its_code(code: str, asked: Any, kn
     with pytest.raises(GenerationError) as refused:
         _run(source, replace(measured, **known), **asked)
     assert refused.value.code == code
+
+
+# -- beside the source, and inside it -----------------------------------------------------------------------
+
+
+def test_extending_goes_on_from_the_last_bar_line_before_the_source_dies_away() -> None:
+    source, measured = _song(16)
+    tail = (
+        np.exp(-np.arange(round(3.3 * RATE)) / (0.3 * RATE)).astype(np.float32)
+        * source[:, : round(3.3 * RATE)]
+    )
+    source = np.concatenate([source, 0.1 * tail], axis=1)
+    made = _run(source, measured, mode="extend", duration=9.7)[0]
+    assert made.details["seam"] == pytest.approx(32.0, abs=0.01)
+    assert made.new is not None
+    assert (made.new[0], made.audio.shape[1]) == (round(made.details["seam"] * RATE), made.new[1])
+    assert made.new[1] - made.new[0] == round(9.7 * RATE)
+    before = made.new[0] - round(0.15 * RATE)
+    level = float(np.abs(source).max())
+    assert made.audio[:, :before] / np.abs(made.audio).max() == pytest.approx(
+        source[:, :before] / level, abs=0.2
+    )
+    ratio = np.vdot(made.audio[:, :before], source[:, :before]) / np.vdot(
+        source[:, :before], source[:, :before]
+    )
+    assert made.audio[:, :before] == pytest.approx(ratio * source[:, :before], abs=2e-3)
+    assert made.details["runs"][0] == {
+        "start": 0.0, "source_start": 0.0, "source_end": made.details["seam"], "semitones": 0, "stretch": 1.0,
+    }  # fmt: skip
+    assert all(run["source_start"] != made.details["seam"] for run in made.details["runs"])
+    assert max(join["step"] for join in made.details["joins"]) <= made.details["usual_step"]
+
+
+@pytest.mark.parametrize("duration", [1.0, 7.3, 30.0])
+def test_what_is_put_in_front_leads_to_the_first_bar_line(duration: float) -> None:
+    source, measured = _song(16)
+    made = _run(source, measured, mode="extend", before=True, duration=duration)[0]
+    new = round(duration * RATE)
+    assert made.new == (0, new)
+    assert made.audio.shape[1] == new + source.shape[1]
+    after = round(0.15 * RATE)
+    rest = source[:, after:]
+    ratio = float(np.vdot(made.audio[:, new + after :], rest) / np.vdot(rest, rest))
+    assert made.audio[:, new + after :] == pytest.approx(ratio * rest, abs=2e-3)
+    starts = [run["start"] for run in made.details["runs"]]
+    assert starts[0] == 0.0
+    assert starts[-1] == pytest.approx(duration, abs=1e-3)
+    assert starts == sorted(starts)
+    assert max(join["step"] for join in made.details["joins"]) <= made.details["usual_step"]
+
+
+@pytest.mark.parametrize(
+    "region", [Section(8.2, 17.9), Section(0.0, 6.0), Section(27.0, 32.0), Section(9.0, 11.3)]
+)
+@pytest.mark.parametrize("rate", [32000, 44100])
+def test_outside_the_region_every_sample_is_the_source(region: Section, rate: int) -> None:
+    source, measured = _song(16)
+    source = resample(source, RATE, rate)
+    made = _run(source, measured, mode="repaint", region=region, sample_rate=rate)[0]
+    assert made.finished
+    assert made.audio.shape == source.shape
+    changed = np.flatnonzero((made.audio != source).any(axis=0)) / rate
+    assert region.start <= changed[0]
+    assert changed[-1] <= region.end
+    inside = round(region.start * rate), round(region.end * rate)
+    assert np.abs(made.audio - source)[:, slice(*inside)].max() > 0.05
+    seams = made.details["region_start"], made.details["region_end"]
+    assert region.start <= seams[0] < seams[1] <= region.end
+    for seam in seams:
+        assert min(abs(seam - beat) for beat in measured.beats) < 0.02
+    for join in made.details["joins"]:
+        assert join["step"] <= made.details["usual_step"]
+        assert region.start <= join["time"] - join["length"] / 2
+        assert join["time"] + join["length"] / 2 <= region.end
+    # What is new is no copy of what was there, and goes on in the bar.
+    runs = made.details["runs"][1:-1]
+    for run in runs:
+        assert (run["source_start"] - run["start"]) % 2.0 == pytest.approx(0.0, abs=0.02) or (
+            run["source_start"] - run["start"]
+        ) % 2.0 == pytest.approx(2.0, abs=0.02)
+    assert any(abs(run["source_start"] - run["start"]) > 0.1 for run in runs)
+
+
+def test_a_region_without_beats_is_refused_with_its_code() -> None:
+    with pytest.raises(GenerationError) as refused:
+        _run(*_song(16), mode="repaint", region=Section(8.1, 9.4))
+    assert refused.value.code == "region_too_short"
+
+
+def test_a_silent_source_stays_what_it_is_around_what_is_new() -> None:
+    source, measured = np.zeros((2, 6 * RATE), np.float32), _measured(6.0, [], None)
+    extended = _run(source, measured, mode="extend", duration=2.0)[0].audio
+    assert extended.shape[1] == 8 * RATE
+    repainted = _run(source, measured, mode="repaint", region=Section(1.0, 3.0))[0].audio
+    assert repainted.shape == source.shape
 
 
 # -- loops ------------------------------------------------------------------------------------------------

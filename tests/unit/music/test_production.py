@@ -17,6 +17,7 @@ import soundfile
 
 from music.analysis import Analysis, analyse
 from music.audio import AudioError
+from music.audio.decode import resample
 from music.audio.encode import CONTENT_TYPES
 from music.audio.loudness import integrated_loudness, true_peak
 from music.dsp.sound import Sound
@@ -594,3 +595,91 @@ def test_where_no_candidate_has_what_is_asked_for_the_job_fails_with_its_code(
         choose(source, generator, **asked)
     assert refused.value.code == f"{code}_out_of_reach"
     assert len(generator.requests) == 1 + 1 + MAX_REPLACEMENTS - 1
+
+
+# -- the source in the result -------------------------------------------------------------------------------
+
+
+def write_song(path: Path, rate: int, subtype: str, kind: str = "WAV") -> np.ndarray:
+    """Write 20 s with beats [shape=(2, n)]; return what a reader of the file hears."""
+    mono = resample(sound.song(120.0, 2, "minor", 20.0), 22050, rate)
+    soundfile.write(path, np.stack([mono, 0.7 * mono], axis=1), rate, format=kind, subtype=subtype)
+    return np.asarray(soundfile.read(path, dtype="int32", always_2d=True)[0]).T
+
+
+def made_of(path: Path, tmp_path: Path, **asked: Any) -> tuple[Generated, np.ndarray, Any]:
+    profile = load("builtin")
+    heard = analyse(path, profile.embedder)
+    parameters = Parameters(**{"seed": 3, **asked})
+    made = generate(path, profile, parameters, heard.vector, heard.features, lambda done: None)
+    (tmp_path / "result").write_bytes(made.audio)
+    audio, _ = soundfile.read(tmp_path / "result", dtype="int32", always_2d=True)
+    return made, audio.T, soundfile.info(tmp_path / "result")
+
+
+@pytest.mark.parametrize(
+    ("rate", "subtype", "kind", "format"),
+    [
+        (44100, "PCM_16", "WAV", "wav"),
+        (48000, "PCM_24", "FLAC", "flac"),
+        (22050, "PCM_16", "FLAC", "wav"),
+        (96000, "PCM_24", "WAV", "wav"),
+    ],
+)
+def test_outside_the_region_the_file_is_the_source_bit_for_bit(
+    rate: int, subtype: str, kind: str, format: str, tmp_path: Path
+) -> None:
+    source = write_song(tmp_path / "x", rate, subtype, kind)
+    region = Section(6.0, 12.0)
+    made, audio, told = made_of(tmp_path / "x", tmp_path, mode="repaint", region=region, format=format)
+    assert (told.samplerate, told.subtype) == (rate, subtype)
+    assert audio.shape == source.shape
+    changed = np.flatnonzero((audio != source).any(axis=0)) / rate
+    assert 6.0 <= changed[0] < 7.2
+    assert 10.8 < changed[-1] <= 12.0
+    assert made.report["sample_rate"] == rate
+    assert made.report["details"]["region_start"] >= 6.0
+
+
+def test_extending_gives_source_and_music_in_one_file(tmp_path: Path) -> None:
+    source = write_song(tmp_path / "x", 44100, "PCM_16")
+    asked = {"mode": "extend", "duration": 5.0, "sample_rate": 44100}
+    made, audio, _ = made_of(tmp_path / "x", tmp_path, **asked)
+    seam = round(made.report["details"]["seam"] * 44100)
+    assert audio.shape[1] == seam + 5 * 44100
+    part = slice(44100, seam - 44100)
+    ratio = np.vdot(audio[:, part] / 1e6, source[:, part] / 1e6) / np.vdot(
+        source[:, part] / 1e6, source[:, part] / 1e6
+    )
+    off = audio[:, part] - ratio * source[:, part]
+    assert np.sqrt((off**2).mean()) < 0.01 * np.sqrt((source[:, part].astype(float) ** 2).mean())
+
+
+def test_a_result_has_the_rate_of_its_source_where_that_is_asked_for(tmp_path: Path) -> None:
+    write_song(tmp_path / "x", 22050, "PCM_16")
+    made, audio, told = made_of(tmp_path / "x", tmp_path, sample_rate="source", duration=4.0)
+    assert told.samplerate == made.report["sample_rate"] == 22050
+    assert audio.shape[1] == 4 * 22050
+    assert made.report["parameters"]["sample_rate"] == "source"
+
+
+def test_a_region_past_the_end_fails_with_its_code(tmp_path: Path) -> None:
+    write_song(tmp_path / "x", 44100, "PCM_16")
+    with pytest.raises(GenerationError) as refused:
+        made_of(tmp_path / "x", tmp_path, mode="repaint", region=Section(18.0, 21.0))
+    assert refused.value.code == "region_out_of_range"
+
+
+def test_a_neural_extension_goes_on_from_a_beat_of_the_source(tmp_path: Path) -> None:
+    source = write_song(tmp_path / "x", 44100, "PCM_16")
+    generator = Clicks(100.0)
+    profile = Profile("small", Bands(), generator)
+    heard = analyse(tmp_path / "x", PROFILE.embedder)
+    parameters = Parameters(seed=3, mode="extend", duration=6.0)
+    made = generate(tmp_path / "x", profile, parameters, heard.vector, heard.features, lambda done: None)
+    seam = made.report["details"]["seam"]
+    assert min(abs(seam - beat) for beat in [*heard.features.beats, heard.features.duration]) < 0.001
+    assert made.report["duration"] == pytest.approx(seam + 6.0, abs=1e-3)
+    assert generator.requests[0].parameters.mode == "continue"
+    assert generator.requests[0].source.shape[1] == round(seam * 32000)
+    assert source.any()
