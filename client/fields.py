@@ -16,6 +16,7 @@ import typer
 from client.failure import Exit, Failure
 
 SCHEMA = "GenerateRequest"
+_RENAMED = {"key": "in_key"}  # --key is the API's
 _NUMBERS = {"integer": int, "number": float}
 
 
@@ -43,7 +44,8 @@ class Field:
     @property
     def name(self) -> str:
         """What the command's function calls it."""
-        return "_".join(self.path)
+        name = "_".join(self.path)
+        return _RENAMED.get(name, name)
 
     @property
     def structured(self) -> bool:

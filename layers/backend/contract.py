@@ -158,8 +158,8 @@ class GenerateRequest(_Request):
     region: Section | None = Field(
         default=None,
         description="With `repaint`: what is made anew, from the first beat in it to the last. Outside, the "
-        "file is the source sample for sample, at its rate and no less than its depth. `duration`, `section`, "
-        "`ending` and `sample_rate` may not stand beside it.",
+        "file is the source sample for sample, at its rate and no less than its depth. `duration`, "
+        "`section`, `ending` and `sample_rate` may not stand beside it.",
     )
     candidates: int = Field(default=1, ge=1, le=8, description="Make so many and keep the most similar.")
     format: Literal["wav", "flac", "mp3", "ogg"] = Field(default="wav", description="Output format.")

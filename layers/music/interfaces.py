@@ -126,6 +126,13 @@ class Parameters:
     before: bool = False
     region: Section | None = None
 
+    @property
+    def rate(self) -> int:
+        """`sample_rate`, once it is known."""
+        if isinstance(self.sample_rate, str):
+            raise ValueError("the source's own rate has not been put in its place")
+        return self.sample_rate
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Parameters:
         """Restore parameters from what `dataclasses.asdict` or the HTTP contract made of them."""

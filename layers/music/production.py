@@ -251,8 +251,8 @@ def generate(
         with _timed(timings, "master"):
             mastered = _mastered(candidate, rate, parameters, features.loudness)
         with _timed(timings, "score"):
-            begin, end = candidate.new or (0, mastered.audio.shape[1])
-            scores = _score(mastered.audio[:, begin:end], rate, profile, vector, chroma, features.tempo)
+            new = mastered.audio[:, slice(*candidate.new)] if candidate.new else mastered.audio
+            scores = _score(new, rate, profile, vector, chroma, features.tempo)
         outcome["similarity"] = scores
         index = len(tried) - 1
         if keep:
@@ -274,9 +274,9 @@ def generate(
         if tried:
             raise GenerationError("nothing_made", f"No candidate came to anything: {tried[0]['faults'][0]}.")
         raise RuntimeError(f"generator {generator.name!r} made no candidates")
-    for name, asked in (("tempo", parameters.tempo), ("key", parameters.key)):
+    for name, value in (("tempo", parameters.tempo), ("key", parameters.key)):
         if name in best.faults:
-            raise GenerationError(f"{name}_out_of_reach", f"None of {len(tried)} candidates has {asked}.")
+            raise GenerationError(f"{name}_out_of_reach", f"None of {len(tried)} candidates has {value}.")
 
     progress(_MADE)
     stage("encoding")

@@ -91,7 +91,7 @@ class Mosaic:
             `music.reach` where a tempo or a key is; ``region_too_short`` where a region has hardly a beat.
         """
         source, features, parameters = request.source, request.features, request.parameters
-        rate = parameters.sample_rate
+        rate = parameters.rate
         shortest = _SHORTEST * rate
         if source.ndim != 2 or not 1 <= source.shape[0] <= 2 or source.shape[1] < shortest:
             raise ValueError(f"a source of 1 or 2 channels and at least 0.25 s is needed, not {source.shape}")
@@ -164,7 +164,7 @@ class _Work:
         least = np.inf
         for draw in range(_DRAWS):
             made = self._made(rng, _part(progress, draw / _DRAWS, 1.0 / _DRAWS))
-            miss = _missed(parameters, _heard(made.audio, parameters.sample_rate))
+            miss = _missed(parameters, _heard(made.audio, parameters.rate))
             if nearest is None or miss < least:
                 nearest, least = made, miss
             if miss == 0.0:
@@ -176,7 +176,7 @@ class _Work:
     def _beside(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made:
         """Draw what goes before the source, after it or into it, and play both."""
         parameters, units, source, step = self.parameters, self.units, self.source, self.step
-        samples = round(parameters.duration * parameters.sample_rate)
+        samples = round(parameters.duration * parameters.rate)
         walking, rest = _part(progress, 0.0, _WALKING), _part(progress, _WALKING, 1.0 - _WALKING)
         drawn = (self.transitions, self.outlook, parameters)
         if parameters.mode == "repaint":
@@ -196,7 +196,7 @@ class _Work:
     def _made(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made:
         """Draw a path and play it."""
         parameters, features, units = self.parameters, self.features, self.units
-        samples = round(parameters.duration * parameters.sample_rate)
+        samples = round(parameters.duration * parameters.rate)
         speed, up, pulse = 1.0, 0, None
         if parameters.tempo is not None:
             speed = reach.speed(features.tempo, parameters.tempo)
@@ -223,7 +223,7 @@ def _silence(source: np.ndarray, parameters: Parameters, seed: int) -> Candidate
     """Return what is made of a silent source."""
     if parameters.mode == "repaint":
         return Candidate(source.copy(), seed, {"silent": True}, finished=True)
-    silence = np.zeros((len(source), round(parameters.duration * parameters.sample_rate)), dtype=np.float32)
+    silence = np.zeros((len(source), round(parameters.duration * parameters.rate)), dtype=np.float32)
     if parameters.mode == "extend":
         silence = np.concatenate([np.zeros_like(source), silence], axis=1)
     return Candidate(silence, seed, {"silent": True})
