@@ -726,6 +726,35 @@ def test_a_player_seeks_in_a_track(api: Api, song: str, track: bytes) -> None:
     assert part.headers["Content-Disposition"].startswith("inline")
 
 
+def test_a_track_is_retuned_extended_and_repainted(api: Api) -> None:
+    profile = api.get("/api/profile").ok(200)
+    if "repaint" not in profile["modes"]:
+        pytest.skip(f"profile {profile['profile']} makes no region anew")
+    mono = sound.song(120.0, 2, "minor", 20.0)
+    content = sound.encode(np.stack([mono, 0.7 * mono]), 22050, "wav", "pcm_s16le")
+    uploaded = api.upload("song.wav", content, "audio/wav")
+    api.ready(uploaded)
+    track = uploaded["audio_id"]
+    before = sound.decode(content).audio
+
+    _, answer = api.make(track, duration=16, tempo=110, key="F minor", format="flac", seed=2)
+    again = api.upload("made.flac", answer.body, "audio/flac")
+    api.ready(again)
+    heard = api.get(f"/api/embedding/{again['audio_id']}").ok(200)["features"]
+    assert heard["tempo"] == pytest.approx(110.0, rel=0.01)
+    assert (heard["key"], heard["mode"]) == ("F", "minor")
+
+    record, answer = api.make(track, mode="extend", duration=4, format="flac")
+    seam = record["details"]["seam"]
+    assert sound.decode(answer.body).seconds == pytest.approx(seam + 4.0, abs=0.001)
+
+    record, answer = api.make(track, mode="repaint", region={"start": 6, "end": 12})
+    after = sound.decode(answer.body)
+    assert (after.rate, after.audio.shape) == (22050, before.shape)
+    changed = np.flatnonzero((after.audio != before).any(axis=0)) / 22050
+    assert 6.0 <= changed[0] < changed[-1] <= 12.0
+
+
 @pytest.mark.transport
 @needs_gateway
 def test_the_gateways_own_errors_are_problems_too(api: Api) -> None:

@@ -409,7 +409,7 @@ def test_a_field_of_any_kind_becomes_an_option(monkeypatch: pytest.MonkeyPatch) 
         "loop",
         "section_start",
         "section_end",
-        "key",
+        "in_key",
         "bars",
         "weights",
         "ending",
