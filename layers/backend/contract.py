@@ -509,6 +509,11 @@ class Similarity(Answer):
     embedding: float = Field(description="Cosine of the embeddings, which chose the winner.")
     chroma: float | None = Field(default=None, description="Of mean chroma, the best of 12 rotations.")
     tempo: float | None = Field(default=None, description="Of tempo, modulo octaves.")
+    form: float | None = Field(
+        default=None,
+        description="How well some phrase of eight beats returns in the result, in its harmony and rhythm: a "
+        "measure of the result alone.",
+    )
 
 
 class Candidate(Answer):

@@ -10,6 +10,8 @@ from music.dsp import harmony, rhythm, spectra
 from music.dsp.bars import find_bars
 from music.dsp.sound import Sound
 
+PHRASE_BEATS = 8
+"""Beats of a phrase: two bars of four."""
 SAMPLE_RATE = 22050
 """Hz of the signal that is measured: it holds what matters to tempo, key and brightness."""
 
@@ -186,7 +188,7 @@ def measure_chroma(sound: Sound) -> np.ndarray:
     return course / max(float(course.max(initial=0.0)), 1e-9)
 
 
-def measure_likeness(audio: np.ndarray, sound: Sound | None = None) -> tuple[np.ndarray, float]:
+def measure_likeness(audio: np.ndarray, sound: Sound | None = None) -> tuple[np.ndarray, float, float]:
     """Measure what pieces are compared by (see `music.similarity`).
 
     Parameters
@@ -202,10 +204,39 @@ def measure_likeness(audio: np.ndarray, sound: Sound | None = None) -> tuple[np.
         How strong each pitch class is, from C to B; zero for silence.
     tempo : float
         In BPM; 0 where no pulse can be felt.
+    form : float
+        How well some phrase of `PHRASE_BEATS` beats returns: the highest of all pairs of phrases that do not
+        overlap, of the lower of the correlations of their chroma and of their onsets, from 0 to 1; 0 without
+        beats.
     """
     sound = sound or Sound(audio, SAMPLE_RATE)
-    pulse = measure_rhythm(_curves(sound), sound.samples.shape[1] / SAMPLE_RATE)
-    return harmony.chroma_from_salience(sound.salience).mean(axis=1), pulse.tempo
+    curves = _curves(sound)
+    pulse = measure_rhythm(curves, sound.samples.shape[1] / SAMPLE_RATE)
+    chroma = harmony.chroma_from_salience(sound.salience)
+    return chroma.mean(axis=1), pulse.tempo, _returning(chroma, curves[0], np.array(pulse.beats))
+
+
+def _returning(chroma: np.ndarray, onsets: np.ndarray, beats: np.ndarray) -> float:
+    """Return how well some phrase returns, as `measure_likeness` says."""
+    count = len(beats) - PHRASE_BEATS
+    if count <= PHRASE_BEATS:
+        return 0.0
+
+    def phrases(curves: np.ndarray, rate: float, parts: int) -> np.ndarray:
+        cuts = np.interp(np.arange((len(beats) - 1) * parts + 1) / parts, np.arange(len(beats)), beats)
+        edges = np.clip(np.round(cuts * rate).astype(np.int64), 0, curves.shape[1])
+        sums = np.concatenate(
+            [np.zeros((len(curves), 1)), np.cumsum(curves, axis=1, dtype=np.float64)], axis=1
+        )
+        means = (sums[:, edges[1:]] - sums[:, edges[:-1]]) / np.maximum(np.diff(edges), 1)
+        size = PHRASE_BEATS * parts
+        flat = np.stack([means[:, k * parts : k * parts + size].ravel() for k in range(count)])
+        flat -= flat.mean(axis=1, keepdims=True)
+        flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+        return np.einsum("ik,jk->ij", flat, flat)
+
+    both = np.minimum(phrases(chroma, _NOTE_RATE, 1), phrases(onsets[None], _FRAME_RATE, 4))
+    return float(np.clip(np.triu(both, PHRASE_BEATS).max(), 0.0, 1.0))
 
 
 def _curves(sound: Sound) -> np.ndarray:

@@ -182,7 +182,7 @@ def generate(
         with _timed(timings, "analyse"):
             vector, features, tags = _of_section(stereo, rate, profile, features, parameters.section)
     with _timed(timings, "score"):
-        chroma, _ = measuring.measure_likeness(resample(stereo, rate, measuring.SAMPLE_RATE))
+        chroma, _, _ = measuring.measure_likeness(resample(stereo, rate, measuring.SAMPLE_RATE))
     progress(_READ)
 
     fingerprint = None
@@ -522,10 +522,11 @@ def _score(
     audio = resample(made, rate, measuring.SAMPLE_RATE)
     embedder = profile.embedder
     sound: Sound | None = Sound(audio, measuring.SAMPLE_RATE)
-    own_chroma, own_tempo = measuring.measure_likeness(audio, sound)
+    own_chroma, own_tempo, form = measuring.measure_likeness(audio, sound)
     scores = {
         "chroma": similarity.chroma(chroma, own_chroma),
         "tempo": similarity.tempo(tempo, own_tempo),
+        "form": form,
     }
     if embedder.sample_rate != measuring.SAMPLE_RATE:
         audio, sound = resample(made, rate, embedder.sample_rate), None

@@ -16,7 +16,7 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, combinations, pairwise, zip_longest
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ from music.audio.decode import decode, resample
 from music.audio.loudness import integrated_loudness
 from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, master
 from music.dsp import rhythm
-from music.features import SAMPLE_RATE, Features, measure
-from music.interfaces import Candidate, Parameters, Request
+from music.features import SAMPLE_RATE, Features, measure, measure_likeness
+from music.interfaces import Candidate, Parameters, Request, Section
 from music.mosaic.generator import Mosaic
 from music.mosaic.path import Outlook, Transitions, walk
 from music.mosaic.units import cut
@@ -227,6 +227,28 @@ def retuned(source: Source) -> dict[str, float]:
     return found
 
 
+def extension(source: Source) -> dict[str, float]:
+    """How far the seam of an extension is from a bar line, and how rough it and those of a region are."""
+    audio, features = source.audio, source.features
+    asked = Parameters(seed=1, duration=10.0, mode="extend")
+    made = next(Mosaic().candidates(Request(audio, features, asked), lambda done: None))
+    seam, step = made.details["seam"], made.details["usual_step"]
+    lines = np.array([*bar_lines(features), features.duration])
+    middle = features.duration / 2.0
+    asked = replace(asked, mode="repaint", region=Section(middle - 5.0, middle + 5.0))
+    painted = next(Mosaic().candidates(Request(audio, features, asked), lambda done: None))
+    first, last = round((middle - 5.0) * RATE), round((middle + 5.0) * RATE)
+    outside = np.abs(painted.audio - audio)
+    outside[:, first:last] = 0.0
+    edges = [painted.details["region_start"], painted.details["region_end"]]
+    return {
+        "seam": float(np.abs(lines - seam).min()),
+        "rough": max(join["step"] for join in (*made.details["joins"], *painted.details["joins"])) / step,
+        "outside": float(outside.max()),
+        "edges": max(float(np.abs(np.array(features.beats) - edge).min()) for edge in edges),
+    }
+
+
 def apart(source: Source) -> dict[float, float]:
     """By temperature, the share of beats at which two seeds play other recordings; mean of three pairs."""
     features = source.features
@@ -267,6 +289,11 @@ def main() -> int:
     whole = Promise("loop: length against eight of the source's median bar", "share", most=0.05)
     tempo = Promise("tempo: measured against asked for", "share", most=0.01)
     key = Promise("key: measured as asked for", "share", least=0.95)
+    seams = Promise("extend: seam off a bar line, or a beat", "s", most=NEAR_LINE)
+    edges = Promise("repaint: seams off a beat", "s", most=NEAR_LINE)
+    outside = Promise("repaint: greatest change outside the region", "of full scale", most=1e-9)
+    rough = Promise("extend and repaint: joins over the source's 99.9th percentile", "", most=1.0)
+    form = Promise("a phrase returns with a correlation of 0.8", "share", least=0.95)
     varied = {temperature: [] for temperature in TEMPERATURES}  # type: dict[float, list[float]]
     counts = {"sources": 0, "with_bars": 0, "natural": 0}
     for source in chain(rendered(asked.pieces), real(asked.tracks)):
@@ -294,6 +321,14 @@ def main() -> int:
         if met := seam(source):
             for promise, name in ((step, "step"), (event, "flux"), (level, "loudness"), (whole, "bars")):
                 promise.found[source.name] = met[name]
+        if features.beats:
+            likeness = measure_likeness(resample(audio, RATE, SAMPLE_RATE))
+            form.found[source.name] = float(likeness[2] >= 0.8)
+            found = extension(source)
+            for promise, name in (
+                (seams, "seam"), (edges, "edges"), (outside, "outside"), (rough, "rough"),
+            ):  # fmt: skip
+                promise.found[source.name] = found[name]
         asked_for = retuned(source)
         for promise, name in ((tempo, "tempo"), (key, "key")):
             if name in asked_for:

@@ -49,6 +49,13 @@ _EXITS = 64  # jumps out of a unit that the outlook weighs
 _REGIONS = 16
 _STRAY = 0.4  # of a part of the form, that its place in the source strays at temperature 1
 _HORIZON = 12  # units the outlook sees ahead in each part of the output
+_RETURNS_FROM = 30.0  # seconds of a piece, in which some phrase returns:
+_PHRASE_BARS = 2  # so long,
+_ALIKE = 0.95  # of such a correlation of units in harmony and rhythm,
+_SAME_PLACE = 0.5  # at this cost from the place where it was,
+_RETURNS_TRIED = 40  # tried in so many ways,
+_BEFORE_END = 5.0  # and so many seconds before the end
+_COOL = 3.0  # exponent of temperatures below 1: how fast draws get surer, and strays less
 _UNEVEN = 0.1  # of a walk's duration that a steady pulse may take from it
 _STUTTER_UNITS = 8  # that a passage may have and still count as a short one, where there are no bars
 _ALIGNED = 0.015  # seconds: a join can move a run by less than that
@@ -249,6 +256,11 @@ def _places(units: Units) -> np.ndarray:
     return np.where(keeps, np.float32(0.0), np.float32(_OFF_BAR))
 
 
+def _noise(temperature: float) -> float:
+    """Return the noise of draws, in costs."""
+    return _NOISE * temperature ** (_COOL if temperature < 1.0 else 1.0)
+
+
 class Outlook:
     """What lies ahead of each unit at a temperature: the future's share of every decision.
 
@@ -259,7 +271,7 @@ class Outlook:
     def __init__(self, transitions: Transitions, temperature: float) -> None:
         units = transitions.units
         count = len(units)
-        self._noise = _NOISE * temperature
+        self._noise = _noise(temperature)
         period = float(np.median(np.diff(units.bounds))) / units.rate
         self._fresh = max(int(LONG_RUN / period), 1)
         self.most = max(min(int(LONGEST_RUN / period), 64), self._fresh)
@@ -447,13 +459,18 @@ def walk(
     Path
         The same one with some ends, the most natural one first; the last is the plainest.
     """
-    duration = parameters.duration
+    units, duration = transitions.units, parameters.duration
     if pulse is None:
-        steps = _steps(transitions, outlook, parameters, duration, rng, progress)
+        longest = float(np.diff(units.bounds).max()) / units.rate
+        spare = 4.0 * longest if duration >= _RETURNS_FROM else 0.0
+        steps = _steps(transitions, outlook, parameters, duration, rng, progress, beyond=spare)
+        steps = _with_return(transitions, steps, duration)
+        steps = [step for step in steps if step.start < duration + 0.1]
     else:
         longest = float(np.diff(transitions.units.bounds).max()) / transitions.units.rate
         spare = _UNEVEN * duration + 2.0 * longest
         steps = _steps(transitions, outlook, parameters, duration + spare, rng, progress)
+        steps = _with_return(transitions, steps, duration)
         times = pulse * np.arange(len(steps) + 1)
         steps = _on_grid(transitions.units, steps, times)[: int(np.searchsorted(times, duration + 0.1))]
     yield from _finishes(transitions, steps, parameters, tonic)
@@ -598,6 +615,71 @@ def walk_between(
     return _path(units, kept, _End(0.0, count, -1, "source", float(times[-1])), float(times[-1]))
 
 
+def _with_return(transitions: Transitions, steps: list[_Step], duration: float) -> list[_Step]:
+    """Let some phrase of a piece of 30 s and more return in harmony and rhythm, unless one does already.
+
+    It returns from another place of the source where there is one; else from where it was.
+    """
+    units = transitions.units
+    size = _PHRASE_BARS * (units.meter if units.meter > 1 else 4)
+    if not units.pulsed or duration < _RETURNS_FROM:
+        return steps
+    played = [step for step in steps if step.start < duration - _BEFORE_END]
+    lines = np.array(
+        [k for k in range(len(played) - size + 1) if units.phase[played[k].unit] == 0], dtype=int
+    )
+    stretches = _bars(units, size, 0)
+    if len(lines) < 3 or not len(stretches):
+        return steps
+    at = np.array([step.unit for step in played])
+    up = np.array([step.semitones for step in played])
+    chroma = np.stack([np.roll(units.chroma[unit], turn, axis=1) for unit, turn in zip(at, up, strict=True)])
+    whole = lines[:, None] + np.arange(size)
+    phrases = _standard(chroma[whole]), _standard(units.rhythm[at][whole])
+    own = np.minimum(*(_products(one, one) for one in phrases))
+    apart = lines[None] - lines[:, None] >= size
+    if (own[apart] >= _ALIKE).any():
+        return steps
+    there = stretches[:, None] + np.arange(size)
+    others = _standard(units.chroma[there]), _standard(units.rhythm[there])
+    alike = np.minimum(*(_products(one, other) for one, other in zip(phrases, others, strict=True)))
+    cost = np.full((len(lines), len(stretches)), np.inf)
+    for k, line in enumerate(lines):
+        # What may return here: phrases that ended at least one phrase before.
+        earlier = np.flatnonzero(lines <= line - 2 * size)
+        if not len(earlier) or line + size >= len(played):
+            continue
+        same = np.abs(at[lines[earlier]][:, None] - stretches[None]) < size
+        price = np.where(alike[earlier] >= _ALIKE, _SAME_PLACE * same, np.inf)
+        cost[k] = price.min(axis=0)
+        cost[k] += transitions.cost[at[line - 1], stretches]
+        cost[k] += transitions.cost[stretches + size - 1, at[line + size]]
+    for index in np.argsort(cost, axis=None, kind="stable")[:_RETURNS_TRIED]:
+        k, which = np.unravel_index(index, cost.shape)
+        if not np.isfinite(cost[k, which]):
+            break
+        line, stretch = int(lines[k]), int(stretches[which])
+        new = [_Step(stretch + j, 0.0, 0, 1.0, 0.0, j == 0) for j in range(size)]
+        spliced = [*steps[:line], *new, replace(steps[line + size], jumped=True), *steps[line + size + 1 :]]
+        times = np.cumsum([0.0, *(_seconds(units, step.unit) * step.stretch for step in spliced)])
+        laid = _on_grid(units, spliced, times)
+        path = _path(units, laid, _End(0.0, len(laid), -1, "fade", duration), duration)
+        if path.longest_verbatim <= LONGEST_RUN and path.long_share <= LONG_SHARE:
+            return laid
+    return steps
+
+
+def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("ik,jk->ij", a, b))
+
+
+def _standard(phrases: np.ndarray) -> np.ndarray:
+    """Bring phrases [shape=(n, units, ...)] to mean 0 and length 1 each [shape=(n, values)], to correlate."""
+    flat = phrases.reshape(len(phrases), -1).astype(np.float64)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9))
+
+
 def _bars(units: Units, size: int, phase: int) -> np.ndarray:
     """Find where `size` playable units follow each other, the first of them at `phase`."""
     starts = np.flatnonzero(units.phase == phase)
@@ -636,7 +718,7 @@ def _closed(
     if kept:
         cost += step(kept[-1].unit, starts)
         cost += _AGAIN * np.isin(units.label[starts], units.label[[one.unit for one in kept]])
-    noise = _NOISE * parameters.temperature
+    noise = _noise(parameters.temperature)
     start = int(starts[_draw(-cost / noise, parameters.top_k, parameters.top_p, rng)])
     kept = list(kept)
     for unit in range(start, start + size):
@@ -730,14 +812,15 @@ def _steps(
     progress: Callable[[float], None],
     after: int | None = None,
     place: int | None = None,
+    beyond: float = 0.0,
 ) -> list[_Step]:
     """Draw the steps of a walk of `duration` seconds.
 
     It goes on from unit `after` of the source, where that is given, by a jump that keeps the bar; and stays
-    near unit `place`, instead of telling the source's story.
+    near unit `place`, instead of telling the source's story. It goes on for `beyond` seconds more.
     """
     units = transitions.units
-    noise = _NOISE * parameters.temperature
+    noise = _noise(parameters.temperature)
     seconds = np.diff(units.bounds) / units.rate
     period = float(np.median(seconds))
     local = _local_period(seconds)
@@ -771,7 +854,7 @@ def _steps(
         verbatim.push(unit)
         heard *= 0.5 ** (float(seconds[unit]) / _MEMORY)
         heard[units.label[unit]] += 1.0
-        if now >= duration + 0.1:
+        if now >= duration + 0.1 + beyond:
             break
         if len(steps) % 8 == 0:
             progress(0.5 + 0.5 * min(now / duration, 1.0))
@@ -868,7 +951,11 @@ def _form(units: Units, duration: float, temperature: float, rng: np.random.Gene
     """
     inside = np.flatnonzero(units.playable)
     parts = max(round(duration / 8.0), 1)
-    drawn = (np.arange(parts) + 0.5 + rng.uniform(-_STRAY, _STRAY, parts) * temperature**1.5) / parts
+    drawn = (
+        np.arange(parts)
+        + 0.5
+        + rng.uniform(-_STRAY, _STRAY, parts) * temperature ** (_COOL if temperature < 1.0 else 1.5)
+    ) / parts
     places = inside[np.clip((drawn * len(inside)).astype(np.int64), 0, len(inside) - 1)]
     return np.sqrt(((units.section[places][:, None] - units.section[None]) ** 2).sum(axis=2))
 
