@@ -223,7 +223,9 @@ def _returning(chroma: np.ndarray, onsets: np.ndarray, beats: np.ndarray) -> flo
         return 0.0
 
     def phrases(curves: np.ndarray, rate: float, parts: int) -> np.ndarray:
-        cuts = np.interp(np.arange((len(beats) - 1) * parts + 1) / parts, np.arange(len(beats)), beats)
+        # Parts begin before what begins on the beat.
+        places = (np.arange((len(beats) - 1) * parts + 1) - 0.5 * (parts > 1)) / parts
+        cuts = np.interp(places, np.arange(len(beats)), beats)
         edges = np.clip(np.round(cuts * rate).astype(np.int64), 0, curves.shape[1])
         sums = np.concatenate(
             [np.zeros((len(curves), 1)), np.cumsum(curves, axis=1, dtype=np.float64)], axis=1

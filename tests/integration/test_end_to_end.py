@@ -433,7 +433,7 @@ def test_the_record_says_how_it_was_made(api: Api, song: str, profile: str) -> N
     assert len({candidate["seed"] for candidate in record["candidates"]}) == 3
     scores = [candidate["similarity"]["embedding"] for candidate in record["candidates"]]
     assert record["similarity"]["embedding"] == max(scores)
-    assert set(record["similarity"]) == {"embedding", "chroma", "tempo"}
+    assert set(record["similarity"]) == {"embedding", "chroma", "tempo", "form"}
     assert all(0 <= value <= 1 for value in record["similarity"].values())
     # What the track is played on is foreign to the weights of pocket.
     assert record["similarity"]["embedding"] > (0.2 if profile == "pocket" else 0.5)

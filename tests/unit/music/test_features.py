@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from music.dsp import harmony
-from music.features import SAMPLE_RATE, Features, measure, tags
+from music.features import SAMPLE_RATE, Features, measure, measure_likeness, tags
 from tests.support import truth
-from tests.support.sound import dither, metronome, noise, room_tone, song, tone
+from tests.support.sound import dither, drone, metronome, noise, room_tone, song, tone
 
 
 @pytest.mark.parametrize(
@@ -222,3 +222,14 @@ def test_composed_music_is_measured_as_it_was_written(style: str) -> None:
         features = measure(audio, -14.0)
         assert truth.same_tempo(features.tempo, piece.tempo, octaves=True)
         assert truth.key_score((features.key, features.mode), (piece.key, piece.mode)) >= 0.5
+
+
+def test_form_is_high_where_phrases_return_and_low_where_none_does() -> None:
+    again = song(120.0, 2, "minor", 24.0)
+    assert measure_likeness(again)[2] > 0.8
+    rng = np.random.default_rng(5)
+    never = np.concatenate(
+        [song(120.0, int(tonic), "minor", 2.0)[: round(1.5 * 22050)] for tonic in rng.permutation(12)]
+    )
+    assert measure_likeness(never)[2] < measure_likeness(again)[2] - 0.1
+    assert measure_likeness(drone(12.0))[2] == 0.0

@@ -143,7 +143,7 @@ def test_the_likest_candidate_is_kept_and_all_are_told(source: Path) -> None:
     assert report["seed"] == 440
     assert report["details"] == {"semitones": 1}  # the first of equals; lists stay out
     assert report["similarity"] == report["candidates"][1]["similarity"]
-    assert set(report["similarity"]) == {"embedding", "chroma", "tempo"}
+    assert set(report["similarity"]) == {"embedding", "chroma", "tempo", "form"}
     assert all(0 <= score <= 1 for tried in report["candidates"] for score in tried["similarity"].values())
     assert 0.9 < scores[1] <= 1.0
     assert scores[2] < 0.1
