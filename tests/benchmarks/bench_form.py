@@ -7,8 +7,8 @@ are those of the corpus, of several packages in turn. From each one piece of 30 
 generator and the mastering that the service uses. Onsets are looked for in the finished sound, not in what
 the generator says.
 
-No weights were fitted on these pieces, but endings and temperature were tuned on the first 24 of them, and
-the generator takes an end by the same measure of onsets: other seeds and another measure would judge harder.
+Nothing was tuned on these pieces. The generator takes an end by the same measure of onsets as this benchmark, and
+brings tempo and key by the same measures: others would judge harder.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from weights.compose import Piece, render
 from weights.compose.soundfont import fetch
 
 RATE = Mosaic.sample_rate
-FIRST_SEED = 9000
+FIRST_SEED = 21000
 SOURCE_SECONDS = 60.0
 NEAR_LINE = 0.07  # seconds
 BARS = 8
@@ -336,9 +336,11 @@ def main() -> int:
         if source.piece and features.beats and len(varied[TEMPERATURES[0]]) < VARIED:
             for temperature, share in apart(source).items():
                 varied[temperature].append(share)
-    rows = [
-        promise.row() for promise in (downbeats, jumps, natural, exact, step, event, level, whole, tempo, key)
-    ]
+    promises = (
+        *(downbeats, jumps, natural, exact, step, event, level, whole, tempo, key),
+        *(seams, edges, outside, rough, form),
+    )
+    rows = [promise.row() for promise in promises]
     distances = {
         f"{temperature:g}": round(float(np.mean(found)), 3) for temperature, found in varied.items() if found
     }
