@@ -27,6 +27,7 @@ _LOWEST_HZ, _HIGHEST_HZ = 53.0, 2300.0  # the range of peaks that count
 _WINDOW_SECONDS = 0.186  # long enough to part semitones above 100 Hz
 _BELOW_PEAK = 1e-5  # 50 dB below the strongest of its frame, a peak says little about harmony,
 _BELOW_FULL_SCALE = 1e-9  # and 90 dB below full scale it says nothing
+_IN_TUNE = 0.1  # of the strength of all peaks: what speaks for concert pitch before anything is heard
 
 CLUES = 5
 """Rows of `key_clues`."""
@@ -84,7 +85,8 @@ def pitch_salience(y: np.ndarray, rate: float, hop: int = HOP) -> np.ndarray:
     """Measure the strength of every note over time, from spectral peaks (after [1]_).
 
     The tuning of the recording is measured first and taken out, so that a piece tuned a quarter tone off
-    still falls on its nearest notes.
+    still falls on its nearest notes. Peaks that agree on no tuning leave it at concert pitch: a tuning drawn
+    from chance would put the notes of one copy a semitone beside those of another.
 
     Parameters
     ----------
@@ -105,7 +107,9 @@ def pitch_salience(y: np.ndarray, rate: float, hop: int = HOP) -> np.ndarray:
     chroma : the same folded into one octave.
     """
     blocks = list(_pitch_peaks(y, rate, hop))
-    turn = sum(complex(np.sum(weight * np.exp(2j * np.pi * pitch))) for _, _, pitch, weight in blocks)
+    turn = sum(
+        complex(np.sum(weight * (np.exp(2j * np.pi * pitch) + _IN_TUNE))) for _, _, pitch, weight in blocks
+    )
     tuning = float(np.angle(turn)) / (2.0 * np.pi)
     salience = np.zeros((NOTES, 1 + y.shape[-1] // hop), dtype=np.float32)
     for first, frame, pitch, weight in blocks:
