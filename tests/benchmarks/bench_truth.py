@@ -25,7 +25,7 @@ from tests.support import truth
 from weights.compose import Piece, render
 from weights.compose.soundfont import fetch
 
-BARS = {"tempo": 0.80, "tempo_to_octave": 0.95, "key": 0.80, "key_with_neighbours": 0.85}
+BARS = {"tempo": 0.80, "tempo_to_octave": 0.95, "key": 0.75, "key_with_neighbours": 0.85}
 JUDGED = 300  # pieces
 
 
