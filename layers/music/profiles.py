@@ -177,7 +177,7 @@ class Declaration:
     max_total: float = 2400.0
 
 
-MIR_512 = Identity(model="mir-512", revision="b901e83e8b6c", pipeline="3", precision="float32")
+MIR_512 = Identity(model="mir-512", revision="92b81749605f", pipeline="3", precision="float32")
 """The revision is the beginning of the SHA-256 of `music.mir512`'s constants."""
 
 MOSAIC = Identity(model="mosaic", revision="1", pipeline="4", precision="float32")
