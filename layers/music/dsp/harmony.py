@@ -27,7 +27,7 @@ _LOWEST_HZ, _HIGHEST_HZ = 53.0, 2300.0  # the range of peaks that count
 _WINDOW_SECONDS = 0.186  # long enough to part semitones above 100 Hz
 _BELOW_PEAK = 1e-5  # 50 dB below the strongest of its frame, a peak says little about harmony,
 _BELOW_FULL_SCALE = 1e-9  # and 90 dB below full scale it says nothing
-_IN_TUNE = 0.1  # of the strength of all peaks: what speaks for concert pitch before anything is heard
+_IN_TUNE = 0.02  # of the strength of all peaks: what speaks for concert pitch before anything is heard
 
 CLUES = 5
 """Rows of `key_clues`."""
