@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import urllib.request
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -367,6 +369,21 @@ class TestResult:
         decoded = sound.decode(saved.read_bytes())
         assert decoded.codec.startswith("mp3")
         assert decoded.seconds == pytest.approx(10, abs=0.2)
+
+    def test_a_link_to_it_needs_no_key_and_says_how_long_it_holds(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        with visiting(browser, stack, permissions=["clipboard-read", "clipboard-write"]) as sharer:
+            sharer.page.goto(result)
+            sharer.made()
+            rows = sharer.page.locator(".actions > *").evaluate_all("all => all.map(one => one.offsetTop)")
+            assert len(set(rows)) == 1, "what can be done with it is in one row"
+            sharer.page.get_by_role("button", name="Share").click()
+            expect(sharer.page.locator(".notice")).to_have_text(re.compile(r"for 1[45] minutes\.$"))
+            link = sharer.page.evaluate("navigator.clipboard.readText()")
+            with urllib.request.urlopen(link) as answer:
+                assert answer.headers["Content-Type"] == "audio/wav"
+                assert answer.read(4) == b"RIFF"
 
     def test_it_becomes_a_track(self, heard: Visit) -> None:
         heard.page.get_by_role("button", name="Use as a track").click()

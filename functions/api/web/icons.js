@@ -9,6 +9,7 @@ const STROKED = {
   remove: "M4 7h16M10 11v6M14 11v6M6 7l1 13h10l1-13M9 7V4h6v3",
   back: "M14 6l-6 6 6 6",
   add: "M12 5v14M5 12h14",
+  link: "M10 14a4 4 0 0 0 6 0l3-3a4 4 0 0 0-6-6l-1 1M14 10a4 4 0 0 0-6 0l-3 3a4 4 0 0 0 6 6l1-1",
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
   again: "M19 12a7 7 0 1 1-2-5l2 2M19 4v5h-5",
   check: "M5 13l4 4L19 7",

@@ -200,19 +200,27 @@ function Actions({ generation, heard }) {
   const [format, setFormat] = useState(own);
   const formats = keeps(generation) ? FORMATS : [own];
   const [busy, setBusy] = useState(false);
-  const download = async () => {
+  /** @param {(file: {url: string, expires_at: string}) => unknown} take */
+  const fetchFile = async (take) => {
     setBusy(true);
     try {
       // A link of the page's own would carry no key: the answer to JSON is an address that needs none.
       const plain = format === own && heard === (generation.chosen ?? 0);
       const path = plain ? `api/download/${generation_id}` : `api/download/${generation_id}/${heard}?format=${format}`;
-      const { url } = await call("GET", path);
-      location.assign(url);
+      await take(await call("GET", path));
     } catch (problem) {
       complain(problem);
     }
     setBusy(false);
   };
+  const download = () => fetchFile(({ url }) => location.assign(url));
+  const share = () =>
+    fetchFile(({ url, expires_at }) =>
+      navigator.clipboard.writeText(url).then(
+        () => notify(S.result.shared((Date.parse(expires_at) - Date.now()) / 1000)),
+        () => notify(S.result.notCopied, { problem: true }),
+      ),
+    );
   const use = async () => {
     try {
       const { audio_id } = await call("POST", "api/audio", { body: { generation_id, candidate: heard }, idempotencyKey: unique() });
@@ -237,6 +245,8 @@ function Actions({ generation, heard }) {
       </div>
       <button type="button" class="button" onClick=${() => again(generation)}>${icon("again")}${S.result.again}</button>
       <button type="button" class="button" onClick=${use}>${icon("add")}${S.result.use}</button>
+      ${/* Browsers have none where the page is not secure. */ navigator.clipboard &&
+      html`<button type="button" class="button" onClick=${share} disabled=${busy}>${icon("link")}${S.result.share}</button>`}
       <button type="button" class="button quiet" onClick=${drop}>${icon("remove")}${S.result.remove}</button>
     </div>
   `;

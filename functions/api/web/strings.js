@@ -253,6 +253,10 @@ export const S = {
     again: "Again, another seed",
     use: "Use as a track",
     used: "It is among your tracks now.",
+    share: "Share",
+    shared: (/** @type {number} */ seconds) =>
+      `The link is copied. Whoever has it can fetch this file, without a key, for ${counted(Math.round(seconds / 60), "minute")}.`,
+    notCopied: "The browser did not let the page copy a link.",
     remove: "Delete",
     origins: "Where each part comes from",
     noOrigins: "This model composes from scratch: no part is taken from one place.",
