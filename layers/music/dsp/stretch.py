@@ -38,5 +38,9 @@ def stretched(audio: np.ndarray, factor: float, semitones: float, rate: int) -> 
     library.preset(len(audio), float(rate))
     library.setTransposeSemitones(semitones, _TONAL / rate)
     library.setTimeFactor(1.0 / factor)
-    made = np.asarray(library.process(np.ascontiguousarray(audio, dtype=np.float32)), np.float32)[:, :samples]
+    # The library has a floor of its own: soft sound is brought over it, by a power of two, which is exact.
+    peak = float(np.abs(audio).max(initial=0.0))
+    level = np.float32(2.0 ** np.ceil(np.log2(peak))) if peak > 0.0 else np.float32(1.0)
+    given = np.ascontiguousarray(audio / level, dtype=np.float32)
+    made = np.asarray(library.process(given), np.float32)[:, :samples] * level
     return np.pad(made, ((0, 0), (0, samples - made.shape[1])))
