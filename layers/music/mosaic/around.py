@@ -1,6 +1,6 @@
 """New music beside a source or inside it: the source stays what it is up to the seams."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from music.mosaic.units import Units
 _CONTEXT = 4  # units of the source that are played before a seam and after one
 _DIES_AWAY = 9.0  # dB below the usual loudness: there a source is about to end, or has not begun
 _BESIDE, _SLOWLY_BESIDE = 0.15, REACH  # seconds from a seam within which its crossfade lies; without a pulse
+_ON_BEAT = 0.06  # seconds; units may be halves of beats
 _FEWEST = 3  # units of a region
 
 Progress = Callable[[float], None]
@@ -55,8 +56,8 @@ def first_seam(units: Units) -> int:
     return int(sounding[0]) if len(sounding) else 0
 
 
-def seams_inside(units: Units, region: Section) -> tuple[int, int]:
-    """Return the units between which a region can be made anew: crossfades included, they lie inside it.
+def seams_inside(units: Units, region: Section, beats: Sequence[float]) -> tuple[int, int]:
+    """Return the units, on beats, between which a region can be made anew: crossfades lie inside it, too.
 
     Raises
     ------
@@ -67,7 +68,10 @@ def seams_inside(units: Units, region: Section) -> tuple[int, int]:
     times = units.bounds / units.rate
     inside = np.flatnonzero((times >= region.start + beside) & (times <= region.end - beside))
     inside = inside[(inside > 0) & (inside < len(units))]
-    if len(inside) <= _FEWEST:
+    if units.pulsed:
+        off = np.abs(times[inside][:, None] - np.array(beats)[None]).min(axis=1, initial=np.inf)
+        inside = inside[off < _ON_BEAT]
+    if len(inside) < 2 or inside[-1] - inside[0] < _FEWEST:
         raise GenerationError(
             "region_too_short", f"Fewer than {_FEWEST} beats lie from {region.start:g} to {region.end:g} s."
         )

@@ -181,7 +181,7 @@ class _Work:
         drawn = (self.transitions, self.outlook, parameters)
         if parameters.mode == "repaint":
             assert parameters.region
-            seams = seams_inside(units, parameters.region)
+            seams = seams_inside(units, parameters.region, self.features.beats)
             path = walk_between(*drawn, rng, walking, *seams)
             return repainted(source, units, path, seams, parameters.region, step, rest)
         if parameters.before:
