@@ -229,15 +229,7 @@ class TestTrack:
 
     def test_what_is_dragged_over_is_looped(self, home: Visit) -> None:
         home.open(SAMPLE)
-        box = home.page.locator("[data-lane=source] .wave").bounding_box()
-        assert box
-        second = box["width"] / sample.DURATION
-        middle = box["y"] + box["height"] / 2
-        home.page.mouse.move(box["x"] + 10 * second, middle)
-        home.page.mouse.down()
-        home.page.mouse.move(box["x"] + 11 * second, middle, steps=5)
-        home.page.mouse.move(box["x"] + 11.6 * second, middle, steps=5)
-        home.page.mouse.up()
+        home.drag_over(10, 11.6, of=sample.DURATION)
         loop = home.page.locator("button.loop")
         expect(loop).to_have_text("Loop 0:10 to 0:11")
         home.page.keyboard.press("Space")
@@ -469,6 +461,30 @@ class TestMaking:
             looper.made()
             assert looper.detail("Bars") == "4"
             assert looper.detail("Make a loop") == "Yes"
+
+    def test_a_track_goes_on(self, browser: Browser, stack: StackProcess, visit: Visit) -> None:
+        with visiting(browser, stack) as longer:
+            longer.open(SAMPLE)
+            expect(longer.page.locator("#make-before")).to_have_count(0)
+            longer.page.locator("#make-mode").select_option("All of it, and goes on")
+            expect(longer.page.locator("#make-before")).to_have_count(1)
+            expect(longer.page.get_by_role("switch", name="Make a loop")).to_have_count(0)
+            longer.make()
+            longer.made()
+            assert longer.detail("Takes from the track") == "All of it, and goes on"
+
+    def test_a_part_is_made_anew(self, browser: Browser, stack: StackProcess, visit: Visit) -> None:
+        with visiting(browser, stack) as repainter:
+            repainter.open(SAMPLE)
+            repainter.page.locator("#make-mode").select_option("All but a part, made anew")
+            expect(repainter.page.locator("#make-duration")).to_have_count(0)
+            button = repainter.page.get_by_role("button", name="Make music")
+            expect(button).to_be_disabled()
+            repainter.drag_over(8, 16, of=sample.DURATION)
+            expect(button).to_be_enabled()
+            repainter.make("Balanced")
+            repainter.made()
+            assert repainter.detail("Takes from the track") == "All but a part, made anew"
 
     @pytest.mark.parametrize("height", [600, 860])
     def test_the_button_is_in_sight_however_long_the_form_is(

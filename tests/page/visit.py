@@ -109,6 +109,17 @@ class Visit:
         self.page.get_by_role("button", name="Make music").click()
         expect(self.page.locator(".result")).to_be_visible()
 
+    def drag_over(self, start: float, end: float, *, of: float) -> None:
+        """Drag over some seconds of the source's waveform, which has `of` seconds in all."""
+        box = self.page.locator("[data-lane=source] .wave").bounding_box()
+        assert box
+        second, middle = box["width"] / of, box["y"] + box["height"] / 2
+        self.page.mouse.move(box["x"] + start * second, middle)
+        self.page.mouse.down()
+        self.page.mouse.move(box["x"] + (start + end) / 2 * second, middle, steps=5)
+        self.page.mouse.move(box["x"] + end * second, middle, steps=5)
+        self.page.mouse.up()
+
     def made(self) -> None:
         """Wait until the result is there and drawn."""
         expect(self.page.locator(".actions")).to_be_visible()

@@ -9,8 +9,16 @@ import { html, useState } from "./vendor.js";
 
 /** Fields that are shown at once; all others are behind `All settings`. */
 const FIRST = ["duration", "bars", "temperature", "candidates", "mode", "prompt", "loop"];
-/** What a loop has instead of a length in seconds; and what it may not have. */
-const [LOOP_BARS, NOT_IN_LOOPS] = [8, ["duration", "ending"]];
+/** How long a loop is at first. */
+const LOOP_BARS = 8;
+/** Fields that say nothing beside other ones, and may not stand there. @param {Record<string, unknown>} asked */
+function idle({ mode, loop, before }) {
+  const names = [loop ? "duration" : "bars", mode === "extend" ? "" : "before"];
+  if (loop || (mode === "extend" && before)) names.push("ending");
+  if (mode === "extend" || mode === "repaint") names.push("loop", "bars", "tempo", "key");
+  if (mode === "repaint") names.push("duration", "ending", "sample_rate");
+  return names;
+}
 const BEATS_PER_BAR = 4;
 /** What each preset changes of the defaults, where the profile has the field. @type {Record<string, Record<string, number>>} */
 const PRESETS = {
@@ -34,11 +42,14 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
   const [wrong, setWrong] = useState(/** @type {{field: string | null, text: string} | null} */ (null));
   if (!known) return html`<section class="make panel" aria-busy="true"></section>`;
   const { fields } = known;
-  const loop = values.loop === true;
-  const asked = loop ? { bars: LOOP_BARS, ...values } : values;
-  const offered = Object.keys(fields).filter((name) => !fixed(fields[name]) && (loop ? !NOT_IN_LOOPS.includes(name) : name !== "bars"));
+  const [extends_, repaints] = ["extend", "repaint"].map((mode) => values.mode === mode);
+  const loop = values.loop === true && !extends_ && !repaints;
+  /** @type {Record<string, unknown>} */
+  const asked = { ...(loop && { bars: LOOP_BARS }), ...values, loop };
+  const silent = idle(asked);
+  const offered = Object.keys(fields).filter((name) => !fixed(fields[name]) && !silent.includes(name));
   /** @param {string} name @returns {unknown} */
-  const value = (name) => /** @type {Record<string, unknown>} */ (asked)[name] ?? fields[name]?.default ?? null;
+  const value = (name) => asked[name] ?? fields[name]?.default ?? null;
   const set = (/** @type {string} */ name, /** @type {unknown} */ given) => {
     setWrong(null);
     setValues({ ...values, [name]: given });
@@ -53,8 +64,8 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
     event.preventDefault();
     setBusy(true);
     try {
-      const part = partly && section ? { section } : {};
-      const body = Object.fromEntries(Object.entries(asked).filter(([name]) => offered.includes(name)));
+      const part = repaints ? { region: section } : partly && section ? { section } : {};
+      const body = Object.fromEntries(Object.entries(asked).filter(([name, given]) => offered.includes(name) && (given || name !== "loop")));
       const { generation_id } = await generate(audioId, { ...body, ...part });
       location.hash = `#/result/${generation_id}`;
     } catch (problem) {
@@ -65,7 +76,8 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
     setBusy(false);
   };
   const speed = known.speed.music_seconds_per_second;
-  const length = loop ? (Number(value("bars")) * BEATS_PER_BAR * 60) / (tempo || 120) : Number(value("duration"));
+  const region = section ? section.end - section.start : 0;
+  const length = repaints ? region : loop ? (Number(value("bars")) * BEATS_PER_BAR * 60) / (tempo || 120) : Number(value("duration"));
   const seconds = length * Number(value("candidates"));
   const shown = FIRST.filter((name) => offered.includes(name));
   const others = offered.filter((name) => !FIRST.includes(name));
@@ -87,15 +99,15 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
         !waits &&
         html`
           <div class="setting switch">
-            <label for="make-section">${S.make.section}</label>
-            <input type="checkbox" role="switch" id="make-section" aria-describedby="make-section-hint" disabled=${!section}
-              checked=${partly && section !== null} onChange=${(/** @type {any} */ event) => setPartly(event.currentTarget.checked)} />
+            <label for="make-section">${repaints ? S.make.region : S.make.section}</label>
+            <input type="checkbox" role="switch" id="make-section" aria-describedby="make-section-hint" disabled=${!section || repaints}
+              checked=${(partly || repaints) && section !== null} onChange=${(/** @type {any} */ event) => setPartly(event.currentTarget.checked)} />
             <p class="small" id="make-section-hint">${section ? S.timeline.loopOf(section.start, section.end) : S.timeline.loopHint}</p>
           </div>
         `}
         ${others.length > 0 && html`<details><summary>${S.make.more}</summary>${others.map(field)}</details>`}
         <div class="make-foot">
-          <button class="button primary wide" disabled=${busy}>${S.make.button}</button>
+          <button class="button primary wide" disabled=${busy || (repaints && !section)}>${S.make.button}</button>
           <p class="small estimate">${waits ? S.make.waits : speed ? S.make.takes(seconds / speed) : S.make.unknown}</p>
           ${wrong && wrong.field === null && html`<p class="problem" role="alert">${wrong.text}</p>`}
         </div>

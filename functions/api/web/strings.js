@@ -163,6 +163,7 @@ export const S = {
       sketch: "Quick sketch",
     }),
     section: "Only the looped part",
+    region: "The looped part is made anew",
     auto: "Automatic",
     random: "Random",
     yes: "Yes",
@@ -185,12 +186,19 @@ export const S = {
       key: ["Key", "The key of the new music."],
       loop: ["Make a loop", "Whole bars, whose end meets their beginning."],
       ending: ["Ending", "How it ends."],
+      before: ["In front of it", "The new music leads to the track instead of following it."],
       section: ["Section", "Which part of the track it takes."],
       sample_rate: ["Sample rate", "Samples per second of the file.", "Hz"],
       bit_depth: ["Bit depth", "Bits of each sample.", "bit"],
     }),
     values: /** @type {Record<string, Record<string, string>>} */ ({
-      mode: { similar: "Its sound", continue: "Its end, played on", melody: "Its melody" },
+      mode: {
+        similar: "Its sound",
+        continue: "Its end, played on",
+        melody: "Its melody",
+        extend: "All of it, and goes on",
+        repaint: "All but a part, made anew",
+      },
       ending: { natural: "With a last sound", fade: "Faded out", cut: "Cut off" },
     }),
     /** A field's value, in words. @param {string} name @param {unknown} value @returns {string} */
