@@ -480,7 +480,8 @@ def test_without_a_seed_the_server_draws_one_and_says_which(api: Api, song: str)
         ({"candidates": 0}, "candidates"),
         ({"mode": "louder"}, "mode"),
         ({"format": "midi"}, "format"),
-        ({"tempo": 120}, "tempo"),
+        ({"tempo": 20}, "tempo"),
+        ({"speed": 2}, "speed"),
     ],
 )
 def test_a_bad_parameter_is_named_and_never_clamped(
@@ -503,7 +504,7 @@ def test_what_the_profile_cannot_do_is_said(api: Api, song: str, profile: str) -
 @pytest.mark.profile
 def test_the_modes_and_prompts_of_the_neural_profiles(api: Api, song: str, profile: str) -> None:
     if profile == "builtin":
-        pytest.skip("the built-in profile has one mode, and no prompts")
+        pytest.skip("the built-in profile has other modes, and no prompts")
     modes = ["similar", "continue", *(["melody"] if takes_melodies(profile) else [])]
     made = {}
     for mode in modes:

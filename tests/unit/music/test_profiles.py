@@ -16,7 +16,7 @@ def test_the_declaration_of_builtin_is_what_is_loaded() -> None:
     assert profile.embedder.identity.model == declared.embedder
     assert profile.generator.name == declared.generator
     assert profile.generator.license == declared.license
-    assert (profile.modes, profile.text) == (("similar",), False)
+    assert (profile.modes, profile.text) == (("similar", "extend", "repaint"), False)
     assert loading.load("builtin") is profile
 
 
