@@ -254,9 +254,9 @@ var Dt=(t=>typeof require<"u"?require:typeof Proxy<"u"?new Proxy(t,{get:(e,n)=>(
       ${s}
       <div class="playhead" ref=${o}></div>
     </div>
-  `}function $o({seconds:t,scale:e}){let n=[1,2,5,10,15,30,60,120,300].find(s=>s*e>=64)??600,i=Array.from({length:Math.floor(t/n)+1},(s,o)=>o*n);return g`
+  `}function $o({seconds:t,scale:e}){let n=[1,2,5,10,15,30,60,120,300].find(o=>o*e>=64)??600,i=40,s=Array.from({length:Math.floor(t/n)+1},(o,r)=>r*n);return g`
     <div class="ruler" aria-hidden="true">
-      ${i.map(s=>g`<span style=${{left:`${s*e}px`}}>${d.clock(s)}</span>`)}
+      ${s.map(o=>g`<span style=${{left:`${o*e}px`}}>${(t-o)*e<i?"":d.clock(o)}</span>`)}
     </div>
   `}function ko({lane:t,scale:e,deck:n,many:i}){let s=j(null),o=yn(),r=I(n.active)===t.side,a=Math.round(t.duration*e);return G(()=>{if(!s.current||!t.peaks||a<2)return;let l=he.create({container:s.current,height:vn,peaks:[t.peaks],duration:t.duration,waveColor:Ge(t.accent?"--accent":"--wave"),progressColor:Ge(t.accent?"--accent":"--wave"),cursorWidth:0,barWidth:2,barGap:1.5,barRadius:2,normalize:!0,hideScrollbar:!0,cspNonce:ts}),c=l.registerPlugin(Fe.create()),u=Ge("--region"),m=!1,p=()=>{if(m)return;m=!0,c.clearRegions();let{value:b}=n.loop;b&&c.addRegion({...b,end:Math.min(b.end,t.duration),color:u}),m=!1},h=b=>{if(m)return;m=!0;for(let w of c.getRegions())w!==b&&w.remove();let{start:v,end:y}=b;n.loop.set({start:v,end:y}),m=!1,n.playing.value&&(n.time.value<v||n.time.value>y)&&n.seek(v)},f=[l.on("interaction",b=>{n.switch(t.side),n.seek(b)}),l.on("ready",()=>{c.enableDragSelection({color:u}),p()}),c.on("region-created",h),c.on("region-updated",h),n.loop.subscribe(p)];return()=>{for(let b of f)b();l.destroy()}},[t.peaks,t.duration,t.accent,a,o]),g`
     <div class=${`lane ${r&&i?"heard":""}`} data-lane=${t.id}>
@@ -506,7 +506,7 @@ var Dt=(t=>typeof require<"u"?require:typeof Proxy<"u"?new Proxy(t,{get:(e,n)=>(
       </ul>
       ${!Tn(t)&&g`<p class="small">${d.result.gone}</p>`}
     </section>
-  `}function qo({generation:t}){let{engine:e,model:n,precision:i,license:s,seed:o,sample_rate:r,channels:a,loudness:l,timings:c,parameters:u}=t,m=d.result.detail,p=[[m.engine,e??""],[m.model,n&&n!==e?n:""],[m.precision,i??""],[m.license,s?d.result.license(s):""],[m.seed,String(o??"")],[m.sample_rate,r?d.result.sound(r,a??1):""],[m.loudness,l?.integrated==null?"":d.track.lufs(l.integrated)],[m.seconds,c?`${d.number(Object.values(c).reduce((h,f)=>h+f,0),1)} s`:""],...Object.entries(u).filter(([h,f])=>f!==null&&!["seed","sample_rate"].includes(h)).map(([h,f])=>[d.make.fields[h]?.[0]??h.replaceAll("_"," "),d.make.valueOf(h,f)])];return g`
+  `}function qo({generation:t}){let{engine:e,model:n,precision:i,license:s,seed:o,sample_rate:r,channels:a,loudness:l,timings:c,parameters:u}=t,m=d.result.detail,p=[[m.engine,e??""],[m.model,n&&n!==e?n:""],[m.precision,i??""],[m.license,s?d.result.license(s):""],[m.seed,String(o??"")],[m.sample_rate,r?d.result.sound(r,a??1):""],[m.loudness,l?.integrated==null?"":d.track.lufs(l.integrated)],[m.seconds,c?`${d.number(Object.values(c).reduce((h,f)=>h+f,0),1)} s`:""],...Object.entries(u).filter(([h,f])=>f!==null&&f!==!1&&!["seed","sample_rate"].includes(h)).map(([h,f])=>[d.make.fields[h]?.[0]??h.replaceAll("_"," "),d.make.valueOf(h,f)])];return g`
     <section>
       <h2>${d.result.details}</h2>
       <dl class="details">${p.filter(([,h])=>h).map(([h,f])=>g`<div><dt>${h}</dt><dd>${f}</dd></div>`)}</dl>

@@ -316,7 +316,7 @@ function Details({ generation }) {
     [known.loudness, loudness?.integrated == null ? "" : S.track.lufs(loudness.integrated)],
     [known.seconds, timings ? `${S.number(Object.values(timings).reduce((a, b) => a + b, 0), 1)} s` : ""],
     ...Object.entries(parameters)
-      .filter(([name, value]) => value !== null && !["seed", "sample_rate"].includes(name))
+      .filter(([name, value]) => value !== null && value !== false && !["seed", "sample_rate"].includes(name))
       .map(([name, value]) => /** @type {[string, string]} */ ([S.make.fields[name]?.[0] ?? name.replaceAll("_", " "), S.make.valueOf(name, value)])),
   ];
   return html`

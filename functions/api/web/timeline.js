@@ -148,10 +148,11 @@ function Axis({ deck, seconds, scale, frame, children }) {
 /** @param {{seconds: number, scale: number}} props */
 function Ruler({ seconds, scale }) {
   const step = [1, 2, 5, 10, 15, 30, 60, 120, 300].find((candidate) => candidate * scale >= 64) ?? 600;
+  const whole = 40; // pixels that a mark's time takes
   const marks = Array.from({ length: Math.floor(seconds / step) + 1 }, (_, index) => index * step);
   return html`
     <div class="ruler" aria-hidden="true">
-      ${marks.map((mark) => html`<span style=${{ left: `${mark * scale}px` }}>${S.clock(mark)}</span>`)}
+      ${marks.map((mark) => html`<span style=${{ left: `${mark * scale}px` }}>${(seconds - mark) * scale < whole ? "" : S.clock(mark)}</span>`)}
     </div>
   `;
 }
