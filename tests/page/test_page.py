@@ -651,7 +651,7 @@ class TestKeys:
 
 def enter(page: Page, key: str) -> None:
     """Enter a key."""
-    page.get_by_label("Key", exact=True).fill(key)
+    page.get_by_role("dialog").get_by_label("Key", exact=True).fill(key)
     page.get_by_role("button", name="Go on").click()
 
 
