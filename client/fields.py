@@ -158,6 +158,8 @@ def _fields(
     kinds = [_resolved(kind, schemas) for kind in schema.get("anyOf", [schema])]
     kinds = [kind for kind in kinds if kind.get("type") != "null"]
     chosen = kinds[0] if len(kinds) == 1 else {}
+    if len(kinds) > 1 and all("enum" in kind for kind in kinds):  # numbers and words
+        chosen = {"enum": [value for kind in kinds for value in kind["enum"]]}
     description = f"{about}{schema.get('description') or chosen.get('description') or ''}"
     if chosen.get("type") == "object" and "properties" in chosen:
         for name, inner in chosen["properties"].items():

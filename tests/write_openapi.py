@@ -89,6 +89,7 @@ def build() -> dict[str, Any]:
             if schema in DEFAULTS:
                 continue
             close(content)
+            separate(content)
             if merged["components"]["schemas"].setdefault(schema, content) != content:
                 raise ValueError(f"schema {schema} is described in two ways")
     return {
@@ -115,6 +116,22 @@ def close(schema: dict[str, Any]) -> None:
     """
     if schema.get("additionalProperties") is True:
         del schema["additionalProperties"]
+
+
+def separate(schema: dict[str, Any]) -> None:
+    """Give members whose values are numbers and words an alternative for each type.
+
+    Generators of clients leave out a whole request for one `enum` of several types.
+    """
+    names = {int: "integer", str: "string"}
+    for member in schema.get("properties", {}).values():
+        values: list[int | str] = member.get("enum", [])
+        if len({type(value) for value in values}) > 1:
+            del member["enum"]
+            member["anyOf"] = [
+                {"type": name, "enum": [value for value in values if type(value) is kind]}
+                for kind, name in names.items()
+            ]
 
 
 def drop_default_422(responses: dict[str, Any]) -> None:
