@@ -37,8 +37,6 @@ from music.interfaces import GenerationError
 GenerationId = Annotated[str, Path(description="Identifier of a generation.")]
 NO_WISHES = contract.GenerateRequest()
 LONGEST_BAR = 4.5  # seconds
-LONGEST_EXTENDED = 600.0
-"""Seconds of a track and what it is extended by; `music.production` knows it, too."""
 
 
 @app.post(
@@ -304,8 +302,10 @@ def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
         detail = f"The track ends at {length:g} s."
         raise problems.Problem(422, "region_out_of_range", detail, field="region")
     used = request.section.end - request.section.start if request.section else length
-    if request.mode == "extend" and used + request.duration > LONGEST_EXTENDED:
-        detail = f"Track and music may last {LONGEST_EXTENDED:g} s together: name a section, or less music."
+    if request.mode == "extend" and used + request.duration > reach.LONGEST_EXTENDED:
+        detail = (
+            f"Track and music may last {reach.LONGEST_EXTENDED:g} s together: name a section, or less music."
+        )
         raise problems.Problem(422, "too_long", detail, field="duration")
     if request.loop and not features.get("bars"):
         raise problems.Problem(422, "no_bars", "No bars were found in the track.", field="loop")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from music import features as measuring
-from music import quality, similarity
+from music import quality, reach, similarity
 from music.audio.decode import decode, probe, resample
 from music.audio.encode import CONTENT_TYPES, encode
 from music.audio.loudness import integrated_loudness, true_peak
@@ -31,9 +31,6 @@ TITLE = "Generated music"
 
 MAX_REPLACEMENTS = 4
 """Candidates that are made in place of those that fail the quality gate, at most."""
-
-LONGEST_EXTENDED = 600.0
-"""Seconds of a track and what it is extended by."""
 
 _SLOWEST_RATE, _FASTEST_RATE = 8000, 192_000  # Hz of a source that is worked on at its own
 _MOST_SAMPLES = 900 * 48_000  # of it, in each channel
@@ -192,8 +189,8 @@ def generate(
     length = stereo.shape[1] / rate
     if parameters.region and parameters.region.end > length + _SLACK:
         raise GenerationError("region_out_of_range", f"The track ends at {length:.3f} s.")
-    if parameters.mode == "extend" and length + parameters.duration > LONGEST_EXTENDED:
-        raise GenerationError("too_long", f"Track and music last over {LONGEST_EXTENDED:g} s together.")
+    if parameters.mode == "extend" and length + parameters.duration > reach.LONGEST_EXTENDED:
+        raise GenerationError("too_long", f"Track and music last over {reach.LONGEST_EXTENDED:g} s together.")
     told, described_as, wanted = features, tags, parameters
     seam = None
     if parameters.mode == "extend" and not profile.before:

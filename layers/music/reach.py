@@ -1,4 +1,7 @@
-"""What tempo and key a track can be brought to. Importing it is cheap: the standard library alone."""
+"""What can be made of a track: to what tempo and key it can be brought, and how far it can be extended.
+
+Importing it is cheap: the standard library alone.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
 SLOWEST, FASTEST = 0.8, 1.25
 """The tempo of a result over its source's."""
+LONGEST_EXTENDED = 600.0
+"""Seconds of a track and what it is extended by."""
 
 
 def speed(tempo: float, wanted: float) -> float:

@@ -16,7 +16,7 @@ from transformers import (
 
 from music.musicgen.networks import Condition
 from music.musicgen.transformer import POSITIONS
-from music.torch.checkpoint import has_safetensors
+from music.torch import checkpoint
 
 
 def load(folder: Path, device: str = "cpu") -> Any:
@@ -39,16 +39,7 @@ def load(folder: Path, device: str = "cpu") -> Any:
         "musicgen": MusicgenForConditionalGeneration,
         "musicgen_melody": MusicgenMelodyForConditionalGeneration,
     }
-    model, report = classes[kind].from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=has_safetensors(folder),
-        local_files_only=True,
-        output_loading_info=True,
-    )
-    if report["missing_keys"] or report["mismatched_keys"]:
-        raise ValueError(f"{folder}: {report['missing_keys'] or report['mismatched_keys']}")
-    return model.to(device).eval()
+    return checkpoint.model(classes[kind], folder, device)
 
 
 class T5:

@@ -140,10 +140,7 @@ def streams(
     AudioError, FileNotFoundError, RuntimeError
         For the reasons that `stream` has.
     """
-    path = Path(path)
-    if path.stat().st_size == 0:
-        raise AudioError("empty_audio", "the file is empty")
-    sniff.content_type(path)
+    path = _recognised(path)
     total = {rate: 0 for rate, _ in wanted}
     kept = [0] * len(wanted)
     for rate, positions, block in isolated.blocks(path, list(total)):
@@ -223,11 +220,16 @@ def probe(path: str | Path) -> tuple[int, int, int]:
     AudioError, FileNotFoundError, RuntimeError
         For the reasons that `stream` has.
     """
+    return isolated.probe(_recognised(path))
+
+
+def _recognised(path: str | Path) -> Path:
+    """Return a file that is not empty and begins like audio; refuse all others before a decoder sees them."""
     path = Path(path)
     if path.stat().st_size == 0:
         raise AudioError("empty_audio", "the file is empty")
     sniff.content_type(path)
-    return isolated.probe(path)
+    return path
 
 
 def resample(audio: np.ndarray, rate: int, to: int) -> np.ndarray:

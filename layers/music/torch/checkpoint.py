@@ -5,10 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from tokenizers import Tokenizer
+from transformers import PreTrainedModel
+
+_PARTS = (
+    r"^decoder\.(model|lm_heads)\.",
+    r"^text_encoder\.",
+    r"^audio_encoder\.",
+    r"^(audio_)?enc_to_dec_proj\.",
+)
+"""Tensors of a whole MusicGen, by the parts that they belong to."""
 
 
 def has_safetensors(folder: Path) -> bool:
@@ -49,6 +59,45 @@ def read(folder: Path, prefixes: Sequence[str]) -> dict[str, torch.Tensor]:
     else:
         raise ValueError(f"{folder}: no whole model.safetensors and no whole pytorch_model.bin")
     return found
+
+
+def model(
+    kind: type[PreTrainedModel], folder: Path, device: str, part: str | None = None, config: Any = None
+) -> Any:
+    """Load a model of transformers from a checkpoint, whole or a part of MusicGen, float32.
+
+    Parameters
+    ----------
+    kind : type
+        Its class.
+    folder : Path
+        A checkpoint as published on the Hugging Face hub.
+    device : str
+        The device as torch names it.
+    part : str, optional
+        What the names of the part's tensors begin with, such as ``audio_encoder``.
+    config : optional
+        The part's configuration.
+
+    Raises
+    ------
+    ValueError
+        If tensors are missing, or have another shape than the configuration says.
+    """
+    if part:  # the others' tensors are no surprise
+        kind = type(kind.__name__, (kind,), {"_keys_to_ignore_on_load_unexpected": _PARTS})
+    loaded, report = kind.from_pretrained(
+        folder,
+        config=config,
+        key_mapping={rf"^{part}\.": ""} if part else None,
+        dtype=torch.float32,
+        use_safetensors=has_safetensors(folder),
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    if missing := report["missing_keys"] or report["mismatched_keys"]:
+        raise ValueError(f"{folder}: {missing} of {part or 'the model'}")
+    return loaded.to(device).eval()
 
 
 def tokenizer(folder: Path) -> Tokenizer:

@@ -11,16 +11,7 @@ import numpy as np
 import torch
 from transformers import EncodecConfig, EncodecModel
 
-from music.torch.checkpoint import has_safetensors
-
-
-class _Codec(EncodecModel):
-    # The rest of MusicGen, in whose checkpoint the codec is.
-    _keys_to_ignore_on_load_unexpected = (
-        r"^decoder\.(model|lm_heads)\.",
-        r"^text_encoder\.",
-        r"^(audio_)?enc_to_dec_proj\.",
-    )
+from music.torch.checkpoint import model
 
 
 class Encodec:
@@ -46,18 +37,7 @@ class Encodec:
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         config = json.loads((folder / "config.json").read_text("utf-8"))["audio_encoder"]
-        self.model, report = _Codec.from_pretrained(
-            folder,
-            config=EncodecConfig.from_dict(config),
-            key_mapping={r"^audio_encoder\.": ""},
-            dtype=torch.float32,
-            use_safetensors=has_safetensors(folder),
-            local_files_only=True,
-            output_loading_info=True,
-        )
-        if report["missing_keys"] or report["mismatched_keys"]:
-            raise ValueError(f"{folder}: {report['missing_keys'] or report['mismatched_keys']} of the codec")
-        self.model = self.model.to(device).eval()
+        self.model = model(EncodecModel, folder, device, "audio_encoder", EncodecConfig.from_dict(config))
         self._stream = torch.cuda.Stream() if device == "cuda" else None
         self.sample_rate: int = self.model.config.sampling_rate
         self.hop: int = self.model.config.hop_length

@@ -421,14 +421,14 @@ class Slots:
         codes, failed = (each[: self.used].to("cpu", copy=True) for each in (self._codes, self._failed))
         return codes.numpy(), failed.numpy()
 
-    def logits(self, count: int | None = None) -> torch.Tensor:
+    def logits(self) -> torch.Tensor:
         """Compute the logits of what stands before the next position of each stream, without making it.
 
         Returns
         -------
         torch.Tensor [streams * 2, codebooks, vocabulary], float32
         """
-        return self._forward(self.used if count is None else count, max(self._reach) + 1, max(self._spoken))
+        return self._forward(self.used, max(self._reach) + 1, max(self._spoken))
 
     def _graph(self, slots: int, longest: int, tokens: int) -> Any:
         """Return the recording of a step, made when it is first asked for."""

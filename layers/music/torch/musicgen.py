@@ -15,22 +15,13 @@ from music.musicgen.sampling import Sampling
 from music.musicgen.transformer import POSITIONS
 from music.resume import Take
 from music.torch.batch import Batch
-from music.torch.checkpoint import has_safetensors
+from music.torch.checkpoint import model
 from music.torch.decoding import BatchDecoding
 from music.torch.language import GUIDED, Network, Slots
 
 FRAMES = 1500
 """The longest sequence of frames: 30 s."""
 MOST_STREAMS = 32
-
-
-class _TextEncoder(T5EncoderModel):
-    # The rest of MusicGen, in whose checkpoint the text encoder is.
-    _keys_to_ignore_on_load_unexpected = (
-        r"^decoder\.(model|lm_heads)\.",
-        r"^audio_encoder\.",
-        r"^(audio_)?enc_to_dec_proj\.",
-    )
 
 
 class T5:
@@ -51,20 +42,7 @@ class T5:
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         config = AutoConfig.from_pretrained(folder, local_files_only=True).text_encoder
-        self.model, report = _TextEncoder.from_pretrained(
-            folder,
-            config=config,
-            key_mapping={r"^text_encoder\.": ""},
-            dtype=torch.float32,
-            use_safetensors=has_safetensors(folder),
-            local_files_only=True,
-            output_loading_info=True,
-        )
-        if report["missing_keys"] or report["mismatched_keys"]:
-            raise ValueError(
-                f"{folder}: {report['missing_keys'] or report['mismatched_keys']} of the text encoder"
-            )
-        self.model = self.model.to(device).eval()
+        self.model = model(T5EncoderModel, folder, device, "text_encoder", config)
 
     @torch.inference_mode()
     def encode(self, ids: Sequence[int]) -> np.ndarray:
