@@ -15,7 +15,7 @@ lock() { # lock FILE ARGUMENT...
     echo "$target: $(grep -c '^[a-z]' "$target") packages"
 }
 
-for function in authorizer upload api sweeper; do
+for function in authorizer upload api sweeper dispatch; do
     lock "functions/$function/requirements.txt" --extra backend pyproject.toml
 done
 lock functions/search/requirements.txt --extra backend --extra arrays pyproject.toml

@@ -33,8 +33,13 @@ NOT_EMULATED: dict[str, str] = {
     "AWS::CloudWatch::Alarm": "nobody watches",
     "AWS::CloudWatch::Dashboard": "nobody watches",
     "AWS::SNS::Topic": "nobody watches",
+    "AWS::ApplicationAutoScaling::ScalableTarget": "an endpoint has one instance here while there is work",
+    "AWS::ApplicationAutoScaling::ScalingPolicy": "an endpoint has one instance here while there is work",
 }
 """Resource types without a local counterpart, and why their absence changes no answer."""
+
+HERE = {"EndpointImage": "of-the-working-tree"}
+"""Parameters that name something on AWS, and what stands for it here: a process with the code at hand."""
 
 # Properties that are read below, and properties that change nothing a user of the local stack could see.
 _READ: dict[str, set[str]] = {
@@ -58,6 +63,9 @@ _READ: dict[str, set[str]] = {
     "AWS::SQS::Queue": {"QueueName", "VisibilityTimeout", "MessageRetentionPeriod", "RedrivePolicy"},
     "AWS::S3Vectors::VectorBucket": {"VectorBucketName"},
     "AWS::S3Vectors::Index": {"VectorBucketName", "IndexName", "DataType", "Dimension", "DistanceMetric"},
+    "AWS::SageMaker::Endpoint": {"EndpointName", "EndpointConfigName"},
+    "AWS::SageMaker::EndpointConfig": {"ProductionVariants", "AsyncInferenceConfig"},
+    "AWS::SageMaker::Model": {"PrimaryContainer"},
 }
 _WITHOUT_EFFECT: dict[str, set[str]] = {
     "AWS::Serverless::Api": {
@@ -96,6 +104,9 @@ _WITHOUT_EFFECT: dict[str, set[str]] = {
     "AWS::SQS::Queue": {"SqsManagedSseEnabled"},
     "AWS::S3Vectors::VectorBucket": {"EncryptionConfiguration"},
     "AWS::S3Vectors::Index": set(),
+    "AWS::SageMaker::Endpoint": set(),
+    "AWS::SageMaker::EndpointConfig": set(),
+    "AWS::SageMaker::Model": {"ExecutionRoleArn"},
 }
 _EVENT_PROPERTIES: dict[str, set[str]] = {
     "Api": {"RestApiId", "Method", "Path", "Auth"},
@@ -218,6 +229,32 @@ class VectorIndex:
     definition: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """An asynchronous endpoint of SageMaker.
+
+    Attributes
+    ----------
+    name : str
+        What requests call it.
+    dockerfile : Path
+        Of its image.
+    environment : dict
+        What its container is given.
+    streams : int
+        Requests that its one instance gets at the same time.
+    done, failed : str
+        ``s3://`` addresses below which the receipts of requests lie.
+    """
+
+    name: str
+    dockerfile: Path
+    environment: dict[str, str]
+    streams: int
+    done: str
+    failed: str
+
+
 @dataclass
 class Deployment:
     """Everything of the template that has a local counterpart."""
@@ -239,6 +276,7 @@ class Deployment:
     tables: list[Table] = field(default_factory=list)
     vector_buckets: list[str] = field(default_factory=list)
     vector_indexes: list[VectorIndex] = field(default_factory=list)
+    endpoints: list[Endpoint] = field(default_factory=list)
     not_emulated: dict[str, str] = field(default_factory=dict)
 
 
@@ -257,7 +295,7 @@ def load(
     path : Path
         The template.
     parameters : mapping, optional
-        Values in place of the parameters' defaults, as text.
+        Values in place of the parameters' defaults, and of `HERE`, as text.
 
     Raises
     ------
@@ -265,9 +303,11 @@ def load(
         Naming the resource and the property that is not known here.
     """
     document = read(path)
-    resolver = Resolver(document, endpoint_url, parameters or {}, path.parent)
+    declared = document.get("Parameters", {})
+    here = {name: value for name, value in HERE.items() if name in declared}
+    resolver = Resolver(document, endpoint_url, {**here, **(parameters or {})}, path.parent)
     deployment = Deployment()
-    if "AllowedOrigins" in document.get("Parameters", {}):
+    if "AllowedOrigins" in declared:
         deployment.allowed_origins = tuple(resolver.resolve({"Ref": "AllowedOrigins"}))
     resolver.check_rules()
     for name in resolver.resources:
@@ -382,7 +422,8 @@ class Resolver:
             merged[key] = _merge(section[key], properties[key])
         for key in merged.keys() - _READ[kind] - _WITHOUT_EFFECT[kind]:
             raise TemplateError(f"{name}: the local stack does not know the property {key} of {kind}")
-        return {key: self.resolve(value) for key, value in merged.items() if key in _READ[kind]}
+        known = {key: self.resolve(value) for key, value in merged.items() if key in _READ[kind]}
+        return {key: value for key, value in known.items() if value is not _NO_VALUE}
 
     def resolve(self, node: Any) -> Any:
         """Resolve one value, however deep."""
@@ -409,7 +450,7 @@ class Resolver:
     def physical_name(self, name: str) -> str:
         """Name of a resource: its own when the template gives it one."""
         resource = self.resources[name]
-        for key in ("BucketName", "QueueName", "TableName", "VectorBucketName", "IndexName"):
+        for key in ("BucketName", "QueueName", "TableName", "VectorBucketName", "IndexName", "EndpointName"):
             if key in resource.get("Properties", {}):
                 return str(self.resolve(resource["Properties"][key]))
         return f"{STACK_NAME}-{name}"
@@ -425,6 +466,13 @@ class Resolver:
                 return name
         raise TemplateError(f"no {kind} in the template has the ARN {arn}")
 
+    def by_name(self, physical: str, kind: str) -> str:
+        """Logical name of the resource of this type that has this name."""
+        for name, resource in self.resources.items():
+            if resource["Type"] == kind and self.physical_name(name) == physical:
+                return name
+        raise TemplateError(f"no {kind} in the template has the name {physical}")
+
     def _ref(self, name: str) -> Any:
         if name in self._values:
             return self._values[name]
@@ -438,17 +486,25 @@ class Resolver:
             "AWS::Serverless::Api",
         }:
             return self.physical_name(name)
+        if kind == "AWS::SNS::Topic":
+            return self.arn(name)
         raise TemplateError(f"!Ref {name}: a {kind} has no local value")
 
     def _attribute(self, name: str, attribute: str) -> str:
         kind = self._kind(name)
-        if attribute == "QueueName" and kind == "AWS::SQS::Queue":
+        if (kind, attribute) in {
+            ("AWS::SQS::Queue", "QueueName"),
+            ("AWS::SageMaker::Endpoint", "EndpointName"),
+            ("AWS::SageMaker::EndpointConfig", "EndpointConfigName"),
+            ("AWS::SageMaker::Model", "ModelName"),
+        }:
             return self.physical_name(name)
         services = {
             "AWS::SQS::Queue": f"sqs:{REGION}:{ACCOUNT}:",
             "AWS::S3::Bucket": "s3:::",
             "AWS::DynamoDB::Table": f"dynamodb:{REGION}:{ACCOUNT}:table/",
             "AWS::Serverless::Function": f"lambda:{REGION}:{ACCOUNT}:function:",
+            "AWS::SNS::Topic": f"sns:{REGION}:{ACCOUNT}:",
         }
         if attribute != "Arn" or kind not in services:
             raise TemplateError(f"!GetAtt {name}.{attribute}: a {kind} has no such local value")
@@ -720,6 +776,45 @@ def _load_vector_index(deployment: Deployment, name: str, resolver: Resolver) ->
     )
 
 
+def _load_endpoint(deployment: Deployment, name: str, resolver: Resolver) -> None:
+    properties = resolver.properties(name)
+    config_name = resolver.by_name(properties["EndpointConfigName"], "AWS::SageMaker::EndpointConfig")
+    config = resolver.properties(config_name)
+    if len(config["ProductionVariants"]) != 1:
+        raise TemplateError(f"{config_name}: the local stack knows endpoints of one variant")
+    (variant,) = config["ProductionVariants"]
+    sizes = {"InstanceType", "InitialInstanceCount", "InitialVariantWeight"}
+    _known(f"{config_name}: ProductionVariants", variant, {"VariantName", "ModelName", *sizes})
+    if "AsyncInferenceConfig" not in config:
+        raise TemplateError(f"{config_name}: the local stack knows asynchronous endpoints alone")
+    asynchronous = config["AsyncInferenceConfig"]
+    _known(f"{config_name}: AsyncInferenceConfig", asynchronous, {"ClientConfig", "OutputConfig"})
+    client, output = asynchronous["ClientConfig"], asynchronous["OutputConfig"]
+    _known(f"{config_name}: ClientConfig", client, {"MaxConcurrentInvocationsPerInstance"})
+    _known(f"{config_name}: OutputConfig", output, {"S3OutputPath", "S3FailurePath", "NotificationConfig"})
+    _known(f"{config_name}: NotificationConfig", output.get("NotificationConfig", {}), {"ErrorTopic"})
+    model_name = resolver.by_name(variant["ModelName"], "AWS::SageMaker::Model")
+    container = resolver.properties(model_name)["PrimaryContainer"]
+    _known(f"{model_name}: PrimaryContainer", container, {"Image", "Environment"})
+    metadata = resolver.resolve(resolver.resources[model_name].get("Metadata", {}))
+    if "Dockerfile" not in metadata:
+        raise TemplateError(f"{model_name}: the local stack knows only images with a Dockerfile")
+    deployment.endpoints.append(
+        Endpoint(
+            name=properties["EndpointName"],
+            dockerfile=resolver.folder / metadata.get("DockerContext", ".") / metadata["Dockerfile"],
+            environment={key: str(value) for key, value in container["Environment"].items()},
+            streams=int(client["MaxConcurrentInvocationsPerInstance"]),
+            done=output["S3OutputPath"],
+            failed=output["S3FailurePath"],
+        )
+    )
+
+
+def _load_with_its_endpoint(deployment: Deployment, name: str, resolver: Resolver) -> None:
+    resolver.properties(name)  # all known; `_load_endpoint` reads them
+
+
 _LOADERS: dict[str, Callable[[Deployment, str, Resolver], None]] = {
     "AWS::Serverless::Api": _load_api,
     "AWS::Serverless::Function": _load_function,
@@ -728,4 +823,7 @@ _LOADERS: dict[str, Callable[[Deployment, str, Resolver], None]] = {
     "AWS::SQS::Queue": _load_queue,
     "AWS::S3Vectors::VectorBucket": _load_vector_bucket,
     "AWS::S3Vectors::Index": _load_vector_index,
+    "AWS::SageMaker::Endpoint": _load_endpoint,
+    "AWS::SageMaker::EndpointConfig": _load_with_its_endpoint,
+    "AWS::SageMaker::Model": _load_with_its_endpoint,
 }

@@ -4,6 +4,7 @@
     came after its audio's time was over
     preview that its audio does not name       deleted                              orphan_object
     candidate that is not kept any more        deleted                              orphan_object
+    receipt of an endpoint                     left alone: it expires by itself
     object that is not named as ours are       left alone                           unknown_object
     vector without a living audio              deleted                              orphan_vector
     audio ready, but its object is gone        embedded again: fails and says so    source_missing
@@ -27,6 +28,7 @@ from backend.purge import expire
 from backend.queues import Queues
 from backend.records import Audio, Generation, RecordError, Records
 from backend.storage import (
+    RECEIPTS,
     ListedObject,
     Storage,
     parse_candidate_key,
@@ -136,7 +138,7 @@ class Reconciliation:
         elif result := parse_generated_key(found.key):
             record = self.records.get_generation(*result)
         else:
-            return "unknown_object"
+            return None if found.key.startswith(f"{RECEIPTS}/") else "unknown_object"
         wanted = record is not None and not record.deleted
         if isinstance(record, Generation):
             wanted = wanted and record.status not in {"failed", "cancelled"}

@@ -45,6 +45,8 @@ class Settings:
         EventBridge bus that completion and failure events go to.
     profile : str
         Name of the engine profile (see `music.profiles`).
+    generate_host : str
+        Where generations run: ``"lambda"``, or ``"sagemaker"``, an endpoint.
     allowed_origins : tuple of str
         Origins that browsers may call the API from.
     retention_days : int
@@ -75,6 +77,7 @@ class Settings:
     generate_dead_letters_url: str
     event_bus_name: str
     profile: str
+    generate_host: str
     allowed_origins: tuple[str, ...]
     retention_days: int
     candidate_days: int
@@ -122,6 +125,11 @@ class Settings:
         mode = text("AUTH_MODE")
         if mode not in {"keys", "none"}:
             raise SettingsError(f"environment variable AUTH_MODE must be keys or none, not {mode!r}")
+        host = text("GENERATE_HOST")
+        if host not in {"lambda", "sagemaker"}:
+            raise SettingsError(
+                f"environment variable GENERATE_HOST must be lambda or sagemaker, not {host!r}"
+            )
         origins = tuple(origin.strip() for origin in text("ALLOWED_ORIGINS").split(",") if origin.strip())
         return cls(
             table_name=text("TABLE_NAME"),
@@ -135,6 +143,7 @@ class Settings:
             generate_dead_letters_url=text("GENERATE_DEAD_LETTERS_URL"),
             event_bus_name=text("EVENT_BUS_NAME"),
             profile=profile,
+            generate_host=host,
             allowed_origins=origins,
             retention_days=count("RETENTION_DAYS"),
             candidate_days=count("CANDIDATE_DAYS"),

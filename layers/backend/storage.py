@@ -31,6 +31,8 @@ UPLOADS = "uploads"
 DERIVED = "derived"
 GENERATED = "generated"
 CANDIDATES = "candidates"
+RECEIPTS = "receipts"
+"""Where SageMaker writes what came of each request to the endpoint. It expires after a day, unread."""
 FORMATS = ("wav", "flac", "mp3", "ogg")
 """Output formats; each is its own file name extension."""
 PREVIEW_TYPE = "audio/mpeg"

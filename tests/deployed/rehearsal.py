@@ -32,6 +32,7 @@ SAM_STACK = "aws-sam-cli-managed-default"
 STACK = REPOSITORY = "music-rehearsal"
 LACKING = {
     "AWS::S3Vectors::VectorBucket and Index": "left out; moto answers, MiniStack says who may (vectors.py)",
+    "SageMaker": "generations run in Lambda; `make test-endpoint` has an endpoint, on the local stack",
     "parameter values in the SAM transform": "made the parameters' defaults, which it does see",
     "MaximumConcurrency as a reference to a parameter": "the number itself",
     "the method ANY of an API's Body": "an event for each method",

@@ -43,6 +43,8 @@ ENVIRONMENT = {
     "GENERATE_DEAD_LETTERS_URL": f"{QUEUES}/generate-dead",
     "EVENT_BUS_NAME": "default",
     "PROFILE": "builtin",
+    "GENERATE_HOST": "lambda",
+    "ENDPOINT_NAME": "music-generate",
     "ALLOWED_ORIGINS": "*",
     "RETENTION_DAYS": "30",
     "CANDIDATE_DAYS": "3",

@@ -27,6 +27,10 @@ VARIANTS["every function reserved"] = VARIANTS["prod"] | {
     name: "5" for name in yaml_parse(TEMPLATE.read_text())["Parameters"] if name.endswith("Reserved")
 }
 VARIANTS["environments kept ready"] = VARIANTS["prod"] | {"SearchProvisioned": "2", "EmbedProvisioned": "1"}
+VARIANTS["generations on an endpoint"] = VARIANTS["prod"] | {
+    "GenerateHost": "sagemaker",
+    "EndpointImage": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/music-prod-endpoint@sha256:{'0' * 64}",
+}
 
 
 class NoManagedPolicies:

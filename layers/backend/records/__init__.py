@@ -34,6 +34,7 @@ from backend.records.moves import Records
 from backend.records.types import (
     COOL_DOWN_SECONDS,
     FREE,
+    HANDED_OVER_SECONDS,
     LEASE_SECONDS,
     MAX_WAITING,
     MIN_CHARGE_SECONDS,
@@ -66,6 +67,7 @@ from backend.records.types import (
 __all__ = [
     "COOL_DOWN_SECONDS",
     "FREE",
+    "HANDED_OVER_SECONDS",
     "LEASE_SECONDS",
     "MAX_WAITING",
     "MIN_CHARGE_SECONDS",

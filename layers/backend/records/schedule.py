@@ -9,7 +9,13 @@ from decimal import Decimal
 from typing import Any
 
 from backend.records.table import Items, R, from_item, number
-from backend.records.types import RESEND_LIMIT_SECONDS, RESEND_SECONDS, Audio, Generation
+from backend.records.types import (
+    HANDED_OVER_SECONDS,
+    RESEND_LIMIT_SECONDS,
+    RESEND_SECONDS,
+    Audio,
+    Generation,
+)
 
 PAGE = 1000
 """Records whose keys are read from the index at once: they are short."""
@@ -136,6 +142,21 @@ class Schedule:
             due_at = min(due_at, record.upload_until)
         changes = {"due_at": due_at, "resends": record.resends + 1}
         return self._items.fenced_move(record, leaving=record.status, changes=changes, due_at=record.due_at)
+
+    def hand_over(self, record: R) -> R:
+        """Note that a record's message goes from its queue to an endpoint, which may have to wake up first.
+
+        The request waits there for `HANDED_OVER_SECONDS` and then expires: the sweeper sends again what
+        nobody has claimed by then, and not before. So an endpoint that wakes up finds one request for each
+        job.
+
+        Raises
+        ------
+        Fenced
+            The record has moved: somebody has claimed it, or it was withdrawn.
+        """
+        changes = {"due_at": self._items.clock() + HANDED_OVER_SECONDS}
+        return self._items.fenced_move(record, leaving=record.status, changes=changes)
 
     def await_lease(self, record: R) -> R:
         """Look again at a record that somebody works on when its lease ends.

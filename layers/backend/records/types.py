@@ -18,6 +18,9 @@ RESEND_SECONDS = 120
 """Seconds after which a record's message is sent again if none has been taken from its queue."""
 RESEND_LIMIT_SECONDS = 900
 """Seconds up to which that interval doubles, lest a long backlog be flooded with copies of itself."""
+HANDED_OVER_SECONDS = 1800
+"""Seconds for which the request that an endpoint got holds: longer than it takes to wake up. After them the
+record's message is sent again, unless the endpoint has claimed it."""
 UPLOAD_GRACE_SECONDS = 3600
 """Seconds that an upload may take. S3 checks its expiry at the start, and 200 MB on a slow line take long."""
 TOMBSTONE_SECONDS = 14 * 24 * 3600

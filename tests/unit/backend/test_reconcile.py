@@ -127,6 +127,14 @@ def test_what_somebody_else_put_there_is_reported_and_left(stack: Stack) -> None
     assert len(stack.objects()) == 3
 
 
+def test_receipts_of_an_endpoint_are_left_alone(stack: Stack) -> None:
+    put(stack, "receipts/done/0d9c.out")
+    put(stack, "receipts/failed/0d9c-error.out")
+    stack.clock.now += 2 * DAY
+    assert stack.sweep() == {}
+    assert len(stack.objects()) == 2
+
+
 def test_vectors_of_nobody_are_deleted(stack: Stack, audio: Audio) -> None:
     vectors = stack.app("sweeper").vectors
     failed, gone = stack.audio(), stack.audio()

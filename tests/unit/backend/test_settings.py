@@ -31,6 +31,7 @@ def test_reads_every_variable() -> None:
         "GENERATE_DEAD_LETTERS_URL",
         "EVENT_BUS_NAME",
         "PROFILE",
+        "GENERATE_HOST",
         "ALLOWED_ORIGINS",
         "RETENTION_DAYS",
         "AUTH_MODE",
@@ -53,7 +54,7 @@ def test_an_image_refuses_the_profile_that_it_is_not_built_for() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("RETENTION_DAYS", "0"), ("RETENTION_DAYS", "a week"), ("AUTH_MODE", "off")],
+    [("RETENTION_DAYS", "0"), ("RETENTION_DAYS", "a week"), ("AUTH_MODE", "off"), ("GENERATE_HOST", "ec2")],
 )
 def test_names_the_invalid_variable(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):

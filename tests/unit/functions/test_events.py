@@ -64,15 +64,23 @@ def shape(value: Any) -> Any:
 
 
 def test_there_is_one_for_every_trigger() -> None:
-    deployment = load("http://127.0.0.1:4566")
-    triggered = {trigger.function for trigger in deployment.queue_triggers}
-    triggered |= {schedule.function for schedule in deployment.schedules}
-    triggered |= {route.function for route in deployment.routes}
-    triggered |= {authorizer.function for authorizer in deployment.authorizers.values()}
-    assert {function_of(name, deployment) for name in EVENTS} == triggered == deployment.functions.keys()
+    for host, other in (("lambda", "dispatch"), ("sagemaker", "generate")):
+        deployment = load("http://127.0.0.1:4566", parameters={"GenerateHost": host})
+        triggered = {trigger.function for trigger in deployment.queue_triggers}
+        triggered |= {schedule.function for schedule in deployment.schedules}
+        triggered |= {route.function for route in deployment.routes}
+        triggered |= {authorizer.function for authorizer in deployment.authorizers.values()}
+        ours = {function_of(name, deployment) for name in EVENTS if not name.startswith(f"{other}-")}
+        assert ours == triggered == deployment.functions.keys()
 
 
-@pytest.mark.parametrize("name", EVENTS)
+def test_both_hosts_of_generations_get_the_same_messages() -> None:
+    assert EVENTS["dispatch-message"] == EVENTS["generate-message"]
+
+
+@pytest.mark.parametrize(
+    "name", sorted(EVENTS.keys() - {"dispatch-message"})
+)  # test_dispatch.py has that one
 def test_the_handler_takes_it(name: str, stack: Stack, pools: ProcessPools) -> None:
     answer = pools.invoke(function_of(name, stack.deployment), EVENTS[name])
     if name in HTTP:

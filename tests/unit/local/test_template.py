@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from backend import api, records, settings
+from backend import api, records, settings, storage
 from local import template
-from local.template import ROOT, Deployment, load
+from local.template import ROOT, Deployment, Function, Resolver, load
 from music import profiles
 
 TEMPLATE: dict[str, Any] = template.read()
@@ -29,6 +29,17 @@ HTTP = {"upload", "api", "wait", "search", "encode"}
 @pytest.fixture(scope="module")
 def deployment() -> Deployment:
     return load("http://127.0.0.1:4566")
+
+
+@pytest.fixture(scope="module")
+def with_endpoint() -> Deployment:
+    return load("http://127.0.0.1:4566", parameters={"GenerateHost": "sagemaker"})
+
+
+@pytest.fixture(scope="module")
+def functions(deployment: Deployment, with_endpoint: Deployment) -> dict[str, Function]:
+    """All functions, wherever generations run."""
+    return with_endpoint.functions | deployment.functions
 
 
 def of_type(kind: str) -> dict[str, dict[str, Any]]:
@@ -126,7 +137,7 @@ class TestRoutes:
 class TestEnvironment:
     """What functions are given is what they read."""
 
-    def test_names_are_those_of_the_settings(self, deployment: Deployment) -> None:
+    def test_names_are_those_of_the_settings(self, functions: dict[str, Function]) -> None:
         read: set[str] = set()
 
         class Recording(dict[str, str]):
@@ -134,12 +145,14 @@ class TestEnvironment:
                 read.add(key)
                 return super().get(key, default)
 
-        for function in deployment.functions.values():
+        for function in functions.values():
             environment = Recording(function.environment)
             given: Mapping[str, str] = environment
             settings.Settings.from_environment(given)
             powertools = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"}
-            assert environment.keys() - powertools == read - {"IMAGE_PROFILE"}  # that one is the image's own
+            own = {"ENDPOINT_NAME"} if function.label == "dispatch" else set()
+            assert environment.keys() - powertools - own == read - {"IMAGE_PROFILE"}  # the image's own
+            assert own <= environment.keys()
             assert powertools <= environment.keys()
 
     def test_names_resources_that_exist(self, deployment: Deployment) -> None:
@@ -158,6 +171,11 @@ class TestEnvironment:
         assert environment["GENERATE_QUEUE_URL"] == urls["GenerateQueue"]
         assert environment["EMBED_DEAD_LETTERS_URL"] == urls["EmbedDeadLetters"]
         assert environment["GENERATE_DEAD_LETTERS_URL"] == urls["GenerateDeadLetters"]
+
+    def test_the_endpoint_gets_that_of_the_functions(self, with_endpoint: Deployment) -> None:
+        (endpoint,) = with_endpoint.endpoints
+        own = {"AWS_DEFAULT_REGION": "us-east-1", "ENDPOINT_STREAMS": str(endpoint.streams)}
+        assert endpoint.environment == with_endpoint.functions["ApiFunction"].environment | own
 
     def test_default_profile_is_declared(self) -> None:
         default = profiles.DECLARED[TEMPLATE["Parameters"]["Profile"]["Default"]]
@@ -179,11 +197,11 @@ class TestFunctions:
 
     FUNCTIONS = of_type("AWS::Serverless::Function")
 
-    def test_there_is_a_dockerfile_for_each(self, deployment: Deployment) -> None:
+    def test_there_is_a_dockerfile_for_each(self, functions: dict[str, Function]) -> None:
         folders = {path.parent.name for path in (ROOT / "functions").glob("*/Dockerfile")}
-        # Two functions run what is in one of the folders.
-        assert {function.label for function in deployment.functions.values()} == folders | {"wait"}
-        for name, function in deployment.functions.items():
+        # Two functions run what is in one of the folders; what is in `endpoint` is no function.
+        assert {function.label for function in functions.values()} == folders - {"endpoint"} | {"wait"}
+        for name, function in functions.items():
             assert name == f"{function.label.capitalize()}Function"
             metadata = RESOURCES[name]["Metadata"]
             folder = "api" if function.label == "wait" else function.label
@@ -204,18 +222,24 @@ class TestFunctions:
                 assert f"ARG {name}={TEMPLATE['Parameters'][value]['Default']}\n" in dockerfile
             assert ("\nENV IMAGE_PROFILE=${PROFILE}\n" in dockerfile) == ("PROFILE" in given)
 
-    def test_memory_fits_a_new_account(self, deployment: Deployment) -> None:
-        assert all(function.memory <= 3008 for function in deployment.functions.values())
+    def test_memory_fits_a_new_account(self, functions: dict[str, Function]) -> None:
+        assert all(function.memory <= 3008 for function in functions.values())
 
-    def test_requests_end_before_the_gateway_gives_up(self, deployment: Deployment) -> None:
-        for function in deployment.functions.values():
+    def test_requests_end_before_the_gateway_gives_up(self, functions: dict[str, Function]) -> None:
+        for function in functions.values():
             assert function.timeout <= (29 if function.label in HTTP else 900)
 
     def test_logs_are_kept_for_a_while_and_not_for_ever(self) -> None:
         groups = of_type("AWS::Logs::LogGroup")
         assert all(group["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values())
         used = [item["LoggingConfig"]["LogGroup"]["Ref"] for item in self.FUNCTIONS.values()]
-        assert sorted([*used, "AccessLogs"]) == sorted(groups)
+        assert sorted([*used, "AccessLogs", "EndpointLogs"]) == sorted(groups)
+
+    def test_the_endpoint_finds_the_group_that_it_would_make(self) -> None:
+        assert RESOURCES["Endpoint"]["DependsOn"] == "EndpointLogs"
+        name = RESOURCES["Endpoint"]["Properties"]["EndpointName"]["Fn::Sub"]
+        group = RESOURCES["EndpointLogs"]["Properties"]["LogGroupName"]["Fn::Sub"]
+        assert group == f"/aws/sagemaker/Endpoints/{name}"
 
     def test_are_traced(self) -> None:
         assert TEMPLATE["Globals"]["Function"]["Tracing"] == "Active"
@@ -229,7 +253,7 @@ class TestPermissions:
 
     def test_each_function_has_its_own_role(self) -> None:
         roles = [item["Role"]["Fn::GetAtt"][0] for item in self.FUNCTIONS.values()]
-        assert len(set(roles)) == len(roles) == 9
+        assert len(set(roles)) == len(roles) == 10
 
     def test_logs_go_to_the_functions_own_group(self) -> None:
         for name, item in self.FUNCTIONS.items():
@@ -253,6 +277,8 @@ class TestPermissions:
             ),
             ("GenerateRole", {"s3vectors:PutVectors"}),
             ("SweeperRole", {"s3:PutObject", "sqs:ReceiveMessage"}),
+            ("DispatchRole", {"dynamodb:PutItem", "dynamodb:Query", "s3:GetObject", "sqs:SendMessage"}),
+            ("EndpointRole", {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}),
         ],
     )
     def test_nobody_may_do_anothers_work(self, role: str, forbidden: set[str]) -> None:
@@ -266,6 +292,7 @@ class TestPermissions:
             ("EncodeRole", {"candidates"}),
             ("EmbedRole", {"derived"}),
             ("GenerateRole", {"generated", "candidates"}),
+            ("EndpointRole", {"generated", "candidates", "receipts"}),
         ],
     )
     def test_nobody_writes_into_anothers_folder(self, role: str, folders: set[str]) -> None:
@@ -282,6 +309,7 @@ class TestPermissions:
         [
             ("EmbedRole", ["EmbedQueue", "GenerateQueue", "EmbedDeadLetters", "GenerateDeadLetters"]),
             ("GenerateRole", ["GenerateQueue", "GenerateDeadLetters"]),
+            ("EndpointRole", ["GenerateQueue", "GenerateDeadLetters"]),
             ("SweeperRole", ["EmbedQueue", "GenerateQueue"]),
         ],
     )
@@ -289,6 +317,102 @@ class TestPermissions:
         (sends,) = [s for s in statements(role) if "sqs:SendMessage" in s["Action"]]
         resources = sends["Resource"] if isinstance(sends["Resource"], list) else [sends["Resource"]]
         assert resources == [{"Fn::GetAtt": [queue, "Arn"]} for queue in queues]
+
+    def test_the_endpoint_may_what_the_function_in_its_place_may_but_take_messages(self) -> None:
+        """And what SageMaker does in its name: the image, the log, metrics, receipts."""
+
+        def granted(role: str) -> set[tuple[str, str]]:
+            return {
+                (action, json.dumps(resource))
+                for statement in statements(role)
+                for action in statement["Action"]
+                for resource in (
+                    statement["Resource"]
+                    if isinstance(statement["Resource"], list)
+                    else [statement["Resource"]]
+                )
+                if not action.startswith(("logs:", "xray:", "ecr:", "sns:", "cloudwatch:"))
+            }
+
+        function, endpoint = granted("GenerateRole"), granted("EndpointRole")
+        assert {action for action, _ in function - endpoint} == {
+            *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"),
+            "sqs:GetQueueAttributes",
+        }
+        ((action, resource),) = endpoint - function
+        assert action == "s3:PutObject"
+        assert resource.endswith('/receipts/*"}')
+
+    def test_dispatch_invokes_the_one_endpoint(self) -> None:
+        (invokes,) = [s for s in statements("DispatchRole") if "sagemaker:InvokeEndpointAsync" in s["Action"]]
+        assert invokes["Resource"] == {"Ref": "Endpoint"}
+        everybody = json.dumps([RESOURCES[name] for name in of_type("AWS::IAM::Role")])
+        assert everybody.count("sagemaker:") == 1
+
+
+class TestHosts:
+    """Generations run in a function, or on an endpoint that another function feeds."""
+
+    def test_the_other_host_is_not_there(self, deployment: Deployment, with_endpoint: Deployment) -> None:
+        assert deployment.functions.keys() - with_endpoint.functions.keys() == {"GenerateFunction"}
+        assert with_endpoint.functions.keys() - deployment.functions.keys() == {"DispatchFunction"}
+        assert (len(deployment.endpoints), len(with_endpoint.endpoints)) == (0, 1)
+        assert TEMPLATE["Parameters"]["GenerateHost"]["Default"] == "lambda"
+
+    def test_everything_of_the_endpoint_is_under_its_condition(self) -> None:
+        on_lambda = {name for name, item in RESOURCES.items() if item.get("Condition") == "OnLambda"}
+        alarms = {f"Generate{metric}Alarm" for metric in ("Errors", "Throttles", "Duration")}
+        assert on_lambda == {"GenerateFunction", "GenerateRole", "GenerateLogs", *alarms}
+        on_sagemaker = {name for name, item in RESOURCES.items() if item.get("Condition") == "OnSageMaker"}
+        assert on_sagemaker == {name for name in RESOURCES if name.startswith(("Endpoint", "Dispatch"))}
+
+    def test_an_endpoint_needs_an_image(self) -> None:
+        with pytest.raises(template.TemplateError, match="needs an EndpointImage"):
+            load("http://127.0.0.1:4566", parameters={"GenerateHost": "sagemaker", "EndpointImage": "none"})
+        load("http://127.0.0.1:4566", parameters={"EndpointImage": "none"})
+
+    def test_each_is_told_which_it_is(self, deployment: Deployment, with_endpoint: Deployment) -> None:
+        for one, host in ((deployment, "lambda"), (with_endpoint, "sagemaker")):
+            assert {function.environment["GENERATE_HOST"] for function in one.functions.values()} == {host}
+
+    def test_dispatch_knows_the_endpoint(self, with_endpoint: Deployment) -> None:
+        (endpoint,) = with_endpoint.endpoints
+        assert with_endpoint.functions["DispatchFunction"].environment["ENDPOINT_NAME"] == endpoint.name
+        assert endpoint.dockerfile == ROOT / "functions/endpoint/Dockerfile"
+        assert endpoint.streams == TEMPLATE["Parameters"]["EndpointStreams"]["Default"]
+
+    def test_receipts_are_where_nobody_reports_them_and_go_after_a_day(
+        self, with_endpoint: Deployment
+    ) -> None:
+        (endpoint,), (bucket,) = with_endpoint.endpoints, with_endpoint.buckets
+        for address in (endpoint.done, endpoint.failed):
+            assert address.startswith(f"s3://{bucket.name}/{storage.RECEIPTS}/")
+        rules = RESOURCES["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+        (condition, rule, otherwise) = rules[-1]["Fn::If"]
+        assert (condition, otherwise) == ("OnSageMaker", {"Ref": "AWS::NoValue"})
+        assert (rule["Prefix"], rule["ExpirationInDays"]) == (f"{storage.RECEIPTS}/", 1)
+
+    def test_it_has_no_instance_without_work_and_one_at_the_first(self) -> None:
+        scaling = RESOURCES["EndpointScaling"]["Properties"]
+        (variant,) = RESOURCES["EndpointConfig"]["Properties"]["ProductionVariants"]
+        assert scaling["MinCapacity"] == 0
+        assert scaling["ResourceId"]["Fn::Sub"].endswith(f"/variant/{variant['VariantName']}")
+        alarm = RESOURCES["EndpointWakingAlarm"]["Properties"]
+        assert alarm["MetricName"] == "HasBacklogWithoutCapacity"
+        assert alarm["AlarmActions"] == [{"Ref": "EndpointWaking"}]
+        (step,) = RESOURCES["EndpointWaking"]["Properties"]["StepScalingPolicyConfiguration"][
+            "StepAdjustments"
+        ]
+        assert step == {"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}
+        tracking = RESOURCES["EndpointTracking"]["Properties"]["TargetTrackingScalingPolicyConfiguration"]
+        assert tracking["CustomizedMetricSpecification"]["MetricName"] == "ApproximateBacklogSizePerInstance"
+        # As many as an instance works on: what waits besides is for another one.
+        streams = RESOURCES["EndpointConfig"]["Properties"]["AsyncInferenceConfig"]["ClientConfig"]
+        assert tracking["TargetValue"] == streams["MaxConcurrentInvocationsPerInstance"]
+
+    def test_a_change_of_its_configuration_needs_no_other_name(self) -> None:
+        assert "EndpointConfigName" not in RESOURCES["EndpointConfig"]["Properties"]
+        assert "ModelName" not in RESOURCES["EndpointModel"]["Properties"]
 
 
 class TestAuthorization:
@@ -371,11 +495,14 @@ class TestQueues:
             if "RedrivePolicy" in queue:
                 yield name, queue, self.QUEUES[queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]]
 
-    def test_messages_stay_invisible_long_enough(self, deployment: Deployment) -> None:
-        assert len(deployment.queue_triggers) == 2
-        for trigger in deployment.queue_triggers:
-            timeout = deployment.functions[trigger.function].timeout
-            assert float(deployment.queues[trigger.queue].attributes["VisibilityTimeout"]) >= 6 * timeout
+    def test_messages_stay_invisible_long_enough(
+        self, deployment: Deployment, with_endpoint: Deployment
+    ) -> None:
+        for one in (deployment, with_endpoint):
+            assert len(one.queue_triggers) == 2
+            for trigger in one.queue_triggers:
+                timeout = one.functions[trigger.function].timeout
+                assert float(one.queues[trigger.queue].attributes["VisibilityTimeout"]) == 6 * timeout
 
     def test_one_at_a_time_with_partial_responses(self, deployment: Deployment) -> None:
         for trigger in deployment.queue_triggers:
@@ -384,6 +511,10 @@ class TestQueues:
             event = RESOURCES[trigger.function]["Properties"]["Events"]["Queue"]["Properties"]
             parameter = event["ScalingConfig"]["MaximumConcurrency"]["Ref"]
             assert TEMPLATE["Parameters"][parameter]["MinValue"] >= 2
+
+    def test_dispatch_takes_several_and_gives_back_which_it_must(self, with_endpoint: Deployment) -> None:
+        (trigger,) = [one for one in with_endpoint.queue_triggers if one.function == "DispatchFunction"]
+        assert (trigger.queue, trigger.batch_size, trigger.partial) == ("GenerateQueue", 10, True)
 
     def test_dead_letters_outlive_their_source(self) -> None:
         assert len(list(self.sources())) == 2
@@ -436,7 +567,8 @@ class TestStorage:
 
     def test_bucket_cleans_up(self) -> None:
         rules = RESOURCES["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
-        assert all(rule["Status"] == "Enabled" for rule in rules)
+        assert all(rule["Status"] == "Enabled" for rule in rules[:-1])
+        assert rules[-1]["Fn::If"][1]["Status"] == "Enabled"
         assert rules[0]["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 1
         assert rules[1]["ExpirationInDays"] == {"Ref": "RetentionDays"}
 
@@ -527,10 +659,16 @@ class TestAlarms:
         assert alarm["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
         assert alarm["Dimensions"] == [{"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}]
 
-    def test_before_a_function_is_out_of_time(self, deployment: Deployment) -> None:
+    def test_on_an_endpoint_that_lags_loses_and_fails(self) -> None:
+        for metric in ("ApproximateAgeOfOldestRequest", "ExpiredRequests", "InvocationFailures"):
+            assert self.watched(metric) == ["Endpoint"]
+        (age,) = [a for a in self.ALARMS.values() if a["MetricName"] == "ApproximateAgeOfOldestRequest"]
+        assert age["Threshold"] < records.HANDED_OVER_SECONDS  # then they expire
+
+    def test_before_a_function_is_out_of_time(self, functions: dict[str, Function]) -> None:
         for alarm in self.ALARMS.values():
             if alarm["MetricName"] == "Duration":
-                function = deployment.functions[alarm["Dimensions"][0]["Value"]["Ref"]]
+                function = functions[alarm["Dimensions"][0]["Value"]["Ref"]]
                 assert alarm["Threshold"] == pytest.approx(0.9 * 1000 * function.timeout)  # milliseconds
 
     def test_on_jobs_that_fail_where_the_workers_count_them(self) -> None:
@@ -545,17 +683,39 @@ class TestAlarms:
 class TestDashboard:
     """What somebody sees who looks before an alarm."""
 
-    BODY: str = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    HOSTS: ClassVar = {"lambda": False, "sagemaker": True}
 
-    @pytest.fixture
-    def metrics(self) -> list[list[Any]]:
+    def body(self, host: str) -> str:
+        """The dashboard of a deployment, but for the names of its resources."""
+        text, given = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+        for name, value in given.items():
+            condition, yes, no = value["Fn::If"]
+            assert condition == "OnSageMaker"
+            chosen = yes if self.HOSTS[host] else no
+            if isinstance(chosen, dict):
+                chosen = f"${{{chosen['Ref']}}}" if "Ref" in chosen else chosen["Fn::Sub"]
+            text = text.replace(f"${{{name}}}", chosen)
+        return str(text)
+
+    def metrics(self, host: str) -> list[list[Any]]:
         """Every row of every widget."""
-        widgets = json.loads(self.BODY)["widgets"]
+        widgets = json.loads(self.body(host))["widgets"]
         return [row for widget in widgets for row in widget["properties"]["metrics"]]
 
-    def test_names_what_is_there(self, metrics: list[list[Any]]) -> None:
-        names = {name.partition(".")[0] for name in re.findall(r"\$\{([^}]+)\}", self.BODY)}
-        assert names <= RESOURCES.keys() | TEMPLATE["Parameters"].keys() | {"AWS::Region", "AWS::StackName"}
+    @pytest.fixture(params=["lambda", "sagemaker"])
+    def host(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    @pytest.fixture
+    def there(self, host: str) -> dict[str, Any]:
+        """The resources of a deployment."""
+        parameters = {"GenerateHost": host}
+        return Resolver(TEMPLATE, "http://127.0.0.1:4566", {**template.HERE, **parameters}).resources
+
+    def test_names_what_is_there(self, host: str, there: dict[str, Any]) -> None:
+        body, metrics = self.body(host), self.metrics(host)
+        names = {name.partition(".")[0] for name in re.findall(r"\$\{([^}]+)\}", body)}
+        assert names <= there.keys() | TEMPLATE["Parameters"].keys() | {"AWS::Region", "AWS::StackName"}
         code = "".join(path.read_text() for path in (ROOT / "layers/backend").rglob("*.py"))
         own = {row[1] for row in metrics if row[0] == "MusicGeneration"}
         assert own
@@ -568,15 +728,20 @@ class TestDashboard:
                 if (namespace, metric) == (alarm["Namespace"], alarm["MetricName"]):
                     assert given == names_of
 
-    def test_shows_every_queue_and_every_function(self) -> None:
-        for name in of_type("AWS::SQS::Queue"):
-            assert f'"${{{name}.QueueName}}"' in self.BODY
-        for name in of_type("AWS::Serverless::Function"):
-            for metric in ("Errors", "Duration"):
-                assert f'"{metric}", "FunctionName", "${{{name}}}"' in self.BODY
+    def test_shows_every_queue_and_every_function(self, host: str, there: dict[str, Any]) -> None:
+        body = self.body(host)
+        for name, item in there.items():
+            if item["Type"] == "AWS::SQS::Queue":
+                assert f'"${{{name}.QueueName}}"' in body
+            if item["Type"] == "AWS::Serverless::Function":
+                for metric in ("Errors", "Duration"):
+                    assert f'"{metric}", "FunctionName", "${{{name}}}"' in body
+        assert ("${Endpoint.EndpointName}" in body) == self.HOSTS[host]
 
-    def test_counts_what_lambda_bills(self, deployment: Deployment, metrics: list[list[Any]]) -> None:
+    def test_counts_what_lambda_bills(self, host: str, there: dict[str, Any]) -> None:
+        metrics = self.metrics(host)
         (expression,) = [row[0]["expression"] for row in metrics if len(row) == 1]
+        deployment = load("http://127.0.0.1:4566", parameters={"GenerateHost": host})
         for name, function in deployment.functions.items():
             (variable,) = [
                 row[-1]["id"] for row in metrics if row[1:4] == ["Duration", "FunctionName", f"${{{name}}}"]

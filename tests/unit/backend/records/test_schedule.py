@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backend.records import (
+    HANDED_OVER_SECONDS,
     LEASE_SECONDS,
     RESEND_SECONDS,
     UPLOAD_GRACE_SECONDS,
@@ -46,6 +47,25 @@ def test_every_record_comes_due(records: Records, clock: Clock) -> None:
     finish(records, records.claim_audio("default", audio.id))
     assert due_ids(records) == []
     clock.now = START + RETENTION + 1
+    assert due_ids(records) == [audio.id]
+
+
+def test_what_is_handed_over_comes_due_when_its_request_has_expired(records: Records, clock: Clock) -> None:
+    audio = uploaded(records)
+    clock.now += 60
+    records.schedule.hand_over(audio)
+    clock.now += HANDED_OVER_SECONDS - 1
+    assert due_ids(records) == []
+    clock.now += 1
+    assert due_ids(records) == [audio.id]
+
+
+def test_what_is_claimed_is_not_handed_over_any_more(records: Records, clock: Clock) -> None:
+    audio = uploaded(records)
+    records.claim_audio("default", audio.id)
+    with pytest.raises(Fenced):
+        records.schedule.hand_over(audio)
+    clock.now += LEASE_SECONDS
     assert due_ids(records) == [audio.id]
 
 
