@@ -46,9 +46,18 @@ events = Events.from_settings(settings)
 
 
 class Generate(Worker[Generation]):
-    """The generate job."""
+    """The generate job.
+
+    Parameters
+    ----------
+    records, storage, events
+        Used by one thread at a time: boto3 resources must not be shared by threads.
+    """
 
     kind = Generation
+
+    def __init__(self, records: Records, storage: Storage, events: Events) -> None:
+        self._records, self._storage, self._events = records, storage, events
 
     def prepare(self) -> None:
         """Load the profile's models."""
@@ -60,11 +69,11 @@ class Generate(Worker[Generation]):
 
     def find(self, target: Target) -> Generation | None:
         """Read the generation."""
-        return records.get_generation(target.tenant, target.id)
+        return self._records.get_generation(target.tenant, target.id)
 
     def claim(self, target: Target) -> Generation:
         """Claim the generation."""
-        return records.claim_generation(target.tenant, target.id, limits, called=target.called)
+        return self._records.claim_generation(target.tenant, target.id, limits, called=target.called)
 
     def work(self, record: Generation, lease: Lease[Generation]) -> None:
         """Make the music unless an earlier attempt has, and finish with what its metadata says."""
@@ -72,16 +81,16 @@ class Generate(Worker[Generation]):
         key = generated_key(record.tenant, record.id, parameters.format)
         lease.stage("reading")
         lease.progress(0.0)
-        result = adopt(key)
+        result = adopt(self._storage, key)
         if result is None:
-            audio = source_of(record)
+            audio = source_of(self._records, record)
             started = time.monotonic()
-            speed = records.speeds.read(settings.profile)
+            speed = self._records.speeds.read(settings.profile)
             music = parameters.duration * parameters.candidates
             lease.expect(music / speed.music_seconds_per_second if speed else None)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "source"
-                download_source(storage, audio, path)
+                download_source(self._storage, audio, path)
                 try:
                     made = generate(
                         path,
@@ -91,9 +100,9 @@ class Generate(Worker[Generation]):
                         Features.from_dict(audio.features or {}),
                         lease.progress,
                         tags=audio.tags or [],
-                        snapshots=GenerationSnapshots(record, lease),
+                        snapshots=GenerationSnapshots(self._storage, record, lease),
                         stage=lease.stage,
-                        keep=partial(keep, record),
+                        keep=partial(keep, self._storage, record),
                     )
                 except Suspended:
                     raise Unfinished from None
@@ -104,17 +113,19 @@ class Generate(Worker[Generation]):
             lease.stage("storing")
             if record.attempt == 1:  # a later one may have gone on from where another was
                 music = parameters.duration * len(made.report["candidates"])
-                records.speeds.note(settings.profile, music, time.monotonic() - started)
-            if not storage.put(key, made.audio, made.content_type, metadata={"result": pack(made.report)}):
+                self._records.speeds.note(settings.profile, music, time.monotonic() - started)
+            if not self._storage.put(
+                key, made.audio, made.content_type, metadata={"result": pack(made.report)}
+            ):
                 logger.info("an earlier attempt was faster")
-            result = adopt(key)
+            result = adopt(self._storage, key)
             if result is None:
                 raise TransientError("result_missing", "The finished object disappeared.")
         result |= {"parameters": asdict(parameters), "format": parameters.format}
         kept = "chosen" in result  # an attempt of an older release kept none
-        candidates = storage.candidates(record.tenant, record.id) if kept else {}
+        candidates = self._storage.candidates(record.tenant, record.id) if kept else {}
         result["origins"] = any(name.endswith(".json") for name in candidates)
-        finished = records.finish_generation(
+        finished = self._records.finish_generation(
             record,
             result,
             size=result["bytes"] + sum(candidates.values()),
@@ -124,20 +135,20 @@ class Generate(Worker[Generation]):
 
     def fail(self, record: Generation, code: str, detail: str) -> list[Generation]:
         """Fail the generation; nothing of it stays."""
-        self.settled(records.fail_generation(record, code, detail))
+        self.settled(self._records.fail_generation(record, code, detail))
         return []
 
     def discard(self, target: Target) -> None:
         """Remove the object of a generation that was cancelled or deleted."""
-        storage.delete_generated(target.tenant, target.id)
+        self._storage.delete_generated(target.tenant, target.id)
 
     def settled(self, record: Generation) -> None:
         """Publish what became of the generation, and make sure that nothing but its result is left."""
         if record.status == "failed":
-            storage.delete_generated(record.tenant, record.id)
+            self._storage.delete_generated(record.tenant, record.id)
         else:
-            storage.delete_all(storage.snapshots(record.tenant, record.id))
-        events.publish(record)
+            self._storage.delete_all(self._storage.snapshots(record.tenant, record.id))
+        self._events.publish(record)
 
 
 class GenerationSnapshots:
@@ -147,14 +158,14 @@ class GenerationSnapshots:
     generation all of them hold the same.
     """
 
-    def __init__(self, record: Generation, lease: Lease[Generation]) -> None:
-        self._record, self._lease = record, lease
+    def __init__(self, storage: Storage, record: Generation, lease: Lease[Generation]) -> None:
+        self._storage, self._record, self._lease = storage, record, lease
 
     def load(self) -> Iterator[bytes]:
         """Read the snapshots, the furthest first."""
-        for key in storage.snapshots(self._record.tenant, self._record.id):
+        for key in self._storage.snapshots(self._record.tenant, self._record.id):
             try:
-                yield storage.read(key)
+                yield self._storage.read(key)
             except ObjectMissing:
                 continue  # an attempt that was believed dead has gone further
 
@@ -162,15 +173,17 @@ class GenerationSnapshots:
         """Write the snapshot of a step, and delete those before it."""
         tenant, identifier = self._record.tenant, self._record.id
         key = snapshot_key(tenant, identifier, step, self._record.attempt)
-        storage.put(key, data, "application/octet-stream")
-        storage.delete_all([old for old in storage.snapshots(tenant, identifier) if old < key])
+        self._storage.put(key, data, "application/octet-stream")
+        self._storage.delete_all([old for old in self._storage.snapshots(tenant, identifier) if old < key])
 
     def remaining(self) -> float:
         """Return the seconds that this attempt has left."""
         return self._lease.remaining()
 
 
-def keep(generation: Generation, index: int, audio: bytes, origins: list[dict[str, float]] | None) -> None:
+def keep(
+    storage: Storage, generation: Generation, index: int, audio: bytes, origins: list[dict[str, float]] | None
+) -> None:
     """Store a candidate and what it is made of, unless an earlier attempt has: it made the same."""
     tenant, identifier = generation.tenant, generation.id
     storage.put(candidate_key(tenant, identifier, index, "flac"), audio, "audio/flac")
@@ -187,7 +200,7 @@ def parameters_of(generation: Generation) -> Parameters:
     return Parameters.from_dict(given)
 
 
-def source_of(generation: Generation) -> Audio:
+def source_of(records: Records, generation: Generation) -> Audio:
     """Return the audio that a generation starts from, if it is fit for that.
 
     Raises
@@ -229,7 +242,7 @@ def unpack(packed: str) -> dict[str, Any]:
     return document
 
 
-def adopt(key: str) -> dict[str, Any] | None:
+def adopt(storage: Storage, key: str) -> dict[str, Any] | None:
     """Return the result that an object in the bucket carries, None when there is no object."""
     stored = storage.head(key)
     if stored is None:
@@ -238,7 +251,7 @@ def adopt(key: str) -> dict[str, Any] | None:
 
 
 consumer = Consumer(
-    Generate(),
+    Generate(records, storage, events),
     records=records,
     renewals=Records.from_settings(settings),
     queues=queues,

@@ -1,25 +1,38 @@
-"""The consumer that both workers share: from a batch of messages to records that have come to their end.
+"""What all workers share: from a message to a record that has come to its end.
 
-A message names a record. The consumer claims the record, keeps its lease alive from a second thread while the
-worker computes, and then acknowledges the message only if the record is terminal or gone:
+A message names a record. A `Runner` claims the record, keeps its lease alive from a second thread while the
+worker computes, and says in a word what became of it. The message is done with if the record is terminal or
+gone; otherwise it is to come again (`Later`):
 
-    claimed by somebody else        back to the queue until that lease ends
-    its tenant has no turn left     acknowledged: the tenant's jobs that end call for it (`records.turns`)
-    cancelled or deleted            what a late writer may have left is removed; acknowledged
-    PermanentError                  the record fails; acknowledged
-    Unfinished                      the record goes back to where it was, and the message with it, at once; no
-                                    try is counted
-    anything else                   the record goes back to where it was, the message returns after a pause;
-                                    after `MAX_ATTEMPTS` the record fails, and a dead letter is left
+    claimed by somebody else        leased: again when that lease ends
+    its tenant has no turn left     out_of_turn: the tenant's jobs that end call for it (`records.turns`)
+    cancelled or deleted            cancelled, deleted, expired: what a late writer may have left is removed
+    finished by somebody else       the record's own status
+    there is none                   not_found
+    taken away meanwhile            fenced, unless it is finished; with a live lease, again when that ends
+    PermanentError                  failed
+    Unfinished                      unfinished: the record goes back to where it was, and the message comes
+                                    again at once; no try is counted
+    its host stops                  the same
+    anything else                   retried: the record goes back to where it was, the message comes again
+                                    after a pause; after `MAX_ATTEMPTS` the record fails, and a dead letter is
+                                    left
     failed, and this is the dead    the record is opened again, and claimed
     letter of its last attempt
+    no time for a job is left       no_time: again at once
     the process dies                nothing is written: the lease ends, the sweeper requeues
+
+Two hosts run it. A `Consumer` is Lambda's: it takes the batches of one queue, and a message that is to come
+again goes back to the queue with its visibility set to that moment. The endpoint's (`functions.endpoint`)
+takes one message with each request, many side by side, and sends another one with a delay; a record that
+somebody else has leased needs none, since the sweeper looks after leases.
 
 Nothing here relies on the queue's visibility timeout, and every step may happen twice.
 """
 
 from __future__ import annotations
 
+import contextvars
 import hashlib
 import json
 import threading
@@ -41,7 +54,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
 from backend.errors import JobError, PermanentError, TransientError
-from backend.observability import correlate, logger, metrics, tracer
+from backend.observability import correlate, count, logger, metrics, note, tracer
 from backend.queues import Queues
 from backend.records import (
     LEASE_SECONDS,
@@ -82,15 +95,15 @@ R = TypeVar("R", Audio, Generation)
 
 
 class Unfinished(Exception):
-    """The time of this attempt was not enough, but what it made is kept: the next one goes on from there."""
+    """The attempt ends before the job does, by no fault of it: the next one goes on from what is kept."""
 
 
 class Later(Exception):
-    """The message is not done with: deliver it again in `seconds`."""
+    """The message is not done with: deliver it again in `seconds`; `status` says why, in a word."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"again in {seconds:.0f} s")
-        self.seconds = max(seconds, 0.0)
+    def __init__(self, seconds: float, status: str) -> None:
+        super().__init__(f"{status}: again in {seconds:.0f} s")
+        self.seconds, self.status = max(seconds, 0.0), status
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,7 @@ class Worker(ABC, Generic[R]):
 
     See Also
     --------
-    Consumer : what does not.
+    Runner : what does not.
     """
 
     kind: type[R]
@@ -167,7 +180,7 @@ class Worker(ABC, Generic[R]):
         Raises
         ------
         Unfinished
-            What was made is kept, and it is more than there was before.
+            What was made is kept, and it is more than there was before; or the host stops.
         PermanentError
             Trying again cannot help.
         """
@@ -184,8 +197,8 @@ class Worker(ABC, Generic[R]):
         """Take note of a record that another worker finished, or whose event may have been lost."""
 
 
-class Consumer(Generic[R]):
-    """Runs a worker on the messages of one queue, a batch at a time.
+class Runner(Generic[R]):
+    """Runs a worker on the records that messages name, one at a time.
 
     Parameters
     ----------
@@ -196,16 +209,16 @@ class Consumer(Generic[R]):
     renewals : Records
         A second table, used by the renewing thread alone: boto3 resources must not be shared by threads.
     queues : Queues
-        To postpone messages.
-    url : str
-        The queue that messages come from.
+        For dead letters, and to call for the next job of a tenant.
     limits : Limits, optional
         What each tenant may have.
+    stopping : callable, optional
+        Whether the host stops: what its time does not suffice for then is no fault of the job's.
 
-    Examples
-    --------
-    >>> consumer = Consumer(Embed(), records=records, ...)      # doctest: +SKIP
-    >>> handler = consumer.handler()                            # doctest: +SKIP
+    Attributes
+    ----------
+    claimed : Audio, Generation or None
+        The record that is being worked on, as claimed.
     """
 
     def __init__(
@@ -215,105 +228,73 @@ class Consumer(Generic[R]):
         records: Records,
         renewals: Records,
         queues: Queues,
-        url: str,
         limits: Limits | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.claimed: R | None = None
         self._worker: Worker[R] = worker
         self._records = records
         self._renewals = renewals
         self._queues = queues
-        self._url = url
         self._limits = limits
+        self._stopping = stopping
 
-    def handler(self) -> Callable[[dict[str, Any], LambdaContext], PartialItemFailureResponse]:
-        """Return the Lambda handler: `handle` with logging, tracing and metrics around it."""
+    def run(self, target: Target, remaining: Callable[[], float], *, redelivered: bool = False) -> str:
+        """Do what a message asks for.
 
-        @logger.inject_lambda_context(clear_state=True)
-        @tracer.capture_lambda_handler(capture_response=False)
-        @metrics.log_metrics(capture_cold_start_metric=True)
-        def handle(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
-            return self.handle(event, context)
-
-        return handle
-
-    def handle(self, event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
-        """Handle a batch.
+        Parameters
+        ----------
+        target : Target
+            What the message names.
+        remaining : callable
+            Seconds that the host leaves for it.
+        redelivered : bool
+            Whether the message came before: then somebody may have died before all was told.
 
         Returns
         -------
-        dict
-            ``batchItemFailures`` with the messages that are to be delivered again.
+        str
+            What became of it, a word of this module's docstring, or the record's status: ``"done"`` if this
+            attempt has finished it.
+
+        Raises
+        ------
+        Later
+            The message is not done with.
         """
-        metrics.add_metric("Messages", "Count", len(event["Records"]))
-        self._worker.prepare()
-        processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
-        return process_partial_response(
-            event=event,
-            record_handler=partial(self._message, remaining=lambda: _remaining(context)),
-            processor=processor,
-            context=context,
-        )
-
-    def _message(self, record: SQSRecord, remaining: Callable[[], float]) -> None:
-        """Handle one message; the batch processor passes it by this name."""
-        redelivered = int(record.attributes.approximate_receive_count) > 1
-        postponed: Later | None = None
-        try:
-            for target in self._targets(record):
-                try:
-                    self._job(target, remaining, redelivered)
-                except Later as later:
-                    postponed = later
-        except Exception:
-            # AWS does not answer. The batch processor keeps quiet about what it catches.
-            logger.exception("message not handled", extra={"message_id": record.message_id})
-            raise
-        if postponed:
-            self._postpone(record, postponed)
-            raise postponed
-
-    def _targets(self, message: SQSRecord) -> list[Target]:
-        try:
-            body = json.loads(message.body)
-            if not isinstance(body, dict):
-                raise ValueError("not an object")
-            return self._worker.targets(body)
-        except (ValueError, KeyError, TypeError):
-            # Nobody can make sense of it: let it be seen among the dead letters, soon.
-            self._postpone(message, Later(SENSELESS_SECONDS))
-            raise
-
-    def _job(self, target: Target, remaining: Callable[[], float], redelivered: bool) -> None:
         correlate(target.correlation_id)
-        logger.append_keys(tenant=target.tenant, record=target.id)
+        note(tenant=target.tenant, record=target.id)
         if remaining() < 2 * RESERVE_SECONDS:
-            raise Later(0)
+            raise Later(0, "no_time")
         try:
             if target.failed_attempt is not None:
                 self._reopen(target)
             record = self._worker.claim(target)
         except Leased as leased:
             logger.info("leased to another worker")
-            raise Later(leased.until - self._records.now() + 1) from leased
+            raise Later(leased.until - self._records.now() + 1, "leased") from leased
         except OutOfTurn:
             logger.info("out of turn")
-            metrics.add_metric("JobsOutOfTurn", "Count", 1)
-            return
+            count("JobsOutOfTurn")
+            return "out_of_turn"
         except (NotFound, Conflict) as error:
-            self._not_claimed(target, error.status, redelivered)
+            status = self._not_claimed(target, error.status, redelivered)
             self._pass_turn(target)
-            return
+            return status
         correlate(record.correlation_id)
-        logger.append_keys(attempt=record.attempt)
+        note(attempt=record.attempt)
         started = time.monotonic()
         try:
-            self._attempt(record, remaining)
+            self.claimed = record
+            status = self._attempt(record, remaining)
         except Fenced as fenced:
             logger.warning("fenced out", extra={"status": fenced.status})
-            self._fenced_out(target)
+            status = self._fenced_out(target)
         finally:
+            self.claimed = None
             self._settle(record, time.monotonic() - started)
         self._pass_turn(target)
+        return status
 
     def _settle(self, record: R, seconds: float) -> None:
         """Charge the tenant for an attempt. One that cannot be charged is no reason to do its job again."""
@@ -344,10 +325,10 @@ class Consumer(Generic[R]):
             with suppress(Fenced):  # another copy of the letter was faster
                 self._records.reopen(record)
                 logger.info("opened again")
-                metrics.add_metric("JobsReplayed", "Count", 1)
+                count("JobsReplayed")
 
-    def _attempt(self, record: R, remaining: Callable[[], float]) -> None:
-        """Work on a claimed record once.
+    def _attempt(self, record: R, remaining: Callable[[], float]) -> str:
+        """Work on a claimed record once; return what became of it.
 
         Raises
         ------
@@ -359,77 +340,172 @@ class Consumer(Generic[R]):
                 "code": "interrupted",
                 "detail": "The worker died.",
             }
-            self._give_up(record, reason["code"], reason["detail"])
-            return
+            return self._give_up(record, reason["code"], reason["detail"])
         started = time.monotonic()
         try:
-            with Lease(self._renewals, record, remaining) as lease:
+            with Lease(self._renewals, record, remaining, self._stopping) as lease:
                 self._worker.work(record, lease)
         except Fenced:
             raise
         except Unfinished:
             logger.info("to be gone on with", extra={"seconds": round(time.monotonic() - started, 3)})
-            metrics.add_metric("JobsSplit", "Count", 1)
+            count("JobsSplit")
             self._records.give_back(record, failed=False)
-            raise Later(0) from None
+            raise Later(0, "unfinished") from None
         except PermanentError as error:
             logger.warning("failed for good", extra={"code": error.code, "detail": error.detail})
-            metrics.add_metric("JobsFailed", "Count", 1)
+            count("JobsFailed")
             self._worker.fail(record, error.code, error.detail)
+            return "failed"
         except Exception as error:
             logger.exception("attempt failed")
-            self._retry(record, error)
-        else:
-            logger.info("done", extra={"seconds": round(time.monotonic() - started, 3)})
-            metrics.add_metric("JobsDone", "Count", 1)
-            metrics.add_metric("JobSeconds", "Seconds", time.monotonic() - started)
+            return self._retry(record, error)
+        logger.info("done", extra={"seconds": round(time.monotonic() - started, 3)})
+        count("JobsDone")
+        count("JobSeconds", time.monotonic() - started, "Seconds")
+        return "done"
 
-    def _retry(self, record: R, error: Exception) -> None:
+    def _retry(self, record: R, error: Exception) -> str:
         reason = (
             error
             if isinstance(error, JobError)
             else TransientError("internal_error", "Something went wrong on our side.")
         )
         if record.tries >= MAX_ATTEMPTS:
-            self._give_up(record, reason.code, reason.detail)
-            return
+            return self._give_up(record, reason.code, reason.detail)
         delay = backoff(record.tries)
-        metrics.add_metric("JobsRetried", "Count", 1)
+        count("JobsRetried")
         self._records.give_back(record, delay=delay, error={"code": reason.code, "detail": reason.detail})
         self._pass_turn(Target(record.tenant, record.id))
-        raise Later(delay) from error
+        raise Later(delay, "retried") from error
 
-    def _give_up(self, record: R, code: str, detail: str) -> None:
+    def _give_up(self, record: R, code: str, detail: str) -> str:
         logger.error("given up", extra={"code": code, "detail": detail})
-        metrics.add_metric("JobsFailed", "Count", 1)
+        count("JobsFailed")
         detail = f"{detail} Gave up after {MAX_ATTEMPTS} attempts."
         error = {"code": code, "detail": detail}
         # The letter first: one too many is harmless, and a failed record without one cannot be replayed.
         self._queues.send_dead_letter(record, error)
         for generation in self._worker.fail(record, code, detail):
             self._queues.send_dead_letter(generation, error)
+        return "failed"
 
-    def _not_claimed(self, target: Target, status: str | None, redelivered: bool) -> None:
-        """Acknowledge a message whose record needs no work, after what a dead worker may have left undone."""
+    def _not_claimed(self, target: Target, status: str | None, redelivered: bool) -> str:
+        """Leave a record alone that needs no work, after what a dead worker may have left undone."""
         logger.info("nothing to do", extra={"status": status})
         if status in _CLAIMABLE:
-            raise Later(1)  # it moved between the refusal and the look at it
+            raise Later(1, "moved")  # between the refusal and the look at it
         if status in _WITHDRAWN:
             self._worker.discard(target)
         elif redelivered and status is not None and status not in _UNFINISHED:
             record = self._worker.find(target)
             if record and not record.deleted:
                 self._worker.settled(record)
+        return status or "not_found"
 
-    def _fenced_out(self, target: Target) -> None:
+    def _fenced_out(self, target: Target) -> str:
         """Decide about a message whose record was taken away from its worker."""
         current = self._worker.find(target)
         if current is None or current.status in _WITHDRAWN:
             self._worker.discard(target)
         elif current.status in _UNFINISHED:
-            raise Later((current.lease_expires_at or self._records.now()) - self._records.now() + 1)
+            now = self._records.now()
+            raise Later((current.lease_expires_at or now) - now + 1, "fenced")
         else:
             self._worker.settled(current)
+        return current.status if current else "not_found"
+
+
+class Consumer(Generic[R]):
+    """Runs a worker on the messages of one queue, a batch at a time: the host that Lambda is.
+
+    Parameters
+    ----------
+    worker, records, renewals, queues, limits
+        See `Runner`.
+    url : str
+        The queue that messages come from.
+
+    Examples
+    --------
+    >>> consumer = Consumer(Embed(), records=records, ...)      # doctest: +SKIP
+    >>> handler = consumer.handler()                            # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        worker: Worker[R],
+        *,
+        records: Records,
+        renewals: Records,
+        queues: Queues,
+        url: str,
+        limits: Limits | None = None,
+    ) -> None:
+        self.runner: Runner[R] = Runner(
+            worker, records=records, renewals=renewals, queues=queues, limits=limits
+        )
+        self._worker: Worker[R] = worker
+        self._queues = queues
+        self._url = url
+
+    def handler(self) -> Callable[[dict[str, Any], LambdaContext], PartialItemFailureResponse]:
+        """Return the Lambda handler: `handle` with logging, tracing and metrics around it."""
+
+        @logger.inject_lambda_context(clear_state=True)
+        @tracer.capture_lambda_handler(capture_response=False)
+        @metrics.log_metrics(capture_cold_start_metric=True)
+        def handle(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+            return self.handle(event, context)
+
+        return handle
+
+    def handle(self, event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+        """Handle a batch.
+
+        Returns
+        -------
+        dict
+            ``batchItemFailures`` with the messages that are to be delivered again.
+        """
+        count("Messages", len(event["Records"]))
+        self._worker.prepare()
+        processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+        return process_partial_response(
+            event=event,
+            record_handler=partial(self._message, remaining=lambda: _remaining(context)),
+            processor=processor,
+            context=context,
+        )
+
+    def _message(self, record: SQSRecord, remaining: Callable[[], float]) -> None:
+        """Handle one message; the batch processor passes it by this name."""
+        redelivered = int(record.attributes.approximate_receive_count) > 1
+        postponed: Later | None = None
+        try:
+            for target in self._targets(record):
+                try:
+                    self.runner.run(target, remaining, redelivered=redelivered)
+                except Later as later:
+                    postponed = later
+        except Exception:
+            # AWS does not answer. The batch processor keeps quiet about what it catches.
+            logger.exception("message not handled", extra={"message_id": record.message_id})
+            raise
+        if postponed:
+            self._postpone(record, postponed)
+            raise postponed
+
+    def _targets(self, message: SQSRecord) -> list[Target]:
+        try:
+            body = json.loads(message.body)
+            if not isinstance(body, dict):
+                raise ValueError("not an object")
+            return self._worker.targets(body)
+        except (ValueError, KeyError, TypeError):
+            # Nobody can make sense of it: let it be seen among the dead letters, soon.
+            self._postpone(message, Later(SENSELESS_SECONDS, "senseless"))
+            raise
 
     def _postpone(self, message: SQSRecord, later: Later) -> None:
         try:
@@ -452,7 +528,9 @@ class Lease(Generic[R]):
     record : Audio or Generation
         As claimed.
     remaining : callable
-        Seconds that the function has left.
+        Seconds that the host leaves.
+    stopping : callable
+        Whether the host stops.
 
     Examples
     --------
@@ -460,16 +538,23 @@ class Lease(Generic[R]):
     ...     work(record, lease)
     """
 
-    def __init__(self, records: Records, record: R, remaining: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        records: Records,
+        record: R,
+        remaining: Callable[[], float],
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._records = records
         self._record: R = record
-        self._remaining = remaining
+        self._remaining, self._stopping = remaining, stopping
         self._share = 0.0
         self._stage: str | None = None
         self._pace = Pace()
         self._lost: Fenced | None = None
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lease-{record.id}", daemon=True)
+        keep = partial(contextvars.copy_context().run, self._keep)  # with what the log says of the job
+        self._thread = threading.Thread(target=keep, name=f"lease-{record.id}", daemon=True)
 
     def __enter__(self) -> Lease[R]:
         self._thread.start()
@@ -492,12 +577,16 @@ class Lease(Generic[R]):
         Fenced
             The claim is lost.
         TransientError
-            The function's time is nearly up.
+            The host's time is nearly up.
+        Unfinished
+            The same, because the host stops.
         """
         self._share = max(self._share, share)
         if self._lost:
             raise self._lost
         if self._remaining() < RESERVE_SECONDS:
+            if self._stopping():
+                raise Unfinished
             raise TransientError("timed_out", "The job did not end in the time that one attempt has.")
 
     def stage(self, name: str) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_VISIBILITY_SECONDS = 43200
 """Seconds for which SQS can hide a message, at most."""
+MAX_DELAY_SECONDS = 900
+"""Seconds after which SQS can deliver a message for the first time, at most."""
 
 
 class Queues:
@@ -65,10 +67,16 @@ class Queues:
         """Ask for an audio to be embedded."""
         self._send(self.embed_url, tenant=tenant, audio_id=audio_id, correlation_id=correlation_id)
 
-    def send_generate(self, tenant: str, generation_id: str, correlation_id: str) -> None:
-        """Ask for a queued generation to be run."""
+    def send_generate(
+        self, tenant: str, generation_id: str, correlation_id: str | None, delay: float = 0
+    ) -> None:
+        """Ask for a queued generation to be run, in so many seconds (900 at most)."""
         self._send(
-            self.generate_url, tenant=tenant, generation_id=generation_id, correlation_id=correlation_id
+            self.generate_url,
+            delay=delay,
+            tenant=tenant,
+            generation_id=generation_id,
+            correlation_id=correlation_id,
         )
 
     def call(self, record: Audio | Generation) -> None:
@@ -76,7 +84,7 @@ class Queues:
         self._send(
             self.embed_url if isinstance(record, Audio) else self.generate_url,
             tenant=record.tenant,
-            **{f"{record.kind}_id": record.id},
+            **_named(record),
             correlation_id=record.correlation_id,
             called=True,
         )
@@ -94,7 +102,7 @@ class Queues:
         self._send(
             self.dead_letter_urls[record.kind],
             tenant=record.tenant,
-            **{f"{record.kind}_id": record.id},
+            **_named(record),
             correlation_id=record.correlation_id,
             failed_attempt=record.attempt,
             error=dict(error),
@@ -107,5 +115,11 @@ class Queues:
             QueueUrl=url, ReceiptHandle=receipt_handle, VisibilityTimeout=timeout
         )
 
-    def _send(self, url: str, **body: Any) -> None:
-        self._sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body))
+    def _send(self, url: str, *, delay: float = 0, **body: Any) -> None:
+        delay_seconds = int(min(delay, MAX_DELAY_SECONDS))
+        self._sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body), DelaySeconds=delay_seconds)
+
+
+def _named(record: Audio | Generation) -> dict[str, Any]:
+    """Name a record as messages do."""
+    return {f"{record.kind}_id": record.id}

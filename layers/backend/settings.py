@@ -27,6 +27,10 @@ class SettingsError(Exception):
     """The environment lacks a variable or holds a value that cannot be meant."""
 
 
+class ProfileMismatch(SettingsError):
+    """The image holds what belongs to another profile than the deployment's."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a function knows about its deployment.
@@ -100,6 +104,8 @@ class Settings:
         ------
         SettingsError
             Naming the first variable that is missing or invalid.
+        ProfileMismatch
+            The image is for another profile.
         """
 
         def text(name: str) -> str:
@@ -118,7 +124,7 @@ class Settings:
 
         profile = text("PROFILE")
         if (built := environ.get("IMAGE_PROFILE", profile)) != profile:
-            raise SettingsError(
+            raise ProfileMismatch(
                 f"this image is built for the profile {built}, and the stack's Profile is {profile}: "
                 f"`make deploy PROFILE={profile}` builds and deploys both"
             )

@@ -132,10 +132,10 @@ def load_embedder(name: str) -> Embedder:
         from music.mir512.embedder import Mir512
 
         return Mir512()
-    if _runtime() == "torch":
+    if runtime("EMBEDDER_RUNTIME", runtime()) == "torch":
         from music.torch.clap import ClapTowers
 
-        return ClapTowers(_checkpoint(name, "clap"), _unpinned(name, "clap")).embedder()
+        return ClapTowers(checkpoint_folder(name, "clap"), _unpinned(name, "clap")).embedder()
     from music.clap.embedder import Clap
 
     with _explained(name):
@@ -150,7 +150,8 @@ def load(name: str) -> Profile:
     run on torch, on a GPU where there is one, from the checkpoints in the folder that ``CHECKPOINTS`` names:
     for each profile ``musicgen`` and ``clap``, as the hub has them. By default it is ``build/checkpoints``,
     where building a bundle from the hub leaves them. ``PRECISION`` may be float32 or bfloat16 then (see
-    `music.torch.device.Device`).
+    `music.torch.device.Device`). ``EMBEDDER_RUNTIME`` says the same of the embedder alone: vectors are only
+    compared with those of the same weights, so it runs where the tracks' were made.
 
     Parameters
     ----------
@@ -172,7 +173,7 @@ def load(name: str) -> Profile:
         from music.mosaic.generator import Mosaic
 
         return Profile(name, load_embedder(name), Mosaic())
-    return Profile(name, load_embedder(name), _torch(name) if _runtime() == "torch" else _engine(name))
+    return Profile(name, load_embedder(name), _torch(name) if runtime() == "torch" else _engine(name))
 
 
 def _engine(name: str) -> Generator:
@@ -214,14 +215,15 @@ def _torch(name: str) -> Generator:
     from music.torch import checkpoint, encodec, musicgen
     from music.torch.device import Device
     from music.torch.language import Network
+    from music.torch.memory import SHARE
 
-    folder = _checkpoint(name, "musicgen")
+    folder = checkpoint_folder(name, "musicgen")
     try:
         device = Device(os.environ.get("PRECISION"))
         text, codec = musicgen.T5(folder, device.name), encodec.Encodec(folder, device.name)
         network = Network(folder, device.name, device.dtype)
         free = device.free_memory(available_memory())
-        language = musicgen.MusicGen(network, free // 2, MAX_TEXT_TOKENS)
+        language = musicgen.MusicGen(network, free // SHARE, MAX_TEXT_TOKENS)
     except ValueError as error:
         raise ProfileError(f"profile {name!r}: {error}") from error
     return MusicGen(
@@ -242,12 +244,18 @@ def _known(name: str) -> None:
         raise ProfileError(f"unknown profile {name!r}; known profiles: {', '.join(DECLARED)}")
 
 
-def _runtime() -> str:
-    """Return what neural profiles run on: what the environment variable ``RUNTIME`` says."""
-    runtime = os.environ.get("RUNTIME", "engine")
-    if runtime not in {"engine", "torch"}:
-        raise ProfileError(f"unknown RUNTIME {runtime!r}; known: engine, torch")
-    return runtime
+def runtime(variable: str = "RUNTIME", default: str = "engine") -> str:
+    """Return what neural profiles run on, ``"engine"`` or ``"torch"``: what an environment variable says.
+
+    Raises
+    ------
+    ProfileError
+        If it says something else.
+    """
+    named = os.environ.get(variable, default)
+    if named not in {"engine", "torch"}:
+        raise ProfileError(f"unknown {variable} {named!r}; known: engine, torch")
+    return named
 
 
 def _bundle(name: str, *networks: str) -> Bundle:
@@ -271,7 +279,7 @@ def _explained(name: str) -> Iterator[None]:
         raise ProfileError(f"profile {name!r}: {error}") from error
 
 
-def _checkpoint(name: str, part: str) -> Path:
+def checkpoint_folder(name: str, part: str) -> Path:
     folder = Path(os.environ.get("CHECKPOINTS", "build/checkpoints")) / name / part
     if not (folder / "config.json").is_file():
         raise ProfileError(

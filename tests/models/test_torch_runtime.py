@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from music import interfaces, loading, profiles
 from music.analysis import analyse
 from music.audio.encode import encode
 from music.production import generate
+from music.torch.batch import Batch, Stream
+from music.torch.language import Slots
+from tests.support.networks import FEATURES
 from weights import synthetic
 
 
@@ -35,4 +39,37 @@ def test_a_track_is_made_from_a_track(tmp_path: Path, monkeypatch: pytest.Monkey
     assert made[0].audio == made[1].audio
     assert made[0].report["engine"] == "musicgen-tiny"
     assert "torch" in made[0].report["details"]["machine"]
+    loading.load.cache_clear()
+
+
+def test_jobs_of_several_threads_share_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME", "torch")
+    monkeypatch.setenv("CHECKPOINTS", str(tmp_path))
+    loading.load.cache_clear()
+    synthetic.write("tiny", tmp_path / "tiny")
+    generator = loading.load("tiny").generator
+    settle = Batch._settle
+
+    def together(self: Batch, slots: Slots) -> list[Stream]:
+        """Begin when both have come."""
+        if not self._seats:
+            with self._changed:
+                self._changed.wait_for(lambda: len(self._waiting) == 2)
+        monkeypatch.setattr(Batch, "_settle", settle)
+        return settle(self, slots)
+
+    def make(seed: int) -> interfaces.Candidate:
+        source = np.random.default_rng(seed).standard_normal((1, 32000)).astype(np.float32) * 0.1
+        request = interfaces.Request(source, FEATURES, interfaces.Parameters(seed=seed, duration=1.0))
+        (candidate,) = generator.candidates(request, lambda done: None)
+        return candidate
+
+    alone = [make(seed) for seed in (3, 4)]
+    monkeypatch.setattr(Batch, "_settle", together)
+    with ThreadPoolExecutor() as pool:
+        shared = list(pool.map(make, (3, 4)))
+    assert [candidate.details["batch"] for candidate in alone] == [[1], [1]]
+    assert all(2 in candidate.details["batch"] for candidate in shared)
+    for one, other in zip(alone, shared, strict=True):
+        np.testing.assert_allclose(other.audio, one.audio, atol=1e-3)
     loading.load.cache_clear()

@@ -92,7 +92,7 @@ class Stack:
         app = importlib.import_module(f"functions.{name}.app")
         app.records.items.clock = self.clock
         if hasattr(app, "consumer"):
-            app.consumer._renewals.items.clock = self.clock
+            app.consumer.runner._renewals.items.clock = self.clock
         return app
 
     def audio(self, tenant: str = "default", size: int | None = None, limits: Limits | None = None) -> Audio:

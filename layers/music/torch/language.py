@@ -29,10 +29,9 @@ from music.musicgen.networks import Condition
 from music.musicgen.sampling import Sampling
 from music.musicgen.transformer import POSITIONS, sinusoids
 from music.torch.checkpoint import read
+from music.torch.memory import GUIDED, stream_bytes
 from music.torch.sampling import draw
 
-GUIDED = 2
-"""Rows of a stream: its condition, and what guidance leads away from."""
 NEVER = 2**31
 """The step at which a stream failed that did not."""
 
@@ -295,7 +294,7 @@ class Slots:
         """Count the bytes that a stream takes of the device's memory."""
         shape = network.shape
         positions = delay.positions(frames, shape.codebooks) + texts + shape.prefix
-        return 2 * shape.layers * GUIDED * positions * shape.width * network.dtype.itemsize
+        return stream_bytes(shape.layers, shape.width, positions, network.dtype.itemsize)
 
     @property
     def used(self) -> int:
@@ -442,7 +441,10 @@ class Slots:
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(
-                graph, pool=next(iter(self._graphs.values())).pool() if self._graphs else None
+                graph,
+                pool=next(iter(self._graphs.values())).pool() if self._graphs else None,
+                # Meanwhile other threads encode texts and decode audio, which must not end the recording.
+                capture_error_mode="thread_local",
             ):
                 self._step(slots, longest, tokens)
             for each, before in zip((self._codes, self._position, self._failed), kept, strict=True):

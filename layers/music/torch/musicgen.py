@@ -17,10 +17,9 @@ from music.resume import Take
 from music.torch.batch import Batch
 from music.torch.checkpoint import model
 from music.torch.decoding import BatchDecoding
-from music.torch.language import GUIDED, Network, Slots
+from music.torch.language import Network, Slots
+from music.torch.memory import FRAMES, GUIDED
 
-FRAMES = 1500
-"""The longest sequence of frames: 30 s."""
 MOST_STREAMS = 32
 
 

@@ -363,7 +363,7 @@ def test_whatever_happens_every_job_ends_with_one_result(
     for name in WORKERS:
         app = stack.app(name)
         monkeypatch.setattr(app, "limits", PLENTY)
-        monkeypatch.setattr(app.consumer, "_limits", PLENTY)
+        monkeypatch.setattr(app.consumer.runner, "_limits", PLENTY)
     # The bucket's dates are not of this clock. Without the day of grace, too, nothing of anybody's may go.
     monkeypatch.setattr("backend.reconcile.ORPHAN_SECONDS", -float("inf"))
     monkeypatch.setattr("backend.reconcile.REST_SECONDS", 0)

@@ -74,7 +74,7 @@ def test_a_message_out_of_turn_is_dropped_and_its_job_called_by_the_one_before(
 ) -> None:
     limits = Limits(10, 1000, 10**9, running=1)
     monkeypatch.setattr(app, "limits", limits)
-    monkeypatch.setattr(app.consumer, "_limits", limits)
+    monkeypatch.setattr(app.consumer.runner, "_limits", limits)
     first, second, third = (stack.audio(limits=limits) for _ in range(3))
     for audio in (first, second, third):
         stack.upload(audio)
@@ -123,7 +123,7 @@ def test_who_waits_to_be_tried_again_lets_the_next_one_go_first(
 ) -> None:
     limits = Limits(10, 1000, 10**9, running=1)
     monkeypatch.setattr(app, "limits", limits)
-    monkeypatch.setattr(app.consumer, "_limits", limits)
+    monkeypatch.setattr(app.consumer.runner, "_limits", limits)
     first, second = (stack.audio(limits=limits) for _ in range(2))
     for audio in (first, second):
         stack.upload(audio)

@@ -298,7 +298,7 @@ def test_posting_another_file_to_the_same_place_is_charged_and_has_an_end(
     monkeypatch.setattr("backend.jobs.time.monotonic", lambda: 0.0)  # each takes what is charged at least
     cost = app.costs.embedding_of(5).seconds
     limits = Limits(10, math.ceil(3.0 + MIN_CHARGE_SECONDS + cost), 10**6)
-    for name in ("limits", "consumer._limits"):
+    for name in ("limits", "consumer.runner._limits"):
         monkeypatch.setattr(f"{app.__name__}.{name}", limits)
     audio = stack.audio(limits=limits)
     for number in range(20):

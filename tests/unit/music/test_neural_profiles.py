@@ -40,7 +40,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def environment(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("MODELS", str(models))
-    monkeypatch.delenv("RUNTIME", raising=False)
+    for variable in ("RUNTIME", "EMBEDDER_RUNTIME"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", raising=False)
     yield
     for load in (loading.load, loading.load_embedder, loading.load_text):
@@ -226,6 +227,19 @@ def test_an_unknown_runtime_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("RUNTIME", "quantum")
     with pytest.raises(ProfileError, match=r"'quantum'.*engine, torch"):
         loading.load("tiny")
+
+
+def test_the_embedder_may_run_elsewhere_than_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a generator runs on torch, its sources were embedded by another function, on the engine."""
+    identity = loading.load_embedder("tiny").identity
+    loading.load_embedder.cache_clear()
+    monkeypatch.setenv("RUNTIME", "torch")
+    monkeypatch.setenv("EMBEDDER_RUNTIME", "engine")
+    assert loading.load_embedder("tiny").identity == identity
+    loading.load_embedder.cache_clear()
+    monkeypatch.setenv("EMBEDDER_RUNTIME", "quantum")
+    with pytest.raises(ProfileError, match=r"unknown EMBEDDER_RUNTIME 'quantum'"):
+        loading.load_embedder("tiny")
 
 
 def test_declarations_have_limits() -> None:
