@@ -74,7 +74,7 @@ def _number(name: str, value: str, environment: Mapping[str, str]) -> Iterator[s
     low, high = (next(kind[bound] for kind in kinds if bound in kind) for bound in ("minimum", "maximum"))
     profile = profiles.DECLARED.get(environment.get("PROFILE", ""))
     if name == "DURATION" and profile:
-        high = min(high, profile.max_duration)
+        high = min(high, profiles.LENGTHS["lambda"][profile.name].piece)
     whole = any(kind.get("type") == "integer" for kind in kinds)
     try:
         number = int(value) if whole else float(value)

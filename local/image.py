@@ -1,4 +1,4 @@
-"""What a function's image holds of this repository, read from the function's Dockerfile.
+"""What an image holds of this repository, read from its Dockerfile: a function's, or the endpoint's.
 
 A process of the local stack finds exactly that code on its path, so that a module that a Dockerfile does not
 copy is missing here too, not only in the image.
@@ -25,13 +25,16 @@ class Image:
 
     Attributes
     ----------
+    module : str
+        What it runs: the module of a function's handler, or that of ``python3 -m``.
     handler : str
-        What Lambda calls, as ``module.name``.
+        What Lambda calls, as ``module.name``; empty where the image is not for Lambda.
     code : dict of PurePosixPath to Path
         Each file or folder that was copied into one of the `SEARCHED` folders: its path in the image, and the
         path of the original.
     """
 
+    module: str
     handler: str
     code: dict[PurePosixPath, Path]
 
@@ -51,14 +54,15 @@ class Image:
         Raises
         ------
         DockerfileError
-            The Dockerfile or a source is not there, no CMD names a handler, or two instructions would write
-            one inside what the other has copied.
+            The Dockerfile or a source is not there, nothing names a handler or a module to run, or two
+            instructions would write one inside what the other has copied.
         """
         code: dict[PurePosixPath, Path] = {}
         command: list[str] = []
+        entry: list[str] = []
         for name, rest in _instructions(dockerfile):
             if name == "FROM":
-                code, command = {}, []
+                code, command, entry = {}, [], []
             elif name == "COPY" and not rest.startswith("--from="):
                 *sources, target = rest.split()
                 originals = [path for source in sources for path in _originals(source, context)]
@@ -73,10 +77,16 @@ class Image:
                     code[path] = original
             elif name == "CMD":
                 command = json.loads(rest)
+            elif name == "ENTRYPOINT":
+                entry = json.loads(rest)
+        searched = {path: original for path, original in code.items() if _searched(path)}
+        if entry:
+            if entry[:2] != ["python3", "-m"] or len(entry) != 3:
+                raise DockerfileError(f"{dockerfile}: the ENTRYPOINT runs no module")
+            return cls(f"{entry[2]}.__main__", "", searched)
         if len(command) != 1:
             raise DockerfileError(f"{dockerfile}: the CMD names no handler")
-        searched = {path: original for path, original in code.items() if _searched(path)}
-        return cls(command[0], searched)
+        return cls(command[0].rpartition(".")[0], command[0], searched)
 
     def lay_out(self, folder: Path) -> list[Path]:
         """Lay the code out under a folder, as links to the originals.

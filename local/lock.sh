@@ -22,7 +22,10 @@ lock functions/search/requirements.txt --extra backend --extra arrays pyproject.
 for function in embed encode; do
     lock "functions/$function/requirements.txt" --extra backend --extra arrays --extra audio pyproject.toml
 done
-lock functions/generate/requirements.txt --extra backend --extra arrays --extra audio --extra signal pyproject.toml
+for function in generate endpoint; do
+    lock "functions/$function/requirements.txt" --extra backend --extra arrays --extra audio --extra signal pyproject.toml
+done
+lock functions/endpoint/torch.txt --extra arrays --extra neural pyproject.toml functions/endpoint/torch.in
 # `tokenizers` asks for the hub's client, which only fetching checkpoints needs.
 lock local/requirements.txt --excludes local/hub/requirements.in \
     --extra backend --extra arrays --extra audio --extra signal --extra neural --extra client --extra local \

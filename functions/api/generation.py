@@ -264,12 +264,13 @@ def check_support(request: contract.GenerateRequest) -> None:
     region = request.region
     duration = region.end - region.start if region else request.duration
     total = duration * request.candidates
+    lengths = profiles.LENGTHS[settings.generate_host]
     for what, asked, limit, field in (
-        (f"A duration of {duration:g} s", duration, "max_duration", "region" if region else "duration"),
-        (f"{request.candidates} candidates of {duration:g} s", total, "max_total", "candidates"),
+        (f"A duration of {duration:g} s", duration, "piece", "region" if region else "duration"),
+        (f"{request.candidates} candidates of {duration:g} s", total, "total", "candidates"),
     ):
-        if asked > getattr(own, limit):
-            able = [name for name, declared in profiles.DECLARED.items() if asked <= getattr(declared, limit)]
+        if asked > getattr(lengths[settings.profile], limit):
+            able = [name for name, length in lengths.items() if asked <= getattr(length, limit)]
             raise problems.unsupported(settings.profile, what, able, field=field)
 
 
@@ -318,7 +319,7 @@ def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
         if request.key is not None:
             with reachable("key"):
                 reach.semitones(features.get("key"), features.get("mode"), request.key)
-    longest = own.max_duration
+    longest = profiles.LENGTHS[settings.generate_host][settings.profile].piece
     if request.bars and request.bars * seconds_of_bar(audio) / speed > longest:
         detail = f"{request.bars} bars of this track last over {longest:g} s."
         raise problems.Problem(422, "loop_too_long", detail, field="bars")

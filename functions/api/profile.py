@@ -14,6 +14,7 @@ from functions.api.service import app, records, settings
 from music import profiles
 
 declared = profiles.DECLARED[settings.profile]
+length = profiles.LENGTHS[settings.generate_host][settings.profile]
 limits = Limits.from_settings(settings)
 
 
@@ -52,7 +53,7 @@ def get_profile() -> Response:
                     "measured_jobs": speed.measured_jobs if speed else 0,
                 },
                 "limits": {
-                    "generate_seconds": declared.max_total,
+                    "generate_seconds": length.total,
                     "upload_seconds": contract.MAX_SOURCE_SECONDS,
                     "upload_bytes": MAX_UPLOAD_BYTES,
                     "multipart_bytes": contract.MULTIPART_BYTES,
@@ -93,7 +94,7 @@ def fields(profile: profiles.Declaration) -> dict[str, dict[str, Any]]:
             "description": schema["description"],
         }
         if name == "duration":
-            told["maximum"] = profile.max_duration
+            told["maximum"] = length.piece
         if name == "mode":
             told["enum"] = list(profile.modes)
         if name == "ending":

@@ -18,6 +18,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,3 +187,10 @@ def verify(folder: Path) -> None:
             raise Refused("weights_damaged", f"{path}: cannot be read: {error.strerror}.") from error
         if found != expected:
             raise Refused("weights_damaged", f"{path}: its sha256 is {found}, not {expected}.")
+
+
+if __name__ == "__main__":  # the image runs it when it is built
+    try:
+        verify(Path(sys.argv[1]))
+    except Refused as refused:
+        sys.exit(f"error: {refused.detail} `python -m weights torch` makes them.")

@@ -59,8 +59,6 @@ LAST_SECONDS = 4.0
 """What of them is left when the server gives back what nobody else did."""
 IDLE_SECONDS = 60.0
 """Seconds after which a connection is closed on which nothing comes."""
-MUSICGEN = ("t5", "musicgen", "encodec")
-"""The networks of a bundle that make music; torch has its own files of them."""
 AGAIN = {"unfinished", "retried", "no_time", "moved"}
 """What a message is sent again for."""
 _RETRY_SECONDS = 30.0  # where AWS did not answer
@@ -139,7 +137,7 @@ class Endpoint:
             raise Refused("wrong_settings", f"unknown profile {settings.profile!r}")
         side_by_side = streams if runtime == "torch" and not DECLARED[settings.profile].identity else 1
         try:
-            check(settings.profile, runtime, streams)
+            check(settings.profile, runtime, streams, in_image="IMAGE_PROFILE" in self._environ)
             from functions.generate import app  # makes AWS clients
 
             app.profile()
@@ -308,8 +306,17 @@ def read(body: bytes) -> Target:
     return target
 
 
-def check(profile: str, runtime: str, streams: int) -> None:
+def check(profile: str, runtime: str, streams: int, *, in_image: bool = False) -> None:
     """Check the machine and the weights' files before anything is loaded.
+
+    Parameters
+    ----------
+    profile, runtime : str
+        What is to be loaded, and on what.
+    streams : int
+        Candidates that are made at the same time.
+    in_image : bool
+        Whether a checkpoint has hashes beside it, as in an image; those of a bundle are in its manifest.
 
     Raises
     ------
@@ -318,25 +325,25 @@ def check(profile: str, runtime: str, streams: int) -> None:
     """
     if DECLARED[profile].identity:
         return  # no weights, and no GPU
-    torch = runtime == "torch"
-    networks = (*(() if torch else MUSICGEN), "clap_audio", "clap_tags")
     try:
-        bundle = open_bundle(bundle_folder(profile), profile, networks)
-    except BundleError as error:
-        raise Refused("weights_damaged", str(error)) from error
-    if torch:
-        try:
+        if runtime == "torch":
             folder = loading.checkpoint_folder(profile, "musicgen")
-        except ProfileError as error:
-            raise Refused("weights_damaged", str(error)) from error
-        check_torch(folder, streams)
-        machine.verify(folder)
-    else:
-        machine.require_memory(bundle.memory(), available_memory())
-    try:
-        bundle.verify()
-    except BundleError as error:
+            check_torch(folder, streams)
+            if in_image:
+                machine.verify(folder)
+        if networks := networks_of(runtime, loading.runtime("EMBEDDER_RUNTIME", runtime)):
+            bundle = open_bundle(bundle_folder(profile), profile, networks)
+            if runtime == "engine":
+                machine.require_memory(bundle.memory(), available_memory())
+            bundle.verify()
+    except (BundleError, ProfileError) as error:
         raise Refused("weights_damaged", str(error)) from error
+
+
+def networks_of(runtime: str, embedder_runtime: str) -> tuple[str, ...]:
+    """Name what of a bundle the engine runs."""
+    music = ("t5", "musicgen", "encodec") if runtime == "engine" else ()
+    return (*music, *(("clap_audio", "clap_tags") if embedder_runtime == "engine" else ()))
 
 
 def check_torch(folder: Path, streams: int) -> None:

@@ -206,12 +206,18 @@ def source_of(records: Records, generation: Generation) -> Audio:
     Raises
     ------
     PermanentError, TransientError
-        Deleted, failed, embedded by another model; or just now being embedded again.
+        Deleted, failed, embedded by another model, too long; or just now being embedded again.
     """
     if generation.profile != settings.profile:
         raise PermanentError(
             "unsupported_by_profile",
             f"Asked of profile {generation.profile}, but {settings.profile} is in force now.",
+        )
+    longest = profiles.LENGTHS[settings.generate_host][settings.profile].piece
+    if (asked := parameters_of(generation).duration) > longest:  # where another host was in force
+        raise PermanentError(
+            "unsupported_by_profile",
+            f"{settings.profile} makes {longest:g} s at most on {settings.generate_host}, not {asked:g} s.",
         )
     audio = records.get_audio(generation.tenant, generation.audio_id)
     if audio is None or audio.deleted:

@@ -153,10 +153,6 @@ class Declaration:
         Whether it brings its source to another tempo and key. Of the others, a candidate is chosen.
     source_type : str
         What it makes, in the words of IPTC.
-    max_duration : float
-        The longest piece in seconds that a few invocations can make.
-    max_total : float
-        The seconds of all candidates of a piece together that they can make.
     """
 
     name: str
@@ -173,8 +169,6 @@ class Declaration:
     before: bool = False
     turns: bool = False
     source_type: str = TRAINED
-    max_duration: float = 300.0
-    max_total: float = 2400.0
 
 
 MIR_512 = Identity(model="mir-512", revision="92b81749605f", pipeline="3", precision="float32")
@@ -192,7 +186,6 @@ _WITH_MELODY = (*_MODES, "melody")
 def _musicgen(
     name: str,
     modes: tuple[str, ...],
-    longest: float,
     output_second: float,
     license: str | None = "CC-BY-NC-4.0",
 ) -> Declaration:
@@ -205,8 +198,6 @@ def _musicgen(
         generator=f"musicgen-{name}",
         costs=Costs(0.5, 0.04, 1.0, 0.02, output_second),
         license=license,
-        max_duration=longest,
-        max_total=2 * longest,
     )
 
 
@@ -230,19 +221,45 @@ DECLARED: dict[str, Declaration] = {
             turns=True,
             source_type=COMPOSITE,
         ),
-        _musicgen("small", _MODES, 300.0, 0.8),
-        _musicgen("medium", _MODES, 120.0, 4.0),
-        _musicgen("large", _MODES, 60.0, 9.0),
-        _musicgen("melody", _WITH_MELODY, 120.0, 4.0),
-        _musicgen("stereo-small", _MODES, 300.0, 1.2),
-        _musicgen("pocket", _WITH_MELODY, 300.0, 0.1, "MIT"),
-        _musicgen("tiny", _MODES, 300.0, 0.1, None),
-        _musicgen("tiny-melody", _WITH_MELODY, 300.0, 0.1, None),
-        _musicgen("tiny-stereo", _MODES, 300.0, 0.1, None),
+        _musicgen("small", _MODES, 0.8),
+        _musicgen("medium", _MODES, 4.0),
+        _musicgen("large", _MODES, 9.0),
+        _musicgen("melody", _WITH_MELODY, 4.0),
+        _musicgen("stereo-small", _MODES, 1.2),
+        _musicgen("pocket", _WITH_MELODY, 0.1, "MIT"),
+        _musicgen("tiny", _MODES, 0.1, None),
+        _musicgen("tiny-melody", _WITH_MELODY, 0.1, None),
+        _musicgen("tiny-stereo", _MODES, 0.1, None),
     )
 }
 """The profiles by name. The weights of `pocket` are the project's own and lie in the repository. `tiny` and
 its kin are untrained: they make noise, and exercise the whole neural path without a download."""
+
+
+class Length(NamedTuple):
+    """The longest piece that may be asked for, and all of its candidates together, in seconds of music."""
+
+    piece: float
+    total: float
+
+
+LENGTHS: dict[str, dict[str, Length]] = {
+    "lambda": {
+        "builtin": Length(300.0, 2400.0),
+        "small": Length(300.0, 600.0),
+        "medium": Length(120.0, 240.0),
+        "large": Length(60.0, 120.0),
+        "melody": Length(120.0, 240.0),
+        "stereo-small": Length(300.0, 600.0),
+        "pocket": Length(300.0, 600.0),
+        "tiny": Length(300.0, 600.0),
+        "tiny-melody": Length(300.0, 600.0),
+        "tiny-stereo": Length(300.0, 600.0),
+    },
+    "sagemaker": dict.fromkeys(DECLARED, Length(300.0, 2400.0)),
+}
+"""What each profile may be asked for, by the host that generates: on Lambda what a few invocations of 15
+minutes can make on its processors, on an endpoint everything."""
 
 
 def identity(name: str) -> Identity:

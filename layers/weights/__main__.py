@@ -24,6 +24,12 @@ def main(argv: Sequence[str]) -> int:
     )
     build.add_argument("--precision", default="int8", help=", ".join(PRECISIONS) + " (experimental)")
     build.add_argument("--out", type=Path, default=pack.TARGET, help="gets a folder named like the profile")
+    torch = commands.add_parser("torch", help="lay out the checkpoint that the torch runtime has in an image")
+    torch.add_argument("profile", help=", ".join(profiles()))
+    torch.add_argument(
+        "--source", default="hub", help="hub, random, or a folder with the checkpoint musicgen"
+    )
+    torch.add_argument("--out", type=Path, default=pack.TARGET, help="gets the folder torch/PROFILE/musicgen")
     random = commands.add_parser("random", help="write random checkpoints in the published layout")
     random.add_argument("profile", help=", ".join(profiles()))
     random.add_argument("folder", type=Path, help="gets the folders musicgen and clap")
@@ -34,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
         if given.command == "build":
             folder = pack.build(given.profile, given.source, given.precision, given.out)
             _describe(folder)
+        elif given.command == "torch":
+            print(pack.checkpoint(given.profile, given.source, given.out))
         else:
             synthetic.write(given.profile, given.folder, given.layers, given.seed)
     except CheckpointError as error:

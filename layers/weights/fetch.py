@@ -12,7 +12,7 @@ from weights.check import DESCRIPTION, WEIGHTS, shards, whole
 from weights.sources import LOCK, Locked, Model, locked, sha256, write_lock
 
 # Fetched where they are there: nothing here reads them, the torch runtime does.
-_OPTIONAL = ("generation_config.json", "tokenizer_config.json")
+OPTIONAL = ("generation_config.json", "tokenizer_config.json")
 
 
 def fetch(model: Model, folder: Path, lock: Path = LOCK, endpoint: str | None = None) -> str:
@@ -77,7 +77,7 @@ def fetch(model: Model, folder: Path, lock: Path = LOCK, endpoint: str | None = 
         for index in set(WEIGHTS) - set(weights):
             if index.endswith(".index.json"):
                 (folder / index).unlink(missing_ok=True)  # was fetched to see whether it is whole
-        wanted = {*DESCRIPTION, *(file for file in _OPTIONAL if file in there), *weights}
+        wanted = {*DESCRIPTION, *(file for file in OPTIONAL if file in there), *weights}
         declared = {file: there.get(file, "") for file in wanted}
     found = {}
     for file, expected in sorted(declared.items()):

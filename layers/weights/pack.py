@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -159,6 +160,66 @@ def write_musicgen(
         if precision != "int8" or cost["logit_error"] < BAR:
             break
     return memory, cost
+
+
+def checkpoint(
+    profile: str,
+    source: str = "hub",
+    target: Path = TARGET,
+    cache: Path = CACHE,
+    lock: Path = LOCK,
+    endpoint: str | None = None,
+) -> Path:
+    """Lay MusicGen's checkpoint of a profile out for the torch runtime in an image, with its files' hashes.
+
+    Parameters
+    ----------
+    profile, source, cache, lock, endpoint
+        See `build`.
+    target : Path
+        Gets the folder ``torch/PROFILE/musicgen``, in place of what was there: the files, links to those of
+        the cache where that can be, and ``SHA256SUMS``.
+
+    Returns
+    -------
+    Path
+        That folder.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such profile, or the checkpoint is not what it should be.
+    """
+    model = models_of(profile)["musicgen"]
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".") as scratch:
+        work = Path(scratch)
+        if source == "hub":
+            given = cache / str(model.repository).replace("/", "--")
+            fetch.fetch(model, given, lock, endpoint)
+        elif source == "random":
+            synthetic.write(profile, work / "random")
+            given = work / "random/musicgen"
+        else:
+            given = Path(source) / "musicgen"
+        names = sorted({*DESCRIPTION, *Checkpoint(given).weights})
+        names += [name for name in fetch.OPTIONAL if (given / name).is_file()]
+        made = work / "musicgen"
+        made.mkdir()
+        made.chmod(0o755)
+        for name in names:
+            try:
+                os.link((given / name).resolve(), made / name)
+            except OSError:  # on another file system
+                shutil.copyfile(given / name, made / name)
+            (made / name).chmod(0o644)
+        sums = "".join(f"{sha256(made / name)}  {name}\n" for name in names)
+        (made / "SHA256SUMS").write_text(sums, "utf-8")
+        folder = target / "torch" / profile / "musicgen"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made.rename(folder)
+    return folder
 
 
 def _link(name: Path, folder: Path) -> None:

@@ -805,6 +805,24 @@ class TestGenerate:
         )
         assert (problem["field"], problem["profiles"]) == ("loop", ["builtin"])
 
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [({"duration": 300}, "duration"), ({"duration": 60, "candidates": 8}, "candidates")],
+    )
+    def test_how_long_a_piece_may_be_follows_from_profile_and_host(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any], field: str
+    ) -> None:
+        routes = world.app.generation
+        monkeypatch.setattr(routes, "current_vector", lambda audio: None)
+        on_lambda = replace(routes.settings, profile="large", generate_host="lambda")
+        monkeypatch.setattr(routes, "settings", on_lambda)
+        problem = self.post(world, world.ready(), body).problem(409, "unsupported_by_profile")
+        assert problem["field"] == field
+        assert "builtin" in problem["profiles"]
+        assert "large" not in problem["profiles"]
+        monkeypatch.setattr(routes, "settings", replace(on_lambda, generate_host="sagemaker"))
+        assert self.post(world, world.ready(), body).status == 202
+
     def test_of_a_failed_or_stale_audio(self, world: World) -> None:
         self.post(world, world.failed(), {}).problem(409, "embedding_failed")
         self.post(world, world.ready(revision="of yore"), {}).problem(409, "stale_embedding")
@@ -1203,6 +1221,7 @@ class TestService:
         (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
         monkeypatch.setenv("MODELS", str(tmp_path))
         monkeypatch.setattr(world.app.profile, "declared", declared)
+        monkeypatch.setattr(world.app.profile, "length", profiles.LENGTHS["lambda"][name])
         profile = world.call("GET", "/api/profile").json
         assert profile["embedder"]["license"] == "Apache-2.0"
         assert profile["generator"] == {
@@ -1212,7 +1231,7 @@ class TestService:
             "license": declared.license,
         }
         assert "prompt" in profile["fields"]
-        assert profile["fields"]["duration"]["maximum"] == declared.max_duration
+        assert profile["fields"]["duration"]["maximum"] == profiles.LENGTHS["lambda"][name].piece
         assert profile["fields"]["mode"]["enum"] == list(declared.modes)
 
     def test_profile_says_what_jobs_cost_and_what_is_left_of_the_day(

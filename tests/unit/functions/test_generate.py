@@ -203,7 +203,7 @@ def test_a_waiting_generation_is_not_begun(stack: Stack, app: Any) -> None:
 def test_sources_that_are_not_fit(
     stack: Stack, app: Any, source: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deleted, stale, foreign, damaged = (stack.submit(source) for _ in range(4))
+    deleted, stale, foreign, damaged, long = (stack.submit(source) for _ in range(5))
 
     def undecodable(*arguments: Any, **keywords: Any) -> None:
         raise AudioError("undecodable", "the file is damaged")
@@ -220,6 +220,10 @@ def test_sources_that_are_not_fit(
         patch.setattr(app, "settings", replace(app.settings, profile="small"))
         assert run(stack, app, foreign) == []
         assert failed(stack, foreign) == "unsupported_by_profile"
+    with monkeypatch.context() as patch:  # asked for while another host was in force
+        patch.setitem(app.profiles.LENGTHS["lambda"], "builtin", app.profiles.Length(4.0, 8.0))
+        assert run(stack, app, long) == []
+        assert failed(stack, long) == "unsupported_by_profile"
     stack.records.bury(stack.get_audio(source))
     assert run(stack, app, deleted) == []
     assert failed(stack, deleted) == "source_deleted"

@@ -22,8 +22,10 @@ LEFT_OUT: dict[str, set[str]] = {
     "search": {"music.mir512", "music.mosaic", "music.musicgen", "music.torch"},
     "embed": {"music.mosaic", "music.musicgen", "music.torch", "tokenizers"},
     "generate": {"music.torch"},
+    "endpoint": {"safetensors", "torch", "transformers"},
 }
-"""Packages that `music.loading` imports when it is asked for what the function never asks for."""
+"""Packages that `music.loading` imports when it is asked for what the function never asks for. Those of torch
+are in the endpoint's image where it is built for torch."""
 
 
 @cache
@@ -45,7 +47,7 @@ def reached(image: Image) -> tuple[set[str], set[str], set[str]]:
     """
     held = image.modules()
     found, missing, foreign = set(), set(), set()
-    pending = {image.handler.rpartition(".")[0]}
+    pending = {image.module}
     missing |= pending - held.keys()
     while pending:
         name = pending.pop()
@@ -102,10 +104,14 @@ def test_an_image_holds_nothing_that_its_function_does_not_import(label: str) ->
 def test_what_builds_or_tests_is_in_no_image(label: str) -> None:
     modules = IMAGES[label].modules()
     assert {name.partition(".")[0] for name in modules} <= {*LAYERS, "functions"}
-    assert not {name for name in modules if name.startswith(("music.torch", "music.engine.build"))}
+    torch = {name for name in modules if name.startswith("music.torch")}
+    assert bool(torch) == (label == "endpoint")
+    assert "music.engine.build" not in modules
     assert "kernels.c" not in {path.name for path in IMAGES[label].code}
     assert {name for name in modules if name.startswith("functions.")} == {
-        f"functions.{label}.{path.stem}" for path in (ROOT / "functions" / label).glob("*.py")
+        f"functions.{folder}.{path.stem}"
+        for folder in {label, *(("generate",) if label == "endpoint" else ())}  # whose job it does
+        for path in (ROOT / "functions" / folder).glob("*.py")
     }
 
 
@@ -153,7 +159,7 @@ def context(tmp_path: Path) -> Path:
 
 def test_the_last_stage_says_what_is_where(context: Path) -> None:
     image = Image.read(context / "Dockerfile", context)
-    assert image.handler == "functions.here.app.handler"
+    assert (image.module, image.handler) == ("functions.here.app", "functions.here.app.handler")
     assert image.code == {
         PurePosixPath("/opt/python/one.py"): context / "one.py",
         PurePosixPath("/opt/python/two.py"): context / "two.py",
@@ -165,6 +171,13 @@ def test_the_last_stage_says_what_is_where(context: Path) -> None:
     assert image.modules().keys() == {
         *("one", "two", "package", "package.part", "folder.within", "functions.here.app")
     }
+
+
+def test_an_image_that_is_not_lambdas_runs_a_module(context: Path) -> None:
+    with (context / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write('ENTRYPOINT ["python3", "-m", "functions.here"]\nCMD ["serve"]\n')
+    image = Image.read(context / "Dockerfile", context)
+    assert (image.module, image.handler) == ("functions.here.__main__", "")
 
 
 def test_the_code_is_laid_out_as_in_the_image(context: Path, tmp_path: Path) -> None:
@@ -182,6 +195,7 @@ def test_the_code_is_laid_out_as_in_the_image(context: Path, tmp_path: Path) -> 
         ("COPY one.py /opt/python/folder/", "copied twice"),
         ("COPY functions /opt/python", "copied twice"),
         ('CMD ["one", "two"]', "names no handler"),
+        ('ENTRYPOINT ["python3", "serve.py"]', "runs no module"),
         ("FROM scratch", "names no handler"),
     ],
 )

@@ -243,7 +243,10 @@ def test_the_embedder_may_run_elsewhere_than_the_generator(monkeypatch: pytest.M
 
 
 def test_declarations_have_limits() -> None:
-    for declared in profiles.DECLARED.values():
-        assert 30.0 <= declared.max_duration <= 300.0
-        assert declared.max_duration <= declared.max_total
-        assert declared.modes[0] == "similar"
+    for lengths in profiles.LENGTHS.values():
+        assert lengths.keys() == profiles.DECLARED.keys()
+        for piece, total in lengths.values():
+            assert 30.0 <= piece <= 300.0
+            assert piece <= total
+    assert all(length == (300.0, 2400.0) for length in profiles.LENGTHS["sagemaker"].values())
+    assert all(declared.modes[0] == "similar" for declared in profiles.DECLARED.values())

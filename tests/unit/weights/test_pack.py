@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.support import pickled
 from tests.support.hub import running
 from weights import Checkpoint, CheckpointError, pack, sources, synthetic
 from weights.__main__ import main
+from weights.sources import sha256
 
 
 @pytest.fixture(scope="module")
@@ -327,3 +329,31 @@ def test_a_function_needs_only_the_files_of_its_networks(bundle: Path) -> None:
     open_bundle(bundle, "tiny", ("clap_audio", "clap_text")).verify()
     with pytest.raises(BundleError, match=r"t5\.safetensors: missing"):
         open_bundle(bundle, "tiny")
+
+
+@pytest.mark.parametrize("source", ["random", "folder", "hub"])
+def test_a_checkpoint_is_laid_out_for_torch_with_the_hashes_of_its_files(source: str, tmp_path: Path) -> None:
+    profile, given = "tiny", source
+    with ExitStack() as ending:
+        more: dict[str, Any] = {}
+        if source != "random":
+            synthetic.write("tiny", tmp_path / "plain")
+            (tmp_path / "plain/musicgen/notes.txt").write_text("not of the model")
+        if source == "folder":
+            given = str(tmp_path / "plain")
+        if source == "hub":
+            profile = "small"
+            shutil.copytree(tmp_path / "plain/musicgen", tmp_path / "hub/facebook/musicgen-small")
+            hub = ending.enter_context(running(tmp_path / "hub"))
+            more = {"cache": tmp_path / "cache", "lock": tmp_path / "lock.json", "endpoint": hub.endpoint}
+        for _ in range(2):  # the second replaces the first
+            folder = pack.checkpoint(profile, given, tmp_path / "models", **more)
+    assert folder == tmp_path / "models/torch" / profile / "musicgen"
+    assert Checkpoint(folder).config["model_type"] == "musicgen"
+    sums = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert sums.keys() == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
+    assert {"config.json", "tokenizer.json", "model.safetensors"} <= sums.keys()
+    assert "notes.txt" not in sums
+    for name, expected in sums.items():
+        assert sha256(folder / name) == expected
+    assert not [path for path in (tmp_path / "models").iterdir() if path.name != "torch"]
