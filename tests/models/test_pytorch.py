@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -156,6 +157,16 @@ def test_the_torch_runtime_reads_pickles_and_pads_no_text(
         assert torch.equal(ours.state_dict()[name], value), name
     loading.load.cache_clear()
     loading.load_embedder.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["audio_projection.linear1.weight", "text_model.embeddings.LayerNorm.bias"])
+def test_a_clap_that_lacks_a_tensor_is_refused_by_name(made: Path, tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(made / "clap", tmp_path / "clap"))
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=re.escape(name)):
+        ClapTowers(folder)
 
 
 def test_half_precision_safetensors_and_pickles_are_one(made: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from transformers import ClapModel
 from music.clap.embedder import PIPELINE, Clap
 from music.clap.tags import categories, likeliest, prompts, tags_of
 from music.interfaces import Identity, TextTooLong
-from music.torch.checkpoint import has_safetensors, tokenizer
+from music.torch import checkpoint
 
 
 class ClapTowers:
@@ -26,6 +26,11 @@ class ClapTowers:
     device : str
         The device as torch names it.
 
+    Raises
+    ------
+    ValueError
+        If tensors are missing, or have another shape than the configuration says.
+
     Examples
     --------
     >>> towers = ClapTowers(Path("checkpoints/small/clap"))  # doctest: +SKIP
@@ -33,12 +38,9 @@ class ClapTowers:
     """
 
     def __init__(self, folder: Path, identity: Identity | None = None, device: str = "cpu") -> None:
-        self.model = ClapModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=has_safetensors(folder), local_files_only=True
-        )
-        self.model = self.model.to(device).eval()
+        self.model = checkpoint.model(ClapModel, folder, device)
         self.identity = identity or Identity(folder.name, "local", PIPELINE, "float32")
-        self._folder, self._tokenizer = folder, tokenizer(folder)
+        self._folder, self._tokenizer = folder, checkpoint.tokenizer(folder)
         self._most_tokens: int = self.model.config.text_config.max_position_embeddings - 2
 
     def embedder(self) -> Clap:
