@@ -171,7 +171,7 @@ class Declaration:
     source_type: str = TRAINED
 
 
-MIR_512 = Identity(model="mir-512", revision="92b81749605f", pipeline="3", precision="float32")
+MIR_512 = Identity(model="mir-512", revision="f5b29d0f095a", pipeline="3", precision="float32")
 """The revision is the beginning of the SHA-256 of `music.mir512`'s constants."""
 
 MOSAIC = Identity(model="mosaic", revision="1", pipeline="4", precision="float32")

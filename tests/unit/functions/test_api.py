@@ -68,7 +68,12 @@ GENERATION_ROUTES = [
 
 
 # Revision and pipeline of every `mir-512` that made records.
-BEFORE = [("d82e85c7868c", "1"), ("b901e83e8b6c", "1"), ("b901e83e8b6c", "2")]
+BEFORE = [
+    ("d82e85c7868c", "1"),
+    ("b901e83e8b6c", "1"),
+    ("b901e83e8b6c", "2"),
+    ("92b81749605f", "3"),
+]
 
 BODIES = {("PATCH", "/api/audio/{audio_id}"): {"filename": "b.wav"}}
 
