@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,18 @@ def processor() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def models_file(processor: str) -> Path:
+    """Say where the results of `bench_models` on a processor lie.
+
+    Examples
+    --------
+    >>> models_file("Intel(R) Xeon(R) Processor")
+    PosixPath('docs/benchmarks/models-intel-xeon.json')
+    """
+    words = re.sub(r"\((r|tm)\)|\bprocessor\b", " ", processor.lower())
+    return Path("docs/benchmarks") / f"models-{'-'.join(re.findall('[a-z0-9]+', words))}.json"
 
 
 def machine() -> dict[str, str]:

@@ -1,17 +1,19 @@
-"""Draw docs/benchmarks/models.png and print what a generated minute costs, from docs/benchmarks/models.json.
+"""Draw docs/benchmarks/models.png and print what a generated minute costs, from what bench_models wrote.
 
-python -m tests.benchmarks.plot_models
+python -m tests.benchmarks.plot_models [docs/benchmarks/models-PROCESSOR.json]
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 
-SOURCE = Path("docs/benchmarks/models.json")
+from tests.benchmarks.machine import models_file, processor
+
 TARGET = Path("docs/benchmarks/models.png")
 
 STEPS_PER_MINUTE = 2 * 1503  # two clips of 30 s
@@ -69,6 +71,6 @@ def draw(result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    measured = json.loads(SOURCE.read_text())
+    measured = json.loads((Path(sys.argv[1]) if sys.argv[1:] else models_file(processor())).read_text())
     draw(measured)
     print(costs(measured))

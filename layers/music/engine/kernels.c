@@ -1,4 +1,4 @@
-/* The CPU engine: six operations, run from a list by a small pool of threads.
+/* The CPU engine: six operations and a probe of the machine, run from a list by a small pool of threads.
  *
  * A network is a list of operations, a structure each: its kind, sizes, strides and addresses. ops.py writes them,
  * mirroring every structure here field by field. `engine_run` walks the list; within an operation the threads take items
@@ -42,6 +42,8 @@ typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
 
 #define INLINE static inline __attribute__((always_inline))
 #define LANES 16
+/* Loops over rows and blocks of a tile: only where none is left are its sums in registers. */
+#define UNROLL _Pragma("clang loop unroll(full)")
 #define UP(n, to) (((n) + (to) - 1) / (to) * (to))
 #if defined(__AVX512F__)
 #define ROWS 8 /* rows of a tile: what the registers hold */
@@ -52,7 +54,7 @@ typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
 #define AHEAD 2048 /* bytes that streams are fetched ahead: the processor alone starts anew at each page */
 #define PANEL 96 /* rows of an item of a tall product, a multiple of ROWS */
 
-enum { LINEAR, NORM, ATTEND, UNARY, LSTM, GATHER }; /* kinds of operations */
+enum { LINEAR, NORM, ATTEND, UNARY, LSTM, GATHER, PROBE }; /* kinds of operations */
 enum { F32, I8, I4 }; /* precisions of weights and caches */
 enum { NONE, RELU, GELU, ELU }; /* activations */
 
@@ -258,21 +260,38 @@ static void quantise_row(const Linear *op, Quantised q, int64_t row) {
         for (int64_t i = 0; i < group / 2; i++) to[(from / 2 + i) * height] = pairs[i];
     }
 }
+/* Write a tile: bias, activation and residual. */
+static void finish(const Linear *op, const v16f *acc, int height, int wide, int64_t row, int64_t block) {
+    const float *bias = op->bias, *residual = op->residual;
+    for (int b = 0; b < wide; b++) {
+        int64_t at = (block + b) * LANES, count = op->outputs - at;
+        v16f shift = bias ? load_part(bias + at, count) : splat(0.0f);
+        for (int r = 0; r < height; r++) {
+            v16f v = acc[r * wide + b];
+            if (bias) v += shift;
+            v16f rest = residual ? load_part(residual + (row + r) * op->residual_stride + at, count) : splat(0.0f);
+            if (op->activate_sum) v = activate(op->activation, rest + v);
+            else if (residual) v = activate(op->activation, v) + rest;
+            else v = activate(op->activation, v);
+            store_part(op->y + (row + r) * op->y_stride + at, v, count);
+        }
+    }
+}
 /* MR rows times NB blocks of outputs. */
 INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *op, Quantised q, int64_t row,
                  int64_t block) {
-    const int64_t inputs = op->inputs, outputs = op->outputs, ldx = op->x_stride, ldy = op->y_stride;
+    const int64_t inputs = op->inputs, ldx = op->x_stride;
     v16f acc[8 * 4];
-    for (int i = 0; i < MR * NB; i++) acc[i] = splat(0.0f);
+    UNROLL for (int i = 0; i < MR * NB; i++) acc[i] = splat(0.0f);
     if (PRECISION == F32) {
         const float *x = op->x + row * ldx;
         const float *w = (const float *)op->weights + block * inputs * LANES;
         for (int64_t k = 0; k < inputs; k++) {
             v16f wk[4];
-            for (int b = 0; b < NB; b++) wk[b] = LOAD(v16f, w + (b * inputs + k) * LANES);
-            for (int r = 0; r < MR; r++) {
+            UNROLL for (int b = 0; b < NB; b++) wk[b] = LOAD(v16f, w + (b * inputs + k) * LANES);
+            UNROLL for (int r = 0; r < MR; r++) {
                 v16f xk = splat(x[r * ldx + k]);
-                for (int b = 0; b < NB; b++) acc[r * NB + b] = fma16(xk, wk[b], acc[r * NB + b]);
+                UNROLL for (int b = 0; b < NB; b++) acc[r * NB + b] = fma16(xk, wk[b], acc[r * NB + b]);
             }
         }
     } else {
@@ -282,47 +301,35 @@ INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *
         const _Float16 *scales = op->scales + block * q.groups * LANES;
         for (int64_t g = 0; g < q.groups; g++, scales += LANES) {
             v16i sum[8 * 4];
-            for (int i = 0; i < MR * NB; i++) sum[i] = splati(0);
+            UNROLL for (int i = 0; i < MR * NB; i++) sum[i] = splati(0);
             for (int64_t k = 0; k < group / 2; k++, w += step, x += 2 * MR) {
                 v32h wk[4];
-                for (int b = 0; b < NB; b++) {
+                UNROLL for (int b = 0; b < NB; b++) {
                     wk[b] = widen(PRECISION, w + b * apart);
                     __builtin_prefetch(w + b * apart + AHEAD);
                 }
-                for (int r = 0; r < MR; r++) {
+                UNROLL for (int r = 0; r < MR; r++) {
                     v16i xk = pair(x + 2 * r);
-                    for (int b = 0; b < NB; b++) sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], xk);
+                    UNROLL for (int b = 0; b < NB; b++) sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], xk);
                 }
             }
-            for (int b = 0; b < NB; b++) {
+            UNROLL for (int b = 0; b < NB; b++) {
                 v16f scale = FLOAT(LOAD(v16e, scales + b * q.groups * LANES));
-                for (int r = 0; r < MR; r++)
+                UNROLL for (int r = 0; r < MR; r++)
                     acc[r * NB + b] = fma16(FLOAT(sum[r * NB + b]),
                                             scale * splat(q.scales[(row + r) * q.groups + g]), acc[r * NB + b]);
             }
         }
         for (int64_t c = 0; c < op->columns; c++)
-            for (int b = 0; b < NB; b++) {
+            UNROLL for (int b = 0; b < NB; b++) {
                 v16f apart = LOAD(v16f, op->apart + ((block + b) * op->columns + c) * LANES);
-                for (int r = 0; r < MR; r++)
+                UNROLL for (int r = 0; r < MR; r++)
                     acc[r * NB + b] = fma16(splat(op->x[(row + r) * ldx + op->column[c]]), apart, acc[r * NB + b]);
             }
     }
-    const float *bias = op->bias, *residual = op->residual;
-    float *y = op->y;
-    for (int b = 0; b < NB; b++) {
-        int64_t at = (block + b) * LANES, count = outputs - at;
-        v16f shift = bias ? load_part(bias + at, count) : splat(0.0f);
-        for (int r = 0; r < MR; r++) {
-            v16f v = acc[r * NB + b];
-            if (bias) v += shift;
-            v16f rest = residual ? load_part(residual + (row + r) * op->residual_stride + at, count) : splat(0.0f);
-            if (op->activate_sum) v = activate(op->activation, rest + v);
-            else if (residual) v = activate(op->activation, v) + rest;
-            else v = activate(op->activation, v);
-            store_part(y + (row + r) * ldy + at, v, count);
-        }
-    }
+    v16f made[8 * 4]; /* only these have an address: the sums stay in registers */
+    UNROLL for (int i = 0; i < MR * NB; i++) made[i] = acc[i];
+    finish(op, made, MR, NB, row, block);
 }
 typedef void Tile(const Linear *op, Quantised q, int64_t row, int64_t block);
 /* Tiles by weights, blocks and rows. The wider, the more sums are under way at once; the registers set the limit. */
@@ -493,29 +500,29 @@ INLINE void scores(const int QR, const int KB, const int PRECISION, const Attend
     if (PRECISION == F32) {
         const float *keys = (const float *)op->keys + lane * capacity * size + block * size * LANES;
         v16f acc[8];
-        for (int i = 0; i < QR * KB; i++) acc[i] = splat(0.0f);
+        UNROLL for (int i = 0; i < QR * KB; i++) acc[i] = splat(0.0f);
         for (int64_t d = 0; d < size; d++)
-            for (int b = 0; b < KB; b++) {
+            UNROLL for (int b = 0; b < KB; b++) {
                 v16f k = LOAD(v16f, keys + (b * size + d) * LANES);
-                for (int r = 0; r < QR; r++) acc[r * KB + b] = fma16(splat(q[r * ldq + d]), k, acc[r * KB + b]);
+                UNROLL for (int r = 0; r < QR; r++) acc[r * KB + b] = fma16(splat(q[r * ldq + d]), k, acc[r * KB + b]);
             }
-        for (int b = 0; b < KB; b++)
-            for (int r = 0; r < QR; r++)
+        UNROLL for (int b = 0; b < KB; b++)
+            UNROLL for (int r = 0; r < QR; r++)
                 STORE(own.scores + r * capacity + (block + b) * LANES, acc[r * KB + b] * splat(op->scale));
     } else {
         const int8_t *keys = (const int8_t *)op->keys + lane * capacity * size + block * size * LANES;
         const float *scales = op->scales + lane * 2 * capacity + block * LANES;
         v16i acc[8];
-        for (int i = 0; i < QR * KB; i++) acc[i] = splati(0);
+        UNROLL for (int i = 0; i < QR * KB; i++) acc[i] = splati(0);
         for (int64_t d = 0; d < size; d += 2)
-            for (int b = 0; b < KB; b++) {
+            UNROLL for (int b = 0; b < KB; b++) {
                 v32h k = widen(I8, keys + (b * size + d) * LANES);
                 __builtin_prefetch(keys + (b * size + d) * LANES + AHEAD);
-                for (int r = 0; r < QR; r++)
+                UNROLL for (int r = 0; r < QR; r++)
                     acc[r * KB + b] = dot_pairs(acc[r * KB + b], k, pair(own.query + r * size + d));
             }
-        for (int b = 0; b < KB; b++)
-            for (int r = 0; r < QR; r++)
+        UNROLL for (int b = 0; b < KB; b++)
+            UNROLL for (int r = 0; r < QR; r++)
                 STORE(own.scores + r * capacity + (block + b) * LANES,
                       FLOAT(acc[r * KB + b]) * (LOAD(v16f, scales + b * LANES) * splat(q_scales[r])));
     }
@@ -524,13 +531,13 @@ INLINE void scores(const int QR, const int KB, const int PRECISION, const Attend
 INLINE void weighted(const int QR, const int VB, const int PRECISION, const Attend *op, const float *w_scales, Scratch own,
                      int64_t lane, int64_t keys, int64_t part, v16f *acc) {
     const int64_t padded = UP(op->size, LANES), capacity = op->capacity;
-    for (int i = 0; i < QR * VB; i++) acc[i] = splat(0.0f);
+    UNROLL for (int i = 0; i < QR * VB; i++) acc[i] = splat(0.0f);
     if (PRECISION == F32) {
         const float *values = (const float *)op->values + lane * capacity * padded + part * LANES;
         for (int64_t t = 0; t < keys; t++)
-            for (int b = 0; b < VB; b++) {
+            UNROLL for (int b = 0; b < VB; b++) {
                 v16f v = LOAD(v16f, values + t * padded + b * LANES);
-                for (int r = 0; r < QR; r++)
+                UNROLL for (int r = 0; r < QR; r++)
                     acc[r * VB + b] = fma16(splat(own.scores[r * capacity + t]), v, acc[r * VB + b]);
             }
     } else {
@@ -538,15 +545,15 @@ INLINE void weighted(const int QR, const int VB, const int PRECISION, const Atte
         for (int64_t from = 0; from < keys; from += SEGMENT) {
             const int64_t to = from + SEGMENT < keys ? from + SEGMENT : keys;
             v16i sum[16];
-            for (int i = 0; i < QR * VB; i++) sum[i] = splati(0);
+            UNROLL for (int i = 0; i < QR * VB; i++) sum[i] = splati(0);
             for (int64_t t = from; t < to; t += 2)
-                for (int b = 0; b < VB; b++) {
+                UNROLL for (int b = 0; b < VB; b++) {
                     v32h v = widen(I8, values + t * padded + b * 2 * LANES);
                     __builtin_prefetch(values + t * padded + b * 2 * LANES + AHEAD);
-                    for (int r = 0; r < QR; r++)
+                    UNROLL for (int r = 0; r < QR; r++)
                         sum[r * VB + b] = dot_pairs(sum[r * VB + b], v, pair(own.weights + r * capacity + t));
                 }
-            for (int i = 0; i < QR * VB; i++) acc[i] = fma16(FLOAT(sum[i]), splat(w_scales[i / VB]), acc[i]);
+            UNROLL for (int i = 0; i < QR * VB; i++) acc[i] = fma16(FLOAT(sum[i]), splat(w_scales[i / VB]), acc[i]);
         }
     }
 }
@@ -723,6 +730,41 @@ static void gather_item(const Gather *op, int64_t item) {
                op->width * sizeof(float));
 }
 
+/* ---- Probe ----------------------------------------------------------------------------------------------- */
+
+/* What the machine can do at best, which benchmarks hold the operations against: read `bytes`, and compute dot products
+ * of pairs, each of 16 lanes. The sums are only there so that nothing is left out. */
+typedef struct {
+    int64_t kind;
+    int64_t bytes;       /* to read, a multiple of PROBED */
+    int64_t dots;        /* to compute, a multiple of PROBED */
+    const int8_t *data;  /* [the larger of bytes and PROBED] */
+    int32_t *sums;       /* [(bytes + dots) / PROBED] */
+} Probe;
+
+#define PROBED (1 << 18) /* bytes or dots of an item */
+static void probe_item(const Probe *op, int64_t item) {
+    v16i sum[ROWS];
+    for (int r = 0; r < ROWS; r++) sum[r] = splati(0);
+    if (item < op->bytes / PROBED) {
+        const int8_t *at = op->data + item * PROBED;
+        for (int64_t i = 0; i < PROBED; i += 64 * ROWS)
+            UNROLL for (int r = 0; r < ROWS; r++) {
+                sum[r] += LOAD(v16i, at + i + 64 * r);
+                __builtin_prefetch(at + i + 64 * r + AHEAD);
+            }
+    } else {
+        v16i x[ROWS];
+        for (int r = 0; r < ROWS; r++) x[r] = LOAD(v16i, op->data + 64 * r);
+        for (int64_t i = 0; i < PROBED; i += ROWS) {
+            v32h w = LOAD(v32h, op->data + 64 * (i & 63)); /* a tile of weights */
+            UNROLL for (int r = 0; r < ROWS; r++) sum[r] = dot_pairs(sum[r], w, x[r]);
+        }
+    }
+    for (int r = 1; r < ROWS; r++) sum[0] += sum[r];
+    memcpy(op->sums + item, sum, sizeof *op->sums);
+}
+
 /* ---- Running ---------------------------------------------------------------------------------------------- */
 
 typedef union {
@@ -733,6 +775,7 @@ typedef union {
     Unary unary;
     Lstm lstm;
     Gather gather;
+    Probe probe;
 } Op;
 
 static int64_t phases(const Op *op) {
@@ -750,6 +793,7 @@ static int64_t items(const Op *op, int64_t phase) {
         case UNARY: return (op->unary.count + CHUNK - 1) / CHUNK;
         case LSTM: return op->lstm.units / LANES;
         case GATHER: return (op->gather.rows + GATHERED - 1) / GATHERED;
+        case PROBE: return (op->probe.bytes + op->probe.dots) / PROBED;
     }
     return 0;
 }
@@ -761,6 +805,7 @@ static void item(const Op *op, int64_t phase, int64_t item, void *shared, void *
         case UNARY: unary_item(&op->unary, item); break;
         case LSTM: lstm_item(&op->lstm, phase, item); break;
         case GATHER: gather_item(&op->gather, item); break;
+        case PROBE: probe_item(&op->probe, item); break;
     }
 }
 

@@ -28,8 +28,8 @@ from music.engine import library
 from music.engine.packing import GROUPS, LANES, Weight, pack
 
 __all__ = [
-    "Cache", "EngineError", "attend", "gather", "linear", "lstm", "norm", "observing", "pack", "recording",
-    "unary",
+    "Cache", "EngineError", "attend", "gather", "linear", "lstm", "norm", "observing", "pack", "probe",
+    "recording", "unary",
 ]  # fmt: skip
 
 _PRECISIONS = {"float32": 0, "int8": 1, "int4": 2}
@@ -40,7 +40,7 @@ class EngineError(Exception):
     """The engine cannot run here: its library is missing or old, or there is no memory."""
 
 
-_LINEAR, _NORM, _ATTEND, _UNARY, _LSTM, _GATHER = range(6)
+_LINEAR, _NORM, _ATTEND, _UNARY, _LSTM, _GATHER, _PROBE = range(7)
 _INTEGER, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
 
@@ -107,6 +107,13 @@ class _Gather(_Op):
         ("rows", _INTEGER), ("width", _INTEGER),
         ("x_stride", _INTEGER), ("y_stride", _INTEGER),
         ("x", _POINTER), ("index", _POINTER), ("y", _POINTER),
+    ]  # fmt: skip
+
+
+class _Probe(_Op):
+    _fields_ = [
+        ("bytes", _INTEGER), ("dots", _INTEGER),
+        ("data", _POINTER), ("sums", _POINTER),
     ]  # fmt: skip
 
 
@@ -572,6 +579,30 @@ def lstm(gates: np.ndarray, recurrent: Weight, hidden: np.ndarray, cell: np.ndar
         _submit(op, gates, recurrent.data, recurrent.scales, hidden, cell, out)
         hidden[:] = out[-1]
     return out
+
+
+PROBED = 1 << 18
+"""Bytes or dot products of which a `probe` takes whole multiples."""
+
+
+def probe(data: np.ndarray, dots: int = 0) -> None:
+    """Read memory, or compute dot products, as fast as this machine can: what benchmarks compare with.
+
+    Parameters
+    ----------
+    data : np.ndarray [shape=(bytes,), int8]
+        What is read once, a multiple of `PROBED`; or, where there are `dots`, what they are computed of.
+    dots : int
+        How many times 16 sums get another product of two pairs, a multiple of `PROBED`.
+    """
+    if data.dtype != np.int8 or not data.flags.c_contiguous or not data.size or data.size % PROBED:
+        raise ValueError(f"data must be contiguous int8, a multiple of {PROBED}")
+    if dots < 0 or dots % PROBED:
+        raise ValueError(f"dots must be a multiple of {PROBED}, not {dots}")
+    size = 0 if dots else data.size
+    sums = np.empty((size + dots) // PROBED, np.int32)
+    op = _Probe(_PROBE, bytes=size, dots=dots, data=_at(data), sums=_at(sums))
+    _submit(op, data, sums)
 
 
 def interleave_gates(rows: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from scipy.special import erf
 
 from music.engine import library, ops
 from music.engine.packing import PRECISIONS, Tensors, Weight, WeightsError, pack, write
+from tests.benchmarks import floor
 
 SHAPES = [(1, 70, 33), (2, 256, 64), (7, 100, 64), (8, 64, 1), (9, 130, 17), (300, 448, 40)]
 
@@ -279,6 +280,37 @@ def test_a_recorded_program_runs_on_what_its_arrays_hold() -> None:
         assert np.array_equal(y, ops.linear(np.maximum(x, 0), weight))
 
 
+def test_a_probe_reads_and_computes_whole_multiples() -> None:
+    data = np.ones(2 * ops.PROBED, np.int8)
+    with ops.recording() as program:
+        ops.probe(data)
+        ops.probe(data, ops.PROBED)
+    program.run()
+    reads, dots = (arrays[1] for arrays in program._kept)
+    assert reads.tolist() == [0x01010101 * (ops.PROBED // 64) % 2**32] * 2
+    assert dots.tolist() == [2 * 257 * 257 * ops.PROBED % 2**32]
+    for wrong in (lambda: ops.probe(data[1:]), lambda: ops.probe(data, 1), lambda: ops.probe(data[::2])):
+        with pytest.raises(ValueError, match="multiple"):
+            wrong()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_floor_counts_the_bytes_of_weights_and_caches(precision: str) -> None:
+    weight = pack(normal(48, 128), precision, np.array([3, 7]) if precision != "float32" else None)
+    cache = ops.Cache(2, 2, 24, 160, "int8" if precision == "int8" else "float32")
+    cache.lengths[:] = 159
+    with ops.recording() as program:
+        q = ops.linear(normal(2, 128), weight)
+        ops.attend(q, cache, q, q, scale=1.0, causal=True)
+    parts = (weight.data, weight.scales, weight.apart, cache.keys, cache.scales)
+    values = cache.values[..., :24].nbytes
+    need = floor.work(program)
+    assert need.bytes == values + sum(0 if part is None else part.nbytes for part in parts)
+    linear = 0 if precision == "float32" else 2 * 48 * 128 / 32
+    attend = 2 * 2 * 2 * 160 * 24 / 32 if precision == "int8" else 0
+    assert need.dots == linear + attend
+
+
 @pytest.mark.parametrize("wrong", ["width", "type", "stride", "bias", "out", "capacity", "causal"])
 def test_shapes_are_checked_before_memory_is_touched(wrong: str) -> None:
     weight, x = pack(normal(8, 64)), normal(2, 64)
@@ -339,7 +371,7 @@ def test_results_do_not_depend_on_threads_or_instruction_set() -> None:
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("name", ["Linear", "Norm", "Attend", "Unary", "Lstm", "Gather"])
+@pytest.mark.parametrize("name", ["Linear", "Norm", "Attend", "Unary", "Lstm", "Gather", "Probe"])
 def test_the_structures_of_python_are_those_of_c(name: str) -> None:
     """Field by field: the same names in the same order, integers, addresses and floats alike."""
     source = library.SOURCE.read_text()
@@ -347,7 +379,7 @@ def test_the_structures_of_python_are_those_of_c(name: str) -> None:
     body = re.sub(r"/\*.*?\*/", "", source[source.rindex("typedef struct {", 0, end) : end], flags=re.S)
     declared = []
     for kind, star, names in re.findall(
-        r"(?:const )?(int64_t|int32_t|_Float16|float|void) (\*?)([^;]+);", body
+        r"(?:const )?(int64_t|int32_t|int8_t|_Float16|float|void) (\*?)([^;]+);", body
     ):
         address = {"*": ctypes.c_void_p, "": {"int64_t": ctypes.c_int64, "float": ctypes.c_float}.get(kind)}[
             star
