@@ -177,7 +177,7 @@ class Program:
 
     def __init__(self) -> None:
         self._list: list[_Op] = []
-        self._kept: list[object] = []
+        self._kept: list[tuple[np.ndarray | None, ...]] = []
         self._addresses: ctypes.Array[ctypes.c_void_p] | None = None
 
     def run(self) -> None:

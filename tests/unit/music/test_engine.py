@@ -287,6 +287,8 @@ def test_a_probe_reads_and_computes_whole_multiples() -> None:
         ops.probe(data, ops.PROBED)
     program.run()
     reads, dots = (arrays[1] for arrays in program._kept)
+    assert reads is not None
+    assert dots is not None
     assert reads.tolist() == [0x01010101 * (ops.PROBED // 64) % 2**32] * 2
     assert dots.tolist() == [2 * 257 * 257 * ops.PROBED % 2**32]
     for wrong in (lambda: ops.probe(data[1:]), lambda: ops.probe(data, 1), lambda: ops.probe(data[::2])):
