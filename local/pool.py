@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,7 @@ class Process:
 
     def kill(self) -> None:
         """End it and whatever it started; an invocation under way fails."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        kill_group(self._process.pid)
         self._process.wait()
 
     def close(self) -> None:
@@ -156,6 +155,12 @@ class Process:
         return InvocationError(
             "Runtime.ExitError", f"the process ended with status {self._process.returncode}"
         )
+
+
+def kill_group(pid: int) -> None:
+    """End a process that leads a session of its own, and whatever it started (SIGKILL)."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 class Pool:
@@ -346,16 +351,33 @@ def _environment(function: Function, endpoint_url: str, folder: Path) -> dict[st
     searched = function.image.lay_out(folder / function.label / "image")
     return {
         **function.environment,
-        "AWS_ENDPOINT_URL": endpoint_url,
-        "AWS_REGION": template.REGION,
-        "AWS_DEFAULT_REGION": template.REGION,
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        **surroundings(endpoint_url, temporary, searched),
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         # Processes are started ahead, and load their models then: who lacks weights learns so at once.
         "AWS_LAMBDA_INITIALIZATION_TYPE": "provisioned-concurrency",
+    }
+
+
+def surroundings(endpoint_url: str, temporary: Path, searched: Sequence[Path]) -> dict[str, str]:
+    """Return what any process of the stack finds in its environment, whatever the template says.
+
+    Parameters
+    ----------
+    endpoint_url : str
+        The local AWS.
+    temporary : Path
+        Its home, and its place for temporary files.
+    searched : sequence of Path
+        Where its modules are.
+    """
+    return {
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_REGION": template.REGION,
+        "AWS_DEFAULT_REGION": template.REGION,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "MODELS": os.environ.get("MODELS", str(template.ROOT / "build/models")),
         # The runtime on torch, where it is installed (see `music.loading.load`).
         **{name: os.environ[name] for name in ("RUNTIME", "CHECKPOINTS", "PRECISION") if name in os.environ},

@@ -126,6 +126,7 @@ def _start(stack: Stack, api: HttpServer, arguments: argparse.Namespace, log: Lo
         log.line("local", f"not emulated: {kinds} ({reason})")
     pools = stack.process_pools(http_workers=arguments.http_workers, workers=arguments.workers)
     stack.start_api(pools, api)
+    stack.start_endpoints()
     stack.start_triggers(pools, pollers=arguments.workers)
     log.line("local", f"AWS endpoint: {stack.endpoint_url}")
     if stack.deployment.default_authorizer == "keys":

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from local.aws.data import Data
 from local.aws.front import Front
 from local.aws.provision import provision
+from local.endpoint import Endpoint, Launch, ProcessContainer, answer
 from local.gateway import Gateway
 from local.http_server import HttpServer
 from local.invoke import Invoker
@@ -49,6 +51,8 @@ class Stack:
         The API; empty until `start_api`.
     deployment : Deployment
         What the template declares, functions with their environment included.
+    endpoints : dict of str to Endpoint
+        The template's endpoints of SageMaker, by name. They take requests from the start.
     log : Log
         Takes what happens.
 
@@ -76,12 +80,15 @@ class Stack:
         self._front = Front(ACCOUNT)
         self._aws = HttpServer(host, aws_port)
         self.endpoint_url, self.api_url = self._aws.url, ""
-        self._closing: list[Triggers | Gateway | HttpServer | Invoker] = []
+        self._closing: list[Triggers | Gateway | HttpServer | Invoker | Endpoint] = []
         try:
             self.deployment: Deployment = load(self.endpoint_url, path=template, parameters=parameters)
         except BaseException:
             self._aws.close()
             raise
+        self.endpoints = {
+            one.name: Endpoint(one, self.endpoint_url, self.log) for one in self.deployment.endpoints
+        }
 
     def start(self) -> None:
         """Start the local AWS, create what the template declares, and put in what the folder holds.
@@ -93,6 +100,7 @@ class Stack:
         """
         self._aws.start(self._front)
         self._front.cors_rules = {bucket.name: bucket.cors for bucket in self.deployment.buckets}
+        self._front.invoke = partial(answer, endpoints=self.endpoints)
         provision(self.deployment, self.endpoint_url)
         if self._data:
             found = self._data.load()
@@ -107,6 +115,12 @@ class Stack:
         self._closing.append(pools)
         pools.start()
         return pools
+
+    def start_endpoints(self, launch: Launch = ProcessContainer) -> None:
+        """Let endpoints deliver their requests, to containers that `launch` starts when there are some."""
+        for endpoint in self.endpoints.values():
+            self._closing.append(endpoint)
+            endpoint.start(launch)
 
     def start_triggers(self, invoker: Invoker, *, pollers: int = 1) -> None:
         """Let queues and schedules invoke functions."""

@@ -4,6 +4,7 @@
 - A browser gets the answers that the bucket's CORS rules give it. Where they do not let its page in, nothing
   is done: the one key pair is known to everybody, so that any page could sign.
 - moto's own routes, which reset and record, are closed.
+- `InvokeEndpointAsync` of SageMaker goes to the endpoints of this machine; moto has an answer that never was.
 - `QueryVectors` of S3 Vectors is answered, and `ListVectors` in pages.
 - DynamoDB requests, and S3 writes under a condition, run one at a time: moto checks and then writes without a
   lock, so that two racing writes could both win.
@@ -15,7 +16,7 @@ import io
 import json
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -41,6 +42,8 @@ class Front:
     def __init__(self, account: str) -> None:
         self.cors_rules: dict[str, list[dict[str, Any]]] = {}
         """CORS rules by bucket name."""
+        self.invoke: Callable[[Request], Response | None] = lambda request: None
+        """Answers what is for an endpoint of SageMaker, and None for any other request."""
         self.data: Data | None = None
         """What keeps the changes, each before its request is answered."""
         self._account = account
@@ -67,6 +70,8 @@ class Front:
             return _json_error(403, "AccessDeniedException", "Pages may use the bucket alone.")
         if signed.service == "s3vectors" and request.path in _VECTORS:
             return self._vectors(request)
+        if signed.service == "sagemaker" and (response := self.invoke(request)):
+            return response
         if signed.service == "dynamodb":
             with self._dynamodb:
                 return self._forward(request, signed.service)

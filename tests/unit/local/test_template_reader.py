@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from local.template import Authorizer, Resolver, TemplateError, load, read
+from local.template import Authorizer, Endpoint, Resolver, TemplateError, load, read
 
 DEPLOYMENT = Path(__file__).with_name("deployment") / "template.yaml"
 ENDPOINT = "http://127.0.0.1:4566"
@@ -251,5 +251,106 @@ def test_routes_know_their_authorizer(beside: Path) -> None:
 def test_unknown_authorizers(beside: Path, old: str, new: str, message: str) -> None:
     path = beside / "template.yaml"
     path.write_text(AUTHORIZED.replace(old, new))
+    with pytest.raises(TemplateError, match=message):
+        load(ENDPOINT, path=path)
+
+
+ENDPOINT_RESOURCES = """
+Parameters:
+  Host: {Type: String, Default: sagemaker}
+Conditions:
+  On: !Equals [!Ref Host, sagemaker]
+Resources:
+  Endpoint:
+    Type: AWS::SageMaker::Endpoint
+    Condition: On
+    Properties:
+      EndpointName: mine
+      EndpointConfigName: !GetAtt Config.EndpointConfigName
+  Config:
+    Type: AWS::SageMaker::EndpointConfig
+    Condition: On
+    Properties:
+      ProductionVariants:
+        - VariantName: all
+          ModelName: !GetAtt Model.ModelName
+          InitialInstanceCount: 1
+      AsyncInferenceConfig:
+        ClientConfig: {MaxConcurrentInvocationsPerInstance: 4}
+        OutputConfig:
+          S3OutputPath: !Sub 's3://${Bucket}/done/'
+          S3FailurePath: !If [On, !Sub 's3://${Bucket}/failed/', !Ref AWS::NoValue]
+          NotificationConfig: !If [On, {ErrorTopic: !Ref Errors}, !Ref AWS::NoValue]
+  Model:
+    Type: AWS::SageMaker::Model
+    Condition: On
+    Metadata: {Dockerfile: functions/web/Dockerfile}
+    Properties:
+      ExecutionRoleArn: arn:x
+      PrimaryContainer: {Image: an-image, Environment: {A: 1, BUCKET: !Ref Bucket}}
+  Errors: {Type: AWS::SNS::Topic, Condition: On}
+  Bucket:
+    Type: AWS::S3::Bucket
+    Properties:
+      BucketName: b
+      NotificationConfiguration: !If [On, !Ref AWS::NoValue, {LambdaConfigurations: []}]
+"""
+
+
+def test_an_endpoint(beside: Path) -> None:
+    path = beside / "template.yaml"
+    path.write_text(ENDPOINT_RESOURCES)
+    deployment = load(ENDPOINT, path=path)
+    assert deployment.endpoints == [
+        Endpoint(
+            name="mine",
+            dockerfile=beside / "functions/web/Dockerfile",
+            environment={"A": "1", "BUCKET": "b"},
+            streams=4,
+            done="s3://b/done/",
+            failed="s3://b/failed/",
+        )
+    ]
+    assert deployment.buckets[0].notifications == []  # a property without a value is not there
+
+
+def test_what_is_under_a_condition_is_read_only_where_that_holds(beside: Path) -> None:
+    path = beside / "template.yaml"
+    path.write_text(ENDPOINT_RESOURCES)
+    with pytest.raises(TemplateError, match="LambdaConfigurations"):
+        load(ENDPOINT, path=path, parameters={"Host": "lambda"})
+    path.write_text(ENDPOINT_RESOURCES.replace("{LambdaConfigurations: []}", "!Ref AWS::NoValue"))
+    assert load(ENDPOINT, path=path, parameters={"Host": "lambda"}).endpoints == []
+    elsewhere = "    Type: AWS::SageMaker::Model\n    Condition: Off\n"
+    changed = ENDPOINT_RESOURCES.replace("    Type: AWS::SageMaker::Model\n    Condition: On\n", elsewhere)
+    path.write_text(changed.replace("Resources:", "  Off: !Not [Condition: On]\nResources:", 1))
+    with pytest.raises(TemplateError, match="Model: no such parameter or resource"):
+        load(ENDPOINT, path=path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "EndpointName: mine",
+            "DeploymentConfig: {}\n      EndpointName: mine",
+            "Endpoint: .* DeploymentConfig",
+        ),
+        ("InitialInstanceCount: 1", "ServerlessConfig: {}", "ProductionVariants: .* ServerlessConfig"),
+        ("ClientConfig: {", "ClientConfig: {Other: 1, ", "Config: ClientConfig: .* Other"),
+        ("S3OutputPath:", "KmsKeyId: k\n          S3OutputPath:", "Config: OutputConfig: .* KmsKeyId"),
+        ("{ErrorTopic:", "{SuccessTopic: a, ErrorTopic:", "NotificationConfig: .* SuccessTopic"),
+        ("ExecutionRoleArn:", "VpcConfig: {}\n      ExecutionRoleArn:", "Model: .* VpcConfig"),
+        ("{Image: an-image,", "{Image: an-image, ModelDataUrl: s3://x,", "PrimaryContainer: .* ModelDataUrl"),
+        ("    Metadata: {Dockerfile: functions/web/Dockerfile}\n", "", "images with a Dockerfile"),
+        ("!GetAtt Config.EndpointConfigName", "elsewhere", "no AWS::SageMaker::EndpointConfig .* elsewhere"),
+        ("!GetAtt Model.ModelName", "other", "no AWS::SageMaker::Model .* other"),
+        ("AsyncInferenceConfig:", "DataCaptureConfig:", "Config: .* DataCaptureConfig"),
+    ],
+)
+def test_what_is_not_known_of_an_endpoint_is_an_error(beside: Path, old: str, new: str, message: str) -> None:
+    path = beside / "template.yaml"
+    assert ENDPOINT_RESOURCES.count(old) == 1
+    path.write_text(ENDPOINT_RESOURCES.replace(old, new))
     with pytest.raises(TemplateError, match=message):
         load(ENDPOINT, path=path)
