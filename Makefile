@@ -36,7 +36,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-hostile test-files test-docs test-truth test-long test-torch test-models train-pocket bench-pocket lint audit bench bench-form bench-load bench-models bench-gpu sam test-sam deploy test-deploy test-deployed openapi files lock clean
+.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-endpoint test-hostile test-files test-docs test-truth test-long test-torch test-models train-pocket bench-pocket lint audit bench bench-form bench-load bench-models bench-gpu sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -87,6 +87,10 @@ test-clients: .venv/dev .venv-clients/ready build/clients/node_modules ## Lint o
 test-pocket: .venv/dev .venv/engine ## What end-to-end tests ask of a profile, on the neural path
 	$(RUN) -m weights build pocket --source layers/weights/pocket
 	MODELS="$(CURDIR)/build/models" PROFILE=pocket $(RUN) -m pytest -m profile tests/integration/test_end_to_end.py tests/page/test_neural.py
+
+test-endpoint: .venv/dev .venv/engine ## What end-to-end tests ask of a profile, with generations on an endpoint instead of Lambda
+	$(RUN) -m weights build tiny --source random
+	MODELS="$(CURDIR)/build/models" PROFILE=tiny GENERATE_HOST=sagemaker $(RUN) -m pytest -m profile tests/integration/test_end_to_end.py
 
 test-hostile: .venv/dev ## Bad input at length: 10,000 damaged files, 1,000 uploads, thousands of requests (half an hour)
 	$(RUN) -m tests.benchmarks.bench_hostile --json docs/benchmarks/hostile.json

@@ -79,9 +79,10 @@ def wait_for_engine(daemon: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def running(request: pytest.FixtureRequest) -> Iterator[StackProcess]:
-    """Run the local stack with `PROFILE`; with `API_GATEWAY=sam-local` in containers under SAM CLI."""
+    """Run the local stack with `PROFILE` and `GENERATE_HOST`; with `API_GATEWAY=sam-local` under SAM CLI."""
     profile = ("--profile", os.environ.get("PROFILE", "builtin"))
-    page = ("--parameter", "AllowedOrigins=https://example.org")
+    host = ("--parameter", f"GenerateHost={os.environ.get('GENERATE_HOST', 'lambda')}")
+    page = ("--parameter", "AllowedOrigins=https://example.org", *host)
     if os.environ.get("API_GATEWAY") == "sam-local":
         request.getfixturevalue("engine")
         process = StackProcess(*profile, *page, command="sam")
