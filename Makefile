@@ -5,6 +5,7 @@ SHELL := bash
 PYTHON ?= python3
 PORT ?= 8000
 PROFILE ?= builtin
+GENERATE_HOST ?= lambda
 OUT ?= out
 PRECISION ?= int8
 # Where the weights of PROFILE come from: pocket's lie here, and nobody has trained the tiny ones.
@@ -19,7 +20,7 @@ TEMPERATURE ?= 1.0
 RUN := .venv/bin/python
 
 # What users give reaches programs by the environment, as it was written: neither make nor a shell expands anything in it.
-GIVEN := AUDIO DURATION TEMPERATURE SEED PROFILE OUT PORT DATA PRECISION SOURCE ENDPOINT STACK API_URL API_TOKEN CONFIG_ENV
+GIVEN := AUDIO DURATION TEMPERATURE SEED PROFILE OUT PORT DATA PRECISION SOURCE ENDPOINT STACK API_URL API_TOKEN CONFIG_ENV GENERATE_HOST ENDPOINT_BASE
 TAKING := demo serve sam models weights redrive deploy test-deployed check-%
 written = $(if $(filter file,$(origin $(1))),$($(1)),$(value $(1)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(call written,$(name))))
@@ -45,8 +46,8 @@ demo: check-demo .venv/bin/music $(ENGINE) ## Music like AUDIO=track.mp3 [DURATI
 	@.venv/bin/music demo $${AUDIO:+--audio "$$AUDIO"} --duration "$$DURATION" --temperature "$$TEMPERATURE" \
 		$${SEED:+--seed "$$SEED"} --profile "$$PROFILE" --out "$$OUT"
 
-serve: check-serve .venv/bin/music $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [PORT=8000] [DATA=folder that keeps it]
-	@exec .venv/bin/music serve --port "$$PORT" --profile "$$PROFILE" $${DATA:+--data "$$DATA"}
+serve: check-serve .venv/bin/music $(ENGINE) ## The local stack in the foreground on 127.0.0.1 [PORT=8000] [DATA=folder that keeps it] [GENERATE_HOST=lambda]
+	@exec .venv/bin/music serve --port "$$PORT" --profile "$$PROFILE" --parameter "GenerateHost=$$GENERATE_HOST" $${DATA:+--data "$$DATA"}
 
 redrive: check-redrive .venv/bin/music ## Try again what workers gave up, at ENDPOINT= (as make serve prints it) or of STACK= on AWS
 	@if test -n "$$STACK"; then .venv/bin/music redrive --stack "$$STACK"; else .venv/bin/music redrive --endpoint-url "$$ENDPOINT"; fi
@@ -153,8 +154,8 @@ bench-models: .venv/dev .venv-models/ready .venv/engine ## The engine beside tra
 	.venv-models/bin/python -m tests.benchmarks.bench_models $(if $(QUICK),--quick)
 	$(RUN) -m tests.benchmarks.plot_models
 
-sam: check-sam .venv/local .venv-sam/ready $(ENGINE) ## The same stack with the functions in real Lambda containers [PORT=8000]
-	@exec $(RUN) -m local sam --port "$$PORT" --profile "$$PROFILE"
+sam: check-sam .venv/local .venv-sam/ready $(ENGINE) ## The same stack with the functions in real Lambda containers [PORT=8000] [GENERATE_HOST=lambda]
+	@exec $(RUN) -m local sam --port "$$PORT" --profile "$$PROFILE" --parameter "GenerateHost=$$GENERATE_HOST"
 
 test-sam: .venv/dev .venv/engine .venv-sam/ready ## What containers may spoil of the end-to-end suite, and the sample events
 	API_GATEWAY=sam-local $(RUN) -m pytest -m transport tests/integration/test_end_to_end.py tests/sam
@@ -162,8 +163,8 @@ test-sam: .venv/dev .venv/engine .venv-sam/ready ## What containers may spoil of
 	MODELS="$(CURDIR)/build/models" PROFILE=tiny API_GATEWAY=sam-local \
 		$(RUN) -m pytest -m "profile and transport" tests/integration/test_end_to_end.py
 
-deploy: check-deploy .venv/bin/music .venv-sam/ready $(ENGINE) ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod] [PROFILE=builtin]
-	@.venv/bin/music deploy --config-env "$$CONFIG_ENV" --profile "$$PROFILE"
+deploy: check-deploy .venv/bin/music .venv-sam/ready $(ENGINE) ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod] [PROFILE=builtin] [GENERATE_HOST=lambda, or sagemaker]
+	@.venv/bin/music deploy --config-env "$$CONFIG_ENV" --profile "$$PROFILE" --generate-host "$$GENERATE_HOST" $${ENDPOINT_BASE:+--endpoint-base "$$ENDPOINT_BASE"}
 
 test-deploy: .venv/dev .venv/engine .venv-sam/ready .venv-ministack/ready ## The same, as prod, to an emulator of AWS; what a deployment may spoil; all of it removed
 	API_GATEWAY=ministack $(RUN) -m pytest -rs -m transport tests/integration/test_end_to_end.py tests/deployed

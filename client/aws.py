@@ -60,7 +60,7 @@ def _local_session() -> boto3.Session:
     return boto3.Session(botocore_session=session)
 
 
-def client(service: str, endpoint_url: str | None = None) -> Any:
+def client(service: str, endpoint_url: str | None = None, region: str | None = None) -> Any:
     """Make a client of a service.
 
     Parameters
@@ -69,9 +69,11 @@ def client(service: str, endpoint_url: str | None = None) -> Any:
         Service name as boto3 knows it, such as ``"sqs"``.
     endpoint_url : str, optional
         The local AWS of a local stack; AWS itself, with the shell's credentials, when absent.
+    region : str, optional
+        Of AWS; the shell's when absent.
     """
     if endpoint_url is None:
-        return boto3.client(service)  # type: ignore[call-overload]
+        return boto3.client(service, region_name=region)  # type: ignore[call-overload]
     return _local_session().client(service, endpoint_url=endpoint_url)  # type: ignore[call-overload]
 
 

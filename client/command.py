@@ -564,12 +564,18 @@ def redrive(stack: StackOption = None, endpoint_url: EndpointOption = None) -> N
 def deploy(
     profile: Annotated[str, typer.Option(help="Engine profile.")] = "builtin",
     config_env: Annotated[str, typer.Option(help="Section of samconfig.toml.")] = "default",
+    generate_host: Annotated[
+        str, typer.Option(help="Where generations run: lambda, or sagemaker, an endpoint.")
+    ] = "lambda",
+    endpoint_base: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="What the endpoint's image starts from.")
+    ] = None,
 ) -> None:
     """Build the images and deploy the stack. It needs AWS credentials, SAM CLI and Docker."""
     _checkout("deploy")
     from client import deploy as deployment
 
-    deployment.run(profile, config_env)
+    deployment.run(profile, config_env, generate_host, endpoint_base)
 
 
 def _one_place(stack: str | None, endpoint_url: str | None) -> tuple[str | None, str | None]:

@@ -2,23 +2,45 @@
 
 It needs SAM CLI (`make deploy` installs it), Docker, and the shell's credentials. samconfig.toml names the
 stack, its region and its parameters, but not the profile: the images and the stack must have the same one.
+
+SAM CLI builds and pushes the images of functions. Where generations run on an endpoint, its image is built,
+pushed and named here, after what SAM builds and before what it deploys:
+
+    sam build                  the functions' images
+    docker build               functions/endpoint/Dockerfile
+    sam deploy                 repository.yaml, a stack of its own: the other one names an image that is there
+    docker login, docker push
+    sam deploy                 with the image's digest as the parameter EndpointImage
 """
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from client import aws
 from client.failure import Exit, Failure
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "samconfig.toml"
 SAM = ROOT / ".venv-sam/bin/sam"
+
+REPOSITORY = ROOT / "client/repository.yaml"
+DOCKERFILE = ROOT / "functions/endpoint/Dockerfile"
+CHECKPOINTS = ROOT / "build/models/torch"
+HOSTS = ("lambda", "sagemaker")
+OURS = {"Profile": "PROFILE", "GenerateHost": "GENERATE_HOST", "EndpointImage": None}
+"""Parameters that samconfig.toml must not name, and what says them instead."""
 
 BUCKET_NAME_LENGTH = 63
 ACCOUNT_ID_LENGTH = 12
@@ -34,7 +56,7 @@ class Target:
     parameters: dict[str, str]
 
 
-def run(profile: str, config_env: str) -> None:
+def run(profile: str, config_env: str, host: str = "lambda", base_image: str | None = None) -> None:
     """Build, deploy, and say how to make the first key.
 
     Parameters
@@ -43,36 +65,53 @@ def run(profile: str, config_env: str) -> None:
         Engine profile.
     config_env : str
         Section of samconfig.toml.
+    host : str
+        Where generations run: ``"lambda"``, or ``"sagemaker"``, an endpoint.
+    base_image : str, optional
+        What the endpoint's image starts from; its Dockerfile says a default.
 
     Raises
     ------
     Failure
+        Whatever can be known before is said before anything is built.
     """
-    target = read(CONFIG, config_env, profile)
-    for command in ("build", "deploy"):
-        _sam(command, target)
+    target = read(CONFIG, config_env, profile, host)
+    if host == "sagemaker":
+        check_endpoint(profile)
+    _sam("build", target)
+    if host == "sagemaker":
+        target.parameters["EndpointImage"] = make_image(target, base_image)
+    _sam("deploy", target)
     print(first_steps(target))
 
 
-def read(config: Path, config_env: str, profile: str) -> Target:
-    """Read one environment of samconfig.toml, and add the profile to its parameters.
+def read(config: Path, config_env: str, profile: str, host: str = "lambda") -> Target:
+    """Read one environment of samconfig.toml, and add profile and host to its parameters.
 
     Raises
     ------
     Failure
-        There is no such environment, it names a profile itself, or its stack's name cannot be used.
+        There is no such environment or host, the environment names one of them itself, or its stack's name
+        cannot be used.
     """
     document: dict[str, Any] = tomllib.loads(config.read_text())
     if config_env not in document:
         raise Failure(Exit.USAGE, f"{config.name} has no environment {config_env}")
+    if host not in HOSTS:
+        raise Failure(Exit.USAGE, f"generations run on {' or '.join(HOSTS)}, not on {host}")
     section = document[config_env]
     overrides = shlex.split(section["deploy"]["parameters"]["parameter_overrides"])
     parameters = dict(pair.split("=", 1) for pair in overrides)
-    if "Profile" in parameters:
-        raise Failure(Exit.USAGE, f"{config.name} names a Profile: say PROFILE= instead")
+    for name in OURS.keys() & parameters.keys():
+        hint = f"say {OURS[name]}= instead" if OURS[name] else "`make deploy` finds it out"
+        raise Failure(Exit.USAGE, f"{config.name} names {_a(name)}: {hint}")
     stack, region = (section["global"]["parameters"][name] for name in ("stack_name", "region"))
     check_stack_name(stack, region)
-    return Target(config_env, stack, region, parameters | {"Profile": profile})
+    return Target(config_env, stack, region, parameters | {"Profile": profile, "GenerateHost": host})
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
 
 
 def check_stack_name(name: str, region: str) -> None:
@@ -103,12 +142,133 @@ def first_steps(target: Target) -> str:
     return f"Requests need an API key. This makes one:\n    AWS_DEFAULT_REGION={target.region} {command}"
 
 
+def check_endpoint(profile: str) -> None:
+    """Check that the endpoint's image can be built: Docker, and what it holds of the profile, are there.
+
+    Raises
+    ------
+    Failure
+    """
+    if shutil.which("docker") is None:
+        raise Failure(Exit.USAGE, "the endpoint's image needs Docker, and there is no `docker` here")
+    if profile == "builtin":
+        return
+    if not (CHECKPOINTS / profile / "musicgen").is_dir():
+        command = f".venv/bin/python -m weights torch {profile}"
+        raise Failure(
+            Exit.USAGE, f"the endpoint's image holds the checkpoint of {profile}: `{command}` lays it out"
+        )
+
+
+def make_image(target: Target, base_image: str | None = None) -> str:
+    """Build the endpoint's image, make its repository, and push it there.
+
+    Returns
+    -------
+    str
+        The image by its digest: ``REGISTRY/STACK-endpoint@sha256:…``.
+
+    Raises
+    ------
+    Failure
+    """
+    repository = f"{target.stack}-endpoint"
+    profile = target.parameters["Profile"]
+    # `builtin` computes nothing that a GPU does: its image goes without torch.
+    given = {"PROFILE": profile, "RUNTIME": "engine" if profile == "builtin" else "torch"}
+    if base_image:
+        given["BASE_IMAGE"] = base_image
+    arguments = [part for name, value in given.items() for part in ("--build-arg", f"{name}={value}")]
+    local = f"{repository}:{profile}"
+    _docker("build", "--file", str(DOCKERFILE), *arguments, "--tag", local, str(ROOT))
+    _make_repository(target, repository)
+    registry, password = login(target.region)
+    remote = f"{registry}/{repository}"
+    _docker("login", "--username", "AWS", "--password-stdin", registry, given=password)
+    _docker("tag", local, f"{remote}:{profile}")
+    _docker("push", f"{remote}:{profile}")
+    listed = _docker("image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', f"{remote}:{profile}")
+    ours = re.compile(rf"{re.escape(remote)}@sha256:[0-9a-f]{{64}}")
+    digests = [line for line in listed.split() if ours.fullmatch(line)]
+    if len(digests) != 1:
+        raise Failure(
+            Exit.FAILED, f"docker push gave {remote} no digest: {listed.strip() or 'none is listed'}"
+        )
+    return digests[0]
+
+
+def login(region: str) -> tuple[str, str]:
+    """Return the host of the account's registry in a region, and a password for it.
+
+    Raises
+    ------
+    Failure
+    """
+    with aws.failures():
+        (given,) = aws.client("ecr", region=region).get_authorization_token()["authorizationData"]
+    password = base64.b64decode(given["authorizationToken"]).decode().partition(":")[2]
+    return str(urlsplit(given["proxyEndpoint"]).netloc), password
+
+
+def _make_repository(target: Target, name: str) -> None:
+    where = ("--template-file", str(REPOSITORY), "--stack-name", name, "--region", target.region)
+    quietly = ("--no-confirm-changeset", "--no-fail-on-empty-changeset")
+    parameters = ("--parameter-overrides", f"RepositoryName={name}")
+    _run([SAM, "deploy", *where, *quietly, *parameters], "sam deploy of the repository")
+
+
 def _sam(command: str, target: Target) -> None:
     overrides = [f"{name}={value}" for name, value in target.parameters.items()]
     arguments = [command, "--config-env", target.config_env, "--parameter-overrides", *overrides]
+    _run([SAM, *arguments], f"sam {command}")
+
+
+def _docker(*arguments: str, given: str | None = None) -> str:
+    """Run Docker; what it says of its progress is shown, and what it prints is returned."""
+    # SageMaker takes one image by its digest, and no list of an image and what is known of it.
+    environment = {**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    shown = arguments[0] in {"build", "push"}
+    return _run(["docker", *arguments], f"docker {arguments[0]}", given, environment, shown=shown)
+
+
+def _run(
+    command: list[str | Path],
+    name: str,
+    given: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    shown: bool = True,
+) -> str:
+    """Run a program in the checkout.
+
+    Parameters
+    ----------
+    command : list
+        Its path and its arguments.
+    name : str
+        What to call it where it fails.
+    given : str, optional
+        What it reads.
+    environment : mapping, optional
+        In the place of this process's.
+    shown : bool
+        Whether the user sees what it prints; otherwise it is returned.
+
+    Raises
+    ------
+    Failure
+    """
+    streams: dict[str, Any] = {} if shown else {"stdout": subprocess.PIPE}
     try:
-        status = subprocess.run([SAM, *arguments], cwd=ROOT, check=False).returncode
+        done = subprocess.run(
+            command, cwd=ROOT, check=False, input=given, env=environment, text=True, **streams
+        )
     except FileNotFoundError as error:
-        raise Failure(Exit.USAGE, f"{SAM.relative_to(ROOT)} is missing: `make deploy` installs it") from error
-    if status:
-        raise Failure(Exit.FAILED, f"sam {command} failed")
+        missing = Path(command[0])
+        if missing == SAM:
+            hint = f"{SAM.relative_to(ROOT)} is missing: `make deploy` installs it"
+            raise Failure(Exit.USAGE, hint) from error
+        raise Failure(Exit.USAGE, f"there is no {missing} here") from error
+    if done.returncode:
+        raise Failure(Exit.FAILED, f"{name} failed")
+    return done.stdout or ""

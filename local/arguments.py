@@ -17,14 +17,16 @@ from music import profiles
 CONTRACT = Path(__file__).resolve().parents[1] / "layers/backend/openapi.json"
 VARIABLES = {
     "demo": ("AUDIO", "DURATION", "TEMPERATURE", "SEED", "PROFILE", "OUT"),
-    "serve": ("PORT", "PROFILE", "DATA"),
-    "sam": ("PORT", "PROFILE"),
-    "deploy": ("PROFILE",),
+    "serve": ("PORT", "PROFILE", "DATA", "GENERATE_HOST"),
+    "sam": ("PORT", "PROFILE", "GENERATE_HOST"),
+    "deploy": ("PROFILE", "GENERATE_HOST"),
     "models": ("PROFILE",),
     "redrive": ("ENDPOINT",),
     "test-deployed": ("API_URL",),
 }
 """What each target takes."""
+HOSTS = ("lambda", "sagemaker")
+"""Where generations run."""
 
 
 def main(target: str) -> int:
@@ -64,6 +66,11 @@ def mistakes(target: str, environment: Mapping[str, str]) -> Iterator[str]:
 def _profile(name: str, value: str, environment: Mapping[str, str]) -> Iterator[str]:
     if value not in profiles.DECLARED:
         yield f"{name}={value!r} is no profile: {', '.join(profiles.DECLARED)}"
+
+
+def _host(name: str, value: str, environment: Mapping[str, str]) -> Iterator[str]:
+    if value not in HOSTS:
+        yield f"{name}={value!r} is none: {' or '.join(HOSTS)}"
 
 
 def _number(name: str, value: str, environment: Mapping[str, str]) -> Iterator[str]:
@@ -126,6 +133,7 @@ def _endpoint(name: str, value: str, environment: Mapping[str, str]) -> Iterator
 
 _CHECKS = {
     "PROFILE": _profile,
+    "GENERATE_HOST": _host,
     "DURATION": _number,
     "TEMPERATURE": _number,
     "SEED": _number,

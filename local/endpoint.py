@@ -199,7 +199,7 @@ class Endpoint:
     ) -> None:
         self.name, self._endpoint = endpoint.name, endpoint
         self._endpoint_url, self._log = endpoint_url, log
-        self._idle_seconds = idle_seconds
+        self.idle_seconds = idle_seconds
         self._s3 = client("s3", endpoint_url, max_pool_connections=50)
         self._changed = threading.Condition()
         self._waiting: deque[Invocation] = deque()
@@ -303,7 +303,7 @@ class Endpoint:
                 elif self._waiting or self._under_way:
                     self._changed.wait(_TICK_SECONDS)
                     continue
-                elif time.monotonic() - self._worked_at > self._idle_seconds:
+                elif time.monotonic() - self._worked_at > self.idle_seconds:
                     self._log.line("local", f"the endpoint {self.name} has no work: its instance goes")
                     return
                 else:

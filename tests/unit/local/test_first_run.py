@@ -79,7 +79,9 @@ def test_what_is_not_given_has_its_default(checkout: Path) -> None:
         *("demo", "--duration", "30", "--temperature", "1.0"),
         *("--profile", "builtin", "--out", "out"),
     ]
-    assert shown(make(checkout, "serve")) == ["serve", "--port", "8000", "--profile", "builtin"]
+    assert shown(make(checkout, "serve")) == [
+        *("serve", "--port", "8000", "--profile", "builtin", "--parameter", "GenerateHost=lambda"),
+    ]
 
 
 @pytest.mark.parametrize("source", ["hub", "somewhere"])
@@ -106,6 +108,8 @@ def test_weights_are_made_without_torch(checkout: Path, source: str) -> None:
         ("serve", {"PORT": "http"}, "PORT='http' is no port: 0 to 65535"),
         ("sam", {"PROFILE": "smal"}, "PROFILE='smal' is no profile"),
         ("models", {"PROFILE": "smal"}, "PROFILE='smal' is no profile"),
+        ("serve", {"GENERATE_HOST": "ec2"}, "GENERATE_HOST='ec2' is none: lambda or sagemaker"),
+        ("deploy", {"GENERATE_HOST": "ec2"}, "GENERATE_HOST='ec2' is none: lambda or sagemaker"),
         ("test-deployed", {}, "API_URL='' is no address"),
         ("test-deployed", {"API_URL": "abc.execute-api"}, "API_URL='abc.execute-api' is no address"),
         ("redrive", {}, "ENDPOINT= of a local stack is needed"),
@@ -127,6 +131,7 @@ def test_what_is_right_is_no_mistake(tmp_path: Path) -> None:
     track.write_bytes(b"music")
     given: dict[str, Any] = {
         "PROFILE": "small",
+        "GENERATE_HOST": "sagemaker",
         "DURATION": "30",
         "TEMPERATURE": "0.8",
         "SEED": "0",
