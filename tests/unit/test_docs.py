@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import textwrap
@@ -14,6 +15,7 @@ from moto import mock_aws
 from backend.records import MIN_CHARGE_SECONDS
 from client.stack import ROOT
 from local.template import read
+from tests.benchmarks import endpoint_costs
 from tests.support.pages import PAGES, blocks
 from tests.support.table import create_table
 
@@ -45,6 +47,18 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         assert target.is_file(), link
         assert target.is_relative_to(ROOT), link
         assert not fragment or fragment in anchors(target), link
+
+
+def test_the_costs_of_an_endpoint_are_the_computed_ones() -> None:
+    page = (ROOT / "docs/deploying.md").read_text("utf-8")
+    assert endpoint_costs.table() in page
+    on_lambda, managed = endpoint_costs.lambda_minute, endpoint_costs.managed()
+    said = " ".join(page.split())
+    assert f"${on_lambda(3008):.4f} at 3,008 MB and ${on_lambda(1769):.4f} at 1,769" in said
+    assert f"makes {managed['minutes_an_hour']:.0f} minutes of music" in said
+    assert f"discounted by more than {100 * managed['discount_that_equals_lambda']:.0f} %" in said
+    written = json.loads((ROOT / "docs/benchmarks/endpoint_costs.json").read_text())
+    assert written == endpoint_costs.report()
 
 
 @pages
