@@ -25,7 +25,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from local.invoke import LambdaEndpoint
 from local.logs import Log
 from local.serve import End, end_on_signals, own_origins
 from local.stack import Stack
-from local.template import REGION, ROOT, TEMPLATE, Deployment, TemplateError
+from local.template import REGION, ROOT, TEMPLATE, Deployment, Endpoint, TemplateError
 
 SAM = ROOT / ".venv-sam/bin/sam"
 WORK = ROOT / ".aws-sam"
@@ -110,7 +110,8 @@ def serve(
     free.close()  # SAM CLI would notice last that somebody else has it
     port = free.port
     host = bridge_address()
-    build(base_image or find_base_image(log), parameters, log)
+    base_image = base_image or find_base_image(log)
+    build(base_image, parameters, log)
     parameters = {"AllowedOrigins": own_origins(free), **parameters}
     with ExitStack() as ending:
         stack = ending.enter_context(closing(Stack(host=host, parameters=parameters, log=log)))
@@ -196,14 +197,105 @@ def build(base_image: str, parameters: Mapping[str, str], log: Log) -> None:
             raise SamError(f"sam build: {reason}")
 
 
+def build_endpoint(base_image: str, profile: str, log: Log) -> str:
+    """Build the image of the endpoint, as `RUNTIME` says (see `music.loading.load`); return its name.
+
+    Raises
+    ------
+    SamError
+        With the line that says what is wrong.
+    """
+    runtime = os.environ.get("RUNTIME", "engine")
+    image = f"endpoint-{checkout()}:{profile}-{runtime}"
+    log.line("local", f"docker build of {image} on {base_image}")
+    arguments = {"BASE_IMAGE": base_image, "RUNTIME": runtime, "PROFILE": profile}
+    given = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+    done = subprocess.run(
+        ["docker", "build", *given, "--file", ROOT / "functions/endpoint/Dockerfile", "--tag", image, ROOT],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        printed = done.stdout + done.stderr
+        reasons = re.findall(r"error: [^\x1b\n]+", printed)  # of what the image runs when it is built
+        raise SamError(f"docker build of the endpoint's image: {(reasons or printed.splitlines())[-1]}")
+    return image
+
+
+class EndpointContainer:
+    """A container of the endpoint's image, in the surroundings that SageMaker gives it.
+
+    Its root is read-only here, which SageMaker's is not: what it writes lies in `/tmp`.
+
+    Parameters
+    ----------
+    image : str
+        As `build_endpoint` named it.
+    endpoint : Endpoint
+        Its environment.
+    endpoint_url : str
+        The local AWS, at an address that containers reach.
+    log : Log
+        Takes what it prints.
+    """
+
+    def __init__(self, image: str, endpoint: Endpoint, endpoint_url: str, log: Log) -> None:
+        environment = {
+            **endpoint.environment,
+            "AWS_ENDPOINT_URL": endpoint_url,
+            "AWS_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        }
+        variables = [part for key, value in environment.items() for part in ("--env", f"{key}={value}")]
+        scratch = "/tmp:size=1g,mode=1777"  # noqa: S108 - the container's own
+        surroundings = ("--read-only", "--tmpfs", scratch, "--publish", "127.0.0.1::8080")
+        self.id = _docker("run", "--detach", *surroundings, *variables, image, "serve")
+        self.port = int(_docker("port", self.id, "8080/tcp").rpartition(":")[2])
+        self._output = subprocess.Popen(
+            ["docker", "logs", "--follow", self.id], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        threading.Thread(target=log.follow, args=("endpoint", self._output.stdout), daemon=True).start()
+
+    def alive(self) -> bool:
+        """Tell whether it has not ended."""
+        return self.status() == "running"
+
+    def status(self) -> str:
+        """Return what Docker says it is: running, exited, …"""
+        return _docker("inspect", "--format", "{{.State.Status}}", self.id)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        with suppress(SamError):  # it ended by itself
+            _docker("kill", "--signal", "TERM", self.id)
+
+    def kill(self) -> None:
+        """Send SIGKILL, and remove it."""
+        _docker("rm", "--force", self.id)
+        self._output.wait()
+
+
+def _docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SamError(f"docker {arguments[0]}: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+    return done.stdout.strip()
+
+
+def checkout() -> str:
+    """Return what the names of this checkout's images carry."""
+    return hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+
+
 def with_own_images(template: str) -> str:
     """Return a template whose images have names of this checkout, such as ``embedfunction-1a2b3c4d:embed``.
 
     SAM CLI would give the images of every checkout on this machine the same names, those that it runs too,
     whose tags are its own.
     """
-    checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-    named = rf"\1DockerImage: \2function-{checkout}\n\g<0>"
+    named = rf"\1DockerImage: \2function-{checkout()}\n\g<0>"
     return re.sub(r"(?m)^( +)DockerTag: +(\S+)$", named, template)
 
 
