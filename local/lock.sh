@@ -25,7 +25,7 @@ done
 for function in generate endpoint; do
     lock "functions/$function/requirements.txt" --extra backend --extra arrays --extra audio --extra signal pyproject.toml
 done
-lock functions/endpoint/torch.txt --extra arrays --extra neural pyproject.toml functions/endpoint/torch.in
+lock functions/endpoint/torch/requirements.txt --extra arrays --extra neural pyproject.toml functions/endpoint/torch/requirements.in
 # `tokenizers` asks for the hub's client, which only fetching checkpoints needs.
 lock local/requirements.txt --excludes local/hub/requirements.in \
     --extra backend --extra arrays --extra audio --extra signal --extra neural --extra client --extra local \
