@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -37,6 +37,7 @@ from music.interfaces import GenerationError
 GenerationId = Annotated[str, Path(description="Identifier of a generation.")]
 NO_WISHES = contract.GenerateRequest()
 LONGEST_BAR = 4.5  # seconds
+Can = Callable[[profiles.Declaration], bool]
 
 
 @app.post(
@@ -190,12 +191,13 @@ def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str
     """Record a request that this deployment can serve, or raise why it cannot."""
     audio = find_audio(audio_id)
     check_support(body)
+    check_consistency(body)
     if audio.status == "ready":
         current_vector(audio)
         check_reach(body, audio)
     parameters = body.model_dump()
     if body.region:
-        parameters["duration"] = body.region.end - body.region.start
+        parameters["duration"] = body.region.seconds
     if body.bars:
         parameters["duration"] = body.bars * seconds_of_bar(audio)
     if parameters["seed"] is None:
@@ -219,77 +221,80 @@ def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str
 
 def check_support(request: contract.GenerateRequest) -> None:
     """Refuse what the deployment's profile cannot do, naming the profiles that can."""
-    own = profiles.DECLARED[settings.profile]
-    if request.mode not in own.modes:
-        able = [name for name, declared in profiles.DECLARED.items() if request.mode in declared.modes]
-        raise problems.unsupported(settings.profile, f"Mode {request.mode!r}", able, field="mode")
-    for field in ("prompt", "negative_prompt"):
-        if getattr(request, field) is not None and not own.text:
-            able = [name for name, declared in profiles.DECLARED.items() if declared.text]
-            raise problems.unsupported(settings.profile, "A prompt", able, field=field)
-    if request.negative_prompt is not None and request.guidance_scale == 1.0:
-        raise problems.invalid("negative_prompt", "It needs a guidance_scale over 1")
-    if request.ending not in (None, *own.endings):
-        able = [name for name, declared in profiles.DECLARED.items() if request.ending in declared.endings]
-        raise problems.unsupported(settings.profile, f"Ending {request.ending!r}", able, field="ending")
-    if request.loop and not own.loops:
-        able = [name for name, declared in profiles.DECLARED.items() if declared.loops]
-        raise problems.unsupported(settings.profile, "A loop", able, field="loop")
-    if request.loop != (request.bars is not None):
-        raise problems.invalid("bars", "A loop needs it, and nothing else takes it")
-    if request.loop:
-        for field in ("duration", "ending"):
-            if field in request.model_fields_set and getattr(request, field) is not None:
-                raise problems.invalid(field, "A loop is as long as its bars, and does not end")
-        if request.format == "mp3":
-            raise problems.invalid(
-                "format", "mp3 pads what it holds, so it cannot loop: take wav, flac or ogg"
-            )
-    if request.before and not own.before:
-        able = [name for name, declared in profiles.DECLARED.items() if declared.before]
-        raise problems.unsupported(settings.profile, "Music before the track", able, field="before")
-    check_mode(request)
-    if request.sample_rate not in own.sample_rates:
-        able = [
-            name
-            for name, declared in profiles.DECLARED.items()
-            if request.sample_rate in declared.sample_rates
-        ]
-        what = f"A sample_rate of {request.sample_rate}"
-        raise problems.unsupported(settings.profile, what, able, field="sample_rate")
-    if request.sample_rate == "source" and request.format not in ("wav", "flac"):
-        raise problems.invalid("sample_rate", f"{request.format} does not know every rate: take wav or flac")
-    if request.bit_depth != 16 and request.format not in ("wav", "flac"):
-        raise problems.invalid("bit_depth", f"{request.format} has none: take wav or flac")
-    region = request.region
-    duration = region.end - region.start if region else request.duration
-    total = duration * request.candidates
-    lengths = profiles.LENGTHS[settings.generate_host]
-    for what, asked, limit, field in (
-        (f"A duration of {duration:g} s", duration, "piece", "region" if region else "duration"),
-        (f"{request.candidates} candidates of {duration:g} s", total, "total", "candidates"),
-    ):
-        if asked > getattr(lengths[settings.profile], limit):
-            able = [name for name, length in lengths.items() if asked <= getattr(length, limit)]
+    for field, what, can in needs(request):
+        able = [name for name, declared in profiles.DECLARED.items() if can(declared)]
+        if settings.profile not in able:
             raise problems.unsupported(settings.profile, what, able, field=field)
 
 
-def check_mode(request: contract.GenerateRequest) -> None:
-    """Refuse what contradicts the mode."""
+def needs(request: contract.GenerateRequest) -> Iterator[tuple[str, str, Can]]:
+    """Tell what of a request not every profile can do.
+
+    Yields
+    ------
+    str
+        The field that asks for it.
+    str
+        What it is.
+    callable
+        Whether a profile can.
+    """
+    yield "mode", f"Mode {request.mode!r}", lambda profile: request.mode in profile.modes
+    for field in ("prompt", "negative_prompt"):
+        if getattr(request, field) is not None:
+            yield field, "A prompt", lambda profile: profile.text
+    if request.ending is not None:
+        yield "ending", f"Ending {request.ending!r}", lambda profile: request.ending in profile.endings
+    if request.loop:
+        yield "loop", "A loop", lambda profile: profile.loops
+    if request.before:
+        yield "before", "Music before the track", lambda profile: profile.before
+    rate = request.sample_rate
+    yield "sample_rate", f"A sample_rate of {rate}", lambda profile: rate in profile.sample_rates
+    lengths = profiles.LENGTHS[settings.generate_host]
+    seconds = request.region.seconds if request.region else request.duration
+    field = "region" if request.region else "duration"
+    yield field, f"A duration of {seconds:g} s", lambda profile: seconds <= lengths[profile.name].piece
+    what, total = f"{request.candidates} candidates of {seconds:g} s", request.candidates * seconds
+    yield "candidates", what, lambda profile: total <= lengths[profile.name].total
+
+
+def check_consistency(request: contract.GenerateRequest) -> None:
+    """Refuse fields that contradict each other."""
     given = {name for name in request.model_fields_set if getattr(request, name) is not None}
+    if not request.loop:
+        given.discard("loop")
     excluded: dict[str, tuple[str, ...]] = {
         "extend": ("loop", "tempo", "key", *(("ending",) if request.before else ())),
         "repaint": ("duration", "section", "ending", "loop", "tempo", "key", "sample_rate"),
     }
     for field in excluded.get(request.mode, ()):
-        if field in given and not (field == "loop" and not request.loop):
+        if field in given:
             raise problems.invalid(field, f"It may not stand beside mode {request.mode!r}")
     if request.before and request.mode != "extend":
         raise problems.invalid("before", "Only mode 'extend' takes it")
     if (request.region is not None) != (request.mode == "repaint"):
         raise problems.invalid("region", "Mode 'repaint' needs it, and nothing else takes it")
-    if request.region and request.format not in ("wav", "flac"):
+    if request.negative_prompt is not None and request.guidance_scale == 1.0:
+        raise problems.invalid("negative_prompt", "It needs a guidance_scale over 1")
+    if request.loop != (request.bars is not None):
+        raise problems.invalid("bars", "A loop needs it, and nothing else takes it")
+    if request.loop:
+        for field in ("duration", "ending"):
+            if field in given:
+                raise problems.invalid(field, "A loop is as long as its bars, and does not end")
+        if request.format == "mp3":
+            raise problems.invalid(
+                "format", "mp3 pads what it holds, so it cannot loop: take wav, flac or ogg"
+            )
+    if request.format in ("wav", "flac"):
+        return
+    if request.region:
         raise problems.invalid("format", f"{request.format} changes every sample: take wav or flac")
+    if request.sample_rate == "source":
+        raise problems.invalid("sample_rate", f"{request.format} does not know every rate: take wav or flac")
+    if request.bit_depth != 16:
+        raise problems.invalid("bit_depth", f"{request.format} has none: take wav or flac")
 
 
 def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
@@ -302,7 +307,7 @@ def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
     if request.region and request.region.end > length:
         detail = f"The track ends at {length:g} s."
         raise problems.Problem(422, "region_out_of_range", detail, field="region")
-    used = request.section.end - request.section.start if request.section else length
+    used = request.section.seconds if request.section else length
     if request.mode == "extend" and used + request.duration > reach.LONGEST_EXTENDED:
         detail = (
             f"Track and music may last {reach.LONGEST_EXTENDED:g} s together: name a section, or less music."

@@ -103,9 +103,14 @@ class Section(_Request):
         description="Seconds; a second past `start` or more.",
     )
 
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.end - self.start
+
     @model_validator(mode="after")
     def _long_enough(self) -> Section:
-        if self.end - self.start < SHORTEST_SECTION:
+        if self.seconds < SHORTEST_SECTION:
             raise PydanticCustomError("section", "end must lie at least 1 s past start")
         return self
 
