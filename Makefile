@@ -160,8 +160,10 @@ sam: check-sam .venv/local .venv-sam/ready $(ENGINE) ## The same stack with the 
 test-sam: .venv/dev .venv/engine .venv-sam/ready ## What containers may spoil of the end-to-end suite, and the sample events
 	API_GATEWAY=sam-local $(RUN) -m pytest -m transport tests/integration/test_end_to_end.py tests/sam
 	$(RUN) -m weights build tiny --source random
-	MODELS="$(CURDIR)/build/models" PROFILE=tiny API_GATEWAY=sam-local \
-		$(RUN) -m pytest -m "profile and transport" tests/integration/test_end_to_end.py
+	for host in lambda sagemaker; do \
+		MODELS="$(CURDIR)/build/models" PROFILE=tiny GENERATE_HOST=$$host API_GATEWAY=sam-local \
+			$(RUN) -m pytest -m "profile and transport" tests/integration/test_end_to_end.py || exit 1; \
+	done
 
 deploy: check-deploy .venv/bin/music .venv-sam/ready $(ENGINE) ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod] [PROFILE=builtin] [GENERATE_HOST=lambda, or sagemaker]
 	@.venv/bin/music deploy --config-env "$$CONFIG_ENV" --profile "$$PROFILE" --generate-host "$$GENERATE_HOST" $${ENDPOINT_BASE:+--endpoint-base "$$ENDPOINT_BASE"}

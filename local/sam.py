@@ -2,6 +2,7 @@
 
     the API        `sam local start-api`, which starts a container for each function at its first call
     the triggers   the local stack's own, which invoke through `sam local start-lambda`
+    the endpoint   under `--parameter GenerateHost=sagemaker`, its image in a container whenever there is work
     AWS            the local stack's own, on the Docker bridge's address: containers and host share one URL
 
 Needs a Docker engine and SAM CLI (`make sam` installs the latter into `.venv-sam`). Where AWS's base image
@@ -26,6 +27,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,9 @@ def serve(
     with ExitStack() as ending:
         stack = ending.enter_context(closing(Stack(host=host, parameters=parameters, log=log)))
         stack.start()
+        if stack.deployment.endpoints:
+            image = build_endpoint(base_image, stack.deployment.endpoints[0].environment["PROFILE"], log)
+            stack.start_endpoints(partial(EndpointContainer, image))
         template = with_environment(BUILT, stack.deployment, stack.endpoint_url, parameters)
         lambda_port = free_port()
         api_url, lambda_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{lambda_port}"

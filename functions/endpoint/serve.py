@@ -266,7 +266,7 @@ class Endpoint:
             self._ends_at = self._clock() + STOP_SECONDS
             self._changed.notify_all()
             logger.info("stopping", extra={"invocations": self._taken})
-            self._changed.wait_for(lambda: not self._answering, STOP_SECONDS - LAST_SECONDS)
+            self._changed.wait_for(lambda: not (self._answering or self._taken), STOP_SECONDS - LAST_SECONDS)
         for lane in self._lanes:
             if self._records and (record := lane.runner.claimed):
                 give_back(self._records, lane.queues, record)

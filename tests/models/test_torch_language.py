@@ -161,7 +161,7 @@ def test_generations_of_several_threads_share_the_batch_and_more_than_fit_wait(p
         )
         while decoding.step < decoding.steps:
             decoding.advance()
-        together.update(decoding.details["batch"])
+        together.update(int(count) for count in decoding.details["batch"].split(", "))
         found.update({take.seed: take.codes for take in takes})
 
     for seed, frames in ((1, 40), (3, 60), (5, 30)):

@@ -50,8 +50,8 @@ class BatchDecoding(Steps):
 
     @property
     def details(self) -> dict[str, Any]:
-        """Say with how many streams side by side the steps were computed."""
-        return {"batch": sorted(self._slots)}
+        """Say with how many streams side by side the steps were computed, as the record has it: in a text."""
+        return {"batch": ", ".join(str(count) for count in sorted(self._slots))}
 
     def advance(self) -> None:
         """Wait until every candidate has some more steps, and take them over."""
