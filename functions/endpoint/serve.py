@@ -472,6 +472,9 @@ def main(arguments: Sequence[str]) -> int:
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     threading.Thread(target=endpoint.load, daemon=True).start()
     ended.wait()
+    last = threading.Timer(STOP_SECONDS, os._exit, (1,))  # where AWS does not answer either: leases end
+    last.daemon = True
+    last.start()
     endpoint.stop()
     sys.stdout.flush()
     sys.stderr.flush()

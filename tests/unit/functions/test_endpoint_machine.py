@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from functions.endpoint import machine
 from functions.endpoint.machine import Driver, Refused
+from local.template import ROOT
 from music.torch import memory
 from weights import configs, layouts
 
@@ -147,6 +149,19 @@ def test_more_streams_and_wider_numbers_take_more() -> None:
 
 def test_large_fits_a_card_of_24_gb_with_few_streams_and_not_with_many() -> None:
     assert predicted("musicgen-large", streams=4) < 24 < predicted("musicgen-large", streams=8)
+
+
+def test_the_streams_that_the_documentation_promises_fit_and_no_more() -> None:
+    usable = (15.6, 23.6, 47.6, 84.9)  # gigabytes that the driver says of cards of 16, 24, 48 and 80 GiB
+    text = (ROOT / "docs/deploying.md").read_text()
+    rows = re.findall(r"^\| (`[a-z`, -]+`) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    promised = {name: row[1:] for row in rows for name in re.findall(r"`([a-z-]+)`", row[0])}
+    assert promised.keys() == set(PUBLISHED)
+    for name, counts in promised.items():
+        for size, count in zip(usable, map(int, counts), strict=True):
+            assert predicted(f"musicgen-{name}", streams=count) <= size
+            most = 64  # of the template's parameter
+            assert count == most or predicted(f"musicgen-{name}", streams=count + 1) > size
 
 
 @pytest.mark.parametrize("config", [{}, {"model_type": "bert"}])
