@@ -38,6 +38,7 @@ _THROTTLES = {
     "events": (400, "ThrottlingException"),
     "s3": (503, "SlowDown"),
     "s3vectors": (429, "TooManyRequestsException"),
+    "sagemaker-runtime": (400, "ThrottlingException"),
     "sqs": (400, "RequestThrottled"),
 }
 _FAILURES = {
@@ -45,6 +46,7 @@ _FAILURES = {
     "events": "InternalException",
     "s3": "InternalError",
     "s3vectors": "InternalServerException",
+    "sagemaker-runtime": "InternalFailure",
     "sqs": "InternalFailure",
 }
 

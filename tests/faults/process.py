@@ -61,7 +61,7 @@ class Plan:
 class Killer:
     """Counts a process's AWS calls, notes them, and ends it where its plan says so.
 
-    Only the calls of the main thread: those of the thread that renews the lease come at any time.
+    Only the calls of the thread that does the job: those of the one that renews the lease come at any time.
     """
 
     def __init__(self, folder: Path, function: str) -> None:
@@ -72,7 +72,7 @@ class Killer:
 
     def before(self, model: Any, **_: Any) -> None:
         """Hear of a call that is about to be made."""
-        if threading.current_thread() is not threading.main_thread():
+        if not does_jobs(threading.current_thread()):
             return
         if self._plan_path.exists():
             plan = Plan(**json.loads(self._plan_path.read_text()))
@@ -86,7 +86,7 @@ class Killer:
 
     def after(self, model: Any, **_: Any) -> None:
         """Hear of a call that is made."""
-        if threading.current_thread() is threading.main_thread() and model.name == self._plan.after:
+        if does_jobs(threading.current_thread()) and model.name == self._plan.after:
             self._die(model.name, "")
 
     def _die(self, last: str, following: str) -> None:
@@ -95,6 +95,11 @@ class Killer:
 
     def _note(self, **what: Any) -> None:
         note(self._log_path, function=self._function, token=self._plan.token, **what)
+
+
+def does_jobs(thread: threading.Thread) -> bool:
+    """Tell whether a thread is a function's one, or one that answers a request to the endpoint."""
+    return thread is threading.main_thread() or thread.name.endswith("(process_request_thread)")
 
 
 class RandomFaults:
@@ -135,7 +140,7 @@ def install(environ: Mapping[str, str]) -> None:
     folder = Path(environ["FAULTS_FOLDER"])
     boto3.setup_default_session()
     events = boto3.DEFAULT_SESSION.events  # type: ignore[union-attr]
-    killer = Killer(folder, environ["AWS_LAMBDA_FUNCTION_NAME"])
+    killer = Killer(folder, environ.get("AWS_LAMBDA_FUNCTION_NAME", "Endpoint"))
     events.register("before-call", killer.before)
     events.register("after-call", killer.after)
     if rate := float(environ.get("FAULTS_RATE", "0")):

@@ -11,7 +11,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ import pytest
 from moto.moto_api._internal.models import moto_api_backend
 from moto.sqs.models import sqs_backends
 
-from local import pool
+from backend.storage import RECEIPTS
+from local import endpoint, pool
 from local.aws.provision import client
+from local.endpoint import Container, Endpoint, Invocation
 from local.invoke import InvocationError, Invoker
 from local.logs import Log
 from local.pool import Process, ProcessPools
@@ -37,6 +40,7 @@ CLOCKS = {
         "RENEW_SECONDS": 2,
         "RESEND_SECONDS": 20,
         "RESEND_LIMIT_SECONDS": 30,
+        "HANDED_OVER_SECONDS": 60,  # the least that a request to an endpoint may wait
     },
     "backend.reconcile": {"REST_SECONDS": 0},
 }
@@ -45,7 +49,9 @@ SWEEP_SECONDS = 1.0
 PATIENCE_SECONDS = 1800.0
 """When a job is given up. It only ends a hang: a busy machine may need many minutes for all that waits."""
 SWEEPER = "SweeperFunction"
-WORKERS = {"EmbedFunction": "EmbedQueue", "GenerateFunction": "GenerateQueue"}
+QUEUES = ("EmbedQueue", "GenerateQueue")
+ENDPOINT = "Endpoint"
+"""What plans call the process of the endpoint."""
 
 
 @dataclass
@@ -121,16 +127,29 @@ class Stage(Invoker):
         if function == SWEEPER:
             with self._one_sweep:
                 return self._sweep_once(event)
-        if self._planned:
-            plan = self.plans.pop((function, job), Plan(""))
-            token = str(uuid.uuid4())
-            self.tokens[token] = function, job
-            Plan(token, plan.before, plan.after).write(self.folder, function)
+        self.plan(function, job)
         _current.job = job
         try:
             return self.pools.invoke(function, event)
         finally:
             _current.job = ""
+
+    def plan(self, function: str, job: str) -> Plan:
+        """Tell the process of a function, or of the endpoint, what becomes of it in its next invocation."""
+        plan = self.plans.pop((function, job), Plan(""))
+        if self._planned:
+            plan = replace(plan, token=str(uuid.uuid4()))
+            self.tokens[plan.token] = function, job
+            plan.write(self.folder, function)
+        return plan
+
+    def deliver(self, post: Callable[[], None], job: str) -> None:
+        """Post a request to the endpoint, as planned; what meets a dead process keeps its plan."""
+        plan = self.plan(ENDPOINT, job)
+        post()
+        heard = any(line["token"] == plan.token for line in self.noted("calls.jsonl"))
+        if (plan.before or plan.after) and not heard:
+            self.plans[ENDPOINT, job] = plan
 
     def _sweep_once(self, event: Any) -> Any:
         plan = self.sweeper_plans[0] if self.sweeper_plans else Plan("")
@@ -153,6 +172,7 @@ class Stage(Invoker):
     def start(self, workers: int) -> None:
         """Serve the API, deliver messages, sweep."""
         self.stack.start_api(self.pools)
+        self.stack.start_endpoints()
         self.stack.start_triggers(self, pollers=workers)
         self._sweeps.start()
 
@@ -248,23 +268,24 @@ class Stage(Invoker):
 
         def all_taken() -> bool:
             messages = [message for queue in self.queues() for message in queue._messages]
-            idle = not self.busy.now()
+            idle = not self.busy.now() and not any(one.backlog() for one in self.stack.endpoints.values())
             for message in messages if idle else []:
                 message.visible_at = 0.0
-            return not messages
+            return idle and not messages
 
         eventually(all_taken, every=2.0, patience=PATIENCE_SECONDS)
 
     def queues(self) -> Iterator[Any]:
         """Yield the workers' queues as moto keeps them."""
-        for queue in WORKERS.values():
+        for queue in QUEUES:
             yield sqs_backends[ACCOUNT][REGION].queues[self.stack.deployment.queues[queue].name]
 
     def objects(self) -> dict[str, str]:
-        """Return the ETags of all objects by key."""
+        """Return the ETags of all objects by key, but for the receipts of an endpoint: nobody reads those."""
         s3 = client("s3", self.stack.endpoint_url)
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.stack.deployment.buckets[0].name)
-        return {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
+        found = {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
+        return {key: etag for key, etag in found.items() if not key.startswith(f"{RECEIPTS}/")}
 
     def vectors(self) -> list[str]:
         """Return the keys of all vectors."""
@@ -306,7 +327,9 @@ def job_of(event: Any) -> str:
 
 
 @contextmanager
-def staged(folder: Path, *, workers: int = 1, rate: float = 0.0) -> Iterator[Stage]:
+def staged(
+    folder: Path, *, workers: int = 1, rate: float = 0.0, host: str = "lambda", idle_seconds: float = 5.0
+) -> Iterator[Stage]:
     """Run a stack whose functions are instrumented, for as long as the context lasts.
 
     Parameters
@@ -317,6 +340,11 @@ def staged(folder: Path, *, workers: int = 1, rate: float = 0.0) -> Iterator[Sta
         Processes of each worker; plans need 1.
     rate : float
         Share of all AWS requests that meet a fault.
+    host : str
+        Where generations run: ``"lambda"``, or ``"sagemaker"``, an endpoint, whose process is instrumented
+        too and gets one job at a time.
+    idle_seconds : float
+        Seconds without work after which the endpoint has no instance any more.
     """
     more = {
         "FAULTS_ROOT": str(ROOT),
@@ -325,16 +353,22 @@ def staged(folder: Path, *, workers: int = 1, rate: float = 0.0) -> Iterator[Sta
         "FAULTS_RATE": str(rate),
     }
     hook = Path(__file__).with_name("hook")
-    plain, invoke = pool._environment, Process.invoke
+    invoke = Process.invoke
 
-    def environment(*arguments: Any) -> dict[str, str]:
-        made = plain(*arguments)
-        return {**made, **more, "PYTHONPATH": f"{hook}{os.pathsep}{made['PYTHONPATH']}"}
+    def instrumented(plain: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
+        def environment(*arguments: Any) -> dict[str, str]:
+            made = plain(*arguments)
+            return {**made, **more, "PYTHONPATH": f"{hook}{os.pathsep}{made['PYTHONPATH']}"}
+
+        return environment
 
     with pytest.MonkeyPatch.context() as patch, (folder / "stack.log").open("w") as output:
-        patch.setattr(pool, "_environment", environment)
+        patch.setattr(pool, "_environment", instrumented(pool._environment))
+        patch.setattr(endpoint, "environment", instrumented(endpoint.environment))
+        patch.setattr(endpoint, "RESTART_SECONDS", 0.1)
         moto_api_backend.reset()  # of the stack before this one
-        with Stack(parameters={"AuthMode": "none"}, log=Log(output)) as stack:
+        parameters = {"AuthMode": "none", "GenerateHost": host, "EndpointStreams": "1"}
+        with Stack(parameters=parameters, log=Log(output)) as stack:
             pools = stack.process_pools(workers=workers)
             stage = Stage(stack, pools, folder, workers)
 
@@ -347,7 +381,16 @@ def staged(folder: Path, *, workers: int = 1, rate: float = 0.0) -> Iterator[Sta
                 finally:
                     stage.busy.end(process)
 
+            post = endpoint.Endpoint.post
+
+            def planned(one: Endpoint, container: Container, invocation: Invocation) -> None:
+                job = json.loads(invocation.body)["generation_id"]
+                stage.deliver(partial(post, one, container, invocation), job)
+
             patch.setattr(Process, "invoke", noted)
+            patch.setattr(endpoint.Endpoint, "post", planned)
+            for one in stack.endpoints.values():
+                one.idle_seconds = idle_seconds
             stage.start(workers)
             try:
                 yield stage

@@ -8,6 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.faults.injection import Fault
 from tests.faults.stage import PATIENCE_SECONDS, staged
 from tests.support import sound
@@ -56,9 +58,10 @@ def await_end(api: Api, path: str) -> str:
     )
 
 
-def test_nothing_is_lost_or_made_twice_in_a_storm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["lambda", "sagemaker"])
+def test_nothing_is_lost_or_made_twice_in_a_storm(tmp_path: Path, host: str) -> None:
     source = sound.encode(sound.drone(6.0) + sound.noise(6.0), 22050, "mp3", "libmp3lame")
-    with staged(tmp_path, workers=2, rate=RATE) as stage:
+    with staged(tmp_path, workers=2, rate=RATE, host=host) as stage:
         api = stage.api
         jobs = [submit(api, number, source) for number in range(JOBS)]
         assert len({generation for _, generation in jobs}) == JOBS

@@ -3,8 +3,8 @@
 import os
 import sys
 
-# Only in the functions' own processes: what they start, such as the decoder, is not to see any of this.
-if any(argument.endswith("worker.py") for argument in sys.orig_argv):
+# Only in the processes of functions and of the endpoint; what they start, such as the decoder, is left alone.
+if any(argument.endswith(("worker.py", "functions.endpoint")) for argument in sys.orig_argv):
     sys.path.append(os.environ["FAULTS_ROOT"])
     from tests.faults import process
 
