@@ -170,7 +170,7 @@ def environment(endpoint: template.Endpoint, endpoint_url: str, folder: Path, po
     """
     return {
         **endpoint.environment,
-        **pool.surroundings(endpoint_url, folder, [template.ROOT / "layers", template.ROOT]),
+        **pool.surroundings(endpoint_url, folder, endpoint.image.lay_out(folder / "image")),
         "SAGEMAKER_BIND_TO_PORT": str(port),
         "ENDPOINT_HOST": "127.0.0.1",
     }

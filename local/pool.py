@@ -380,7 +380,11 @@ def surroundings(endpoint_url: str, temporary: Path, searched: Sequence[Path]) -
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "MODELS": os.environ.get("MODELS", str(template.ROOT / "build/models")),
         # The runtime on torch, where it is installed (see `music.loading.load`).
-        **{name: os.environ[name] for name in ("RUNTIME", "CHECKPOINTS", "PRECISION") if name in os.environ},
+        **{
+            name: os.environ[name]
+            for name in ("RUNTIME", "EMBEDDER_RUNTIME", "CHECKPOINTS", "PRECISION")
+            if name in os.environ
+        },
         "HOME": str(temporary),
         "TMPDIR": str(temporary),
         "PATH": os.environ.get("PATH", os.defpath),

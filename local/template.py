@@ -237,8 +237,8 @@ class Endpoint:
     ----------
     name : str
         What requests call it.
-    dockerfile : Path
-        Of its image.
+    image : Image
+        What its container holds.
     environment : dict
         What its container is given.
     streams : int
@@ -248,7 +248,7 @@ class Endpoint:
     """
 
     name: str
-    dockerfile: Path
+    image: Image
     environment: dict[str, str]
     streams: int
     done: str
@@ -784,6 +784,7 @@ def _load_endpoint(deployment: Deployment, name: str, resolver: Resolver) -> Non
         raise TemplateError(f"{config_name}: the local stack knows endpoints of one variant")
     (variant,) = config["ProductionVariants"]
     sizes = {"InstanceType", "InitialInstanceCount", "InitialVariantWeight"}
+    sizes |= {"ContainerStartupHealthCheckTimeoutInSeconds"}
     _known(f"{config_name}: ProductionVariants", variant, {"VariantName", "ModelName", *sizes})
     if "AsyncInferenceConfig" not in config:
         raise TemplateError(f"{config_name}: the local stack knows asynchronous endpoints alone")
@@ -799,10 +800,15 @@ def _load_endpoint(deployment: Deployment, name: str, resolver: Resolver) -> Non
     metadata = resolver.resolve(resolver.resources[model_name].get("Metadata", {}))
     if "Dockerfile" not in metadata:
         raise TemplateError(f"{model_name}: the local stack knows only images with a Dockerfile")
+    context = resolver.folder / metadata.get("DockerContext", ".")
+    try:
+        image = Image.read(context / metadata["Dockerfile"], context)
+    except DockerfileError as error:
+        raise TemplateError(f"{model_name}: {error}") from error
     deployment.endpoints.append(
         Endpoint(
             name=properties["EndpointName"],
-            dockerfile=resolver.folder / metadata.get("DockerContext", ".") / metadata["Dockerfile"],
+            image=image,
             environment={key: str(value) for key, value in container["Environment"].items()},
             streams=int(client["MaxConcurrentInvocationsPerInstance"]),
             done=output["S3OutputPath"],

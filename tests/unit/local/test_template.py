@@ -378,7 +378,9 @@ class TestHosts:
     def test_dispatch_knows_the_endpoint(self, with_endpoint: Deployment) -> None:
         (endpoint,) = with_endpoint.endpoints
         assert with_endpoint.functions["DispatchFunction"].environment["ENDPOINT_NAME"] == endpoint.name
-        assert endpoint.dockerfile == ROOT / "functions/endpoint/Dockerfile"
+        modules = endpoint.image.modules()
+        assert modules["functions.endpoint.serve"] == ROOT / "functions/endpoint/serve.py"
+        assert "backend.jobs" in modules
         assert endpoint.streams == TEMPLATE["Parameters"]["EndpointStreams"]["Default"]
 
     def test_receipts_are_where_nobody_reports_them_and_go_after_a_day(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from local.image import Image
 from local.template import Authorizer, Endpoint, Resolver, TemplateError, load, read
 
 DEPLOYMENT = Path(__file__).with_name("deployment") / "template.yaml"
@@ -304,7 +305,7 @@ def test_an_endpoint(beside: Path) -> None:
     assert deployment.endpoints == [
         Endpoint(
             name="mine",
-            dockerfile=beside / "functions/web/Dockerfile",
+            image=Image.read(beside / "functions/web/Dockerfile", beside),
             environment={"A": "1", "BUCKET": "b"},
             streams=4,
             done="s3://b/done/",
@@ -343,6 +344,7 @@ def test_what_is_under_a_condition_is_read_only_where_that_holds(beside: Path) -
         ("ExecutionRoleArn:", "VpcConfig: {}\n      ExecutionRoleArn:", "Model: .* VpcConfig"),
         ("{Image: an-image,", "{Image: an-image, ModelDataUrl: s3://x,", "PrimaryContainer: .* ModelDataUrl"),
         ("    Metadata: {Dockerfile: functions/web/Dockerfile}\n", "", "images with a Dockerfile"),
+        ("functions/web/Dockerfile", "functions/none/Dockerfile", "Model: .*none"),
         ("!GetAtt Config.EndpointConfigName", "elsewhere", "no AWS::SageMaker::EndpointConfig .* elsewhere"),
         ("!GetAtt Model.ModelName", "other", "no AWS::SageMaker::Model .* other"),
         ("AsyncInferenceConfig:", "DataCaptureConfig:", "Config: .* DataCaptureConfig"),
