@@ -21,7 +21,7 @@ RUN := .venv/bin/python
 
 # What users give reaches programs by the environment, as it was written: neither make nor a shell expands anything in it.
 GIVEN := AUDIO DURATION TEMPERATURE SEED PROFILE OUT PORT DATA PRECISION SOURCE ENDPOINT STACK API_URL API_TOKEN CONFIG_ENV GENERATE_HOST ENDPOINT_BASE
-TAKING := demo serve sam models weights redrive deploy test-deployed check-%
+TAKING := demo serve sam models weights checkpoint redrive deploy test-deployed check-%
 written = $(if $(filter file,$(origin $(1))),$($(1)),$(value $(1)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(call written,$(name))))
 $(foreach name,$(GIVEN),$(eval $(TAKING): export $(name) := $$($(name))))
@@ -30,6 +30,8 @@ $(foreach name,$(GIVEN),$(eval $(TAKING): export $(name) := $$($(name))))
 
 # The neural profiles run on our own engine, which is compiled once, and on weights (`make models`).
 ENGINE := $(if $(filter builtin,$(PROFILE)),,.venv/engine weights)
+# On an endpoint, also on torch, which reads checkpoints.
+CHECKPOINT := $(if $(filter sagemaker,$(GENERATE_HOST)),$(if $(filter builtin,$(PROFILE)),,checkpoint))
 # What the images have in /opt/python.
 export PYTHONPATH := layers
 # What is started again and again is compiled once.
@@ -37,7 +39,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Where bundles are looked for; images have theirs in /opt/models.
 export MODELS ?= $(CURDIR)/build/models
 
-.PHONY: help demo serve page screenshots redrive models weights test test-page test-clients test-faults test-faults-long test-pocket test-endpoint test-hostile test-files test-docs test-truth test-long test-torch test-models train-pocket bench-pocket lint audit bench bench-form bench-load bench-models bench-gpu sam test-sam deploy test-deploy test-deployed openapi files lock clean
+.PHONY: help demo serve page screenshots redrive models weights checkpoint test test-page test-clients test-faults test-faults-long test-pocket test-endpoint test-hostile test-files test-docs test-truth test-long test-torch test-models train-pocket bench-pocket lint audit bench bench-form bench-load bench-models bench-gpu sam test-sam deploy test-deploy test-deployed openapi files lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +60,9 @@ models: check-models .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv
 weights: check-models .venv/local .venv/engine # are whole: images check theirs when they are built
 	@test -e "$(MODELS)/$$PROFILE/manifest.json" || $(MAKE) --no-print-directory models
 	@$(RUN) -m music.engine.bundle "$(MODELS)/$$PROFILE" "$$PROFILE"
+
+checkpoint: .venv/local .venv/engine $(if $(filter hub,$(SOURCE)),.venv/hub) # of the endpoint's image, for torch
+	@test -d "build/models/torch/$$PROFILE/musicgen" || $(RUN) -m weights torch "$$PROFILE" --source "$$SOURCE"
 
 check-%:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed (set PYTHON=)"; exit 1; }
@@ -165,7 +170,7 @@ test-sam: .venv/dev .venv/engine .venv-sam/ready ## What containers may spoil of
 			$(RUN) -m pytest -m "profile and transport" tests/integration/test_end_to_end.py || exit 1; \
 	done
 
-deploy: check-deploy .venv/bin/music .venv-sam/ready $(ENGINE) ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod] [PROFILE=builtin] [GENERATE_HOST=lambda, or sagemaker]
+deploy: check-deploy .venv/bin/music .venv-sam/ready $(ENGINE) $(CHECKPOINT) ## sam build and sam deploy, to AWS [CONFIG_ENV=default, or prod] [PROFILE=builtin] [GENERATE_HOST=lambda, or sagemaker]
 	@.venv/bin/music deploy --config-env "$$CONFIG_ENV" --profile "$$PROFILE" --generate-host "$$GENERATE_HOST" $${ENDPOINT_BASE:+--endpoint-base "$$ENDPOINT_BASE"}
 
 test-deploy: .venv/dev .venv/engine .venv-sam/ready .venv-ministack/ready ## The same, as prod, to an emulator of AWS; what a deployment may spoil; all of it removed

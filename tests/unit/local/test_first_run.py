@@ -84,6 +84,21 @@ def test_what_is_not_given_has_its_default(checkout: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("profile", "host", "laid_out"),
+    [("small", "sagemaker", True), ("small", "lambda", False), ("builtin", "sagemaker", False)],
+)
+def test_the_checkpoint_of_an_endpoint_is_laid_out_before_it_is_deployed(
+    checkout: Path, profile: str, host: str, laid_out: bool
+) -> None:
+    (checkout / "tests/sam").mkdir(parents=True)
+    (checkout / "tests/sam/requirements.txt").touch()
+    planned = make(checkout, "--dry-run", "deploy", f"PROFILE={profile}", f"GENERATE_HOST={host}")
+    assert planned.returncode == 0, planned.stderr
+    assert ("-m weights torch" in planned.stdout) == laid_out
+    assert '--generate-host "$GENERATE_HOST"' in planned.stdout
+
+
 @pytest.mark.parametrize("source", ["hub", "somewhere"])
 def test_weights_are_made_without_torch(checkout: Path, source: str) -> None:
     planned = make(checkout, "--dry-run", "models", "PROFILE=small", f"SOURCE={source}")
