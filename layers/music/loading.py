@@ -193,7 +193,7 @@ def _engine(name: str) -> Generator:
                 "make models PROFILE=large PRECISION=int8"
             )
         component = bundle.component("musicgen")
-        language = transformer.MusicGen(bundle.tensors("musicgen"))
+        language = transformer.MusicGen(bundle.tensors("musicgen", copied=True))
         one = language.state_bytes(2, 1504)  # is part of what the bundle says that it needs
         return MusicGen(
             DECLARED[name].generator,

@@ -226,7 +226,7 @@ def peak() -> int:
 
 def child_steps(file: str, rows: str, repeats: str) -> dict[str, Any]:
     """Take steps of each number of rows, and what the machine can do between them."""
-    language = MusicGen(Tensors(Path(file)))
+    language = MusicGen(Tensors(Path(file), copied=True))
     before = floor.measure()
     found = {count: steps_by_position(language, int(count), int(repeats)) for count in rows.split(",")}
     after = floor.measure()
@@ -356,7 +356,7 @@ def measure(folder: Path, quick: bool) -> dict[str, Any]:
         found |= part["figures"]
         notes |= part["details"]
     opened = {precision: open_bundle(path) for precision, path in paths.items()}
-    int8 = MusicGen(opened["int8"].tensors("musicgen"))
+    int8 = MusicGen(opened["int8"].tensors("musicgen", copied=True))
     steps = 120 if quick else STEPS
 
     say(f"{steps} steps of int8, then of transformers")
@@ -371,7 +371,7 @@ def measure(folder: Path, quick: bool) -> dict[str, Any]:
     found["int8 against transformers float32, mean of the steps"] = theirs / float(ours.mean())
 
     say("100 greedy steps of float32, of transformers, of int8")
-    tokens, logits, fast = greedy(MusicGen(opened["float32"].tensors("musicgen")), 100)
+    tokens, logits, fast = greedy(MusicGen(opened["float32"].tensors("musicgen", copied=True)), 100)
     model = published.MusicGen(published.load(folder / "musicgen"))
     expected, right, slow = greedy(model, 100)
     del model

@@ -81,9 +81,9 @@ class Bundle:
         """Say what ``musicgen`` or ``clap`` was made of: model, id, revision, license, configs."""
         return dict(self.manifest["components"][name])
 
-    def tensors(self, network: str) -> Tensors:
-        """Map the weights of one of `NETWORKS`."""
-        return Tensors(self.path / weights_file(network))
+    def tensors(self, network: str, copied: bool = False) -> Tensors:
+        """Map the weights of one of `NETWORKS`, or copy them into memory (see `safetensors.read`)."""
+        return Tensors(self.path / weights_file(network), copied)
 
     def tokenizer(self, network: str) -> Path:
         """Give the path of the `tokenizer.json` of ``t5`` or ``clap_text``."""

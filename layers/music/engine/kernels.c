@@ -51,12 +51,27 @@ typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
 #define ROWS 4
 #endif
 #define MOST_GROUP 64 /* inputs that share a scale, at most */
+#define FETCH(at) __builtin_prefetch(at, 0, 2) /* into the cache that is a core's own */
 #define AHEAD 2048 /* bytes that streams are fetched ahead: the processor alone starts anew at each page */
-#define PANEL 96 /* rows of an item of a tall product, a multiple of ROWS */
+#if defined(__AMX_INT8__)
+#define SQUARE 1
+#else
+#define SQUARE 0
+#endif
+#define SIDE 16 /* rows of a register of the processor's matrix unit */
+#define PANEL 96 /* rows of an item of a tall product, a multiple of ROWS and SIDE */
 
 enum { LINEAR, NORM, ATTEND, UNARY, LSTM, GATHER, PROBE }; /* kinds of operations */
 enum { F32, I8, I4 }; /* precisions of weights and caches */
 enum { NONE, RELU, GELU, ELU }; /* activations */
+
+/* Who computes an item. */
+typedef struct {
+    int thread, threads;
+    void *shared; /* scratch of the operation: quantised rows */
+    void *own;    /* scratch of the thread: scores, or weights */
+    const struct Linear *following; /* the linear operation after this one, or NULL: what is read next */
+} Turn;
 
 /* ---- Vectors ------------------------------------------------------------------------------------------- */
 
@@ -186,7 +201,7 @@ INLINE v32h widen(int64_t precision, const int8_t *at) { /* one pair of inputs f
 
 /* y[i] = residual[i] + act(x[i] W^T + bias), or with activate_sum y[i] = act(residual[i] + x[i] W^T + bias).
  * A convolution of stride s over a [time][channels] signal is this with an x_stride of s channels. */
-typedef struct {
+typedef struct Linear {
     int64_t kind;
     int64_t rows, inputs, outputs;
     int64_t x_stride, y_stride, residual_stride;
@@ -205,22 +220,29 @@ typedef struct {
 } Linear;
 
 typedef struct {
-    int16_t *x;    /* tiles of ROWS rows (the last may have fewer): [inputs padded to groups / 2][rows][2] */
+    int16_t *x;    /* tiles of ROWS rows (the last may have fewer): [inputs padded to groups / 2][rows][2];
+                    * where `square`, tiles of 16 rows: [groups][2][16][64], the high bytes, then the low ones */
     float *scales; /* [rows][groups] */
     int64_t width, groups;
+    int64_t square; /* whether the product is one of tiles that the processor has registers for */
 } Quantised;
 INLINE Quantised quantised(const Linear *op, void *scratch) {
     Quantised q;
     q.groups = (op->inputs + op->group - 1) / op->group;
     q.width = q.groups * op->group;
+    q.square = SQUARE && op->precision == I8 && op->group == MOST_GROUP && op->rows > ROWS;
     q.x = scratch;
-    q.scales = (float *)((char *)scratch + UP(op->rows * q.width * 2, 64));
+    q.scales = (float *)((char *)scratch + UP((q.square ? UP(op->rows, SIDE) : op->rows) * q.width * 2, 64));
     return q;
 }
 static size_t linear_scratch(const Linear *op) {
     if (op->precision == F32) return 0;
     Quantised q = quantised(op, NULL);
     return (size_t)(q.scales + op->rows * q.groups);
+}
+/* Of a thread: two blocks of weights. */
+static size_t linear_own(const Linear *op) {
+    return op->precision == F32 || !quantised(op, NULL).square ? 0 : (size_t)quantised(op, NULL).width * LANES * 2;
 }
 /* Quantise to 16 bits; the scale, not a number where one of them is not. */
 INLINE float quantise(const float *x, int16_t *to, int64_t count) {
@@ -256,17 +278,25 @@ static void quantise_row(const Linear *op, Quantised q, int64_t row) {
             part = others;
         }
         q.scales[row * q.groups + g] = quantise(part, whole, count);
+        if (q.square) {
+            int8_t *bytes = (int8_t *)(q.x + row / SIDE * SIDE * q.width) + g * 2 * SIDE * MOST_GROUP + row % SIDE * MOST_GROUP;
+            for (int i = 0; i < MOST_GROUP; i++) {
+                bytes[i] = (int8_t)(whole[i] >> 8);
+                bytes[i + SIDE * MOST_GROUP] = (int8_t)whole[i];
+            }
+            continue;
+        }
         memcpy(pairs, whole, sizeof pairs);
         for (int64_t i = 0; i < group / 2; i++) to[(from / 2 + i) * height] = pairs[i];
     }
 }
 /* Write a tile: bias, activation and residual. */
-static void finish(const Linear *op, const v16f *acc, int height, int wide, int64_t row, int64_t block) {
+static void finish(const Linear *op, const v16f *acc, int64_t height, int wide, int64_t row, int64_t block) {
     const float *bias = op->bias, *residual = op->residual;
     for (int b = 0; b < wide; b++) {
         int64_t at = (block + b) * LANES, count = op->outputs - at;
         v16f shift = bias ? load_part(bias + at, count) : splat(0.0f);
-        for (int r = 0; r < height; r++) {
+        for (int64_t r = 0; r < height; r++) {
             v16f v = acc[r * wide + b];
             if (bias) v += shift;
             v16f rest = residual ? load_part(residual + (row + r) * op->residual_stride + at, count) : splat(0.0f);
@@ -277,9 +307,10 @@ static void finish(const Linear *op, const v16f *acc, int height, int wide, int6
         }
     }
 }
-/* MR rows times NB blocks of outputs. */
+/* MR rows times NB blocks of outputs. Meanwhile as many bytes from `next` on are fetched, in the order of memory:
+ * blocks that are read side by side, each fetched on its own, come a fifth slower. */
 INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *op, Quantised q, int64_t row,
-                 int64_t block) {
+                 int64_t block, const int8_t *next) {
     const int64_t inputs = op->inputs, ldx = op->x_stride;
     v16f acc[8 * 4];
     UNROLL for (int i = 0; i < MR * NB; i++) acc[i] = splat(0.0f);
@@ -295,7 +326,8 @@ INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *
             }
         }
     } else {
-        const int64_t group = op->group, step = PRECISION == I8 ? 2 * LANES : LANES, apart = q.width / 2 * step;
+        const int step = PRECISION == I8 ? 2 * LANES : LANES;
+        const int64_t group = op->group, apart = q.width / 2 * step;
         const int16_t *x = q.x + row * q.width;
         const int8_t *w = (const int8_t *)op->weights + block * apart;
         const _Float16 *scales = op->scales + block * q.groups * LANES;
@@ -306,8 +338,10 @@ INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *
                 v32h wk[4];
                 UNROLL for (int b = 0; b < NB; b++) {
                     wk[b] = widen(PRECISION, w + b * apart);
-                    __builtin_prefetch(w + b * apart + AHEAD);
+                    if (MR <= 2) __builtin_prefetch(w + b * apart + AHEAD);
                 }
+                if (MR > 2) UNROLL for (int at = 0; at < NB * step; at += 64) FETCH(next + at);
+                next += NB * step;
                 UNROLL for (int r = 0; r < MR; r++) {
                     v16i xk = pair(x + 2 * r);
                     UNROLL for (int b = 0; b < NB; b++) sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], xk);
@@ -315,6 +349,7 @@ INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *
             }
             UNROLL for (int b = 0; b < NB; b++) {
                 v16f scale = FLOAT(LOAD(v16e, scales + b * q.groups * LANES));
+                __builtin_prefetch(scales + (NB + b) * q.groups * LANES); /* the next tile's */
                 UNROLL for (int r = 0; r < MR; r++)
                     acc[r * NB + b] = fma16(FLOAT(sum[r * NB + b]),
                                             scale * splat(q.scales[(row + r) * q.groups + g]), acc[r * NB + b]);
@@ -331,11 +366,101 @@ INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *
     UNROLL for (int i = 0; i < MR * NB; i++) made[i] = acc[i];
     finish(op, made, MR, NB, row, block);
 }
-typedef void Tile(const Linear *op, Quantised q, int64_t row, int64_t block);
+#if SQUARE
+/* How the registers are divided: the sums of both halves of the activations for two blocks, the halves, two blocks. */
+static void shape_tiles(int64_t height) {
+    struct { uint8_t palette, first, none[14]; uint16_t bytes[16]; uint8_t rows[16]; } shape = {.palette = 1};
+    for (int i = 0; i < 8; i++) {
+        shape.bytes[i] = 64;
+        shape.rows[i] = i < 6 ? (uint8_t)height : SIDE;
+    }
+    _tile_loadconfig(&shape);
+}
+/* 64 inputs of a block as a register has them: [inputs / 4][16][4]. */
+INLINE void stage(const int8_t *w, int8_t *to) {
+    UNROLL for (int i = 0; i < SIDE; i++) {
+        v32h rows = LOAD(v32h, w + 64 * i); /* [2][16] pairs of inputs */
+        *(v32h *)(to + 64 * i) = __builtin_shufflevector(rows, rows, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7,
+            23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        __builtin_prefetch(w + 64 * i + AHEAD);
+    }
+}
+/* `height` rows times NB blocks of outputs. An activation is 256 times its high byte, signed, and its low one, unsigned;
+ * the integers come out the same. `fresh`: whether the weights are not staged yet, [NB][groups][1024]. */
+INLINE void square_tile(const int NB, const Linear *op, Quantised q, int64_t row, int64_t height, int64_t block,
+                        int8_t *staged, int fresh) {
+    const int64_t apart = q.width * LANES, groups = q.groups;
+    const int8_t *x = (const int8_t *)(q.x + row * q.width), *w = (const int8_t *)op->weights + block * apart;
+    const _Float16 *scales = op->scales + block * groups * LANES;
+    v16f acc[SIDE * 2];
+    int32_t sums[2][2][2][SIDE * LANES]; /* of this group and the one before: [2][high, low][NB][height][16] */
+    for (int i = 0; i < height * NB; i++) acc[i] = splat(0.0f);
+    shape_tiles(height);
+    if (fresh) UNROLL for (int b = 0; b < NB; b++) stage(w + b * apart, staged + b * groups * 1024);
+    /* What memory has to be written first is used a round later: so nobody waits for it. */
+    for (int64_t g = 0; g <= groups; g++, x += 2 * SIDE * MOST_GROUP) {
+        if (g < groups) {
+            int32_t (*now)[2][SIDE * LANES] = sums[g & 1];
+            _tile_loadd(4, x, MOST_GROUP);
+            _tile_loadd(5, x + SIDE * MOST_GROUP, MOST_GROUP);
+            _tile_loadd(6, staged + g * 1024, 64);
+            _tile_zero(0);
+            _tile_zero(1);
+            _tile_dpbssd(0, 4, 6);
+            _tile_dpbusd(1, 5, 6);
+            if (NB == 2) {
+                _tile_loadd(7, staged + (groups + g) * 1024, 64);
+                _tile_zero(2);
+                _tile_zero(3);
+                _tile_dpbssd(2, 4, 7);
+                _tile_dpbusd(3, 5, 7);
+            }
+            _tile_stored(0, now[0][0], 64);
+            _tile_stored(1, now[1][0], 64);
+            if (NB == 2) {
+                _tile_stored(2, now[0][1], 64);
+                _tile_stored(3, now[1][1], 64);
+            }
+            if (fresh && g + 1 < groups)
+                UNROLL for (int b = 0; b < NB; b++)
+                    stage(w + b * apart + (g + 1) * 1024, staged + (b * groups + g + 1) * 1024);
+        }
+        if (g == 0) continue;
+        int32_t (*before)[2][SIDE * LANES] = sums[(g - 1) & 1];
+        UNROLL for (int b = 0; b < NB; b++) {
+            v16f scale = FLOAT(LOAD(v16e, scales + (b * groups + g - 1) * LANES));
+            for (int64_t r = 0; r < height; r++) {
+                v16i sum = (LOAD(v16i, before[0][b] + r * LANES) << 8) + LOAD(v16i, before[1][b] + r * LANES);
+                acc[r * NB + b] = fma16(FLOAT(sum), scale * splat(q.scales[(row + r) * groups + g - 1]), acc[r * NB + b]);
+            }
+        }
+    }
+    for (int64_t c = 0; c < op->columns; c++)
+        for (int b = 0; b < NB; b++) {
+            v16f other = LOAD(v16f, op->apart + ((block + b) * op->columns + c) * LANES);
+            for (int64_t r = 0; r < height; r++)
+                acc[r * NB + b] = fma16(splat(op->x[(row + r) * op->x_stride + op->column[c]]), other, acc[r * NB + b]);
+        }
+    finish(op, acc, height, NB, row, block);
+}
+static void square_blocks(const Linear *op, Quantised q, int64_t from, int64_t to, int64_t block, int64_t end, int8_t *staged) {
+    while (block < end) {
+        const int wide = end - block > 1 ? 2 : 1;
+        for (int64_t row = from; row < to; row += SIDE) {
+            const int64_t height = to - row < SIDE ? to - row : SIDE;
+            if (wide == 2) square_tile(2, op, q, row, height, block, staged, row == from);
+            else square_tile(1, op, q, row, height, block, staged, row == from);
+        }
+        block += wide;
+    }
+    _tile_release(); /* what is in use is saved whenever threads are switched */
+}
+#endif
+typedef void Tile(const Linear *op, Quantised q, int64_t row, int64_t block, const int8_t *next);
 /* Tiles by weights, blocks and rows. The wider, the more sums are under way at once; the registers set the limit. */
 #define TILE(w, nb, mr) \
-    static void tile_##w##_##nb##_##mr(const Linear *op, Quantised q, int64_t row, int64_t block) { \
-        tile(mr, nb, w, op, q, row, block); \
+    static void tile_##w##_##nb##_##mr(const Linear *op, Quantised q, int64_t row, int64_t block, const int8_t *next) { \
+        tile(mr, nb, w, op, q, row, block, next); \
     }
 #define NAME(w, nb, mr) tile_##w##_##nb##_##mr
 #define TILES(w) \
@@ -364,10 +489,19 @@ static int64_t linear_items(const Linear *op, int64_t phase) {
     int64_t blocks = (op->outputs + LANES - 1) / LANES;
     return linear_panels(op) * ((blocks + linear_blocks(op) - 1) / linear_blocks(op));
 }
-static void linear_item(const Linear *op, int64_t phase, int64_t item, void *scratch) {
+INLINE int64_t block_bytes(const Linear *op) {
+    if (op->precision == F32) return op->inputs * LANES * 4;
+    return (op->inputs + op->group - 1) / op->group * op->group * (op->precision == I8 ? LANES : LANES / 2);
+}
+/* Where the weights of an item begin; NULL where there is no such item. */
+static const int8_t *start_of(const Linear *op, int64_t item) {
+    const int64_t block = item / linear_panels(op) * linear_blocks(op);
+    return block * LANES < op->outputs ? (const int8_t *)op->weights + block * block_bytes(op) : NULL;
+}
+static void linear_item(const Linear *op, int64_t phase, int64_t item, Turn turn) {
     Quantised q = {0};
     if (op->precision != F32) {
-        q = quantised(op, scratch);
+        q = quantised(op, turn.shared);
         if (phase == 0) {
             for (int64_t row = item * 4; row < item * 4 + 4 && row < op->rows; row++) quantise_row(op, q, row);
             return;
@@ -376,13 +510,23 @@ static void linear_item(const Linear *op, int64_t phase, int64_t item, void *scr
     int64_t blocks = (op->outputs + LANES - 1) / LANES, each = linear_blocks(op), panels = linear_panels(op);
     int64_t block = item / panels * each, end = block + each < blocks ? block + each : blocks;
     int64_t from = item % panels * PANEL, to = from + PANEL < op->rows ? from + PANEL : op->rows;
+#if SQUARE
+    if (q.square) {
+        square_blocks(op, q, from, to, block, end, turn.own);
+        return;
+    }
+#endif
+    const int8_t *after = start_of(op, item + turn.threads);
+    if (!after && turn.following) after = start_of(turn.following, turn.thread);
     int64_t height = to - from < ROWS ? to - from : ROWS;
-    int most = height <= ROWS / 4 ? 2 : height <= ROWS / 2 || (op->precision == F32 && ROWS == 8) ? 1 : 0;
+    int most = height <= ROWS / 4 ? 2 : height <= ROWS / 2 || ROWS == 8 ? 1 : 0;
     while (block < end) {
         int wide = most;
         while (end - block < 1 << wide) wide--;
+        const int8_t *here = (const int8_t *)op->weights + block * block_bytes(op);
+        const int8_t *next = block + (1 << wide) < end ? here + (block_bytes(op) << wide) : after ? after : here;
         for (int64_t row = from; row < to; row += ROWS)
-            tiles[op->precision][wide][(to - row < ROWS ? to - row : ROWS) - 1](op, q, row, block);
+            tiles[op->precision][wide][(to - row < ROWS ? to - row : ROWS) - 1](op, q, row, block, next);
         block += 1 << wide;
     }
 }
@@ -459,6 +603,23 @@ typedef struct {
     float scale;
 } Attend;
 
+/* What a thread fetches while it computes: three stretches of memory, one after the other. The keys of an item are read,
+ * then nothing while their weights are computed, then the values; so that memory never waits, it is `ahead` of what is
+ * computed by a quarter of the values when keys begin, and by two quarters when values do. */
+typedef struct {
+    const char *at, *end;
+    const char *start[2];
+    int64_t bytes;
+} Ahead;
+INLINE void fetch(Ahead *ahead) {
+    FETCH(ahead->at);
+    ahead->at += 64;
+    if (ahead->at < ahead->end) return;
+    ahead->at = ahead->start[0];
+    ahead->end = ahead->at + ahead->bytes;
+    ahead->start[0] = ahead->start[1];
+}
+#define NEAR 4096 /* bytes that a thread is ahead in any case */
 #define SEGMENT 512 /* values that are summed as integers: 512 * 127 * 32767 fits */
 typedef struct {
     float *scores;    /* [4][capacity] */
@@ -495,7 +656,7 @@ static void append(const Attend *op, int64_t sequence, int64_t head, int64_t old
 }
 /* Scores of QR queries against KB blocks of 16 keys. */
 INLINE void scores(const int QR, const int KB, const int PRECISION, const Attend *op, const float *q, const float *q_scales,
-                   Scratch own, int64_t lane, int64_t block) {
+                   Scratch own, int64_t lane, int64_t block, Ahead *ahead) {
     const int64_t size = op->size, capacity = op->capacity, ldq = op->q_stride;
     if (PRECISION == F32) {
         const float *keys = (const float *)op->keys + lane * capacity * size + block * size * LANES;
@@ -517,7 +678,7 @@ INLINE void scores(const int QR, const int KB, const int PRECISION, const Attend
         for (int64_t d = 0; d < size; d += 2)
             UNROLL for (int b = 0; b < KB; b++) {
                 v32h k = widen(I8, keys + (b * size + d) * LANES);
-                __builtin_prefetch(keys + (b * size + d) * LANES + AHEAD);
+                if (b % 2 == 0) fetch(ahead);
                 UNROLL for (int r = 0; r < QR; r++)
                     acc[r * KB + b] = dot_pairs(acc[r * KB + b], k, pair(own.query + r * size + d));
             }
@@ -529,7 +690,7 @@ INLINE void scores(const int QR, const int KB, const int PRECISION, const Attend
 }
 /* Sums of values, VB times 16 of them, weighted for QR queries. */
 INLINE void weighted(const int QR, const int VB, const int PRECISION, const Attend *op, const float *w_scales, Scratch own,
-                     int64_t lane, int64_t keys, int64_t part, v16f *acc) {
+                     int64_t lane, int64_t keys, int64_t part, v16f *acc, Ahead *ahead) {
     const int64_t padded = UP(op->size, LANES), capacity = op->capacity;
     UNROLL for (int i = 0; i < QR * VB; i++) acc[i] = splat(0.0f);
     if (PRECISION == F32) {
@@ -549,7 +710,7 @@ INLINE void weighted(const int QR, const int VB, const int PRECISION, const Atte
             for (int64_t t = from; t < to; t += 2)
                 UNROLL for (int b = 0; b < VB; b++) {
                     v32h v = widen(I8, values + t * padded + b * 2 * LANES);
-                    __builtin_prefetch(values + t * padded + b * 2 * LANES + AHEAD);
+                    if (b % 2 == 0 && t % 8 != 6) fetch(ahead);
                     UNROLL for (int r = 0; r < QR; r++)
                         sum[r * VB + b] = dot_pairs(sum[r * VB + b], v, pair(own.weights + r * capacity + t));
                 }
@@ -558,7 +719,7 @@ INLINE void weighted(const int QR, const int VB, const int PRECISION, const Atte
     }
 }
 INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, int64_t sequence, int64_t head,
-                           int64_t query, int64_t old, Scratch own) {
+                           int64_t query, int64_t old, Scratch own, const char *next) {
     const int64_t size = op->size, parts = UP(size, LANES) / LANES, heads = op->heads, capacity = op->capacity;
     const int64_t lane = sequence * heads + head, queries = op->queries, all = old + op->new_keys;
     const float *q = op->q + (sequence * queries + query) * op->q_stride + head * size;
@@ -571,10 +732,15 @@ INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, 
         if (PRECISION == I8) scales[r] = quantise(q + r * op->q_stride, own.query + r * size, size) * op->scale;
     }
     const int64_t blocks = (most + LANES - 1) / LANES;
+    const int64_t bytes = (PRECISION == I8 ? 1 : 4) * blocks * LANES * size;
+    const int64_t early = NEAR + bytes / 4 < bytes ? NEAR + bytes / 4 : 0;
+    const char *keys_at = (const char *)op->keys + lane * capacity * size * (PRECISION == I8 ? 1 : 4);
+    const char *values_at = (const char *)op->values + lane * capacity * UP(size, LANES) * (PRECISION == I8 ? 1 : 4);
+    Ahead ahead = {keys_at + early, keys_at + bytes, {values_at, next ? next : keys_at}, bytes};
     int64_t block = 0;
     if (QR == 1)
-        for (; block + 4 <= blocks; block += 4) scores(1, 4, PRECISION, op, q, scales, own, lane, block);
-    for (; block < blocks; block++) scores(QR, 1, PRECISION, op, q, scales, own, lane, block);
+        for (; block + 4 <= blocks; block += 4) scores(1, 4, PRECISION, op, q, scales, own, lane, block, &ahead);
+    for (; block < blocks; block++) scores(QR, 1, PRECISION, op, q, scales, own, lane, block, &ahead);
     for (int r = 0; r < QR; r++) {
         float *s = own.scores + r * capacity;
         if (op->bias) {
@@ -591,6 +757,8 @@ INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, 
             v16f raw = LOAD(v16f, s + i), e = exp16(raw - shift);
             e = select16((v16i)(raw == splat(-INFINITY)), splat(0.0f), e + raw * splat(0.0f));
             sum += e;
+            if (PRECISION == I8 && QR == 1)
+                for (int64_t line = 0; line < size / 16; line++) fetch(&ahead);
             if (PRECISION == I8) e *= LOAD(v16f, op->scales + (lane * 2 + 1) * capacity + i);
             STORE(s + i, e);
         }
@@ -600,8 +768,8 @@ INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, 
     for (int64_t part = 0; part < parts;) {
         v16f acc[16];
         int wide = parts - part >= 4 ? 4 : 1;
-        if (wide == 4) weighted(QR, 4, PRECISION, op, scales, own, lane, most, part, acc);
-        else weighted(QR, 1, PRECISION, op, scales, own, lane, most, part, acc);
+        if (wide == 4) weighted(QR, 4, PRECISION, op, scales, own, lane, most, part, acc, &ahead);
+        else weighted(QR, 1, PRECISION, op, scales, own, lane, most, part, acc, &ahead);
         for (int r = 0; r < QR; r++)
             for (int b = 0; b < wide; b++)
                 store_part(out + r * op->y_stride + (part + b) * LANES, acc[r * wide + b] * splat(inverse[r]),
@@ -609,19 +777,23 @@ INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, 
         part += wide;
     }
 }
-static void attend_item(const Attend *op, int64_t item, void *scratch) {
+static void attend_item(const Attend *op, int64_t item, Turn turn) {
     const int64_t sequence = item / op->heads, head = item % op->heads, queries = op->queries;
     const int64_t old = op->lengths[sequence];
-    Scratch own = {scratch, (int16_t *)((float *)scratch + 4 * op->capacity), NULL};
+    Scratch own = {turn.own, (int16_t *)((float *)turn.own + 4 * op->capacity), NULL};
     own.query = own.weights + 4 * op->capacity;
     if (op->new_keys) append(op, sequence, head, old);
+    const int64_t later = item + turn.threads;
+    const char *next = later < op->sequences * op->heads
+        ? (const char *)op->keys + later * op->capacity * op->size * (op->precision == I8 ? 1 : 4)
+        : (const char *)(turn.following ? start_of(turn.following, turn.thread) : NULL);
     int64_t query = 0;
     if (op->precision == F32) {
-        for (; query + 4 <= queries; query += 4) attend_queries(4, F32, op, sequence, head, query, old, own);
-        for (; query < queries; query++) attend_queries(1, F32, op, sequence, head, query, old, own);
+        for (; query + 4 <= queries; query += 4) attend_queries(4, F32, op, sequence, head, query, old, own, next);
+        for (; query < queries; query++) attend_queries(1, F32, op, sequence, head, query, old, own, next);
     } else {
-        for (; query + 4 <= queries; query += 4) attend_queries(4, I8, op, sequence, head, query, old, own);
-        for (; query < queries; query++) attend_queries(1, I8, op, sequence, head, query, old, own);
+        for (; query + 4 <= queries; query += 4) attend_queries(4, I8, op, sequence, head, query, old, own, next);
+        for (; query < queries; query++) attend_queries(1, I8, op, sequence, head, query, old, own, next);
     }
 }
 
@@ -797,11 +969,11 @@ static int64_t items(const Op *op, int64_t phase) {
     }
     return 0;
 }
-static void item(const Op *op, int64_t phase, int64_t item, void *shared, void *own) {
+static void item(const Op *op, int64_t phase, int64_t item, Turn turn) {
     switch (op->kind) {
-        case LINEAR: linear_item(&op->linear, phase, item, shared); break;
+        case LINEAR: linear_item(&op->linear, phase, item, turn); break;
         case NORM: norm_item(&op->norm, item); break;
-        case ATTEND: attend_item(&op->attend, item, own); break;
+        case ATTEND: attend_item(&op->attend, item, turn); break;
         case UNARY: unary_item(&op->unary, item); break;
         case LSTM: lstm_item(&op->lstm, phase, item); break;
         case GATHER: gather_item(&op->gather, item); break;
@@ -822,9 +994,9 @@ typedef struct {
     atomic_long next[2];
     atomic_int arrived;
     atomic_long phase;
-    void *shared; /* scratch of an operation: quantised rows */
+    void *shared; /* see Turn */
     size_t shared_size;
-    void *own[MOST_THREADS]; /* scratch of a thread: scores */
+    void *own[MOST_THREADS];
     size_t own_size;
 } Pool;
 
@@ -855,10 +1027,13 @@ static void work(Pool *pool, int thread) {
     const Op *const *ops = pool->ops;
     for (int64_t i = 0, count = pool->count; i < count; i++) {
         const Op *op = ops[i];
+        Turn turn = {thread, pool->threads, pool->shared, pool->own[thread], NULL};
+        for (int64_t j = i + 1; j < count && !turn.following; j++)
+            if (ops[j]->kind == LINEAR) turn.following = &ops[j]->linear;
         for (int64_t part = 0, parts = phases(op); part < parts; part++) {
             int64_t many = items(op, part), mine;
             while ((mine = atomic_fetch_add(&pool->next[phase & 1], 1)) < many)
-                item(op, part, mine, pool->shared, pool->own[thread]);
+                item(op, part, mine, turn);
             barrier(pool, &phase);
         }
     }
@@ -907,6 +1082,7 @@ int engine_run(Pool *pool, const Op *const *ops, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         const Op *op = ops[i];
         if (op->kind == LINEAR && linear_scratch(&op->linear) > shared) shared = linear_scratch(&op->linear);
+        if (op->kind == LINEAR && linear_own(&op->linear) > own) own = linear_own(&op->linear);
         if (op->kind == ATTEND && attend_scratch(&op->attend) > own) own = attend_scratch(&op->attend);
     }
     if (shared > pool->shared_size) {

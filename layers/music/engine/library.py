@@ -6,6 +6,7 @@ Of this package, the runtime needs the libraries, this module, `ops`, `packing`,
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -16,9 +17,12 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent  # the local stack gives a function links to what its image holds
 SOURCE = FOLDER / "kernels.c"
 
+_AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_vnni"}
+
 _FLAGS: dict[str, dict[str, set[str]]] = {
     "x86_64": {
-        "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_vnni"},
+        "amx": {*_AVX512, "amx_tile", "amx_int8"},
+        "avx512": _AVX512,
         "avx2": {"avx2", "fma", "f16c", "bmi2"},
     },
     "aarch64": {"neon": set()},
@@ -34,14 +38,20 @@ def architecture() -> str:
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
-def supported() -> list[str]:
+def supported(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
     """List the variants that this processor runs, the fastest first."""
-    cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), None)
     if flags is None:  # not Linux on x86: every 64-bit Mac has what the plainest variant needs
         return list(VARIANTS.get(architecture(), ()))[-1:]
-    return [name for name, needed in _FLAGS.get(architecture(), {}).items() if flags >= needed]
+    known = _FLAGS.get(architecture(), {})
+    return [name for name, needed in known.items() if flags >= needed and (name != "amx" or _tiles_granted())]
+
+
+def _tiles_granted() -> bool:
+    """Ask the kernel for the registers of the matrix unit, which a process has only once it has asked."""
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
+    return not ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data)
 
 
 LAMBDA_MEGABYTES = 1769

@@ -1,7 +1,7 @@
 """Matrices as the kernels want them, quantised or not, and the files that hold them.
 
 A network's file is a safetensors file (see `music.engine.safetensors`) whose metadata name the packed
-matrices. It is mapped, not read: pages come in when they are touched and belong to the page cache.
+matrices. It is mapped, so that pages come in when they are touched and belong to the page cache, or copied.
 """
 
 from __future__ import annotations
@@ -176,12 +176,15 @@ def write(
 
 
 class Tensors:
-    """The tensors of one network's file, mapped.
+    """The tensors of one network's file, mapped or copied.
 
     Parameters
     ----------
     path : Path
         A file that `write` wrote.
+    copied : bool
+        Whether the process takes memory of its own for it (see `safetensors.read`): for a network that reads
+        all of its weights again and again.
 
     Attributes
     ----------
@@ -195,9 +198,9 @@ class Tensors:
         If the file is not there or not such a file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, copied: bool = False) -> None:
         self.path = path
-        self._entries, described = safetensors.read(path)
+        self._entries, described = safetensors.read(path, copied)
         try:
             self._packed: dict[str, Any] = json.loads(described["packed"])
             self.metadata: dict[str, Any] = json.loads(described["metadata"])

@@ -378,7 +378,7 @@ def test_the_structures_of_python_are_those_of_c(name: str) -> None:
     """Field by field: the same names in the same order, integers, addresses and floats alike."""
     source = library.SOURCE.read_text()
     end = source.index(f"}} {name};")
-    body = re.sub(r"/\*.*?\*/", "", source[source.rindex("typedef struct {", 0, end) : end], flags=re.S)
+    body = re.sub(r"/\*.*?\*/", "", source[source.rindex("typedef struct ", 0, end) : end], flags=re.S)
     declared = []
     for kind, star, names in re.findall(
         r"(?:const )?(int64_t|int32_t|int8_t|_Float16|float|void) (\*?)([^;]+);", body
@@ -417,6 +417,17 @@ def test_threads_follow_the_containers_quota(tmp_path: Path) -> None:
     assert library.processors(tmp_path / "none") == allowed
 
 
+def test_the_matrix_unit_is_used_where_the_kernel_grants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = sorted(set().union(*library._FLAGS["x86_64"].values()))
+    (tmp_path / "cpuinfo").write_text(f"model name\t: x\nflags\t\t: {' '.join(flags)}\n")
+    monkeypatch.setattr(library, "architecture", lambda: "x86_64")
+    for granted, expected in ((True, ["amx", "avx512", "avx2"]), (False, ["avx512", "avx2"])):
+        monkeypatch.setattr(library, "_tiles_granted", lambda granted=granted: granted)
+        assert library.supported(tmp_path / "cpuinfo") == expected
+
+
 def test_a_library_of_another_source_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "version", lambda: "0" * 16)
     with pytest.raises(ops.EngineError, match="another source"):
@@ -452,7 +463,8 @@ def test_a_variant_that_does_not_run_here_is_refused(monkeypatch: pytest.MonkeyP
         ops._Engine()
 
 
-def test_a_file_of_weights_gives_back_what_was_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_file_of_weights_gives_back_what_was_written(tmp_path: Path, copied: bool) -> None:
     tensors: dict[str, np.ndarray | Weight] = {
         "a": normal(3, 5), "b": np.arange(7, dtype=np.int32), "half": normal(9).astype(np.float16),
         **{precision: pack(normal(20, 70), precision) for precision in PRECISIONS},
@@ -461,7 +473,7 @@ def test_a_file_of_weights_gives_back_what_was_written(tmp_path: Path) -> None:
     write(tmp_path / "one", tensors, {"layers": 2})
     write(tmp_path / "two", dict(reversed(tensors.items())), {"layers": 2})
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    read = Tensors(tmp_path / "one")
+    read = Tensors(tmp_path / "one", copied)
     assert read.metadata == {"layers": 2}
     for name in ("a", "b", "half"):
         assert np.array_equal(read.array(name), np.asarray(tensors[name]))
@@ -477,8 +489,9 @@ def test_a_file_of_weights_gives_back_what_was_written(tmp_path: Path) -> None:
         read.weight("a")
 
 
+@pytest.mark.parametrize("copied", [False, True])
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "longer", "header"])
-def test_a_damaged_file_of_weights_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_of_weights_is_refused_by_name(tmp_path: Path, damage: str, copied: bool) -> None:
     path = tmp_path / "net.safetensors"
     if damage != "missing":
         write(path, {"a": normal(3, 5)})
@@ -489,4 +502,4 @@ def test_a_damaged_file_of_weights_is_refused_by_name(tmp_path: Path, damage: st
             ]
         )
     with pytest.raises(WeightsError, match=r"net\.safetensors"):
-        Tensors(path)
+        Tensors(path, copied)
