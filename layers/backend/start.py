@@ -3,8 +3,8 @@
 Lambda gives the phase in which modules are imported 10 s. What takes longer is ended, and begun anew with the
 first event; where it takes longer than the function's timeout, with each event. So models are no part of it:
 they are loaded when the first event comes, in the time that this event has. To load one is to read the heads
-of its files of weights. The weights are mapped, and read where they are used; what one event has read, the
-next one finds in memory.
+of its files of weights: these are mapped, and read where they are used; what one event has read, the next one
+finds in memory. Only the language model, which reads all of its weights at every step, is copied as a whole.
 
 An environment that is provisioned is started ahead of all events, and has minutes for that: there models are
 loaded at once, and nobody waits for them. The local stack says of its processes that they are provisioned.
