@@ -18,7 +18,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain, combinations, pairwise, zip_longest
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ SOURCE_SECONDS = 60.0
 NEAR_LINE = 0.07  # seconds
 BARS = 8
 TEMPERATURES = (0.2, 0.6, 1.0, 1.5, 2.0)
-VARIED = 3  # sources that are made music from at each temperature
+VARIED = 20  # sources that are made music from at each temperature,
+SEEDS = 6  # so often
 
 
 @dataclass(eq=False)
@@ -106,11 +107,8 @@ def rendered(count: int) -> Iterator[Source]:
 
 def real(count: int) -> Iterator[Source]:
     """Tracks of the corpus, of its packages in turn."""
-    packages = [
-        [track for track in corpus.tracks([package]) if track.seconds <= 900.0] for package in corpus.PACKAGES
-    ]
-    in_turn = [track for track in chain(*zip_longest(*packages)) if track is not None]
-    for track in in_turn[:count]:
+    tracks = corpus.in_turn(track for track in corpus.tracks() if track.seconds <= 900.0)
+    for track in tracks[:count]:
         audio = decode(track.path, rate=RATE, channels=2)
         yield Source(track.name, audio, heard(audio))
 
@@ -251,7 +249,7 @@ def extension(source: Source) -> dict[str, float]:
 
 
 def apart(source: Source) -> dict[float, float]:
-    """By temperature, the share of beats at which two seeds play other recordings; mean of three pairs."""
+    """By temperature, the share of beats at which two seeds play other recordings; mean of all pairs."""
     features = source.features
     units = cut(source.audio, RATE, features.beats, features.bars or (), lambda done: None)
     transitions = Transitions(units)
@@ -259,7 +257,7 @@ def apart(source: Source) -> dict[float, float]:
     for temperature in TEMPERATURES:
         outlook = Outlook(transitions, temperature)
         played = []
-        for seed in range(3):
+        for seed in range(SEEDS):
             rng = np.random.default_rng(seed)
             parameters = Parameters(seed=seed, temperature=temperature)
             path = next(walk(transitions, outlook, parameters, np.zeros(12), rng, lambda done: None))

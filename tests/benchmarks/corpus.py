@@ -15,9 +15,10 @@ import gzip
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 
 import av
@@ -121,6 +122,14 @@ def tracks(packages: Sequence[str] = tuple(PACKAGES), min_seconds: float = MIN_S
                 if seconds >= min_seconds:
                     found.append(Track(package, path, seconds, artist))
     return found
+
+
+def in_turn(tracks: Iterable[Track]) -> list[Track]:
+    """Order tracks so that their packages take turns: the first few are of all of them."""
+    packages: dict[str, list[Track]] = {}
+    for track in tracks:
+        packages.setdefault(track.package, []).append(track)
+    return [track for each in zip_longest(*packages.values()) for track in each if track is not None]
 
 
 def version(package: str) -> str:

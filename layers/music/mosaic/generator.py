@@ -290,7 +290,7 @@ def _details(units: Units, path: Path, joins: list[Join], step: float) -> dict[s
         "silent": False,
         "units": len(units),
         "unit_kind": "beat" if units.pulsed else "slice",
-        "units_per_bar": units.meter,
+        "units_per_bar": units.meter if units.whole_bar else 1,
         "ending": path.ending,
         "end": round(path.end, 4),
         "hold": round(path.hold, 4),

@@ -16,10 +16,12 @@ References
 """
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from music.features import PHRASE_BEATS
 from music.interfaces import GenerationError, Parameters
 from music.mosaic.units import Units
 
@@ -49,12 +51,12 @@ _EXITS = 64  # jumps out of a unit that the outlook weighs
 _REGIONS = 16
 _STRAY = 0.4  # of a part of the form, that its place in the source strays at temperature 1
 _HORIZON = 12  # units the outlook sees ahead in each part of the output
-_RETURNS_FROM = 30.0  # seconds of a piece, in which some phrase returns:
-_PHRASE_BARS = 2  # so long,
-_ALIKE = 0.95  # of such a correlation of units in harmony and rhythm,
-_SAME_PLACE = 0.5  # at this cost from the place where it was,
-_RETURNS_TRIED = 40  # tried in so many ways,
-_BEFORE_END = 5.0  # and so many seconds before the end
+_RETURNS_FROM = 30.0  # seconds of a piece, in each of which some phrase returns:
+_PHRASE_BARS = 2  # so long at least,
+_ALIKE = 0.95  # in runs of such a correlation in harmony and rhythm,
+_AS_FAST = 0.1  # and that much in the logarithm of tempo,
+_SAME_PLACE = 0.5  # at this cost from the place where they were,
+_BEFORE_END, _AT_LEAST_BEFORE_END = 7.4, 2.0  # so many seconds before an end
 _COOL = 2.0  # exponent of temperatures below 1: how fast draws get surer, and strays less
 _UNEVEN = 0.1  # of a walk's duration that a steady pulse may take from it
 _STUTTER_UNITS = 8  # that a passage may have and still count as a short one, where there are no bars
@@ -335,14 +337,14 @@ def _same(units: Units, unit: int) -> np.ndarray:
 def _shortness(played: np.ndarray, units: Units) -> np.ndarray:
     """Return how short runs are, by units played: 1 for none, 0 for at least a bar (or 1.6 s)."""
     period = float(np.median(np.diff(units.bounds))) / units.rate
-    bar = float(units.meter) if units.meter > 1 else max(1.6 / period, 1.0)
+    bar = float(units.meter) if units.whole_bar else max(1.6 / period, 1.0)
     return np.clip(1.0 - played / bar, 0.0, 1.0)
 
 
 def _lateness(played: np.ndarray, units: Units, temperature: float) -> np.ndarray:
     """Return the cost of one more unit in runs, by units played: low temperatures let them go on longer."""
     period = float(np.median(np.diff(units.bounds))) / units.rate
-    bars = 2.0 * units.meter if units.meter > 1 else max(3.0 / period, 1.0)
+    bars = 2.0 * units.meter if units.whole_bar else max(3.0 / period, 1.0)
     wanted = min(bars, max(LONG_RUN / period, 1.0)) * temperature**-0.5
     return _LATE * temperature * np.maximum(played / wanted - 0.75, 0.0)
 
@@ -461,18 +463,13 @@ def walk(
     """
     units, duration = transitions.units, parameters.duration
     if pulse is None:
-        longest = float(np.diff(units.bounds).max()) / units.rate
-        spare = 4.0 * longest if duration >= _RETURNS_FROM else 0.0
-        steps = _steps(transitions, outlook, parameters, duration, rng, progress, beyond=spare)
-        steps = _with_return(transitions, steps, duration)
-        steps = [step for step in steps if step.start < duration + 0.1]
+        steps = _steps(transitions, outlook, parameters, duration, rng, progress)
     else:
-        longest = float(np.diff(transitions.units.bounds).max()) / transitions.units.rate
-        spare = _UNEVEN * duration + 2.0 * longest
-        steps = _steps(transitions, outlook, parameters, duration + spare, rng, progress)
-        steps = _with_return(transitions, steps, duration)
+        longest = float(np.diff(units.bounds).max()) / units.rate
+        beyond = _UNEVEN * duration + 2.0 * longest
+        steps = _steps(transitions, outlook, parameters, duration, rng, progress, beyond=beyond)
         times = pulse * np.arange(len(steps) + 1)
-        steps = _on_grid(transitions.units, steps, times)[: int(np.searchsorted(times, duration + 0.1))]
+        steps = _on_grid(units, steps, times)[: int(np.searchsorted(times, duration + 0.1))]
     yield from _finishes(transitions, steps, parameters, tonic)
 
 
@@ -615,62 +612,105 @@ def walk_between(
     return _path(units, kept, _End(0.0, count, -1, "source", float(times[-1])), float(times[-1]))
 
 
-def _with_return(transitions: Transitions, steps: list[_Step], duration: float) -> list[_Step]:
-    """Let some phrase of a piece of 30 s and more return in harmony and rhythm, unless one does already.
+def _phrase(units: Units) -> int:
+    """Return the units of a phrase that returns: whole bars, as many as a phrase has at least."""
+    beats = PHRASE_BEATS * max(units.per_beat, 1)
+    bar = units.whole_bar or 1
+    return bar * max(_PHRASE_BARS, -(-beats // bar))
 
-    It returns from another place of the source where there is one; else from where it was.
+
+def _returned(
+    transitions: Transitions, steps: list[_Step], verbatim: "_Verbatim", size: int, duration: float
+) -> list[_Step]:
+    """Let `size` units of what was played return after it: the ones that follow it best.
+
+    Their runs come from other places of the source, alike in harmony and rhythm, where there are some; others
+    from where they were. Empty where the limits on copies allow none.
     """
     units = transitions.units
-    size = _PHRASE_BARS * (units.meter if units.meter > 1 else 4)
-    if not units.pulsed or duration < _RETURNS_FROM:
-        return steps
-    played = [step for step in steps if step.start < duration - _BEFORE_END]
-    lines = np.array(
-        [k for k in range(len(played) - size + 1) if units.phase[played[k].unit] == 0], dtype=int
-    )
-    stretches = _bars(units, size, 0)
-    if len(lines) < 3 or not len(stretches):
-        return steps
-    at = np.array([step.unit for step in played])
-    up = np.array([step.semitones for step in played])
-    chroma = np.stack([np.roll(units.chroma[unit], turn, axis=1) for unit, turn in zip(at, up, strict=True)])
-    whole = lines[:, None] + np.arange(size)
-    phrases = _standard(chroma[whole]), _standard(units.rhythm[at][whole])
-    own = np.minimum(*(_products(one, one) for one in phrases))
-    apart = lines[None] - lines[:, None] >= size
-    if (own[apart] >= _ALIKE).any():
-        return steps
-    there = stretches[:, None] + np.arange(size)
-    others = _standard(units.chroma[there]), _standard(units.rhythm[there])
-    alike = np.minimum(*(_products(one, other) for one, other in zip(phrases, others, strict=True)))
-    cost = np.full((len(lines), len(stretches)), np.inf)
-    for k, line in enumerate(lines):
-        # What may return here: phrases that ended at least one phrase before.
-        earlier = np.flatnonzero(lines <= line - 2 * size)
-        if not len(earlier) or line + size >= len(played):
+    best: list[_Step] = []
+    least = np.inf
+    for line in range(len(steps) - size - units.meter + 1):
+        if units.phase[steps[line].unit]:
             continue
-        same = np.abs(at[lines[earlier]][:, None] - stretches[None]) < size
-        price = np.where(alike[earlier] >= _ALIKE, _SAME_PLACE * same, np.inf)
-        cost[k] = price.min(axis=0)
-        cost[k] += transitions.cost[at[line - 1], stretches]
-        cost[k] += transitions.cost[stretches + size - 1, at[line + size]]
-    for index in np.argsort(cost, axis=None, kind="stable")[:_RETURNS_TRIED]:
-        k, which = np.unravel_index(index, cost.shape)
-        if not np.isfinite(cost[k, which]):
-            break
-        line, stretch = int(lines[k]), int(stretches[which])
-        new = [_Step(stretch + j, 0.0, 0, 1.0, 0.0, j == 0) for j in range(size)]
-        spliced = [*steps[:line], *new, replace(steps[line + size], jumped=True), *steps[line + size + 1 :]]
-        times = np.cumsum([0.0, *(_seconds(units, step.unit) * step.stretch for step in spliced)])
-        laid = _on_grid(units, spliced, times)
-        path = _path(units, laid, _End(0.0, len(laid), -1, "fade", duration), duration)
-        if path.longest_verbatim <= LONGEST_RUN and path.long_share <= LONG_SHARE:
-            return laid
-    return steps
+        for elsewhere in (True, False):
+            phrase, cost = _again(transitions, steps, line, size, elsewhere)
+            if cost < least and _allowed(units, steps, phrase, verbatim, duration):
+                best, least = phrase, cost
+    return best
 
 
-def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.asarray(np.einsum("ik,jk->ij", a, b))
+def _again(
+    transitions: Transitions, steps: list[_Step], line: int, size: int, elsewhere: bool
+) -> tuple[list[_Step], float]:
+    """Play `size` steps from `line` on after all steps, from like places `elsewhere` or from where they were.
+
+    Returns
+    -------
+    phrase : list of _Step
+    cost : float
+        Of its joins, and of each run that comes from where it was.
+    """
+    units = transitions.units
+    old = steps[line : line + size]
+    begins = [k for k, step in enumerate(old) if step.jumped or k == 0]
+    phrase: list[_Step] = []
+    cost, now, before = 0.0, _ended(units, steps), steps[-1].unit
+    for begin, end in zip(begins, [*begins[1:], size], strict=True):
+        first, count = old[begin].unit, end - begin
+        places = _like(units, first, count) if elsewhere else np.array([first])
+        price = transitions.cost[before, places] + _SAME_PLACE * (np.abs(places - first) < count)
+        place = int(places[price.argmin()])
+        cost += float(price.min())
+        seconds = _ended(units, old[begin:end]) - old[begin].start
+        stretch = seconds * units.rate / float(units.bounds[place + count] - units.bounds[place])
+        gain = _evened(units, before, place)
+        for k in range(count):
+            phrase.append(
+                replace(
+                    old[begin],
+                    unit=place + k,
+                    start=now,
+                    stretch=stretch,
+                    gain=gain if k == 0 else 0.0,
+                    jumped=k == 0,
+                )
+            )
+            now = _ended(units, phrase)
+        before = place + count - 1
+    return phrase, cost
+
+
+def _like(units: Units, first: int, count: int) -> np.ndarray:
+    """Find where `count` units begin that are like those from `first` on in harmony, rhythm and tempo."""
+    starts = _bars(units, count, int(units.phase[first]))
+    seconds = np.diff(units.bounds)
+    at = starts[:, None] + np.arange(count)
+    own = np.arange(first, first + count)
+    alike = np.abs(np.log2(seconds[at].sum(axis=1) / seconds[own].sum())) < _AS_FAST
+    for described in (units.chroma, units.rhythm):
+        alike &= np.einsum("ik,k->i", _standard(described[at]), _standard(described[own][None])[0]) >= _ALIKE
+    return starts[alike | (starts == first)] if (starts == first).any() else np.append(starts[alike], first)
+
+
+def _allowed(
+    units: Units, steps: list[_Step], phrase: list[_Step], verbatim: "_Verbatim", duration: float
+) -> bool:
+    """Do the limits on copies and on short passages allow a phrase after what was played?"""
+    ahead = copy(verbatim)
+    played = list(steps)
+    for step in phrase:
+        if step.jumped and step.unit in _stutters(played, units, -1):
+            return False
+        played.append(step)
+        ahead.push(step.unit)
+    return ahead.longest <= LONGEST_RUN and ahead.long <= LONG_SHARE * duration
+
+
+def _evened(units: Units, before: int, unit: int) -> float:
+    """Return the gain in dB that evens out a jump from unit `before` to `unit` in loudness."""
+    expected = float(units.loudness[min(before + 1, len(units) - 1)])
+    return float(np.clip(0.6 * (expected - units.loudness[unit]), -2.5, 2.5))
 
 
 def _standard(phrases: np.ndarray) -> np.ndarray:
@@ -817,7 +857,8 @@ def _steps(
     """Draw the steps of a walk of `duration` seconds.
 
     It goes on from unit `after` of the source, where that is given, by a jump that keeps the bar; and stays
-    near unit `place`, instead of telling the source's story. It goes on for `beyond` seconds more.
+    near unit `place`, instead of telling the source's story. It goes on for `beyond` seconds more. A phrase
+    returns in each half minute.
     """
     units = transitions.units
     noise = _noise(parameters.temperature)
@@ -846,16 +887,29 @@ def _steps(
         if np.isfinite(np.delete(cost, onward)).any():
             cost[onward] = np.inf
         unit = _draw(-cost / noise, parameters.top_k, parameters.top_p, rng)
-        gain = float(np.clip(0.6 * (units.loudness[onward] - units.loudness[unit]), -2.5, 2.5))
+        gain = _evened(units, after, unit)
     now, semitones, stretch, played = 0.0, 0, 1.0, 1
-    steps.append(_Step(unit, now, semitones, stretch, gain, True))
-    while True:
-        now += float(seconds[unit]) * stretch
-        verbatim.push(unit)
-        heard *= 0.5 ** (float(seconds[unit]) / _MEMORY)
-        heard[units.label[unit]] += 1.0
-        if now >= duration + 0.1 + beyond:
-            break
+
+    def play(step: _Step) -> None:
+        steps.append(step)
+        verbatim.push(step.unit)
+        heard[:] *= 0.5 ** (float(seconds[step.unit]) / _MEMORY)
+        heard[units.label[step.unit]] += 1.0
+
+    size = _phrase(units)
+    returns = _returns(units, duration) if place is None else []
+    play(_Step(unit, now, semitones, stretch, gain, True))
+    while (now := _ended(units, steps)) < duration + 0.1 + beyond:
+        returns = [span for span in returns if now <= span[1]]
+        if returns and now >= returns[0][0] and (units.phase[unit] + 1) % units.meter == 0:
+            phrase = _returned(transitions, steps, verbatim, size, duration)
+            for step in phrase:
+                play(step)
+            if phrase:
+                del returns[0]
+                unit, semitones, stretch = phrase[-1].unit, phrase[-1].semitones, phrase[-1].stretch
+                played = size - max(k for k, step in enumerate(phrase) if step.jumped)
+                continue
         if len(steps) % 8 == 0:
             progress(0.5 + 0.5 * min(now / duration, 1.0))
 
@@ -894,16 +948,30 @@ def _steps(
         if jumped:
             places = used.setdefault(int(units.label[unit]), {})
             places[int(units.label[chosen])] = places.get(int(units.label[chosen]), 0) + 1
-            expected = float(units.loudness[onward if onward >= 0 else unit])
-            gain = float(np.clip(0.6 * (expected - units.loudness[chosen]), -2.5, 2.5))
+            gain = _evened(units, unit, chosen)
             # Half of the difference in tempo is evened out at each join, so the track's own tempo returns.
             ratio = float(np.clip(tempo[chosen], 0.81, 1.23)) ** 0.5
             stretch = ratio if abs(ratio - 1.0) > 0.015 else 1.0
             semitones, played = int(shifts[chosen]), 0
         played += 1
         unit = chosen
-        steps.append(_Step(unit, now, semitones, stretch, gain if jumped else 0.0, jumped))
+        play(_Step(unit, now, semitones, stretch, gain if jumped else 0.0, jumped))
     return steps
+
+
+def _returns(units: Units, duration: float) -> list[tuple[float, float]]:
+    """Plan the spans in which phrases begin to return: one in each half minute, before an end begins."""
+    if not units.pulsed:
+        return []
+    count = int(duration // _RETURNS_FROM)
+    part = duration / max(count, 1)
+    period = float(np.median(np.diff(units.bounds))) / units.rate
+    phrase, bar = _phrase(units) * period, units.meter * period
+    spans = []
+    for end in part * np.arange(1, count + 1):
+        first = max(end - _BEFORE_END - phrase - bar, end - part + phrase + bar)
+        spans.append((float(first), float(end - _AT_LEAST_BEFORE_END - phrase)))
+    return spans
 
 
 def _stutters(steps: list[_Step], units: Units, onward: int) -> list[int]:

@@ -42,11 +42,13 @@ class Units:
     pulsed : bool
         Whether units follow beats.
     meter : int
-        Units per bar, or half of a bar of over 3.6 s; 1 where there are no bars.
+        Units per bar, or half of a bar of over 3.6 s; where there are no bars, per beat, and at least 1.
     whole_bar : int
         Units per whole bar; 0 where there are no bars.
+    per_beat : int
+        Units per beat; 0 where they do not follow beats.
     phase : np.ndarray [shape=(N,), int64]
-        Position in the bar, 0 to ``meter - 1``.
+        Position in the bar, or in the beat where there are no bars, 0 to ``meter - 1``.
     chroma, timbre : np.ndarray [shape=(N, 2, 12), float32]
         Pitch classes (unit length) and scaled cepstrum of each half of the unit.
     loudness : np.ndarray [shape=(N,), float32]
@@ -71,6 +73,7 @@ class Units:
     pulsed: bool
     meter: int
     whole_bar: int
+    per_beat: int
     phase: np.ndarray
     chroma: np.ndarray
     timbre: np.ndarray
@@ -123,7 +126,8 @@ def cut(
     progress(0.75)
     flux = superflux(mel)
 
-    marks, pulsed = _grid(np.asarray(beats), n / rate)
+    marks, per_beat = _grid(np.asarray(beats), n / rate)
+    pulsed = per_beat > 0
     if pulsed:
         marks = _onto_onsets(marks, flux)
     bounds = np.round(marks * rate).astype(np.int64)
@@ -137,7 +141,7 @@ def cut(
     pitch = _means(chroma, edges, _LOW_RATE / _CHROMA_HOP, 2)
     pitch /= np.maximum(np.sqrt((pitch**2).sum(axis=2, keepdims=True)), 1e-6)
     rhythm = _means(flux[None], edges, _MEL_RATE / _MEL_HOP, 4)[:, :, 0] / max(float(flux.mean()), 1e-6)
-    whole_bar, meter, phase = _places_in_bars(edges, bars if pulsed else ())
+    whole_bar, meter, phase = _places_in_bars(edges, bars if pulsed else (), per_beat)
     progress(0.85)
     label, shift = _recordings(
         folded(low), edges, pitch, timbre, loudness, lambda done: progress(0.85 + 0.15 * done)
@@ -149,6 +153,7 @@ def cut(
         pulsed=pulsed,
         meter=meter,
         whole_bar=whole_bar,
+        per_beat=per_beat,
         phase=phase,
         chroma=pitch.astype(np.float32),
         timbre=timbre.astype(np.float32),
@@ -192,15 +197,15 @@ def _mel(audio: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool]:
+def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, int]:
     """Lay borders of units over a source of `duration` seconds.
 
     Returns
     -------
     marks : np.ndarray [shape=(N + 1,)]
         The borders in seconds.
-    pulsed : bool
-        Whether they follow beats.
+    per_beat : int
+        Units per beat; 0 where they do not follow beats.
     """
     steady = False
     if len(beats) >= 4:
@@ -210,7 +215,7 @@ def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool]:
         steady = bool(near.mean() > 0.6 and (beats[-1] - beats[0]) > 0.4 * duration)
     if not steady:
         length = float(np.clip(duration / 16, _SHORTEST, 0.5))
-        return np.linspace(0.0, duration, max(round(duration / length), 2) + 1), False
+        return np.linspace(0.0, duration, max(round(duration / length), 2) + 1), 0
     filled = [float(beats[0])]
     for beat in beats[1:]:
         gap = float(beat) - filled[-1]
@@ -227,7 +232,7 @@ def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, bool]:
         between = (marks[:-1] + marks[1:]) / 2
         marks = np.sort(np.concatenate([marks, between]))
         halves *= 2
-    return marks, True
+    return marks, halves
 
 
 def _onto_onsets(marks: np.ndarray, flux: np.ndarray) -> np.ndarray:
@@ -256,22 +261,23 @@ def _means(curves: np.ndarray, edges: np.ndarray, rate: float, parts: int) -> np
     return means.T.reshape(len(edges) - 1, parts, len(curves))
 
 
-def _places_in_bars(edges: np.ndarray, bars: Sequence[float]) -> tuple[int, int, np.ndarray]:
-    """Count units from the beginning of each bar.
+def _places_in_bars(edges: np.ndarray, bars: Sequence[float], per_beat: int) -> tuple[int, int, np.ndarray]:
+    """Count units from the beginning of each bar, or beat where there are no bars.
 
     Long bars are taken for two, for no more of a source is played at once than that.
 
     Returns
     -------
     whole, meter : int
-        Units for each whole bar, 0 where there are no bars; and for each that counts as one, then 1.
+        Units for each whole bar, 0 where there are no bars; and for each that counts as one.
     place : np.ndarray [shape=(N,), int64]
         Of each unit in its bar. Before the first bar and after the last they are counted on.
     """
     count = len(edges) - 1
     first = np.unique([int(np.abs(edges[:-1] - bar).argmin()) for bar in bars])
     if len(first) < 2:
-        return 0, 1, np.zeros(count, dtype=np.int64)
+        meter = max(per_beat, 1)
+        return 0, meter, np.arange(count) % meter
     whole = meter = max(int(np.median(np.diff(first))), 1)
     bar = float(np.median(np.diff(edges[first])))
     while bar > _LONGEST_BAR and meter % 2 == 0:

@@ -298,10 +298,69 @@ def test_without_bars_none_are_claimed() -> None:
     assert (details["meter"], details["units_per_bar"]) == ("none", 1)
 
 
+def test_without_bars_jumps_go_from_beat_to_beat_though_units_are_shorter() -> None:
+    source, measured = _song(32)
+    slow = replace(measured, beats=measured.beats[::2], meter=None, bars=None)
+    jumps = [
+        (before["source_end"], after["source_start"])
+        for seed in range(3)
+        for before, after in pairwise(_run(source, slow, duration=30.0, seed=seed)[0].details["runs"])
+    ]
+    on_beats = [all(abs(time - 2 * BEAT * round(time / 2 / BEAT)) < 0.07 for time in jump) for jump in jumps]
+    assert len(jumps) > 15
+    assert np.mean(on_beats) >= 0.95
+
+
 def test_bars_longer_than_what_may_be_copied_are_halved() -> None:
     source, _ = _song(16)
     slow = _measured(source.shape[1] / RATE, [BEAT * beat for beat in range(64)], per_bar=8)
     assert _run(source, slow)[0].details["units_per_bar"] == 4
+
+
+# -- phrases ---------------------------------------------------------------------------------------------
+
+
+@cache
+def _through_composed(bars: int, per_bar: int) -> tuple[np.ndarray, Features]:
+    """Music in which nothing comes back: other notes at other times in each beat, a drum on the first ones."""
+    rng = np.random.default_rng(3)
+    size = round(BEAT * RATE)
+    seconds = np.arange(size) / RATE
+    audio = np.zeros((1, bars * per_bar * size), dtype=np.float32)
+    for beat in range(bars * per_bar):
+        thump = (
+            np.sin(2 * np.pi * 90.0 * seconds)
+            * np.exp(-25 * seconds)
+            * (0.5 if beat % per_bar == 0 else 0.15)
+        )
+        audio[0, beat * size : (beat + 1) * size] += thump
+        for part in np.flatnonzero(rng.random(4) < 0.5):
+            note = np.sin(2 * np.pi * 220.0 * 2.0 ** (rng.integers(24) / 12) * seconds) * np.exp(-6 * seconds)
+            begin = beat * size + part * size // 4
+            audio[0, begin : begin + size] += 0.2 * note[: audio.shape[1] - begin]
+    beats = [BEAT * beat for beat in range(bars * per_bar)]
+    return audio, _measured(audio.shape[1] / RATE, beats, per_bar=per_bar)
+
+
+@pytest.mark.parametrize("per_bar", [3, 4])
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 2.0])
+def test_a_phrase_returns_in_half_a_minute(temperature: float, per_bar: int) -> None:
+    source, measured = _through_composed(96 // per_bar, per_bar)
+    made = _run(source, measured, duration=30.0, temperature=temperature)[0]
+    small = resample(made.audio, RATE, features.SAMPLE_RATE)
+    assert features.measure_likeness(small)[2] >= 0.8
+    assert made.details["longest_verbatim"] <= 8.0
+    assert made.details["long_verbatim_share"] <= 0.4
+
+
+def test_music_that_is_shorter_or_has_no_pulse_has_no_phrase_that_returns_by_plan() -> None:
+    source, measured = _through_composed(24, 4)
+    cut = units.cut(source, RATE, measured.beats, measured.bars or (), _nothing)
+    assert path._returns(cut, 29.9) == []
+    assert len(path._returns(cut, 30.0)) == 1
+    assert len(path._returns(cut, 95.0)) == 3
+    slices = units.cut(source, RATE, [], (), _nothing)
+    assert path._returns(slices, 95.0) == []
 
 
 # -- endings ---------------------------------------------------------------------------------------------
