@@ -52,7 +52,8 @@ _REGIONS = 16
 _STRAY = 0.4  # of a part of the form, that its place in the source strays at temperature 1
 _HORIZON = 12  # units the outlook sees ahead in each part of the output
 _RETURNS_FROM = 30.0  # seconds of a piece, in each of which some phrase returns:
-_PHRASE_BARS = 2  # so long at least,
+_PHRASE_BARS = 2  # so long at least, or
+_LONGEST_PHRASE = 9.0  # seconds at most,
 _ALIKE = 0.95  # in runs of such a correlation in harmony and rhythm,
 _AS_FAST = 0.1  # and that much in the logarithm of tempo,
 _SAME_PLACE = 0.5  # at this cost from the place where they were,
@@ -612,17 +613,21 @@ def walk_between(
     return _path(units, kept, _End(0.0, count, -1, "source", float(times[-1])), float(times[-1]))
 
 
-def _phrase(units: Units) -> int:
-    """Return the units of a phrase that returns: whole bars, as many as a phrase has at least."""
+def _phrases(units: Units) -> list[int]:
+    """Return how many units phrases that return may have, the longest first: whole bars, 2, 4, or more."""
     beats = PHRASE_BEATS * max(units.per_beat, 1)
     bar = units.whole_bar or 1
-    return bar * max(_PHRASE_BARS, -(-beats // bar))
+    sizes = [bar * max(_PHRASE_BARS, -(-beats // bar))]
+    period = float(np.median(np.diff(units.bounds))) / units.rate
+    while 2 * sizes[0] * period <= _LONGEST_PHRASE:
+        sizes.insert(0, 2 * sizes[0])
+    return sizes
 
 
 def _returned(
-    transitions: Transitions, steps: list[_Step], verbatim: "_Verbatim", size: int, duration: float
+    transitions: Transitions, steps: list[_Step], verbatim: _Verbatim, duration: float
 ) -> list[_Step]:
-    """Let `size` units of what was played return after it: the ones that follow it best.
+    """Let a phrase of what was played return after it: of the longest ones that follows it best.
 
     Their runs come from other places of the source, alike in harmony and rhythm, where there are some; others
     from where they were. Empty where the limits on copies allow none.
@@ -630,13 +635,16 @@ def _returned(
     units = transitions.units
     best: list[_Step] = []
     least = np.inf
-    for line in range(len(steps) - size - units.meter + 1):
-        if units.phase[steps[line].unit]:
-            continue
-        for elsewhere in (True, False):
-            phrase, cost = _again(transitions, steps, line, size, elsewhere)
-            if cost < least and _allowed(units, steps, phrase, verbatim, duration):
-                best, least = phrase, cost
+    for size in _phrases(units):
+        for line in range(len(steps) - size - units.meter + 1):
+            if units.phase[steps[line].unit]:
+                continue
+            for elsewhere in (True, False):
+                phrase, cost = _again(transitions, steps, line, size, elsewhere)
+                if cost < least and _allowed(units, steps, phrase, verbatim, duration):
+                    best, least = phrase, cost
+        if best:
+            break
     return best
 
 
@@ -694,7 +702,7 @@ def _like(units: Units, first: int, count: int) -> np.ndarray:
 
 
 def _allowed(
-    units: Units, steps: list[_Step], phrase: list[_Step], verbatim: "_Verbatim", duration: float
+    units: Units, steps: list[_Step], phrase: list[_Step], verbatim: _Verbatim, duration: float
 ) -> bool:
     """Do the limits on copies and on short passages allow a phrase after what was played?"""
     ahead = copy(verbatim)
@@ -896,19 +904,18 @@ def _steps(
         heard[:] *= 0.5 ** (float(seconds[step.unit]) / _MEMORY)
         heard[units.label[step.unit]] += 1.0
 
-    size = _phrase(units)
     returns = _returns(units, duration) if place is None else []
     play(_Step(unit, now, semitones, stretch, gain, True))
     while (now := _ended(units, steps)) < duration + 0.1 + beyond:
         returns = [span for span in returns if now <= span[1]]
         if returns and now >= returns[0][0] and (units.phase[unit] + 1) % units.meter == 0:
-            phrase = _returned(transitions, steps, verbatim, size, duration)
+            phrase = _returned(transitions, steps, verbatim, duration)
             for step in phrase:
                 play(step)
             if phrase:
                 del returns[0]
                 unit, semitones, stretch = phrase[-1].unit, phrase[-1].semitones, phrase[-1].stretch
-                played = size - max(k for k, step in enumerate(phrase) if step.jumped)
+                played = len(phrase) - max(k for k, step in enumerate(phrase) if step.jumped)
                 continue
         if len(steps) % 8 == 0:
             progress(0.5 + 0.5 * min(now / duration, 1.0))
@@ -932,7 +939,8 @@ def _steps(
         cost += (_REPEAT * np.maximum(heard - usual, 0.0) / (1.0 + usual))[units.label]
 
         length = verbatim.after()
-        room = LONG_SHARE * duration - verbatim.long_after(length)
+        share = LONG_SHARE * (0.5 if returns else 1.0)  # half is left to what is to return
+        room = share * duration - verbatim.long_after(length)
         ceiling = np.where(
             length > LONG_RUN, np.minimum(LONGEST_RUN, length + room), np.clip(room, LONG_RUN, LONGEST_RUN)
         )
@@ -966,11 +974,12 @@ def _returns(units: Units, duration: float) -> list[tuple[float, float]]:
     count = int(duration // _RETURNS_FROM)
     part = duration / max(count, 1)
     period = float(np.median(np.diff(units.bounds))) / units.rate
-    phrase, bar = _phrase(units) * period, units.meter * period
+    longest, shortest = (size * period for size in (_phrases(units)[0], _phrases(units)[-1]))
+    bar = units.meter * period
     spans = []
     for end in part * np.arange(1, count + 1):
-        first = max(end - _BEFORE_END - phrase - bar, end - part + phrase + bar)
-        spans.append((float(first), float(end - _AT_LEAST_BEFORE_END - phrase)))
+        first = max(end - _BEFORE_END - longest - bar, end - part + longest + bar)
+        spans.append((float(first), float(end - _AT_LEAST_BEFORE_END - shortest)))
     return spans
 
 

@@ -322,7 +322,7 @@ def test_bars_longer_than_what_may_be_copied_are_halved() -> None:
 
 @cache
 def _through_composed(bars: int, per_bar: int) -> tuple[np.ndarray, Features]:
-    """Music in which nothing comes back: other notes at other times in each beat, a drum on the first ones."""
+    """Music in which nothing comes back: other notes at other times in each beat, drums on the first ones."""
     rng = np.random.default_rng(3)
     size = round(BEAT * RATE)
     seconds = np.arange(size) / RATE
