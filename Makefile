@@ -136,10 +136,12 @@ bench: .venv/dev .venv/compose ## The promises, measured: embedder, generator, a
 	$(RUN) -m tests.benchmarks.bench_beats --against docs/benchmarks/beats.json
 	$(RUN) -m tests.benchmarks.bench_truth
 	$(RUN) -m tests.benchmarks.bench_longest
+	$(RUN) -m tests.benchmarks.bench_processor --json docs/benchmarks/processor.json
 	$(RUN) -m tests.benchmarks.bench_costs --json docs/benchmarks/costs.json
 	$(if $(shell docker info >/dev/null 2>&1 && echo yes),$(RUN) -m tests.benchmarks.bench_images,@echo "images: no Docker engine here, left out")
 
 bench-form: .venv/dev .venv/soundfont ## Bars, endings and loops on music that nothing was fitted on (half an hour)
+	$(RUN) -m tests.benchmarks.plot_form
 	$(RUN) -m tests.benchmarks.bench_form --json docs/benchmarks/form.json
 
 bench-load: .venv/dev ## 1,000 uploads and 500 generations while workers are killed; a greedy tenant (30 minutes)

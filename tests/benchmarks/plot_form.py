@@ -42,12 +42,13 @@ def draw(axes: Axes, audio: np.ndarray, runs: list[dict[str, Any]], bars: np.nda
     seconds = audio.shape[1] / RATE
     edges = np.linspace(0.0, seconds, round(COLUMNS * seconds / whole) + 1)
     loud = np.maximum.reduceat(np.abs(audio).max(axis=0), (edges[:-1] * RATE).astype(np.int64))
+    loud *= 0.95 / loud.max()
     places = come_from(0.5 * (edges[:-1] + edges[1:]), runs)
     colours = mpl.colormaps["turbo"](0.05 + 0.9 * places / whole)
     axes.bar(edges[:-1], 2.0 * loud, np.diff(edges), -loud, align="edge", color=colours)
     axes.vlines(bars, -1.08, -1.0, color=INK, linewidth=1.0)
     axes.vlines([run["start"] for run in runs[1:]], -1.0, 1.0, color="white", linewidth=1.2)
-    axes.set(xlim=(0.0, whole), ylim=(-1.1, 1.45), yticks=[])
+    axes.set(xlim=(0.0, whole), ylim=(-1.15, 1.5), yticks=[])
     axes.spines[:].set_visible(False)
 
 
@@ -61,12 +62,9 @@ def returning(audio: np.ndarray, bars: np.ndarray) -> list[tuple[float, float]]:
         columns = (np.linspace(*phrase, 4 * 16, endpoint=False) * SAMPLE_RATE / hop).astype(np.int64)
         return chroma[:, np.minimum(columns, chroma.shape[1] - 1)].reshape(12, 16, 4).mean(axis=2).ravel()
 
-    alike = {
-        (one, other): np.corrcoef(described(one), described(other))[0, 1]
-        for one, other in combinations(phrases, 2)
-        if other[0] > one[1] - 0.1
-    }
-    return list(max(alike, key=alike.__getitem__))
+    pairs = [(one, other) for one, other in combinations(phrases, 2) if other[0] > one[1] - 0.1]
+    alike = [np.corrcoef(described(one), described(other))[0, 1] for one, other in pairs]
+    return list(pairs[int(np.argmax(alike))])
 
 
 def mark(axes: Axes, phrases: list[tuple[float, float]]) -> None:
@@ -89,6 +87,7 @@ def main() -> None:
         bars = np.array(bar_lines(source.features))
         draw(above, audio, itself, bars, whole)
         begins = lines(candidate, bars)
+        begins = begins[np.diff(begins, prepend=-1.0) > 0.2]  # where runs meet, one ends and one begins
         draw(below, made, runs, begins, whole)
         mark(below, returning(made, begins))
         above.set_title("The track: every moment has a colour", loc="left", fontsize=10)
