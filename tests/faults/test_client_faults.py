@@ -13,6 +13,7 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from moto.core.botocore_stubber import BotocoreStubber
+from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from backend.records import Audio, Generation
 from backend.records.contents import KEPT
@@ -337,3 +338,51 @@ def test_the_faults_are_faults(stack: Stack, wire: Wire) -> None:
             assert wire.requests == [operation] * ATTEMPTS, (fault, caught.value)
     wire.heal()
     clear(stack)
+
+
+class TestDispatch:
+    """Messages that are handed over to an endpoint."""
+
+    CALLS = ("GetItem", "UpdateItem", "InvokeEndpointAsync")
+
+    @pytest.fixture
+    def audio(self, stack: Stack, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Audio:
+        """An audio that is ready; and an endpoint that takes everything, where moto wants an object."""
+        answer = (202, {}, '{"InferenceId": "x"}')
+        monkeypatch.setattr(SageMakerRuntimeResponse, "invoke_endpoint_async", lambda _: answer)
+        job = Job(stack, "embed")
+        assert job.deliver()
+        clear(stack)
+        return job.audio
+
+    def message(self, stack: Stack, audio: Audio) -> dict[str, str]:
+        """Ask for a generation; return its message."""
+        return {"tenant": "default", "generation_id": stack.submit(audio, format="wav").id}
+
+    @pytest.mark.parametrize("fault", Fault)
+    def test_one_fault_at_any_request_is_survived_at_once(
+        self, fault: Fault, stack: Stack, wire: Wire, audio: Audio
+    ) -> None:
+        app = stack.app("dispatch")
+        wire.heal()
+        assert stack.deliver(app, self.message(stack, audio)) == []
+        for number, operation in enumerate(self.CALLS):
+            message = self.message(stack, audio)
+            wire.once(number, fault)
+            assert stack.deliver(app, message) == []
+            assert wire.requests.count(operation) > 1 or fault is Fault.SLOW
+            assert wire.requests[-1] == "InvokeEndpointAsync"
+        wire.heal()
+
+    @pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.FAILED, Fault.CLOSED, Fault.LOST])
+    @pytest.mark.parametrize("operation", CALLS)
+    def test_an_outage_leaves_the_message_in_its_queue(
+        self, operation: str, fault: Fault, stack: Stack, wire: Wire, audio: Audio
+    ) -> None:
+        app, message = stack.app("dispatch"), self.message(stack, audio)
+        wire.always(operation, fault)
+        assert stack.deliver(app, message) == ["0"]
+        assert max(wire.tries.values()) <= ATTEMPTS
+        wire.heal()
+        assert stack.deliver(app, message, received=2) == []
+        assert wire.requests == [*self.CALLS]
