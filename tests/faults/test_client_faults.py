@@ -348,7 +348,7 @@ class TestDispatch:
     @pytest.fixture
     def audio(self, stack: Stack, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Audio:
         """An audio that is ready; and an endpoint that takes everything, where moto wants an object."""
-        answer = (202, {}, '{"InferenceId": "x"}')
+        answer: tuple[int, dict[str, str], str] = (202, {}, '{"InferenceId": "x"}')
         monkeypatch.setattr(SageMakerRuntimeResponse, "invoke_endpoint_async", lambda _: answer)
         job = Job(stack, "embed")
         assert job.deliver()
