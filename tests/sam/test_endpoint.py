@@ -27,7 +27,7 @@ from weights import pack
 
 pytestmark = pytest.mark.transport
 
-LONG = {"duration": 120, "seed": 11, "candidates": 2}
+LONG = {"duration": 240, "seed": 11, "candidates": 2}
 """A piece that takes long enough to be cut."""
 
 Launch = Callable[..., EndpointContainer]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -22,14 +25,15 @@ from backend.records import LEASE_SECONDS, Audio, Generation, Limits
 from backend.storage import generated_key
 from functions.endpoint import serve
 from functions.endpoint.serve import Endpoint
+from local.template import ROOT
 from music.interfaces import Identity
 from music.loading import Profile, load
 from music.musicgen.generator import MusicGen
 from music.musicgen.networks import Condition
 from music.production import generate
 from tests.support.networks import FakeCodec, FakeLanguage, FakeState, FakeText, FakeTokenizer
-from tests.support.stack import ENVIRONMENT, Stack, fake_models
-from tests.support.waiting import eventually
+from tests.support.stack import ENVIRONMENT, REGION, Stack, fake_models
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 from weights import pack
 
 ENVIRON = {**ENVIRONMENT, "ENDPOINT_STREAMS": "3"}
@@ -125,12 +129,14 @@ class Gate:
     def __init__(self, app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()
         self.inside = 0
+        lock = threading.Lock()
         make = app.generate
 
         def held(
             path: Any, profile: Any, parameters: Any, vector: Any, features: Any, progress: Any, **more: Any
         ) -> Any:
-            self.inside += 1
+            with lock:
+                self.inside += 1
             while not self.open.wait(0.01):
                 progress(0.5)
             return make(path, profile, parameters, vector, features, progress, **more)
@@ -325,6 +331,7 @@ def test_more_than_its_streams_are_refused(
 def test_a_job_that_only_computes_is_given_back_before_the_end(
     stack: Stack, app: Any, endpoint: Endpoint, now: Now, source: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(serve, "LAST_SECONDS", -PATIENCE_SECONDS)  # the server leaves the job to its worker
     gate = Gate(app, monkeypatch)
     generation, waiting = stack.submit(source), stack.submit(source)
     aside = Aside(endpoint, generation)
@@ -422,6 +429,7 @@ def test_what_makes_steps_keeps_them_and_goes_on_elsewhere(
     endpoint = loaded(stack, now)
     language.calls.clear()
     language.stop_at = 20
+    monkeypatch.setattr(serve, "LAST_SECONDS", -PATIENCE_SECONDS)
     stopping = threading.Thread(target=endpoint.stop)
 
     def stop() -> None:
@@ -643,6 +651,26 @@ def test_who_hangs_up_early_holds_nobody_up(connection: http.client.HTTPConnecti
     connection.endheaders(b"{")
     connection.close()
     assert ask(connection, "GET", "/ping")[0] == 200
+
+
+def test_the_process_listens_before_anything_is_loaded_and_ends_at_sigterm(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}/layers:{ROOT}", "PROFILE": "builtin"}
+    environment |= {"ENDPOINT_HOST": "127.0.0.1", "SAGEMAKER_BIND_TO_PORT": "0", "AWS_REGION": REGION}
+    command = [sys.executable, "-P", "-m", "functions.endpoint", "serve"]
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        line = next(line for line in process.stdout if "listening" in line)
+        connection = http.client.HTTPConnection("127.0.0.1", json.loads(line)["port"])
+        refused = eventually(
+            lambda: ask(connection, "GET", "/ping"), lambda found: found[1]["code"] != "loading"
+        )
+        connection.close()
+        assert refused[0] == 503
+        assert refused[1]["code"] == "wrong_settings"
+        process.terminate()
+        assert process.wait() == 0
 
 
 def test_only_one_command_is_known(capsys: pytest.CaptureFixture[str]) -> None:
