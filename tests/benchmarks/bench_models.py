@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ BARS: dict[str, tuple[float, float, str]] = {
     "share of the floor, 2 rows, worst position": (0.9, 0.9, "x"),
     "share of the floor, 8 rows, worst position": (0.8, 0.8, "x"),
     "AVX2 over AVX-512, 2 rows, worst position": (1.1, 1.1, "<="),
+    "crowded: our threads against the best number": (1.3, 1.3, "<="),
     "int8 against transformers float32, mean of the steps": (7.0, 12.0, "x"),
     "float32 against transformers float32, 100 greedy steps": (3.0, 4.0, "x"),
     "int8 relative RMS error of logits (random weights)": (0.03, 0.015, "<="),
@@ -151,7 +153,11 @@ def transformers_steps(folder: Path, steps: int) -> float:
 
 
 def child(
-    *arguments: str, threads: int | None = None, variant: str | None = None, cold: Sequence[Path] = ()
+    *arguments: str,
+    threads: int | None = None,
+    variant: str | None = None,
+    group: Path | None = None,
+    cold: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Run a function of this file in a process of its own; seconds are those from its start to `ready`."""
     if cold:
@@ -162,8 +168,9 @@ def child(
     environment = os.environ | ({"ENGINE_THREADS": str(threads)} if threads else {})
     environment |= {"ENGINE_VARIANT": variant} if variant else {}
     begun = time.time()
+    joined = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(group)] if group else []
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.bench_models", "--child", *arguments],
+        [*joined, sys.executable, "-m", "tests.benchmarks.bench_models", "--child", *arguments],
         env=environment, check=True, capture_output=True, text=True,
     )  # fmt: skip
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -231,6 +238,70 @@ def child_steps(file: str, rows: str, repeats: str) -> dict[str, Any]:
     found = {count: steps_by_position(language, int(count), int(repeats)) for count in rows.split(",")}
     after = floor.measure()
     return {"machine": [max(pair) for pair in zip(before, after, strict=True)], "rows": found}
+
+
+def child_mean(file: str) -> dict[str, Any]:
+    """Take 40 steps of 2 rows, pauses of the scheduler included."""
+    language = MusicGen(Tensors(Path(file), copied=True))
+    sampled(language, 2)
+    return {"ms": 1000 * float(sampled(language, 40).mean()), "threads": ops.threads()}
+
+
+@contextmanager
+def quota(processors: float) -> Iterator[Path]:
+    """Make a control group that is granted parts of processors; it takes root, version 1 or 2."""
+    root = Path("/sys/fs/cgroup")
+    first = (root / "cpu" / "cgroup.procs").exists()
+    folder = (root / "cpu" if first else root) / f"bench-models-{os.getpid()}"
+    folder.mkdir()
+    try:
+        time = round(100_000 * processors)
+        if first:
+            (folder / "cpu.cfs_period_us").write_text("100000")
+            (folder / "cpu.cfs_quota_us").write_text(str(time))
+        else:
+            (folder / "cpu.max").write_text(f"{time} 100000")
+        yield folder
+    finally:
+        folder.rmdir()
+
+
+@contextmanager
+def neighbour() -> Iterator[None]:
+    """Keep one of our processors busy."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    os.sched_setaffinity(busy.pid, {min(os.sched_getaffinity(0))})
+    try:
+        yield
+    finally:
+        busy.kill()
+        busy.wait()
+
+
+def crowded(file: Path) -> dict[str, Any]:
+    """Take steps with the threads that the engine chooses, and with each number, where it is not alone."""
+    notes: dict[str, Any] = {}
+
+    def compare(name: str, group: Path | None = None) -> None:
+        say(f"crowded: {name}")
+        chosen = child("mean", str(file), group=group)
+        fixed = {
+            threads: child("mean", str(file), threads=threads, group=group)["ms"]
+            for threads in range(1, ops.threads() + 1)
+        }
+        notes[name] = {"threads": chosen["threads"], "ms": chosen["ms"], "ms by threads": fixed}
+
+    for granted in (0.5, 1.0, 1.7):
+        try:
+            with quota(granted) as group:
+                compare(f"quota of {granted}", group)
+        except OSError as error:
+            say(f"no quotas are measured: {error}")
+            break
+    with neighbour():
+        compare("a busy neighbour on one processor")
+    worst = max(note["ms"] / min(note["ms by threads"].values()) for note in notes.values())
+    return {"figures": {"crowded: our threads against the best number": worst}, "details": {"crowded": notes}}
 
 
 def processes(folder: Path, quick: bool) -> dict[str, Any]:
@@ -352,7 +423,8 @@ def measure(folder: Path, quick: bool) -> dict[str, Any]:
     }
     found: dict[str, Any] = {}
     notes: dict[str, Any] = {}
-    for part in (processes(folder, quick), by_rows(paths["int8"] / weights_file("musicgen"), quick)):
+    weights = paths["int8"] / weights_file("musicgen")
+    for part in (processes(folder, quick), by_rows(weights, quick), crowded(weights)):
         found |= part["figures"]
         notes |= part["details"]
     opened = {precision: open_bundle(path) for precision, path in paths.items()}
@@ -414,6 +486,9 @@ def table(result: dict[str, Any], quick: bool) -> str:
             lines.append(
                 f"  {rows:>2} rows {ms} | {least} | {share}  {', '.join(dict.fromkeys(entry['bound by']))}"
             )
+    for name, entry in result["details"]["crowded"].items():
+        each = ", ".join(f"{threads}: {ms:.1f}" for threads, ms in entry["ms by threads"].items())
+        lines.append(f"{name}: {entry['ms']:.1f} ms with {entry['threads']} threads; by threads {each}")
     lines += ["", f"{'':58} {'found':>8} {'at least':>9} {'aim':>7}"]
     for name, (bar, aim, sense) in BARS.items():
         if (value := result["figures"].get(name)) is None:
@@ -452,7 +527,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.engine:
             file = folder / weights_file("musicgen")
             write(file, *export("musicgen", Checkpoint(folder / "musicgen"), "int8"))
-            result = by_rows(file, given.quick)
+            result, other = by_rows(file, given.quick), crowded(file)
+            for name, values in other.items():
+                result[name] |= values
         else:
             result = measure(folder, given.quick)
     result["machine"] = {

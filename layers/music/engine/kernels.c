@@ -22,7 +22,6 @@
  */
 #include <math.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -985,6 +984,10 @@ static void item(const Op *op, int64_t phase, int64_t item, Turn turn) {
 
 #define MOST_THREADS 64
 typedef struct {
+    _Alignas(64) int spins; /* looks of a thread that waits, before it sleeps */
+    unsigned waits;
+} Patience;
+typedef struct {
     int threads;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -993,32 +996,56 @@ typedef struct {
     atomic_long call; /* counts engine_run; workers wait for it to move, until the process ends */
     atomic_long next[2];
     atomic_int arrived;
+    atomic_int sleeping; /* threads that `wake` has to wake */
     atomic_long phase;
     void *shared; /* see Turn */
     size_t shared_size;
     void *own[MOST_THREADS];
+    Patience patience[MOST_THREADS];
     size_t own_size;
 } Pool;
 
-INLINE void relax(int *spins) {
-    if (++*spins < 2000) {
+#define SPINS 2000 /* looks before a thread sleeps: longer than most phases take from when the first has no item left */
+#define FEWEST 32
+/* Wait until a counter is no longer what it was: spin, then sleep. Where spinning was for nothing, as the other one has no
+ * processor or shares ours, a thread spins less the next time; now and then it tries again. */
+static void wait_for(Pool *pool, int thread, atomic_long *counter, long seen) {
+    Patience *patience = &pool->patience[thread];
+    const int limit = ++patience->waits % 32 ? patience->spins : SPINS;
+    for (int spins = 0; spins < limit; spins++) {
+        if (atomic_load_explicit(counter, memory_order_acquire) != seen) {
+            patience->spins = SPINS;
+            return;
+        }
 #if defined(__x86_64__)
         _mm_pause();
 #elif defined(__aarch64__)
         __asm__ volatile("yield");
 #endif
-    } else
-        sched_yield();
+    }
+    if (counter == &pool->phase) patience->spins = patience->spins / 4 > FEWEST ? patience->spins / 4 : FEWEST;
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->sleeping, 1); /* before the last look: so either it sees the change, or is seen */
+    while (atomic_load(counter) == seen) pthread_cond_wait(&pool->wake, &pool->lock);
+    atomic_fetch_sub(&pool->sleeping, 1);
+    pthread_mutex_unlock(&pool->lock);
+}
+static void move_on(Pool *pool, atomic_long *counter, long to) {
+    atomic_store(counter, to);
+    if (!atomic_load(&pool->sleeping)) return;
+    pthread_mutex_lock(&pool->lock);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->lock);
 }
 /* The end of a phase for everybody; the last one makes the counter of the phase after the next ready. */
-static void barrier(Pool *pool, long *phase) {
+static void barrier(Pool *pool, int thread, long *phase) {
     long now = *phase;
     if (atomic_fetch_add(&pool->arrived, 1) == pool->threads - 1) {
         atomic_store(&pool->arrived, 0);
         atomic_store(&pool->next[now & 1], 0);
-        atomic_store(&pool->phase, now + 1);
+        move_on(pool, &pool->phase, now + 1);
     } else
-        for (int spins = 0; atomic_load_explicit(&pool->phase, memory_order_acquire) == now;) relax(&spins);
+        wait_for(pool, thread, &pool->phase, now);
     *phase = now + 1;
 }
 static void work(Pool *pool, int thread) {
@@ -1034,7 +1061,7 @@ static void work(Pool *pool, int thread) {
             int64_t many = items(op, part), mine;
             while ((mine = atomic_fetch_add(&pool->next[phase & 1], 1)) < many)
                 item(op, part, mine, turn);
-            barrier(pool, &phase);
+            barrier(pool, thread, &phase);
         }
     }
 }
@@ -1044,27 +1071,21 @@ static void *worker(void *given) {
     Start start = *(Start *)given;
     free(given);
     Pool *pool = start.pool;
-    long seen = 0;
-    for (;;) {
-        long call;
-        int spins = 0;
-        while ((call = atomic_load_explicit(&pool->call, memory_order_acquire)) == seen) {
-            if (spins < 1999) { relax(&spins); continue; }
-            pthread_mutex_lock(&pool->lock);
-            while (atomic_load(&pool->call) == seen) pthread_cond_wait(&pool->wake, &pool->lock);
-            pthread_mutex_unlock(&pool->lock);
-        }
-        seen = call;
+    for (long seen = 0;;) {
+        wait_for(pool, start.thread, &pool->call, seen);
+        seen = atomic_load(&pool->call);
         work(pool, start.thread);
     }
 }
 
 Pool *engine_open(int threads) {
-    Pool *pool = calloc(1, sizeof *pool);
+    Pool *pool = aligned_alloc(64, sizeof *pool);
+    if (pool) memset(pool, 0, sizeof *pool);
     if (!pool || threads < 1 || threads > MOST_THREADS) { free(pool); return NULL; }
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pool->threads = 1;
+    for (int i = 0; i < threads; i++) pool->patience[i].spins = SPINS;
     for (int i = 1; i < threads; i++) {
         Start *start = malloc(sizeof *start);
         *start = (Start){pool, i};
@@ -1101,10 +1122,7 @@ int engine_run(Pool *pool, const Op *const *ops, int64_t count) {
     }
     pool->ops = ops;
     pool->count = count;
-    pthread_mutex_lock(&pool->lock);
-    atomic_fetch_add(&pool->call, 1);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->lock);
+    move_on(pool, &pool->call, atomic_load(&pool->call) + 1);
     work(pool, 0);
     return 0;
 }

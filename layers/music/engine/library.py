@@ -11,7 +11,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent  # the local stack gives a function links to what its image holds
@@ -58,23 +58,58 @@ LAMBDA_MEGABYTES = 1769
 """Memory for which AWS Lambda grants one processor, and parts of one in proportion."""
 
 
-def processors(quota: Path = Path("/sys/fs/cgroup/cpu.max"), environ: Mapping[str, str] = os.environ) -> int:
-    """Count the processors that this process has for itself.
+def processors(
+    groups: Path = Path("/sys/fs/cgroup"),
+    environ: Mapping[str, str] = os.environ,
+    membership: Path = Path("/proc/self/cgroup"),
+) -> int:
+    """Count the processors that this process has for itself, rounded.
 
-    These are the ones that it may run on, or fewer where a container's quota is less: threads that meet at
-    every operation wait for one that is held back. On Lambda the quota follows from the function's memory,
-    and is rounded: two threads take 1.4 times as long as one where one processor is granted, and 0.7 times
-    where 1.7 are (a step of MusicGen small in int8).
+    These are the ones that it may run on, or fewer where a control group's quota is less: threads that meet
+    at every operation wait for one that is held back. On Lambda the quota follows from the function's memory.
+    Two threads take 1.4 times as long as one where one processor is granted, and 0.7 times where 1.7 are (a
+    step of MusicGen small in int8).
+
+    Parameters
+    ----------
+    groups : Path
+        Where control groups are mounted, of version 1 or 2.
+    environ : mapping of str to str
+    membership : Path
+        The file that names the groups of this process.
     """
-    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    granted = [len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1]
     if "AWS_LAMBDA_RUNTIME_API" in environ:  # only there does the memory say so
-        granted = int(environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]) / LAMBDA_MEGABYTES
-        allowed = max(1, min(allowed, round(granted)))
+        granted.append(round(int(environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]) / LAMBDA_MEGABYTES))
+    granted += [round(quota) for quota in _quotas(groups, membership)]
+    return max(1, min(granted))
+
+
+def _quotas(groups: Path, membership: Path) -> Iterator[float]:
+    """Read the quotas of this process's group and of those around it, in processors."""
     try:
-        time, period = quota.read_text().split()
-        return max(1, min(allowed, int(time) // int(period)))
-    except (OSError, ValueError):  # no control group, or no quota ("max")
-        return allowed
+        lines = membership.read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = groups / "cpu" if controllers else groups
+        inner = top / name.lstrip("/")
+        for folder in (
+            inner,
+            *inner.parents,
+        ):  # a container may see only a part of the tree, or name it otherwise
+            for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+                try:
+                    time, period = " ".join((folder / file).read_text() for file in files).split()
+                    if time not in ("max", "-1"):
+                        yield int(time) / int(period)
+                except (OSError, ValueError):  # not of this version, or the top of the tree, which has none
+                    continue
+            if folder == top:
+                break
 
 
 def path(variant: str) -> Path:

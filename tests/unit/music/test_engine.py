@@ -356,7 +356,7 @@ print(digest.hexdigest())
 
 
 def test_results_do_not_depend_on_threads_or_instruction_set() -> None:
-    """The same bytes from one thread and three, from the widest vectors and the narrowest."""
+    """The same bytes from one thread, three and nine, from the widest vectors and the narrowest."""
 
     def run(variant: str, threads: int) -> str:
         environment = os.environ | {
@@ -369,7 +369,7 @@ def test_results_do_not_depend_on_threads_or_instruction_set() -> None:
         )
         return done.stdout
 
-    digests = {run(variant, threads) for variant in library.supported() for threads in (1, 3)}
+    digests = {run(variant, threads) for variant in library.supported() for threads in (1, 3, 9)}
     assert len(digests) == 1
 
 
@@ -404,17 +404,30 @@ def test_threads_follow_the_memory_of_a_function_on_lambda(
     assert library.processors(tmp_path / "none", environment) == wanted
 
 
-def test_threads_follow_the_containers_quota(tmp_path: Path) -> None:
-    allowed = len(os.sched_getaffinity(0))
-    for content, expected in (
-        ("max 100000", allowed),
-        ("50000 100000", 1),
-        ("100000 100000", 1),
-        ("", allowed),
-    ):
-        (tmp_path / "cpu.max").write_text(content)
-        assert library.processors(tmp_path / "cpu.max") == expected
-    assert library.processors(tmp_path / "none") == allowed
+@pytest.mark.parametrize(
+    ("time", "wanted"), [("max", 6), ("50000", 1), ("100000", 1), ("140000", 1), ("170000", 2), ("", 6)]
+)
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("group", ["", "outer", "outer/inner", "seen/from/elsewhere"])
+def test_threads_follow_the_quota_of_a_group_and_of_those_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, time: str, wanted: int, version: int, group: str
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    (tmp_path / "membership").write_text(
+        f"0::/{group}\n" if version == 2 else f"4:memory:/\n2:cpu,cpuacct:/{group}\n0::/\n"
+    )
+    top = tmp_path / "cpu" if version == 1 else tmp_path
+    quota = top / "outer" if group.startswith("outer") else top
+    (top / "outer" / "inner").mkdir(parents=True)
+    if version == 2:
+        (quota / "cpu.max").write_text(f"{time} 100000" if time else "")
+        (top / "outer" / "inner" / "cpu.max").write_text("max 100000")
+    else:
+        (quota / "cpu.cfs_quota_us").write_text("-1\n" if time == "max" else time)
+        (quota / "cpu.cfs_period_us").write_text("100000\n")
+    assert library.processors(tmp_path, {}, tmp_path / "membership") == wanted
+    assert library.processors(tmp_path / "none", {}, tmp_path / "membership") == 6
+    assert library.processors(tmp_path, {}, tmp_path / "none") == 6
 
 
 def test_the_matrix_unit_is_used_where_the_kernel_grants_it(
