@@ -93,11 +93,11 @@ INLINE float sum_lanes(v16f v) {
     return s[0];
 }
 INLINE float max_lanes(v16f v) {
-    float s[LANES], m;
+    float s[LANES];
     memcpy(s, &v, sizeof v);
-    m = s[0];
-    for (int i = 1; i < LANES; i++) m = s[i] > m ? s[i] : m;
-    return m;
+    for (int width = 8; width; width /= 2)
+        for (int i = 0; i < width; i++) s[i] = s[i + width] > s[i] ? s[i + width] : s[i];
+    return s[0];
 }
 /* The first `count` lanes, zeros behind: what lies behind is not read. */
 INLINE v16f load_part(const float *at, int64_t count) {
@@ -260,12 +260,20 @@ INLINE float quantise(const float *x, int16_t *to, int64_t count) {
     }
     return top / 32767.0f + sum_lanes(check);
 }
-static void quantise_row(const Linear *op, Quantised q, int64_t row) {
+/* An item: some groups of all rows of a tile, whose numbers lie side by side: threads that wrote them by turns would take
+ * each other's cache lines. */
+#define QUANTISED 4
+static int64_t quantise_items(const Linear *op) {
+    const int64_t parts = (quantised(op, NULL).groups + QUANTISED - 1) / QUANTISED;
+    return (op->rows + ROWS - 1) / ROWS * parts;
+}
+static void quantise_row(const Linear *op, Quantised q, int64_t row, int64_t first_group, int64_t end_group) {
     const float *x = op->x + row * op->x_stride;
-    int64_t group = op->group, first = row / ROWS * ROWS;
+    int64_t group = op->group, first = row / ROWS * ROWS, c = 0;
     int64_t height = op->rows - first < ROWS ? op->rows - first : ROWS;
     int32_t *to = (int32_t *)(q.x + first * q.width) + (row - first);
-    for (int64_t g = 0, c = 0; g < q.groups; g++) {
+    while (c < op->columns && op->column[c] < first_group * group) c++;
+    for (int64_t g = first_group; g < end_group; g++) {
         int64_t from = g * group, count = op->inputs - from < group ? op->inputs - from : group;
         int16_t whole[MOST_GROUP] = {0};
         int32_t pairs[MOST_GROUP / 2];
@@ -484,7 +492,7 @@ static Tile *const tiles[3][3][ROWS] = {TABLE(F32), TABLE(I8), TABLE(I4)}; /* [p
 INLINE int64_t linear_blocks(const Linear *op) { return op->rows > ROWS ? 8 : 4; }
 INLINE int64_t linear_panels(const Linear *op) { return (op->rows + PANEL - 1) / PANEL; }
 static int64_t linear_items(const Linear *op, int64_t phase) {
-    if (op->precision != F32 && phase == 0) return (op->rows + 3) / 4;
+    if (op->precision != F32 && phase == 0) return quantise_items(op);
     int64_t blocks = (op->outputs + LANES - 1) / LANES;
     return linear_panels(op) * ((blocks + linear_blocks(op) - 1) / linear_blocks(op));
 }
@@ -502,7 +510,10 @@ static void linear_item(const Linear *op, int64_t phase, int64_t item, Turn turn
     if (op->precision != F32) {
         q = quantised(op, turn.shared);
         if (phase == 0) {
-            for (int64_t row = item * 4; row < item * 4 + 4 && row < op->rows; row++) quantise_row(op, q, row);
+            const int64_t parts = (q.groups + QUANTISED - 1) / QUANTISED, first = item % parts * QUANTISED;
+            const int64_t last = first + QUANTISED < q.groups ? first + QUANTISED : q.groups;
+            for (int64_t row = item / parts * ROWS; row < item / parts * ROWS + ROWS && row < op->rows; row++)
+                quantise_row(op, q, row, first, last);
             return;
         }
     }
