@@ -69,6 +69,7 @@ typedef struct {
     int thread, threads;
     void *shared; /* scratch of the operation: quantised rows */
     void *own;    /* scratch of the thread: scores, or weights */
+    int begun; /* whether the thread has computed an item of this phase */
     const struct Linear *following; /* the linear operation after this one, or NULL: what is read next */
 } Turn;
 
@@ -234,14 +235,11 @@ INLINE Quantised quantised(const Linear *op, void *scratch) {
     q.scales = (float *)((char *)scratch + UP((q.square ? UP(op->rows, SIDE) : op->rows) * q.width * 2, 64));
     return q;
 }
+/* Quantised rows. */
 static size_t linear_scratch(const Linear *op) {
     if (op->precision == F32) return 0;
     Quantised q = quantised(op, NULL);
     return (size_t)(q.scales + op->rows * q.groups);
-}
-/* Of a thread: two blocks of weights. */
-static size_t linear_own(const Linear *op) {
-    return op->precision == F32 || !quantised(op, NULL).square ? 0 : (size_t)quantised(op, NULL).width * LANES * 2;
 }
 /* Quantise to 16 bits; the scale, not a number where one of them is not. */
 INLINE float quantise(const float *x, int16_t *to, int64_t count) {
@@ -263,6 +261,8 @@ INLINE float quantise(const float *x, int16_t *to, int64_t count) {
 /* An item: some groups of all rows of a tile, whose numbers lie side by side: threads that wrote them by turns would take
  * each other's cache lines. */
 #define QUANTISED 4
+#define FEW 8 /* rows, at most, that each thread quantises for itself: sooner done than fetched from another's cache */
+INLINE int shared(const Linear *op) { return op->precision != F32 && op->rows > FEW; }
 static int64_t quantise_items(const Linear *op) {
     const int64_t parts = (quantised(op, NULL).groups + QUANTISED - 1) / QUANTISED;
     return (op->rows + ROWS - 1) / ROWS * parts;
@@ -491,8 +491,13 @@ static Tile *const tiles[3][3][ROWS] = {TABLE(F32), TABLE(I8), TABLE(I4)}; /* [p
 /* Blocks per item: narrow products are cut finely, tall ones by rows first. */
 INLINE int64_t linear_blocks(const Linear *op) { return op->rows > ROWS ? 8 : 4; }
 INLINE int64_t linear_panels(const Linear *op) { return (op->rows + PANEL - 1) / PANEL; }
+/* Of a thread: its rows, or two blocks of weights. */
+static size_t linear_own(const Linear *op) {
+    if (!shared(op)) return linear_scratch(op);
+    return quantised(op, NULL).square ? (size_t)quantised(op, NULL).width * LANES * 2 : 0;
+}
 static int64_t linear_items(const Linear *op, int64_t phase) {
-    if (op->precision != F32 && phase == 0) return quantise_items(op);
+    if (shared(op) && phase == 0) return quantise_items(op);
     int64_t blocks = (op->outputs + LANES - 1) / LANES;
     return linear_panels(op) * ((blocks + linear_blocks(op) - 1) / linear_blocks(op));
 }
@@ -507,7 +512,7 @@ static const int8_t *start_of(const Linear *op, int64_t item) {
 }
 static void linear_item(const Linear *op, int64_t phase, int64_t item, Turn turn) {
     Quantised q = {0};
-    if (op->precision != F32) {
+    if (shared(op)) {
         q = quantised(op, turn.shared);
         if (phase == 0) {
             const int64_t parts = (q.groups + QUANTISED - 1) / QUANTISED, first = item % parts * QUANTISED;
@@ -516,6 +521,9 @@ static void linear_item(const Linear *op, int64_t phase, int64_t item, Turn turn
                 quantise_row(op, q, row, first, last);
             return;
         }
+    } else if (op->precision != F32) {
+        q = quantised(op, turn.own);
+        for (int64_t row = 0; row < op->rows && !turn.begun; row++) quantise_row(op, q, row, 0, q.groups);
     }
     int64_t blocks = (op->outputs + LANES - 1) / LANES, each = linear_blocks(op), panels = linear_panels(op);
     int64_t block = item / panels * each, end = block + each < blocks ? block + each : blocks;
@@ -962,7 +970,7 @@ typedef union {
 
 static int64_t phases(const Op *op) {
     switch (op->kind) {
-        case LINEAR: return op->linear.precision == F32 ? 1 : 2;
+        case LINEAR: return shared(&op->linear) ? 2 : 1;
         case LSTM: return op->lstm.steps;
         default: return 1;
     }
@@ -1065,13 +1073,16 @@ static void work(Pool *pool, int thread) {
     const Op *const *ops = pool->ops;
     for (int64_t i = 0, count = pool->count; i < count; i++) {
         const Op *op = ops[i];
-        Turn turn = {thread, pool->threads, pool->shared, pool->own[thread], NULL};
+        Turn turn = {thread, pool->threads, pool->shared, pool->own[thread], 0, NULL};
         for (int64_t j = i + 1; j < count && !turn.following; j++)
             if (ops[j]->kind == LINEAR) turn.following = &ops[j]->linear;
         for (int64_t part = 0, parts = phases(op); part < parts; part++) {
             int64_t many = items(op, part), mine;
-            while ((mine = atomic_fetch_add(&pool->next[phase & 1], 1)) < many)
+            turn.begun = 0;
+            while ((mine = atomic_fetch_add(&pool->next[phase & 1], 1)) < many) {
                 item(op, part, mine, turn);
+                turn.begun = 1;
+            }
             barrier(pool, thread, &phase);
         }
     }
@@ -1110,17 +1121,17 @@ const char *engine_version(void) { return VERSION; }
 
 /* 0, or -1 where there is no memory for scratch. One call at a time. */
 int engine_run(Pool *pool, const Op *const *ops, int64_t count) {
-    size_t shared = 0, own = 0;
+    size_t rows = 0, own = 0;
     for (int64_t i = 0; i < count; i++) {
         const Op *op = ops[i];
-        if (op->kind == LINEAR && linear_scratch(&op->linear) > shared) shared = linear_scratch(&op->linear);
+        if (op->kind == LINEAR && shared(&op->linear) && linear_scratch(&op->linear) > rows) rows = linear_scratch(&op->linear);
         if (op->kind == LINEAR && linear_own(&op->linear) > own) own = linear_own(&op->linear);
         if (op->kind == ATTEND && attend_scratch(&op->attend) > own) own = attend_scratch(&op->attend);
     }
-    if (shared > pool->shared_size) {
+    if (rows > pool->shared_size) {
         free(pool->shared);
-        pool->shared = aligned_alloc(64, UP(shared, 64));
-        pool->shared_size = pool->shared ? shared : 0;
+        pool->shared = aligned_alloc(64, UP(rows, 64));
+        pool->shared_size = pool->shared ? rows : 0;
         if (!pool->shared) return -1;
     }
     if (own > pool->own_size) {
