@@ -784,7 +784,7 @@ def _load_endpoint(deployment: Deployment, name: str, resolver: Resolver) -> Non
         raise TemplateError(f"{config_name}: the local stack knows endpoints of one variant")
     (variant,) = config["ProductionVariants"]
     sizes = {"InstanceType", "InitialInstanceCount", "InitialVariantWeight"}
-    sizes |= {"ContainerStartupHealthCheckTimeoutInSeconds"}
+    sizes |= {"InferenceAmiVersion", "ContainerStartupHealthCheckTimeoutInSeconds"}
     _known(f"{config_name}: ProductionVariants", variant, {"VariantName", "ModelName", *sizes})
     if "AsyncInferenceConfig" not in config:
         raise TemplateError(f"{config_name}: the local stack knows asynchronous endpoints alone")

@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 
 from functions.endpoint import machine
 from functions.endpoint.machine import Driver, Refused
-from local.template import ROOT
+from local.template import ROOT, read
 from music.torch import memory
 from weights import configs, layouts
 
@@ -90,6 +91,22 @@ def test_a_driver_of_an_older_major_version_is_too_old(
         assert f"{runs[0]}.{runs[1]}" in found.detail
     else:
         machine.require_gpu(built_for, driver, GB)
+
+
+def test_the_machine_image_of_the_template_has_the_driver_that_the_locked_torch_needs() -> None:
+    ami = read()["Parameters"]["EndpointAmi"]["Default"]
+    variant: Any = (
+        botocore.session.get_session().get_service_model("sagemaker").shape_for("ProductionVariant")
+    )
+    known = variant.members["InferenceAmiVersion"]
+    assert ami in known.enum
+    (runs,) = re.findall(
+        rf"<dt>{ami}</dt>(?:(?!<dt>).)*CUDA version: (\d+)\.(\d+)", known.documentation, re.DOTALL
+    )
+    lock = (ROOT / "functions/endpoint/torch/requirements.txt").read_text()
+    (built_for,) = re.findall(r"^nvidia-cuda-runtime==(\d+\.\d+)\.", lock, re.MULTILINE)
+    driver = Driver((int(runs[0]), int(runs[1])), (("NVIDIA A10G", 24 * GB),))
+    machine.require_gpu(built_for, driver, GB)
 
 
 def test_a_gpu_that_is_too_small_is_refused_with_both_sizes() -> None:
