@@ -139,7 +139,7 @@ def in_turn(*kinds: Iterable[Source]) -> Iterator[Source]:
         return known[beats]
 
     with patch.object(generator, "cut", cut_once):
-        for source in chain(*zip_longest(*kinds)):
+        for source in chain.from_iterable(zip_longest(*kinds)):
             if source is not None:
                 known.clear()
                 yield source
