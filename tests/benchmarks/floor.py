@@ -73,7 +73,9 @@ def _linear(op: ops._Linear) -> tuple[float, float]:
     groups = -(-op.inputs // op.group)
     pairs = groups * op.group / 2
     size = 32 if op.precision == ops._PRECISIONS["int8"] else 16  # bytes of a pair of inputs for 16 outputs
-    return blocks * (pairs * size + 32 * groups + 64 * op.columns), op.rows * blocks * pairs
+    # Of the matrix unit, which does the tall products, the rate is not measured: bytes are their floor.
+    unit = ops.variant() == "amx" and op.rows > 8 and size == 32
+    return blocks * (pairs * size + 32 * groups + 64 * op.columns), 0 if unit else op.rows * blocks * pairs
 
 
 def _attend(op: ops._Attend) -> tuple[float, float]:
