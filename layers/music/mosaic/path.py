@@ -52,6 +52,7 @@ _REGIONS = 16
 _STRAY = 0.4  # of a part of the form, that its place in the source strays at temperature 1
 _HORIZON = 12  # units the outlook sees ahead in each part of the output
 _RETURNS_FROM = 30.0  # seconds of a piece, in each of which some phrase returns:
+_RECALLED = 60.0  # from so many seconds before,
 _PHRASE_BARS = 2  # so long at least, or
 _LONGEST_PHRASE = 9.0  # seconds at most,
 _ALIKE = 0.95  # in runs of such a correlation in harmony and rhythm,
@@ -627,17 +628,18 @@ def _phrases(units: Units) -> list[int]:
 def _returned(
     transitions: Transitions, steps: list[_Step], verbatim: _Verbatim, duration: float
 ) -> list[_Step]:
-    """Let a phrase of what was played return after it: of the longest ones that follows it best.
+    """Let a phrase of the last minute return: of the longest ones that which follows best what was played.
 
     Their runs come from other places of the source, alike in harmony and rhythm, where there are some; others
     from where they were. Empty where the limits on copies allow none.
     """
     units = transitions.units
+    now = _ended(units, steps)
     best: list[_Step] = []
     least = np.inf
     for size in _phrases(units):
         for line in range(len(steps) - size - units.meter + 1):
-            if units.phase[steps[line].unit]:
+            if units.phase[steps[line].unit] or steps[line].start < now - _RECALLED:
                 continue
             for elsewhere in (True, False):
                 phrase, cost = _again(transitions, steps, line, size, elsewhere)
