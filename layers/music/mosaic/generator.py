@@ -34,7 +34,7 @@ from music.mosaic.path import (
     walk_round,
     walk_up_to,
 )
-from music.mosaic.synthesis import Join, ends_on_line, render, usual_step
+from music.mosaic.synthesis import Join, ends_on_line, render, smoothest_bar, usual_step
 from music.mosaic.units import Units, cut
 from music.profiles import MOSAIC
 from music.seeds import candidate_seeds
@@ -207,8 +207,12 @@ class _Work:
         walking, rest = _part(progress, 0.0, _WALKING), _part(progress, _WALKING, 1.0 - _WALKING)
         source, step = self.source, self.step
         if parameters.loop:
-            path = walk_round(self.transitions, self.outlook, walked, rng, walking, pulse, speed)
-            path = at_speed(path, speed, up)
+            rounds = walk_round(self.transitions, self.outlook, walked, rng, walking, pulse, speed)
+            rounds = [at_speed(each, speed, up) for each in rounds]
+            once, _ = render(source, units, rounds[0], samples, step, _part(rest, 0.0, 0.5))
+            rest = _part(rest, 0.5, 0.5)
+            beats = max(round(units.whole_bar / units.per_beat), 1)
+            path = rounds[smoothest_bar(once, parameters.rate, len(rounds), beats)]
         else:
             tonic = _chord(features.key, features.mode)
             ends = walk(self.transitions, self.outlook, walked, tonic, rng, walking, pulse)

@@ -483,7 +483,7 @@ def walk_round(
     progress: Callable[[float], None],
     pulse: float | None = None,
     speed: float = 1.0,
-) -> Path:
+) -> list[Path]:
     """Draw a path of whole bars whose end leads to its beginning.
 
     A walk is drawn that is long enough. The bar that it ends with is chosen anew among all of the source, by
@@ -500,8 +500,9 @@ def walk_round(
 
     Returns
     -------
-    Path
-        Its `ending` is ``"loop"``, and its `end` when it begins again.
+    list of Path
+        The same round, begun at each of its bars. Its `ending` is ``"loop"``, and its `end` when it begins
+        again.
 
     Raises
     ------
@@ -525,13 +526,17 @@ def walk_round(
     if len(kept) < count - size or not len(starts):
         raise GenerationError("no_bars", "The track has too few bars for a loop.")
     kept = _closed(transitions, kept, starts, size, None, parameters, rng)
-    kept = _turned(units, kept, size)
-    if pulse is None:
-        times = np.cumsum([0.0, *(_seconds(units, step.unit) * step.stretch for step in kept)])
-    else:
-        times = pulse * np.arange(len(kept) + 1)
-    kept, now = _on_grid(units, kept, times), float(times[-1])
-    return _path(units, kept, _End(0.0, count, -1, "loop", now), now)
+    rounds = []
+    for begin in range(0, count, size):
+        turned = [*kept[begin:], *kept[:begin]]
+        turned[0] = replace(turned[0], jumped=True, gain=0.0)
+        if pulse is None:
+            times = np.cumsum([0.0, *(_seconds(units, step.unit) * step.stretch for step in turned)])
+        else:
+            times = pulse * np.arange(count + 1)
+        end = _End(0.0, count, -1, "loop", float(times[-1]))
+        rounds.append(_path(units, _on_grid(units, turned, times), end, end.end))
+    return rounds
 
 
 def walk_on(
@@ -779,28 +784,6 @@ def _closed(
             old = kept[-1] if kept and unit > start else None
             kept.append(_Step(unit, now, 0, old.stretch if old else 1.0, 0.0, old is None))
     return kept
-
-
-def _turned(units: Units, kept: list[_Step], size: int) -> list[_Step]:
-    """Let a loop begin at the bar that follows the one before it best: at a like loudness, without a jump."""
-    bars = len(kept) // size
-    levels = [
-        10.0
-        * np.log10(np.mean([10.0 ** (units.loudness[one.unit] / 10.0) for one in kept[k * size :][:size]]))
-        for k in range(bars)
-    ]
-    attacks = units.rhythm[[one.unit for one in kept], 0]
-    usual = float(np.percentile(attacks, 90))
-    worst = [
-        max(abs(levels[k] - levels[k - 1]) - 0.5, 0.0)
-        + 2.0 * max(float(attacks[k * size]) / max(usual, 1e-6) - 1.0, 0.0)
-        + 0.3 * (kept[k * size].jumped and k > 0)
-        for k in range(bars)
-    ]
-    first = int(np.argmin(worst)) * size
-    turned = [*kept[first:], *kept[:first]]
-    turned[0] = replace(turned[0], jumped=True, gain=0.0)
-    return turned
 
 
 def _loudness(units: Units, starts: np.ndarray, size: int) -> np.ndarray:

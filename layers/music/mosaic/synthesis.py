@@ -8,10 +8,12 @@ References
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from music.audio.decode import resample
+from music.audio.loudness import ABSOLUTE_GATE, integrated_loudness
 from music.dsp.rhythm import HOP, mel_bands, pick_onsets, superflux
 from music.dsp.stretch import stretched
 from music.mosaic.path import Path, Run
@@ -28,6 +30,7 @@ _LAG = 0.012  # seconds a run may move so that waves meet in phase
 _RUNS_HEARD = 5  # before the end
 _HEARD_RATE = 22050  # Hz
 _ON_LINE = 0.055  # seconds
+_AROUND = 4  # frames on either side of a beat, in which it is heard
 
 _LOOK = 0.19  # seconds whose partials ring on,
 _PARTIALS = 60  # at most so many,
@@ -197,6 +200,37 @@ def ends_on_line(source: np.ndarray, units: Units, path: Path, samples: int, ste
             last.start + (units.bounds[inside] - units.bounds[last.first]) / units.rate * last.stretch
         ).tolist()
     return bool(len(onsets)) and min(abs(float(onsets[-1]) - line) for line in lines) < _ON_LINE
+
+
+def smoothest_bar(audio: np.ndarray, rate: int, bars: int, beats: int) -> int:
+    """Listen to a loop, and choose the bar that it had best begin with: where the seam is heard least.
+
+    Parameters
+    ----------
+    audio : np.ndarray [shape=(channels, n), float32]
+        Once round.
+    rate : int
+        Sample rate in Hz.
+    bars : int
+        Those of the loop.
+    beats : int
+        Those of a bar.
+
+    Returns
+    -------
+    int
+        The one before which loudness changes little, and with which no more begins than with other beats.
+    """
+    curve = superflux(mel_bands(resample(np.tile(audio, (1, 2)), rate, _HEARD_RATE), _HEARD_RATE))
+    count, length = bars * beats, audio.shape[1]
+    middle = np.round(np.arange(count) * length / count * (_HEARD_RATE / HOP / rate)).astype(np.int64)
+    middle[0] = round(length * (_HEARD_RATE / HOP / rate))  # in the second round, where something came before
+    events = np.array([curve[max(at - _AROUND, 0) : at + _AROUND + 2].max() for at in middle])
+    edges = np.round(np.arange(bars + 1) * length / bars).astype(np.int64)
+    levels = np.array([integrated_loudness(audio[:, one:other], rate) for one, other in pairwise(edges)])
+    levels = np.maximum(levels, ABSOLUTE_GATE)
+    event = events[::beats] / max(float(np.percentile(events, 95)), 1e-9)
+    return int(np.argmin(np.maximum(event, np.abs(levels - np.roll(levels, 1)))))
 
 
 def _dying(audio: np.ndarray, begin: int, hold: int, rate: int) -> np.ndarray:

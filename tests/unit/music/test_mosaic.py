@@ -652,6 +652,31 @@ def test_a_loop_is_whole_bars_and_its_end_meets_its_beginning(bars: int, per_bar
     assert flux[seam - 3 : seam + 6].max() <= np.percentile(beats, 95) + 0.02
 
 
+@pytest.mark.parametrize("bars", [3, 5, 8])
+def test_a_loop_begins_where_its_seam_is_heard_least(bars: int) -> None:
+    """Between two bars that are as loud, not where the music grows louder or softer."""
+    loud = [1.0, *[0.25] * (bars - 2), 1.0]
+    bar, _ = _song(bars)
+    size = bar.shape[1] // bars
+    made = bar * np.repeat(np.array(loud, np.float32), size)
+    for turn in range(bars):
+        turned = np.roll(made, turn * size, axis=1)
+        levels = np.roll(loud, turn)
+        first = synthesis.smoothest_bar(turned, RATE, bars, 4)
+        assert levels[first] == levels[first - 1]
+
+
+def test_a_loop_does_not_begin_with_a_strike() -> None:
+    source, _ = _song(4)
+    size = source.shape[1] // 4
+    source = source.copy()
+    source[:, : round(0.05 * RATE)] += (
+        np.random.default_rng(0).uniform(-0.9, 0.9, round(0.05 * RATE)).astype("f4")
+    )
+    for turn in range(4):
+        assert (synthesis.smoothest_bar(np.roll(source, turn * size, axis=1), RATE, 4, 4) - turn) % 4 != 0
+
+
 def test_a_loop_goes_round_as_the_music_between_its_bars_goes_on() -> None:
     """A source of one bar over and over has a loop that is that bar."""
     bar, _ = _song(1)
