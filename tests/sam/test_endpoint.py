@@ -22,6 +22,7 @@ from local.template import ROOT, Endpoint
 from tests.support import sound
 from tests.support.client import Api
 from tests.support.images import docker
+from tests.support.local_stack import local_stack
 from tests.support.waiting import eventually
 from weights import pack
 
@@ -77,7 +78,7 @@ def image(engine: None) -> str:
 def backend(image: str) -> Iterator[Backend]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELS", str(ROOT / "build/models"))
-        with Stack(
+        with local_stack(
             host=bridge_address(),
             parameters={"Profile": "tiny", "AuthMode": "none", "GenerateHost": "sagemaker"},
         ) as stack:

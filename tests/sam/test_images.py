@@ -14,11 +14,11 @@ import pytest
 
 from client.stack import StackProcess
 from local.sam import BUILT, CONFIG, SAM, bridge_address, sam_environment
-from local.stack import Stack
 from local.template import ROOT
 from tests.support import sound
 from tests.support.client import form
 from tests.support.images import LambdaContainer
+from tests.support.local_stack import local_stack
 
 pytestmark = pytest.mark.transport
 
@@ -68,7 +68,7 @@ def test_the_sample_events_can_be_invoked(running: StackProcess, name: str) -> N
 def containers(running: StackProcess) -> Iterator[dict[str, LambdaContainer]]:
     """Start every image once, on an AWS of its own where nothing else delivers anything."""
     with ExitStack() as ending:
-        stack = ending.enter_context(Stack(host=bridge_address(), parameters={"AuthMode": "none"}))
+        stack = ending.enter_context(local_stack(host=bridge_address(), parameters={"AuthMode": "none"}))
         started = {
             function.label: ending.enter_context(LambdaContainer(name, function, stack.endpoint_url))
             for name, function in stack.deployment.functions.items()
