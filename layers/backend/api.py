@@ -48,6 +48,7 @@ SECURITY_HEADERS = {
 }
 COMPRESS_CHARACTERS = 1000
 """Shorter texts fit into one packet as they are."""
+_PLACEHOLDER = re.compile(r"\{\w+\+?\}")
 _IDENTIFIER = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 IdempotencyKey = Annotated[
@@ -239,11 +240,12 @@ class Api(APIGatewayRestResolver):
         )
 
     def _methods(self) -> list[str]:
-        """Return the methods that have a route for the path of this request."""
-        path = self.current_event.path
+        """Return the methods that the resource of this request has: with an id that may be anything."""
+        resource = str(self.current_event.resource)
+        path = _PLACEHOLDER.sub("id", resource)
         routes = [*self._static_routes, *self._dynamic_routes]
         methods = {route.method for route in routes if route.rule.match(path)}
-        methods |= set(self._elsewhere.get(self.current_event.resource, ()))
+        methods |= set(self._elsewhere.get(resource, ()))
         return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 

@@ -82,14 +82,16 @@ class TestWhatIsNotThere:
     """404, 410, and other people's things."""
 
     @pytest.mark.parametrize(("method", "resource"), AUDIO_ROUTES)
-    @pytest.mark.parametrize("audio_id", [NOBODY, "x", "..", "01jdc4q2t3m5n7p9r1s3t5v7w9", "é", "0" * 300])
+    @pytest.mark.parametrize(
+        "audio_id", [NOBODY, "x", "..", "01jdc4q2t3m5n7p9r1s3t5v7w9", "é", "®k\x84", "\U000f0a8d", "0" * 300]
+    )
     def test_no_such_audio(self, world: World, method: str, resource: str, audio_id: str) -> None:
         world.call(method, resource, body=BODIES.get((method, resource)), audio_id=audio_id).problem(
             404, "not_found"
         )
 
     @pytest.mark.parametrize(("method", "resource"), GENERATION_ROUTES)
-    @pytest.mark.parametrize("generation_id", [NOBODY, "x"])
+    @pytest.mark.parametrize("generation_id", [NOBODY, "x", "®k\x84", "\U000f0a8d"])
     def test_no_such_generation(self, world: World, method: str, resource: str, generation_id: str) -> None:
         world.call(
             method, resource, body=BODIES.get((method, resource)), generation_id=generation_id
