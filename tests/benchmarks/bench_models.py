@@ -535,7 +535,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result["machine"] = {
         "processor": processor(), "threads": ops.threads(), "instruction_set": ops.variant(),
         "system": platform.platform(), "python": platform.python_version(), "quick": given.quick,
-        "command": "python -m tests.benchmarks.bench_models --engine" if given.engine else "make bench-models",
+        "command": "make bench-models"
+        if not given.engine
+        else "python -m tests.benchmarks.bench_models --engine",
         **{name: version(name) for name in ("numpy", *(() if given.engine else ("torch", "transformers")))},
     }  # fmt: skip
     target = given.json or (None if given.engine else models_file(processor()))
