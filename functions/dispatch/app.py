@@ -17,7 +17,6 @@ Nothing is claimed here. A message may come twice, and so may a request: the sec
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from typing import Any
@@ -26,14 +25,18 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
-from backend.jobs import SENSELESS_SECONDS, Target, backoff
+from backend.jobs import (
+    INVOCATION_SECONDS,
+    SENSELESS_SECONDS,
+    Target,
+    backoff,
+    postpone,
+    read_message,
+)
 from backend.observability import correlate, logger, metrics, tracer
 from backend.queues import Queues
 from backend.records import HANDED_OVER_SECONDS, Fenced, Generation, Records
 from backend.settings import Settings, client
-
-INVOCATION_SECONDS = 3600
-"""Seconds that one request may be worked on: the most that SageMaker lets it."""
 
 settings = Settings.from_environment()
 records = Records.from_settings(settings)
@@ -57,7 +60,7 @@ def dispatch(body: str) -> None:
     BotoCoreError, ClientError
         AWS refuses; nothing is lost by trying again.
     """
-    target = read(body)
+    target = Target.from_message(read_message(body), Generation.kind)
     correlate(target.correlation_id)
     logger.append_keys(tenant=target.tenant, record=target.id)
     record = records.get_generation(target.tenant, target.id)
@@ -83,28 +86,6 @@ def dispatch(body: str) -> None:
     logger.info("dispatched", extra={"status": record.status})
 
 
-def read(body: str) -> Target:
-    """Read a message of `backend.queues`.
-
-    Raises
-    ------
-    ValueError, KeyError, TypeError
-        It is none.
-    """
-    message = json.loads(body)
-    if not isinstance(message, dict):
-        raise ValueError("not an object")
-    return Target.from_message(message, Generation.kind)
-
-
-def postpone(message: dict[str, Any], seconds: float) -> None:
-    """Let a message come back in so many seconds; where that fails, it comes at the queue's own pace."""
-    try:
-        queues.set_visibility(settings.generate_queue_url, message["receiptHandle"], seconds)
-    except (BotoCoreError, ClientError):
-        logger.warning("message not postponed", exc_info=True)
-
-
 @logger.inject_lambda_context(clear_state=True)
 @tracer.capture_lambda_handler(capture_response=False)
 @metrics.log_metrics(capture_cold_start_metric=True)
@@ -118,9 +99,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, list[dic
             continue
         except (BotoCoreError, ClientError):
             logger.exception("message not handed over", extra={"message_id": message["messageId"]})
-            postpone(message, backoff(int(message["attributes"]["ApproximateReceiveCount"])))
+            pause = backoff(int(message["attributes"]["ApproximateReceiveCount"]))
         except (ValueError, KeyError, TypeError):
             logger.exception("message not understood", extra={"message_id": message["messageId"]})
-            postpone(message, SENSELESS_SECONDS)
+            pause = SENSELESS_SECONDS
+        postpone(queues, settings.generate_queue_url, message["receiptHandle"], pause)
         failed.append({"itemIdentifier": message["messageId"]})
     return {"batchItemFailures": failed}

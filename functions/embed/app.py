@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from backend.errors import PermanentError
 from backend.events import Events
-from backend.jobs import Consumer, Lease, Target, Worker, download_source
+from backend.jobs import Consumer, Lease, Runner, Target, Worker, download_source
 from backend.observability import logger
 from backend.purge import remove_audio_data
 from backend.queues import Queues
@@ -189,12 +189,14 @@ class Embed(Worker[Audio]):
 
 
 consumer = Consumer(
-    Embed(),
-    records=records,
-    renewals=Records.from_settings(settings),
-    queues=queues,
-    url=settings.embed_queue_url,
-    limits=limits,
+    Runner(
+        Embed(),
+        records=records,
+        renewals=Records.from_settings(settings),
+        queues=queues,
+        limits=limits,
+    ),
+    settings.embed_queue_url,
 )
 
 handler = consumer.handler()

@@ -30,7 +30,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,7 +37,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from backend.jobs import Later, Runner, Target
+from backend.jobs import INVOCATION_SECONDS, Later, Runner, Target, read_message
 from backend.observability import flush, logger, note
 from backend.queues import Queues
 from backend.records import Generation, Limits, RecordError, Records
@@ -51,8 +50,6 @@ from music.profiles import DECLARED, ProfileError, bundle_folder
 
 MAX_BODY_BYTES = 128_000
 """The largest body that an asynchronous invocation may bring along."""
-INVOCATION_SECONDS = 3600.0
-"""The longest that an invocation may take, SageMaker's own limit."""
 STOP_SECONDS = 25.0
 """Seconds from SIGTERM to the end of the process."""
 LAST_SECONDS = 4.0
@@ -64,14 +61,6 @@ AGAIN = {"unfinished", "retried", "no_time", "moved"}
 _RETRY_SECONDS = 30.0  # where AWS did not answer
 
 Answer = tuple[int, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Lane:
-    """What one job at a time needs of its own: boto3 resources must not be shared by threads."""
-
-    runner: Runner[Generation]
-    queues: Queues
 
 
 class Endpoint:
@@ -99,8 +88,8 @@ class Endpoint:
         self._changed = threading.Condition()
         self._refused: Refused | None = Refused("loading", "The weights are being checked and loaded.")
         self._about: dict[str, Any] = {}
-        self._lanes: list[Lane] = []
-        self._free: list[Lane] = []
+        self._lanes: list[Runner[Generation]] = []
+        self._free: list[Runner[Generation]] = []
         self._waiting: list[object] = []  # in the order in which they came
         self._records: Records | None = None
         self._streams = self._taken = self._answering = 0
@@ -124,7 +113,7 @@ class Endpoint:
                 self._about, self._refused = about, None
             logger.info("ready", extra={"seconds": round(self._clock() - started, 3), **about})
 
-    def _loaded(self) -> tuple[list[Lane], Records, dict[str, Any]]:
+    def _loaded(self) -> tuple[list[Runner[Generation]], Records, dict[str, Any]]:
         try:
             settings = Settings.from_environment(self._environ)
             streams = read_streams(self._environ)
@@ -148,18 +137,18 @@ class Endpoint:
         about = {"profile": settings.profile, "runtime": runtime, "side_by_side": side_by_side}
         return lanes, Records.from_settings(settings), about
 
-    def _lane(self, app: Any, settings: Settings) -> Lane:
-        records, queues = Records.from_settings(settings), Queues.from_settings(settings)
+    def _lane(self, app: Any, settings: Settings) -> Runner[Generation]:
+        """Make what does one job at a time: boto3 resources must not be shared by threads."""
+        records = Records.from_settings(settings)
         storage, events = app.Storage.from_settings(settings), app.Events.from_settings(settings)
-        runner: Runner[Generation] = Runner(
+        return Runner(
             app.Generate(records, storage, events),
             records=records,
             renewals=Records.from_settings(settings),
-            queues=queues,
+            queues=Queues.from_settings(settings),
             limits=Limits.from_settings(settings),
             stopping=lambda: self._ends_at is not None,
         )
-        return Lane(runner, queues)
 
     def _refuse(self, refused: Refused) -> None:
         with self._changed:
@@ -200,7 +189,7 @@ class Endpoint:
             if self._taken >= self._streams:
                 return 503, {"code": "busy", "detail": f"{self._streams} invocations are under way."}
             self._taken += 1
-        lane: Lane | None = None
+        lane: Runner[Generation] | None = None
         try:
             lane = self._enter()
             if lane is None:
@@ -214,7 +203,7 @@ class Endpoint:
                 self._changed.notify_all()
             flush()
 
-    def _enter(self) -> Lane | None:
+    def _enter(self) -> Runner[Generation] | None:
         """Wait for a lane, in the order of those who wait; None where the container is stopped meanwhile."""
         ticket = object()
         with self._changed:
@@ -228,10 +217,10 @@ class Endpoint:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
 
-    def _run(self, lane: Lane, target: Target, remaining: Callable[[], float]) -> Answer:
+    def _run(self, lane: Runner[Generation], target: Target, remaining: Callable[[], float]) -> Answer:
         try:
             # Nobody counts how often a message came: what a second one finds finished is told again.
-            return 200, {"status": lane.runner.run(target, remaining, redelivered=True)}
+            return 200, {"status": lane.run(target, remaining, redelivered=True)}
         except Later as later:
             if later.status in AGAIN:
                 send_again(lane.queues, target, later.seconds)
@@ -268,7 +257,7 @@ class Endpoint:
             logger.info("stopping", extra={"invocations": self._taken})
             self._changed.wait_for(lambda: not (self._answering or self._taken), STOP_SECONDS - LAST_SECONDS)
         for lane in self._lanes:
-            if self._records and (record := lane.runner.claimed):
+            if self._records and (record := lane.claimed):
                 give_back(self._records, lane.queues, record)
         flush()
 
@@ -297,10 +286,7 @@ def read(body: bytes) -> Target:
     ValueError, KeyError, TypeError
         It is none.
     """
-    message = json.loads(body)
-    if not isinstance(message, dict):
-        raise ValueError("not an object")
-    target = Target.from_message(message, Generation.kind)
+    target = Target.from_message(read_message(body), Generation.kind)
     if not all(isinstance(one, str) and one for one in (target.tenant, target.id)):
         raise ValueError("tenant and id are texts")
     return target

@@ -22,7 +22,7 @@ from ulid import ULID
 
 from backend.errors import PermanentError, TransientError
 from backend.events import Events
-from backend.jobs import Consumer, Lease, Target, Unfinished, Worker, download_source
+from backend.jobs import Consumer, Lease, Runner, Target, Unfinished, Worker, download_source
 from backend.observability import logger
 from backend.queues import Queues
 from backend.records import Audio, Generation, Limits, Records
@@ -257,12 +257,14 @@ def adopt(storage: Storage, key: str) -> dict[str, Any] | None:
 
 
 consumer = Consumer(
-    Generate(records, storage, events),
-    records=records,
-    renewals=Records.from_settings(settings),
-    queues=queues,
-    url=settings.generate_queue_url,
-    limits=limits,
+    Runner(
+        Generate(records, storage, events),
+        records=records,
+        renewals=Records.from_settings(settings),
+        queues=queues,
+        limits=limits,
+    ),
+    settings.generate_queue_url,
 )
 
 handler = consumer.handler()

@@ -80,6 +80,8 @@ RESERVE_SECONDS = 10.0
 """Seconds of its function's time that a worker keeps to give a job up in order."""
 PROGRESS_SECONDS = 2.0
 """Seconds between two writes of progress; without progress the lease is renewed every `RENEW_SECONDS`."""
+INVOCATION_SECONDS = 3600
+"""Seconds that one request to an endpoint may be worked on: the most that SageMaker lets it."""
 SENSELESS_SECONDS = 5.0
 """Seconds after which a message that nobody understands comes back, on its way to the dead letters."""
 _TICK_SECONDS = 0.5
@@ -217,6 +219,8 @@ class Runner(Generic[R]):
 
     Attributes
     ----------
+    worker, queues
+        As given.
     claimed : Audio, Generation or None
         The record that is being worked on, as claimed.
     """
@@ -232,10 +236,10 @@ class Runner(Generic[R]):
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.claimed: R | None = None
-        self._worker: Worker[R] = worker
+        self.worker: Worker[R] = worker
         self._records = records
         self._renewals = renewals
-        self._queues = queues
+        self.queues = queues
         self._limits = limits
         self._stopping = stopping
 
@@ -269,7 +273,7 @@ class Runner(Generic[R]):
         try:
             if target.failed_attempt is not None:
                 self._reopen(target)
-            record = self._worker.claim(target)
+            record = self.worker.claim(target)
         except Leased as leased:
             logger.info("leased to another worker")
             raise Later(leased.until - self._records.now() + 1, "leased") from leased
@@ -311,16 +315,16 @@ class Runner(Generic[R]):
             return
         try:
             following = self._records.turns.pass_on(
-                self._worker.kind, target.tenant, target.id, self._limits.running
+                self.worker.kind, target.tenant, target.id, self._limits.running
             )
             if following:
-                self._queues.call(following)
+                self.queues.call(following)
         except (RecordError, BotoCoreError, ClientError):
             logger.exception("turn not passed on")
 
     def _reopen(self, target: Target) -> None:
         """Open a failed record again, if the dead letter at hand is the one of its last attempt."""
-        record = self._worker.find(target)
+        record = self.worker.find(target)
         if record and record.status == "failed" and record.attempt == target.failed_attempt:
             with suppress(Fenced):  # another copy of the letter was faster
                 self._records.reopen(record)
@@ -344,7 +348,7 @@ class Runner(Generic[R]):
         started = time.monotonic()
         try:
             with Lease(self._renewals, record, remaining, self._stopping) as lease:
-                self._worker.work(record, lease)
+                self.worker.work(record, lease)
         except Fenced:
             raise
         except Unfinished:
@@ -355,7 +359,7 @@ class Runner(Generic[R]):
         except PermanentError as error:
             logger.warning("failed for good", extra={"code": error.code, "detail": error.detail})
             count("JobsFailed")
-            self._worker.fail(record, error.code, error.detail)
+            self.worker.fail(record, error.code, error.detail)
             return "failed"
         except Exception as error:
             logger.exception("attempt failed")
@@ -385,9 +389,9 @@ class Runner(Generic[R]):
         detail = f"{detail} Gave up after {MAX_ATTEMPTS} attempts."
         error = {"code": code, "detail": detail}
         # The letter first: one too many is harmless, and a failed record without one cannot be replayed.
-        self._queues.send_dead_letter(record, error)
-        for generation in self._worker.fail(record, code, detail):
-            self._queues.send_dead_letter(generation, error)
+        self.queues.send_dead_letter(record, error)
+        for generation in self.worker.fail(record, code, detail):
+            self.queues.send_dead_letter(generation, error)
         return "failed"
 
     def _not_claimed(self, target: Target, status: str | None, redelivered: bool) -> str:
@@ -396,23 +400,23 @@ class Runner(Generic[R]):
         if status in _CLAIMABLE:
             raise Later(1, "moved")  # between the refusal and the look at it
         if status in _WITHDRAWN:
-            self._worker.discard(target)
+            self.worker.discard(target)
         elif redelivered and status is not None and status not in _UNFINISHED:
-            record = self._worker.find(target)
+            record = self.worker.find(target)
             if record and not record.deleted:
-                self._worker.settled(record)
+                self.worker.settled(record)
         return status or "not_found"
 
     def _fenced_out(self, target: Target) -> str:
         """Decide about a message whose record was taken away from its worker."""
-        current = self._worker.find(target)
+        current = self.worker.find(target)
         if current is None or current.status in _WITHDRAWN:
-            self._worker.discard(target)
+            self.worker.discard(target)
         elif current.status in _UNFINISHED:
             now = self._records.now()
             raise Later((current.lease_expires_at or now) - now + 1, "fenced")
         else:
-            self._worker.settled(current)
+            self.worker.settled(current)
         return current.status if current else "not_found"
 
 
@@ -421,32 +425,19 @@ class Consumer(Generic[R]):
 
     Parameters
     ----------
-    worker, records, renewals, queues, limits
-        See `Runner`.
+    runner : Runner
+        Does the jobs.
     url : str
         The queue that messages come from.
 
     Examples
     --------
-    >>> consumer = Consumer(Embed(), records=records, ...)      # doctest: +SKIP
-    >>> handler = consumer.handler()                            # doctest: +SKIP
+    >>> consumer = Consumer(Runner(Embed(), records=records, ...), url)      # doctest: +SKIP
+    >>> handler = consumer.handler()                                        # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        worker: Worker[R],
-        *,
-        records: Records,
-        renewals: Records,
-        queues: Queues,
-        url: str,
-        limits: Limits | None = None,
-    ) -> None:
-        self.runner: Runner[R] = Runner(
-            worker, records=records, renewals=renewals, queues=queues, limits=limits
-        )
-        self._worker: Worker[R] = worker
-        self._queues = queues
+    def __init__(self, runner: Runner[R], url: str) -> None:
+        self.runner: Runner[R] = runner
         self._url = url
 
     def handler(self) -> Callable[[dict[str, Any], LambdaContext], PartialItemFailureResponse]:
@@ -469,7 +460,7 @@ class Consumer(Generic[R]):
             ``batchItemFailures`` with the messages that are to be delivered again.
         """
         count("Messages", len(event["Records"]))
-        self._worker.prepare()
+        self.runner.worker.prepare()
         processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
         return process_partial_response(
             event=event,
@@ -498,21 +489,14 @@ class Consumer(Generic[R]):
 
     def _targets(self, message: SQSRecord) -> list[Target]:
         try:
-            body = json.loads(message.body)
-            if not isinstance(body, dict):
-                raise ValueError("not an object")
-            return self._worker.targets(body)
+            return self.runner.worker.targets(read_message(message.body))
         except (ValueError, KeyError, TypeError):
             # Nobody can make sense of it: let it be seen among the dead letters, soon.
             self._postpone(message, Later(SENSELESS_SECONDS, "senseless"))
             raise
 
     def _postpone(self, message: SQSRecord, later: Later) -> None:
-        try:
-            self._queues.set_visibility(self._url, message.receipt_handle, later.seconds)
-        except (BotoCoreError, ClientError):
-            # It comes back at the queue's own pace; the sweeper is faster.
-            logger.warning("message not postponed", exc_info=True)
+        postpone(self.runner.queues, self._url, message.receipt_handle, later.seconds)
 
 
 class Lease(Generic[R]):
@@ -650,6 +634,28 @@ class Pace:
         """Return the seconds that are left; None where nobody can tell."""
         whole = self._seconds / self._done if self._done >= _TELLING else self.expected
         return None if whole is None else round((1.0 - self._share) * whole, 1)
+
+
+def read_message(text: str | bytes) -> dict[str, Any]:
+    """Read the body of a message.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON object.
+    """
+    body = json.loads(text)
+    if not isinstance(body, dict):
+        raise ValueError("not an object")
+    return body
+
+
+def postpone(queues: Queues, url: str, receipt_handle: str, seconds: float) -> None:
+    """Let a received message come back in so many seconds; where that fails, at the queue's own pace."""
+    try:
+        queues.set_visibility(url, receipt_handle, seconds)
+    except (BotoCoreError, ClientError):
+        logger.warning("message not postponed", exc_info=True)  # the sweeper is faster
 
 
 def download_source(storage: Storage, audio: Audio, path: Path) -> str:

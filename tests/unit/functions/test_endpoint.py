@@ -58,10 +58,7 @@ def app(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def source(stack: Stack, app: Any) -> Audio:
     """An audio that is ready."""
-    audio = stack.audio()
-    stack.upload(audio)
-    assert stack.deliver(stack.app("embed"), {"tenant": "default", "audio_id": audio.id}) == []
-    return audio
+    return stack.embedded()
 
 
 @pytest.fixture
@@ -79,8 +76,8 @@ def loaded(stack: Stack, now: Now, lanes: int = 1, **environ: str) -> Endpoint:
         endpoint._lanes.append(lane)
         endpoint._free.append(lane)
     for lane in endpoint._lanes:
-        lane.runner._records.items.clock = stack.clock
-        lane.runner._renewals.items.clock = stack.clock
+        lane._records.items.clock = stack.clock
+        lane._renewals.items.clock = stack.clock
     assert endpoint._records
     endpoint._records.items.clock = stack.clock
     return endpoint
@@ -235,7 +232,7 @@ def test_a_job_out_of_turn_is_called_by_the_one_before(
     endpoint = loaded(stack, now, lanes=2)
     limits = Limits(10, 1000, 10**9, running=1)
     for lane in endpoint._lanes:
-        monkeypatch.setattr(lane.runner, "_limits", limits)
+        monkeypatch.setattr(lane, "_limits", limits)
     monkeypatch.setattr(app, "limits", limits)
     first, second = (stack.submit(source, limits=limits) for _ in range(2))
     gate = Gate(app, monkeypatch)
@@ -259,7 +256,7 @@ def test_an_aws_that_does_not_answer_is_an_error_and_the_message_comes_again(
 
     generation = stack.submit(source)
     with monkeypatch.context() as patch:
-        patch.setattr(endpoint._lanes[0].runner._records, "claim_generation", down)
+        patch.setattr(endpoint._lanes[0]._records, "claim_generation", down)
         patch.setattr(endpoint._lanes[0].queues, "send_generate", lambda *who, delay: sent.append(delay))
         status, answer = endpoint.invoke(message(generation))
     assert (status, answer["code"]) == (500, "not_handled")
