@@ -72,10 +72,7 @@ def endpoint(app: ModuleType) -> Iterator[Endpoint]:
 def source(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Audio:
     """An audio that is ready."""
     fake_models(stack, monkeypatch)
-    audio = stack.audio()
-    stack.upload(audio)
-    assert stack.deliver(stack.app("embed"), {"tenant": "default", "audio_id": audio.id}) == []
-    return audio
+    return stack.embedded()
 
 
 @pytest.fixture

@@ -26,10 +26,7 @@ def app(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def source(stack: Stack, app: Any) -> Audio:
     """An audio that is ready."""
-    audio = stack.audio()
-    stack.upload(audio)
-    assert stack.deliver(stack.app("embed"), {"tenant": "default", "audio_id": audio.id}) == []
-    return audio
+    return stack.embedded()
 
 
 def run(stack: Stack, app: Any, generation: Generation) -> list[str]:
