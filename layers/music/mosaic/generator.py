@@ -208,19 +208,29 @@ class _Work:
         source, step = self.source, self.step
         if parameters.loop:
             rounds = walk_round(self.transitions, self.outlook, walked, rng, walking, pulse, speed)
-            rounds = [at_speed(each, speed, up) for each in rounds]
-            once, _ = render(source, units, rounds[0], samples, step, _part(rest, 0.0, 0.5))
-            rest = _part(rest, 0.5, 0.5)
-            beats = max(round(units.whole_bar / units.per_beat), 1)
-            path = rounds[smoothest_bar(once, parameters.rate, len(rounds), beats)]
+            path, audio, joins = self._turned([at_speed(each, speed, up) for each in rounds], samples, rest)
         else:
             tonic = _chord(features.key, features.mode)
             ends = walk(self.transitions, self.outlook, walked, tonic, rng, walking, pulse)
             turned = (at_speed(end, speed, up) for end in ends)
             path = next(end for end in turned if ends_on_line(source, units, end, samples, step))
-        audio, joins = render(source, units, path, samples, step, rest)
+            audio, joins = render(source, units, path, samples, step, rest)
         details = {} if speed == 1.0 and not up else {"speed": round(speed, 4), "semitones": up}
         return Made(path, audio, joins, details)
+
+    def _turned(
+        self, rounds: list[Path], samples: int, progress: Callable[[float], None]
+    ) -> tuple[Path, np.ndarray, list[Join]]:
+        """Play a loop that begins at the bar where its seam is heard least."""
+        units = self.units
+        audio, joins = render(self.source, units, rounds[0], samples, self.step, _part(progress, 0.0, 0.5))
+        beats = max(round(units.whole_bar / units.per_beat), 1)
+        bar = smoothest_bar(audio, self.parameters.rate, len(rounds), beats)
+        if bar:
+            again = _part(progress, 0.5, 0.5)
+            audio, joins = render(self.source, units, rounds[bar], samples, self.step, again)
+        progress(1.0)
+        return rounds[bar], audio, joins
 
 
 def _silence(source: np.ndarray, parameters: Parameters, seed: int) -> Candidate:

@@ -190,8 +190,7 @@ def ends_on_line(source: np.ndarray, units: Units, path: Path, samples: int, ste
     later = tuple(replace(run, start=run.start - early) for run in runs)
     tail = replace(path, runs=later, end=path.end - early)
     audio, _ = render(source, units, tail, samples - round(early * units.rate), step, lambda done: None)
-    small = resample(audio, units.rate, _HEARD_RATE)
-    onsets = pick_onsets(superflux(mel_bands(small, _HEARD_RATE)), _HEARD_RATE / HOP) * (HOP / _HEARD_RATE)
+    onsets = pick_onsets(_onset_strength(audio, units.rate), _HEARD_RATE / HOP) * (HOP / _HEARD_RATE)
     lines = [tail.end]
     if path.ending == "own":
         last = later[-1]
@@ -221,7 +220,7 @@ def smoothest_bar(audio: np.ndarray, rate: int, bars: int, beats: int) -> int:
     int
         The one before which loudness changes little, and with which no more begins than with other beats.
     """
-    curve = superflux(mel_bands(resample(np.tile(audio, (1, 2)), rate, _HEARD_RATE), _HEARD_RATE))
+    curve = _onset_strength(np.tile(audio, (1, 2)), rate)
     count, length = bars * beats, audio.shape[1]
     middle = np.round(np.arange(count) * length / count * (_HEARD_RATE / HOP / rate)).astype(np.int64)
     middle[0] = round(length * (_HEARD_RATE / HOP / rate))  # in the second round, where something came before
@@ -231,6 +230,11 @@ def smoothest_bar(audio: np.ndarray, rate: int, bars: int, beats: int) -> int:
     levels = np.maximum(levels, ABSOLUTE_GATE)
     event = events[::beats] / max(float(np.percentile(events, 95)), 1e-9)
     return int(np.argmin(np.maximum(event, np.abs(levels - np.roll(levels, 1)))))
+
+
+def _onset_strength(audio: np.ndarray, rate: int) -> np.ndarray:
+    """Measure how much begins in each frame [shape=(frames,)] of `HOP` samples at `_HEARD_RATE`."""
+    return superflux(mel_bands(resample(audio, rate, _HEARD_RATE), _HEARD_RATE))
 
 
 def _dying(audio: np.ndarray, begin: int, hold: int, rate: int) -> np.ndarray:
