@@ -1,9 +1,10 @@
 /* The CPU engine: six operations and a probe of the machine, run from a list by a small pool of threads.
  *
  * A network is a list of operations, a structure each: its kind, sizes, strides and addresses. ops.py writes them,
- * mirroring every structure here field by field. `engine_run` walks the list; within an operation the threads take items
- * (independent pieces of the result) from a shared counter, so a neighbour who keeps one core busy slows us by what
- * it takes and no more; between operations they meet at a barrier.
+ * mirroring every structure here field by field. `engine_run` walks the list; an operation is divided into items
+ * (independent pieces of the result). A thread takes those of its own share, which lie side by side in memory, then what
+ * the others have left of theirs, so a neighbour who keeps one core busy slows us by what it takes and no more; between
+ * operations they meet at a barrier.
  *
  * Every sum has one order, whatever the number of rows, of threads, or the width of the machine's vectors:
  * vectors are always 16 lanes, a dot product runs along its inputs in each lane, products of integers are summed
@@ -51,26 +52,31 @@ typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
 #endif
 #define MOST_GROUP 64 /* inputs that share a scale, at most */
 #define FETCH(at) __builtin_prefetch(at, 0, 2) /* into the cache that is a core's own */
-#define AHEAD 2048 /* bytes that streams are fetched ahead: the processor alone starts anew at each page */
+#define AHEAD 4096 /* bytes that streams are fetched ahead: the processor alone starts anew at each page */
 #if defined(__AMX_INT8__)
 #define SQUARE 1
 #else
 #define SQUARE 0
 #endif
 #define SIDE 16 /* rows of a register of the processor's matrix unit */
+#define LONG 32768 /* bytes of a block of weights */
 #define PANEL 96 /* rows of an item of a tall product, a multiple of ROWS and SIDE */
 
 enum { LINEAR, NORM, ATTEND, UNARY, LSTM, GATHER, PROBE }; /* kinds of operations */
 enum { F32, I8, I4 }; /* precisions of weights and caches */
 enum { NONE, RELU, GELU, ELU }; /* activations */
 
+/* Memory that is read from `at` on; of weights, blocks that are `apart` are read side by side. */
+typedef struct {
+    const int8_t *at;
+    int64_t apart;
+} Stream;
 /* Who computes an item. */
 typedef struct {
-    int thread, threads;
     void *shared; /* scratch of the operation: quantised rows */
     void *own;    /* scratch of the thread: scores, or weights */
-    int begun; /* whether the thread has computed an item of this phase */
-    const struct Linear *following; /* the linear operation after this one, or NULL: what is read next */
+    int begun;    /* whether the thread has computed an item of this phase */
+    Stream next;  /* what it reads after this item */
 } Turn;
 
 /* ---- Vectors ------------------------------------------------------------------------------------------- */
@@ -86,19 +92,20 @@ INLINE v16f select16(v16i mask, v16f a, v16f b) { return (v16f)((mask & (v16i)a)
 INLINE v16f max16(v16f a, v16f b) { return select16((v16i)(a < b), b, a); }
 INLINE v16f min16(v16f a, v16f b) { return select16((v16i)(a > b), b, a); }
 
+/* Lanes i and i + width, for each power of two from 8 down. */
+#define FOLD(v, with) \
+    v = with(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1)); \
+    v = with(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1)); \
+    v = with(v, __builtin_shufflevector(v, v, 2, 3, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1)); \
+    v = with(v, __builtin_shufflevector(v, v, 1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1))
+INLINE v16f add16(v16f a, v16f b) { return a + b; }
 INLINE float sum_lanes(v16f v) {
-    float s[LANES];
-    memcpy(s, &v, sizeof v);
-    for (int width = 8; width; width /= 2)
-        for (int i = 0; i < width; i++) s[i] += s[i + width];
-    return s[0];
+    FOLD(v, add16);
+    return v[0];
 }
 INLINE float max_lanes(v16f v) {
-    float s[LANES];
-    memcpy(s, &v, sizeof v);
-    for (int width = 8; width; width /= 2)
-        for (int i = 0; i < width; i++) s[i] = s[i + width] > s[i] ? s[i + width] : s[i];
-    return s[0];
+    FOLD(v, max16);
+    return v[0];
 }
 /* The first `count` lanes, zeros behind: what lies behind is not read. */
 INLINE v16f load_part(const float *at, int64_t count) {
@@ -220,7 +227,7 @@ typedef struct Linear {
 } Linear;
 
 typedef struct {
-    int16_t *x;    /* tiles of ROWS rows (the last may have fewer): [inputs padded to groups / 2][rows][2];
+    int16_t *x;    /* tiles of ROWS rows (the last may have fewer): [groups][rows][MOST_GROUP];
                     * where `square`, tiles of 16 rows: [groups][2][16][64], the high bytes, then the low ones */
     float *scales; /* [rows][groups] */
     int64_t width, groups;
@@ -232,7 +239,7 @@ INLINE Quantised quantised(const Linear *op, void *scratch) {
     q.width = q.groups * op->group;
     q.square = SQUARE && op->precision == I8 && op->group == MOST_GROUP && op->rows > ROWS;
     q.x = scratch;
-    q.scales = (float *)((char *)scratch + UP((q.square ? UP(op->rows, SIDE) : op->rows) * q.width * 2, 64));
+    q.scales = (float *)((char *)scratch + (q.square ? UP(op->rows, SIDE) : op->rows) * q.groups * MOST_GROUP * 2);
     return q;
 }
 /* Quantised rows. */
@@ -271,12 +278,11 @@ static void quantise_row(const Linear *op, Quantised q, int64_t row, int64_t fir
     const float *x = op->x + row * op->x_stride;
     int64_t group = op->group, first = row / ROWS * ROWS, c = 0;
     int64_t height = op->rows - first < ROWS ? op->rows - first : ROWS;
-    int32_t *to = (int32_t *)(q.x + first * q.width) + (row - first);
+    int16_t *tile = q.x + first * q.groups * MOST_GROUP + (row - first) * MOST_GROUP;
     while (c < op->columns && op->column[c] < first_group * group) c++;
     for (int64_t g = first_group; g < end_group; g++) {
         int64_t from = g * group, count = op->inputs - from < group ? op->inputs - from : group;
-        int16_t whole[MOST_GROUP] = {0};
-        int32_t pairs[MOST_GROUP / 2];
+        int16_t whole[MOST_GROUP], *to = q.square ? whole : tile + g * height * MOST_GROUP;
         const float *part = x + from;
         float others[MOST_GROUP];
         if (c < op->columns && op->column[c] < from + count) {
@@ -284,17 +290,15 @@ static void quantise_row(const Linear *op, Quantised q, int64_t row, int64_t fir
             for (; c < op->columns && op->column[c] < from + count; c++) others[op->column[c] - from] = 0.0f;
             part = others;
         }
-        q.scales[row * q.groups + g] = quantise(part, whole, count);
+        if (count < group) memset(to, 0, group * sizeof *to);
+        q.scales[row * q.groups + g] = count == MOST_GROUP ? quantise(part, to, MOST_GROUP) : quantise(part, to, count);
         if (q.square) {
-            int8_t *bytes = (int8_t *)(q.x + row / SIDE * SIDE * q.width) + g * 2 * SIDE * MOST_GROUP + row % SIDE * MOST_GROUP;
+            int8_t *high = (int8_t *)(q.x + row / SIDE * SIDE * q.width) + g * 2 * SIDE * MOST_GROUP + row % SIDE * MOST_GROUP;
             for (int i = 0; i < MOST_GROUP; i++) {
-                bytes[i] = (int8_t)(whole[i] >> 8);
-                bytes[i + SIDE * MOST_GROUP] = (int8_t)whole[i];
+                high[i] = (int8_t)(to[i] >> 8);
+                high[i + SIDE * MOST_GROUP] = (int8_t)to[i];
             }
-            continue;
         }
-        memcpy(pairs, whole, sizeof pairs);
-        for (int64_t i = 0; i < group / 2; i++) to[(from / 2 + i) * height] = pairs[i];
     }
 }
 /* Write a tile: bias, activation and residual. */
@@ -314,10 +318,10 @@ static void finish(const Linear *op, const v16f *acc, int64_t height, int wide, 
         }
     }
 }
-/* MR rows times NB blocks of outputs. Meanwhile as many bytes from `next` on are fetched, in the order of memory:
- * blocks that are read side by side, each fetched on its own, come a fifth slower. */
+/* MR rows times NB blocks of outputs. Each block is fetched AHEAD of what is computed; behind its end comes that of the
+ * tile that is computed next. */
 INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *op, Quantised q, int64_t row,
-                 int64_t block, const int8_t *next) {
+                 int64_t block, Stream next) {
     const int64_t inputs = op->inputs, ldx = op->x_stride;
     v16f acc[8 * 4];
     UNROLL for (int i = 0; i < MR * NB; i++) acc[i] = splat(0.0f);
@@ -334,24 +338,27 @@ INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *
         }
     } else {
         const int step = PRECISION == I8 ? 2 * LANES : LANES;
-        const int64_t group = op->group, apart = q.width / 2 * step;
-        const int16_t *x = q.x + row * q.width;
+        const int64_t bytes = op->group / 2 * step, apart = q.groups * bytes;
+        const int64_t lead = AHEAD / bytes; /* groups that are fetched ahead */
+        const int16_t *x = q.x + row * q.groups * MOST_GROUP;
         const int8_t *w = (const int8_t *)op->weights + block * apart;
         const _Float16 *scales = op->scales + block * q.groups * LANES;
         for (int64_t g = 0; g < q.groups; g++, scales += LANES) {
             v16i sum[8 * 4];
             UNROLL for (int i = 0; i < MR * NB; i++) sum[i] = splati(0);
-            for (int64_t k = 0; k < group / 2; k++, w += step, x += 2 * MR) {
-                v32h wk[4];
-                UNROLL for (int b = 0; b < NB; b++) {
-                    wk[b] = widen(PRECISION, w + b * apart);
-                    if (MR <= 2) __builtin_prefetch(w + b * apart + AHEAD);
-                }
-                if (MR > 2) UNROLL for (int at = 0; at < NB * step; at += 64) FETCH(next + at);
-                next += NB * step;
-                UNROLL for (int r = 0; r < MR; r++) {
-                    v16i xk = pair(x + 2 * r);
-                    UNROLL for (int b = 0; b < NB; b++) sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], xk);
+            const int within = g + lead < q.groups;
+            const Stream fetched = within ? (Stream){w + lead * bytes, apart}
+                                          : (Stream){next.at + (g + lead - q.groups) * bytes, next.apart};
+            const int16_t *pairs = x + g * MR * MOST_GROUP;
+            for (int64_t line = 0; line < bytes; line += 64) {
+                UNROLL for (int b = 0; b < NB; b++) __builtin_prefetch(fetched.at + b * fetched.apart + line);
+                UNROLL for (int k = 0; k < 64 / step; k++, w += step, pairs += 2) {
+                    v32h wk[4];
+                    UNROLL for (int b = 0; b < NB; b++) wk[b] = widen(PRECISION, w + b * apart);
+                    UNROLL for (int r = 0; r < MR; r++) {
+                        v16i xk = pair(pairs + r * MOST_GROUP);
+                        UNROLL for (int b = 0; b < NB; b++) sum[r * NB + b] = dot_pairs(sum[r * NB + b], wk[b], xk);
+                    }
                 }
             }
             UNROLL for (int b = 0; b < NB; b++) {
@@ -463,10 +470,10 @@ static void square_blocks(const Linear *op, Quantised q, int64_t from, int64_t t
     _tile_release(); /* what is in use is saved whenever threads are switched */
 }
 #endif
-typedef void Tile(const Linear *op, Quantised q, int64_t row, int64_t block, const int8_t *next);
+typedef void Tile(const Linear *op, Quantised q, int64_t row, int64_t block, Stream next);
 /* Tiles by weights, blocks and rows. The wider, the more sums are under way at once; the registers set the limit. */
 #define TILE(w, nb, mr) \
-    static void tile_##w##_##nb##_##mr(const Linear *op, Quantised q, int64_t row, int64_t block, const int8_t *next) { \
+    static void tile_##w##_##nb##_##mr(const Linear *op, Quantised q, int64_t row, int64_t block, Stream next) { \
         tile(mr, nb, w, op, q, row, block, next); \
     }
 #define NAME(w, nb, mr) tile_##w##_##nb##_##mr
@@ -488,27 +495,29 @@ TILES(F32) TILES(I8) TILES(I4)
      {NAME(w, 4, 1), NAME(w, 4, 2)}}
 static Tile *const tiles[3][3][ROWS] = {TABLE(F32), TABLE(I8), TABLE(I4)}; /* [precision][log2 blocks][rows - 1] */
 
-/* Blocks per item: narrow products are cut finely, tall ones by rows first. */
-INLINE int64_t linear_blocks(const Linear *op) { return op->rows > ROWS ? 8 : 4; }
+INLINE int64_t block_bytes(const Linear *op) {
+    if (op->precision == F32) return op->inputs * LANES * 4;
+    return (op->inputs + op->group - 1) / op->group * op->group * (op->precision == I8 ? LANES : LANES / 2);
+}
+/* Blocks per item: tall products are cut by rows first; where blocks are long, two keep the memory busy. */
+INLINE int64_t linear_blocks(const Linear *op) { return op->rows > ROWS ? 8 : block_bytes(op) > LONG ? 2 : 4; }
 INLINE int64_t linear_panels(const Linear *op) { return (op->rows + PANEL - 1) / PANEL; }
-/* Of a thread: its rows, or two blocks of weights. */
+/* Of a thread: its rows, and two blocks of weights. */
+INLINE size_t linear_rows(const Linear *op) { return shared(op) ? 0 : UP(linear_scratch(op), 64); }
 static size_t linear_own(const Linear *op) {
-    if (!shared(op)) return linear_scratch(op);
-    return quantised(op, NULL).square ? (size_t)quantised(op, NULL).width * LANES * 2 : 0;
+    if (op->precision == F32) return 0;
+    const Quantised q = quantised(op, NULL);
+    return linear_rows(op) + (q.square ? (size_t)q.width * LANES * 2 : 0);
 }
 static int64_t linear_items(const Linear *op, int64_t phase) {
     if (shared(op) && phase == 0) return quantise_items(op);
     int64_t blocks = (op->outputs + LANES - 1) / LANES;
     return linear_panels(op) * ((blocks + linear_blocks(op) - 1) / linear_blocks(op));
 }
-INLINE int64_t block_bytes(const Linear *op) {
-    if (op->precision == F32) return op->inputs * LANES * 4;
-    return (op->inputs + op->group - 1) / op->group * op->group * (op->precision == I8 ? LANES : LANES / 2);
-}
-/* Where the weights of an item begin; NULL where there is no such item. */
-static const int8_t *start_of(const Linear *op, int64_t item) {
+/* The weights of an item. */
+static Stream stream_of(const Linear *op, int64_t item) {
     const int64_t block = item / linear_panels(op) * linear_blocks(op);
-    return block * LANES < op->outputs ? (const int8_t *)op->weights + block * block_bytes(op) : NULL;
+    return (Stream){(const int8_t *)op->weights + block * block_bytes(op), block_bytes(op)};
 }
 static void linear_item(const Linear *op, int64_t phase, int64_t item, Turn turn) {
     Quantised q = {0};
@@ -530,22 +539,21 @@ static void linear_item(const Linear *op, int64_t phase, int64_t item, Turn turn
     int64_t from = item % panels * PANEL, to = from + PANEL < op->rows ? from + PANEL : op->rows;
 #if SQUARE
     if (q.square) {
-        square_blocks(op, q, from, to, block, end, turn.own);
+        square_blocks(op, q, from, to, block, end, (int8_t *)turn.own + linear_rows(op));
         return;
     }
 #endif
-    const int8_t *after = start_of(op, item + turn.threads);
-    if (!after && turn.following) after = start_of(turn.following, turn.thread);
     int64_t height = to - from < ROWS ? to - from : ROWS;
     int most = height <= ROWS / 4 ? 2 : height <= ROWS / 2 || ROWS == 8 ? 1 : 0;
     while (block < end) {
         int wide = most;
         while (end - block < 1 << wide) wide--;
-        const int8_t *here = (const int8_t *)op->weights + block * block_bytes(op);
-        const int8_t *next = block + (1 << wide) < end ? here + (block_bytes(op) << wide) : after ? after : here;
-        for (int64_t row = from; row < to; row += ROWS)
-            tiles[op->precision][wide][(to - row < ROWS ? to - row : ROWS) - 1](op, q, row, block, next);
+        const Stream here = {(const int8_t *)op->weights + block * block_bytes(op), block_bytes(op)};
         block += 1 << wide;
+        const Stream next = {here.at + (here.apart << wide), here.apart};
+        for (int64_t row = from; row < to; row += ROWS)
+            tiles[op->precision][wide][(to - row < ROWS ? to - row : ROWS) - 1](
+                op, q, row, block - (1 << wide), row + ROWS < to ? here : block < end ? next : turn.next);
     }
 }
 
@@ -586,9 +594,6 @@ static void norm_row(const Norm *op, int64_t row) {
         if (shift) v += load_part(shift + i, width - i);
         store_part(y + i, v, width - i);
     }
-}
-static void norm_item(const Norm *op, int64_t item) {
-    for (int64_t row = item * 4; row < item * 4 + 4 && row < op->rows; row++) norm_row(op, row);
 }
 
 /* ---- Attend ---------------------------------------------------------------------------------------------- */
@@ -645,32 +650,52 @@ typedef struct {
     int16_t *query;   /* [4][size] */
 } Scratch;
 INLINE size_t attend_scratch(const Attend *op) { return 4 * (6 * (size_t)op->capacity + 2 * (size_t)op->size); }
+/* The factor of values that become bytes; the scale, not a number where one of them is not. */
+INLINE v16f rounding(const float *x, int64_t count, float *scale) {
+    v16f most = splat(0.0f), check = splat(0.0f);
+    for (int64_t i = 0; i < count; i += LANES) {
+        const v16f v = load_part(x + i, count - i);
+        most = max16(most, __builtin_elementwise_abs(v));
+        check += v * splat(0.0f);
+    }
+    const float top = max_lanes(most);
+    *scale = top / 127.0f + sum_lanes(check);
+    return splat(top > 0.0f ? 127.0f / top : 0.0f);
+}
+INLINE void round_part(const float *x, v16f factor, int64_t count, int8_t *to) {
+    const v16f rounded = __builtin_elementwise_roundeven(load_part(x, count) * factor);
+    const v16b whole = __builtin_convertvector(__builtin_convertvector(rounded, v16i), v16b);
+    memcpy(to, &whole, sizeof whole);
+}
 static void append(const Attend *op, int64_t sequence, int64_t head, int64_t old) {
     const int64_t size = op->size, padded = UP(size, LANES), capacity = op->capacity, many = op->new_keys;
     const int64_t lane = sequence * op->heads + head;
-    for (int side = 0; side < 2; side++)
-        for (int64_t i = 0; i < many; i++) {
-            const float *from = (side ? op->v : op->k) + (sequence * many + i) * op->kv_stride + head * size;
-            const int64_t at = old + i;
-            if (op->precision == F32) {
-                float *keys = (float *)op->keys + lane * capacity * size + at / LANES * size * LANES + at % LANES;
-                float *values = (float *)op->values + (lane * capacity + at) * padded;
-                for (int64_t d = 0; d < size; d++) *(side ? values + d : keys + d * LANES) = from[d];
-                continue;
-            }
-            float top = 0.0f, check = 0.0f;
-            for (int64_t d = 0; d < size; d++) {
-                top = fabsf(from[d]) > top ? fabsf(from[d]) : top;
-                check += from[d] * 0.0f;
-            }
-            const float factor = top > 0.0f ? 127.0f / top : 0.0f;
-            op->scales[(lane * 2 + side) * capacity + at] = top / 127.0f + check;
-            int8_t *keys = (int8_t *)op->keys + lane * capacity * size + at / LANES * size * LANES + at % LANES * 2;
-            int8_t *values = (int8_t *)op->values + (lane * capacity + at / 2 * 2) * padded + at % 2;
-            for (int64_t d = 0; d < size; d++)
-                *(side ? values + 2 * d : keys + d / 2 * 2 * LANES + d % 2) =
-                    (int8_t)__builtin_roundevenf(from[d] * factor);
+    for (int64_t i = 0; i < many; i++) {
+        const int64_t from = (sequence * many + i) * op->kv_stride + head * size, at = old + i;
+        const int64_t key = lane * capacity * size + at / LANES * size * LANES; /* where the block of 16 keys begins */
+        const float *k = op->k + from, *v = op->v + from;
+        if (op->precision == F32) {
+            float *keys = (float *)op->keys + key + at % LANES;
+            for (int64_t d = 0; d < size; d++) keys[d * LANES] = k[d];
+            memcpy((float *)op->values + (lane * capacity + at) * padded, v, size * sizeof *v);
+            continue;
         }
+        float *scales = op->scales + lane * 2 * capacity + at;
+        const v16f k_factor = rounding(k, size, scales), v_factor = rounding(v, size, scales + capacity);
+        int8_t *keys = (int8_t *)op->keys + key + at % LANES * 2;
+        int8_t *values = (int8_t *)op->values + (lane * capacity + at / 2 * 2) * padded;
+        for (int64_t d = 0; d < size; d += LANES) {
+            const int64_t count = size - d < LANES ? size - d : LANES;
+            int8_t whole[LANES];
+            round_part(k + d, k_factor, count, whole);
+            for (int64_t e = 0; e < count; e += 2) memcpy(keys + (d + e) * LANES, whole + e, 2);
+            round_part(v + d, v_factor, count, whole);
+            if (at % 2 == 0)
+                for (int64_t e = 0; e < count; e++) values[2 * (d + e)] = whole[e];
+            else
+                for (int64_t e = 0; e < count; e++) values[2 * (d + e) + 1] = whole[e];
+        }
+    }
 }
 /* Scores of QR queries against KB blocks of 16 keys. */
 INLINE void scores(const int QR, const int KB, const int PRECISION, const Attend *op, const float *q, const float *q_scales,
@@ -801,10 +826,7 @@ static void attend_item(const Attend *op, int64_t item, Turn turn) {
     Scratch own = {turn.own, (int16_t *)((float *)turn.own + 4 * op->capacity), NULL};
     own.query = own.weights + 4 * op->capacity;
     if (op->new_keys) append(op, sequence, head, old);
-    const int64_t later = item + turn.threads;
-    const char *next = later < op->sequences * op->heads
-        ? (const char *)op->keys + later * op->capacity * op->size * (op->precision == I8 ? 1 : 4)
-        : (const char *)(turn.following ? start_of(turn.following, turn.thread) : NULL);
+    const char *next = (const char *)turn.next.at;
     int64_t query = 0;
     if (op->precision == F32) {
         for (; query + 4 <= queries; query += 4) attend_queries(4, F32, op, sequence, head, query, old, own, next);
@@ -978,7 +1000,7 @@ static int64_t phases(const Op *op) {
 static int64_t items(const Op *op, int64_t phase) {
     switch (op->kind) {
         case LINEAR: return linear_items(&op->linear, phase);
-        case NORM: return (op->norm.rows + 3) / 4;
+        case NORM: return op->norm.rows;
         case ATTEND: return op->attend.sequences * op->attend.heads;
         case UNARY: return (op->unary.count + CHUNK - 1) / CHUNK;
         case LSTM: return op->lstm.units / LANES;
@@ -990,7 +1012,7 @@ static int64_t items(const Op *op, int64_t phase) {
 static void item(const Op *op, int64_t phase, int64_t item, Turn turn) {
     switch (op->kind) {
         case LINEAR: linear_item(&op->linear, phase, item, turn); break;
-        case NORM: norm_item(&op->norm, item); break;
+        case NORM: norm_row(&op->norm, item); break;
         case ATTEND: attend_item(&op->attend, item, turn); break;
         case UNARY: unary_item(&op->unary, item); break;
         case LSTM: lstm_item(&op->lstm, phase, item); break;
@@ -1013,7 +1035,7 @@ typedef struct {
     const Op *const *ops;
     int64_t count;
     atomic_long call; /* counts engine_run; workers wait for it to move, until the process ends */
-    atomic_long next[2];
+    struct { _Alignas(64) atomic_long next; } shares[2][MOST_THREADS]; /* items that are taken of each thread's share */
     atomic_int arrived;
     atomic_int sleeping; /* threads that `wake` has to wake */
     atomic_long phase;
@@ -1061,27 +1083,46 @@ static void barrier(Pool *pool, int thread, long *phase) {
     long now = *phase;
     if (atomic_fetch_add(&pool->arrived, 1) == pool->threads - 1) {
         atomic_store(&pool->arrived, 0);
-        atomic_store(&pool->next[now & 1], 0);
+        for (int i = 0; i < pool->threads; i++) atomic_store(&pool->shares[now & 1][i].next, 0);
         move_on(pool, &pool->phase, now + 1);
     } else
         wait_for(pool, thread, &pool->phase, now);
     *phase = now + 1;
 }
+/* The first item of a thread's share of `many`. */
+INLINE int64_t first_of(int64_t many, int thread, int threads) { return many * thread / threads; }
+/* What a thread reads first in an operation. */
+static Stream start_of(const Op *op, int64_t item) {
+    if (op->kind == LINEAR) return stream_of(&op->linear, item);
+    const Attend *attend = &op->attend;
+    return (Stream){(const int8_t *)attend->keys + item * attend->capacity * attend->size * (attend->precision == I8 ? 1 : 4), 0};
+}
 static void work(Pool *pool, int thread) {
     long phase = atomic_load(&pool->phase);
     /* After the last barrier the next call may begin: nothing of the pool but its counters is looked at again. */
     const Op *const *ops = pool->ops;
+    const int threads = pool->threads;
     for (int64_t i = 0, count = pool->count; i < count; i++) {
         const Op *op = ops[i];
-        Turn turn = {thread, pool->threads, pool->shared, pool->own[thread], 0, NULL};
-        for (int64_t j = i + 1; j < count && !turn.following; j++)
-            if (ops[j]->kind == LINEAR) turn.following = &ops[j]->linear;
+        const int reads = op->kind == LINEAR || op->kind == ATTEND;
+        Turn turn = {pool->shared, pool->own[thread], 0, {NULL, 0}};
+        Stream following = {NULL, 0};
+        for (int64_t j = i + 1; j < count && !following.at; j++)
+            if (ops[j]->kind == LINEAR || ops[j]->kind == ATTEND)
+                following = start_of(ops[j], first_of(items(ops[j], phases(ops[j]) - 1), thread, threads));
         for (int64_t part = 0, parts = phases(op); part < parts; part++) {
-            int64_t many = items(op, part), mine;
+            const int64_t many = items(op, part);
             turn.begun = 0;
-            while ((mine = atomic_fetch_add(&pool->next[phase & 1], 1)) < many) {
-                item(op, part, mine, turn);
-                turn.begun = 1;
+            /* Its own share first, in the order of memory; then what the others have left of theirs. */
+            for (int j = 0; j < threads; j++) {
+                const int whose = (thread + j) % threads;
+                const int64_t first = first_of(many, whose, threads), end = first_of(many, whose + 1, threads);
+                int64_t mine;
+                while ((mine = first + atomic_fetch_add(&pool->shares[phase & 1][whose].next, 1)) < end) {
+                    turn.next = reads && mine + 1 < end ? start_of(op, mine + 1) : following;
+                    item(op, part, mine, turn);
+                    turn.begun = 1;
+                }
             }
             barrier(pool, thread, &phase);
         }
