@@ -160,12 +160,18 @@ def make(source: Source, **asked: Any) -> tuple[Candidate, np.ndarray]:
 
 
 def bar_lines(features: Features) -> list[float]:
-    """When bars begin, and second halves of those that last over 3.6 s; beats, where there are no bars."""
+    """When bars, and halves of those that last over 3.6 s, begin or end; beats, where there are no bars."""
     if features.bars is None:
-        return features.beats
-    bars = np.array(features.bars)
-    halves = bars[:-1] + np.diff(bars) / 2.0 if np.median(np.diff(bars)) > 3.6 else bars[:0]
+        return _and_end(features.beats)
+    bars = _and_end(features.bars)
+    long = len(bars) > 1 and np.median(np.diff(bars)) > 3.6
+    halves = [(one + other) / 2.0 for one, other in pairwise(bars)] if long else []
     return sorted([*bars, *halves])
+
+
+def _and_end(begins: list[float]) -> list[float]:
+    """When bars or beats begin, and the last of them ends."""
+    return [*begins, begins[-1] + float(np.median(np.diff(begins)))] if len(begins) > 1 else begins
 
 
 def lines(made: Candidate, bars: list[float] | np.ndarray) -> np.ndarray:
@@ -259,7 +265,7 @@ def extension(source: Source) -> dict[str, float]:
     asked = Parameters(seed=1, duration=10.0, mode="extend")
     made = next(Mosaic().candidates(Request(audio, features, asked), lambda done: None))
     seam, step = made.details["seam"], made.details["usual_step"]
-    lines = np.array([*bar_lines(features), features.duration])
+    lines = np.array(bar_lines(features))
     middle = features.duration / 2.0
     asked = replace(asked, mode="repaint", region=Section(middle - 5.0, middle + 5.0))
     painted = next(Mosaic().candidates(Request(audio, features, asked), lambda done: None))

@@ -8,7 +8,7 @@ import numpy as np
 
 from music.interfaces import GenerationError, Section
 from music.mosaic.path import Path, Run
-from music.mosaic.synthesis import REACH, Join, ends_on_line, render
+from music.mosaic.synthesis import REACH, Join, render, surest_end
 from music.mosaic.units import Units
 
 _CONTEXT = 4  # units of the source that are played before a seam and after one
@@ -43,9 +43,21 @@ class Made:
     new: tuple[int, int] | None = None
 
 
-def last_seam(units: Units) -> int:
-    """Return the unit that begins on the last bar line, or beat, before the source dies away."""
+def last_seam(units: Units, found: Sequence[float]) -> int:
+    """Return the unit that begins on the last bar line, or beat, before the source dies away.
+
+    Parameters
+    ----------
+    units : Units
+        The source's. They go on to its end; bars and beats may stop before.
+    found : sequence of float
+        When its bars begin, or its beats where it has no bars, in seconds. Where the last of them ends is
+        still a bar line, or a beat; later ones are guessed.
+    """
     lines = np.flatnonzero(np.append(units.phase, (units.phase[-1] + 1) % units.meter) == 0)
+    if len(found) > 1:
+        end = found[-1] + float(np.median(np.diff(found)))
+        lines = lines[units.bounds[lines] <= (end + _ON_BEAT) * units.rate]
     sounding = [int(line) for line in lines if line > 0 and _sounds(units)[line - 1]]
     return sounding[-1] if sounding else len(units)
 
@@ -87,8 +99,8 @@ def extended(
     step: float,
     progress: Progress,
 ) -> Made:
-    """Play the source up to a seam, and `samples` of a path from there on: the first that ends well."""
-    path = next(end for end in ends if ends_on_line(source, units, end, samples, step))
+    """Play the source up to a seam, and `samples` of a path from there on, ended as is surest."""
+    path = surest_end(source, units, ends, samples, step)
     first = max(seam - _CONTEXT, 0)
     begin, at = int(units.bounds[first]), int(units.bounds[seam])
     near = _shifted(path, (at - begin) / units.rate, before=Run(first, seam, 0.0, 1.0, 0, 0.0))

@@ -34,7 +34,7 @@ from music.mosaic.path import (
     walk_round,
     walk_up_to,
 )
-from music.mosaic.synthesis import Join, ends_on_line, render, smoothest_bar, usual_step
+from music.mosaic.synthesis import Join, render, smoothest_bar, surest_end, usual_step
 from music.mosaic.units import Units, cut
 from music.profiles import MOSAIC
 from music.seeds import candidate_seeds
@@ -188,7 +188,7 @@ class _Work:
             seam = first_seam(units)
             path = walk_up_to(*drawn, rng, walking, seam)
             return preceded(source, units, path, seam, samples, step, rest)
-        seam = last_seam(units)
+        seam = last_seam(units, self.features.bars or self.features.beats)
         tonic = _chord(self.features.key, self.features.mode)
         ends = walk_on(*drawn, tonic, rng, walking, seam - 1)
         return extended(source, units, ends, seam, samples, step, rest)
@@ -213,7 +213,7 @@ class _Work:
             tonic = _chord(features.key, features.mode)
             ends = walk(self.transitions, self.outlook, walked, tonic, rng, walking, pulse)
             turned = (at_speed(end, speed, up) for end in ends)
-            path = next(end for end in turned if ends_on_line(source, units, end, samples, step))
+            path = surest_end(source, units, turned, samples, step)
             audio, joins = render(source, units, path, samples, step, rest)
         details = {} if speed == 1.0 and not up else {"speed": round(speed, 4), "semitones": up}
         return Made(path, audio, joins, details)

@@ -65,7 +65,8 @@ _STUTTER_UNITS = 8  # that a passage may have and still count as a short one, wh
 _ALIGNED = 0.015  # seconds: a join can move a run by less than that
 _SEMITONES = (0, -1, 1, -2, 2)
 
-_ENDS_TRIED, _ENDS_GIVEN = 80, 12  # ways to end a walk
+_ENDS_TRIED, _ENDS_GIVEN = 80, 12  # ways to end a walk,
+_OWN_GIVEN = 3  # among them the source's own end, which sounds the same each time
 _OWN = 1.5  # what speaks for the source's own end
 _DIES_AWAY = 9.0  # dB below the usual loudness: a source that ends so dies away
 _ON_LINE = 0.05  # seconds from a bar line within which its last sound begins
@@ -1060,8 +1061,10 @@ def _finishes(
     if parameters.ending != "fade":
         ends += _own_ends(transitions, steps, duration)
         ends += _last_sounds(transitions, steps, duration, tonic)
-    given = 0
+    given = own = 0
     for end in sorted(ends, key=lambda one: one.cost)[:_ENDS_TRIED]:
+        if end.ending == "own" and own == _OWN_GIVEN:
+            continue
         old = steps[end.kept]
         tail = [old] if old.unit == end.unit else [_Step(end.unit, old.start, 0, 1.0, 0.0, True)]
         while tail[-1].unit + 1 < len(units):
@@ -1073,6 +1076,7 @@ def _finishes(
         if path.longest_verbatim <= LONGEST_RUN + 0.1 and path.long_share <= LONG_SHARE + 0.02:
             yield path
             given += 1
+            own += end.ending == "own"
             if given == _ENDS_GIVEN:
                 break
     fade = max(duration - min(0.25 * duration, 2.0), 0.0)

@@ -6,7 +6,7 @@ References
 .. [2] Fink, Holters and Zölzer, "Signal-matched power-complementary cross-fading", DAFx 2016.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -23,13 +23,17 @@ REACH = 0.36
 """Seconds of source kept on either side of a run, for joins to lie in."""
 _SETTLED = 0.12  # seconds more, where it is stretched
 _CLEAR = 16  # samples on either side of a crossfade that must be as smooth as it is
+_DENSE, _DENSE_WIDTHS = 0.0015, np.array([0.006, 0.012])  # seconds: where no place is smooth, more are tried
 _ROUND_UNITS = 2  # of the second round of a loop that are played
 _ROUND_SECONDS = 0.3  # and what is kept of them
 _LAG = 0.012  # seconds a run may move so that waves meet in phase
 
-_RUNS_HEARD = 5  # before the end
+_HEARD_SECONDS = 10.0  # before the last sound, at least
 _HEARD_RATE = 22050  # Hz
 _ON_LINE = 0.055  # seconds
+_EARS = (1.0, 1.3, 1.6, 1.0 / 1.3, 1.0 / 1.6)  # times the strength of onsets; the usual one first
+_BEFORE = 0.04  # seconds before the next onset, in which a last sound begins to die away,
+_SHORTEST_HOLD = 0.15  # which is heard so long as it is
 _AROUND = 4  # frames on either side of a beat, in which it is heard
 
 _LOOK = 0.19  # seconds whose partials ring on,
@@ -170,35 +174,75 @@ def render(
     return np.ascontiguousarray(out), [join for join in joins if join.time < samples / rate]
 
 
-def ends_on_line(source: np.ndarray, units: Units, path: Path, samples: int, step: float) -> bool:
-    """Listen to the end of a path: whether its last sound begins on a bar line, or a beat where no bars are.
+def surest_end(source: np.ndarray, units: Units, ends: Iterable[Path], samples: int, step: float) -> Path:
+    """Listen to the ends of a path, and choose one whose last sound begins on a bar line.
+
+    How loud the rest of a piece is, and how it is mastered, decide about what is just heard. Therefore keener
+    and duller ears than the usual one are asked as well. A last sound is held until the next one begins.
 
     Parameters
     ----------
-    source, units, path, samples, step
+    source, units, samples, step
         As `render` takes them.
+    ends : iterable of Path
+        The same path with some ends, the most natural one first, the plainest last.
 
     Returns
     -------
-    bool
-        True of an end that is faded or cut, which has no last sound.
+    Path
+        The first on which all ears agree; else the first of those on which most do, the usual one among them;
+        else the last. An end that is faded or cut has no last sound, and is taken as it comes.
     """
-    if path.ending not in ("natural", "own"):
-        return True
-    runs = path.runs[-_RUNS_HEARD:]
+    surest, most = None, 0
+    for path in ends:
+        if path.ending not in ("natural", "own"):
+            return surest or path
+        agree, following = _listened(source, units, path, samples, step)
+        if following is not None and (hold := following - _BEFORE - path.end) > _SHORTEST_HOLD:
+            path = replace(path, hold=min(hold, path.hold))
+            agree, _ = _listened(source, units, path, samples, step)
+        if agree == len(_EARS):
+            return path
+        if agree > most:
+            surest, most = path, agree
+    raise ValueError("the last of some ends is a fade or a cut")
+
+
+def _listened(
+    source: np.ndarray, units: Units, path: Path, samples: int, step: float
+) -> tuple[int, float | None]:
+    """Listen to whether the last sound begins on a bar line, or a beat where no bars are.
+
+    Returns
+    -------
+    agree : int
+        To how many of `_EARS` it does; 0 where the first of them does not hear it there.
+    following : float or None
+        When the next sound begins to the keenest of them, while the last one is held, in seconds.
+    """
+    runs = [run for run in path.runs if _ended(units, run) > path.end - _HEARD_SECONDS] or path.runs[-1:]
     early = runs[0].start
     later = tuple(replace(run, start=run.start - early) for run in runs)
     tail = replace(path, runs=later, end=path.end - early)
     audio, _ = render(source, units, tail, samples - round(early * units.rate), step, lambda done: None)
-    onsets = pick_onsets(_onset_strength(audio, units.rate), _HEARD_RATE / HOP) * (HOP / _HEARD_RATE)
-    lines = [tail.end]
+    lines = np.array([tail.end])
     if path.ending == "own":
         last = later[-1]
         inside = np.flatnonzero(units.phase[last.first : last.last] == 0) + last.first
-        lines = (
-            last.start + (units.bounds[inside] - units.bounds[last.first]) / units.rate * last.stretch
-        ).tolist()
-    return bool(len(onsets)) and min(abs(float(onsets[-1]) - line) for line in lines) < _ON_LINE
+        lines = last.start + (units.bounds[inside] - units.bounds[last.first]) / units.rate * last.stretch
+    curve = _onset_strength(audio, units.rate)
+    onsets = [pick_onsets(ear * curve, _HEARD_RATE / HOP) * (HOP / _HEARD_RATE) for ear in _EARS]
+    off = [np.abs(lines - heard[-1]).min(initial=np.inf) if len(heard) else np.inf for heard in onsets]
+    on_line = [bool(each < _ON_LINE) for each in off]
+    keenest = onsets[int(np.argmax(_EARS))]
+    held = keenest[(keenest > tail.end + _ON_LINE) & (keenest < tail.end + tail.hold + _BEFORE)]
+    following = early + float(held[0]) if path.ending == "natural" and len(held) else None
+    return sum(on_line) if on_line[0] else 0, following
+
+
+def _ended(units: Units, run: Run) -> float:
+    """Return when a run ends in the output, in seconds."""
+    return run.start + float(units.bounds[run.last] - units.bounds[run.first]) / units.rate * run.stretch
 
 
 def smoothest_bar(audio: np.ndarray, rate: int, bars: int, beats: int) -> int:
@@ -377,32 +421,35 @@ def _meet(
     match = there / np.sqrt(np.maximum(energy * (here**2).sum(), 1e-12))
     lag = int(lags[int(np.argmax(match - 0.15 * (lags / max(most, 1)) ** 2))])
 
-    middles = reach + np.round(spread * rate).astype(np.int64)
     home = reach + round((spread[0] + 3.0 * spread[-1]) / 4.0 * rate)
     usual = np.sqrt((a**2).mean() + (b**2).mean()) + 1e-9
     best = (np.inf, reach, 2, 0.0)
-    for rank, length in enumerate(np.round(widths * rate).astype(np.int64).tolist()):
-        for middle in middles:
-            begin = int(middle) - length // 2
-            stop = begin + length
-            if min(begin, begin + lag) < _CLEAR or max(stop, stop + lag) + _CLEAR > limit:
-                continue
-            x, y = a[:, begin:stop], b[:, begin + lag : stop + lag]
-            power = float((x**2).sum() * (y**2).sum())
-            ratio = float((x * y).sum()) / power**0.5 if power > 1e-12 else 0.0
-            down, up = _gains(length, ratio)
-            mixed = old[:, begin:stop] * down + new[:, begin + lag : stop + lag] * up
-            joined = (old[:, begin - _CLEAR : begin], mixed, new[:, stop + lag : stop + lag + _CLEAR])
-            largest = float(np.abs(np.diff(np.concatenate(joined, axis=1), axis=1)).max())
-            cost = (
-                8.0 * max(largest / max(step, 1e-6) - 0.9, 0.0)
-                + (1.0 - ratio)
-                + 0.4 * float(np.sqrt((mixed**2).mean())) / usual
-                + 0.3 * abs(int(middle) - home) / (spread[-1] - spread[0]) / rate
-                + 0.1 * (len(widths) - 1 - rank)
-            )
-            if cost < best[0]:
-                best = (cost, int(middle), length, ratio)
+    for lengths, places in ((widths, spread), (_DENSE_WIDTHS, np.arange(spread[0], spread[-1], _DENSE))):
+        smoothest = np.inf
+        for rank, length in enumerate(np.round(lengths * rate).astype(np.int64).tolist()):
+            for middle in reach + np.round(places * rate).astype(np.int64):
+                begin = int(middle) - length // 2
+                stop = begin + length
+                if min(begin, begin + lag) < _CLEAR or max(stop, stop + lag) + _CLEAR > limit:
+                    continue
+                x, y = a[:, begin:stop], b[:, begin + lag : stop + lag]
+                power = float((x**2).sum() * (y**2).sum())
+                ratio = float((x * y).sum()) / power**0.5 if power > 1e-12 else 0.0
+                down, up = _gains(length, ratio)
+                mixed = old[:, begin:stop] * down + new[:, begin + lag : stop + lag] * up
+                joined = (old[:, begin - _CLEAR : begin], mixed, new[:, stop + lag : stop + lag + _CLEAR])
+                largest = float(np.abs(np.diff(np.concatenate(joined, axis=1), axis=1)).max())
+                cost = (
+                    8.0 * max(largest / max(step, 1e-6) - 0.9, 0.0)
+                    + (1.0 - ratio)
+                    + 0.4 * float(np.sqrt((mixed**2).mean())) / usual
+                    + 0.3 * abs(int(middle) - home) / (spread[-1] - spread[0]) / rate
+                    + 0.1 * (len(lengths) - 1 - rank)
+                )
+                if cost < best[0]:
+                    best, smoothest = (cost, int(middle), length, ratio), largest
+        if smoothest <= step:
+            break
     return lag, best[1], best[2], best[3]
 
 

@@ -406,6 +406,50 @@ def test_it_ends_with_a_last_sound_on_a_bar_line_that_dies_away(
     assert min(np.diff(levels[:-1])) > -25.0
 
 
+def _echoed(level: float, late: float) -> tuple[np.ndarray, units.Units]:
+    """A song with a tick after the first beat of every second bar, and its units."""
+    source, measured = _song(16)
+    audio, count = source.copy(), round(0.05 * RATE)
+    tick = np.random.default_rng(5).standard_normal((2, count)) * np.exp(-np.arange(count) / (0.01 * RATE))
+    for time in measured.beats[::8]:
+        at = round((time + late) * RATE)
+        audio[:, at : at + count] += (level * tick).astype(np.float32)
+    return audio, units.cut(audio, RATE, measured.beats, measured.bars or (), _nothing)
+
+
+def _ending_with(unit: int, hold: float) -> path.Path:
+    """Four bars, and a last sound that begins with a unit of the song."""
+    runs = (path.Run(0, 16, 0.0, 1.0, 0, 0.0), path.Run(unit, unit + 2, 8.0, 1.0, 0, 0.0))
+    return path.Path(runs, "natural", 8.0, hold, 8.0, 1.0)
+
+
+def test_a_last_sound_has_nothing_after_it_that_a_keener_ear_would_hear() -> None:
+    clean, echoed = _ending_with(36, 0.3), _ending_with(32, 0.3)
+    fade = replace(clean, ending="fade")
+    for level in np.geomspace(0.001, 0.1, 60):
+        audio, cut = _echoed(float(level), 0.14)
+        made, _ = synthesis.render(audio, cut, echoed, 10 * RATE, 1.0, _nothing)
+        if _onsets(made)[-1] > 8.07:
+            break  # so loud it is heard: a little softer, it is not, in this piece
+        just_softer = audio, cut
+    assert synthesis.surest_end(*just_softer, iter([echoed, clean, fade]), 10 * RATE, 1.0) is clean
+    assert synthesis.surest_end(*just_softer, iter([echoed, fade]), 10 * RATE, 1.0) is echoed
+
+
+def test_a_last_sound_is_held_until_the_next_one_begins() -> None:
+    echoed = _ending_with(32, 0.45)
+    fade = replace(echoed, ending="fade")
+    chosen = synthesis.surest_end(*_echoed(0.05, 0.3), iter([echoed, fade]), 10 * RATE, 1.0)
+    assert chosen.ending == "natural"
+    assert 0.2 < chosen.hold < 0.3
+
+
+def test_the_plainest_end_is_taken_where_no_other_is_heard_on_a_line() -> None:
+    late = replace(_ending_with(32, 0.3), end=8.25)
+    fade = replace(late, ending="fade")
+    assert synthesis.surest_end(*_echoed(0.0, 0.3), iter([late, late, fade]), 10 * RATE, 1.0) is fade
+
+
 def test_a_fade_and_a_cut_do_as_they_are_told() -> None:
     source, measured = _song(32)
     faded = _run(source, measured, duration=12.0, ending="fade")[0]
@@ -563,6 +607,18 @@ def test_extending_goes_on_from_the_last_bar_line_before_the_source_dies_away() 
     }  # fmt: skip
     assert all(run["source_start"] != made.details["seam"] for run in made.details["runs"])
     assert max(join["step"] for join in made.details["joins"]) <= made.details["usual_step"]
+
+
+@pytest.mark.parametrize(("per_bar", "found", "seam"), [(4, 60, 30.0), (4, 56, 28.0), (1, 61, 30.5)])
+def test_extending_goes_on_from_a_line_that_was_found_or_where_the_last_of_them_ends(
+    per_bar: int, found: int, seam: float
+) -> None:
+    source, measured = _song(16)
+    beats = measured.beats[:found]
+    known = _measured(measured.duration, beats, per_bar=per_bar)
+    known = replace(known, meter=None, bars=None) if per_bar == 1 else known
+    made = _run(source, known, mode="extend", duration=4.0)[0]
+    assert made.details["seam"] == pytest.approx(seam, abs=0.02)
 
 
 @pytest.mark.parametrize("duration", [1.0, 7.3, 30.0])
@@ -778,6 +834,20 @@ def test_crossfades_keep_power(ratio: float) -> None:
     assert down**2 + up**2 + 2.0 * ratio * down * up == pytest.approx(1.0, abs=1e-4)
     assert down[0] > 0.99
     assert up[-1] > 0.99
+
+
+def test_a_crossfade_finds_the_narrow_places_between_clicks() -> None:
+    seconds = np.arange(round(2 * synthesis.REACH * RATE)) / RATE
+    tone = (0.05 * np.sin(2 * np.pi * 200.0 * seconds)).astype(np.float32)[None]
+    clicks = tone.copy()
+    clicks[:, :: round(0.009 * RATE)] += 0.5
+    widths, spread = np.array([0.012, 0.16, 0.08]), np.arange(-0.06, 0.0301, 0.005)
+    reach = round(synthesis.REACH * RATE)
+    lag, middle, length, ratio = synthesis._meet(clicks, clicks, reach, RATE, 0.1, widths, spread, 0)
+    begin = middle - length // 2
+    around = clicks[:, begin - 16 : begin + length + 16]
+    assert (lag, ratio) == (0, pytest.approx(1.0))
+    assert np.abs(np.diff(around, axis=1)).max() < 0.1
 
 
 def test_usual_step_is_the_percentile() -> None:
