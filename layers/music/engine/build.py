@@ -16,6 +16,7 @@ from music.engine import library
 _COMPILER_FLAGS: dict[str, tuple[str, ...]] = {
     "amx": ("-mcpu=x86_64_v4+avx512vnni+amx_tile+amx_int8", "-mprefer-vector-width=512"),
     "avx512": ("-mcpu=x86_64_v4+avx512vnni", "-mprefer-vector-width=512"),
+    "avxvnni": ("-mcpu=x86_64_v3+avxvnni",),
     "avx2": ("-mcpu=x86_64_v3",),
     "neon": (),
 }

@@ -183,6 +183,15 @@ INLINE v16i dot_pairs(v16i acc, v32h w, v16i x) {
     /* As an intrinsic, LLVM takes it apart into a product and a sum. */
     __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x));
     return acc;
+#elif defined(__AVXVNNI__)
+    __m256i sum[2], half[2], both[2];
+    memcpy(sum, &acc, sizeof sum);
+    memcpy(half, &w, sizeof half);
+    memcpy(both, &x, sizeof both);
+    __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sum[0]) : "x"(half[0]), "x"(both[0]));
+    __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sum[1]) : "x"(half[1]), "x"(both[1]));
+    memcpy(&acc, sum, sizeof sum);
+    return acc;
 #elif defined(__AVX2__)
     __m256i half[2], both[2];
     memcpy(half, &w, sizeof half);
@@ -391,18 +400,21 @@ static void shape_tiles(int64_t height) {
     _tile_loadconfig(&shape);
 }
 /* 64 inputs of a block as a register has them: [inputs / 4][16][4]. */
-INLINE void stage(const int8_t *w, int8_t *to) {
+INLINE void stage(const int8_t *w, int8_t *to, const int8_t *fetched) {
     UNROLL for (int i = 0; i < SIDE; i++) {
         v32h rows = LOAD(v32h, w + 64 * i); /* [2][16] pairs of inputs */
         *(v32h *)(to + 64 * i) = __builtin_shufflevector(rows, rows, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7,
             23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-        __builtin_prefetch(w + 64 * i + AHEAD);
+        __builtin_prefetch(fetched + 64 * i);
     }
 }
 /* `height` rows times NB blocks of outputs. An activation is 256 times its high byte, signed, and its low one, unsigned;
- * the integers come out the same. `fresh`: whether the weights are not staged yet, [NB][groups][1024]. */
+ * the integers come out the same. `fresh`: whether the weights are not staged yet, [NB][kept][1024]: all groups, or
+ * FEW_KEPT of them by turns. */
+#define FEW_KEPT 2
+INLINE int64_t place(int64_t group, int64_t kept) { return kept == FEW_KEPT ? group % FEW_KEPT : group; }
 INLINE void square_tile(const int NB, const Linear *op, Quantised q, int64_t row, int64_t height, int64_t block,
-                        int8_t *staged, int fresh) {
+                        int8_t *staged, int fresh, int64_t kept, Stream next) {
     const int64_t apart = q.width * LANES, groups = q.groups;
     const int8_t *x = (const int8_t *)(q.x + row * q.width), *w = (const int8_t *)op->weights + block * apart;
     const _Float16 *scales = op->scales + block * groups * LANES;
@@ -410,20 +422,20 @@ INLINE void square_tile(const int NB, const Linear *op, Quantised q, int64_t row
     int32_t sums[2][2][2][SIDE * LANES]; /* of this group and the one before: [2][high, low][NB][height][16] */
     for (int i = 0; i < height * NB; i++) acc[i] = splat(0.0f);
     shape_tiles(height);
-    if (fresh) UNROLL for (int b = 0; b < NB; b++) stage(w + b * apart, staged + b * groups * 1024);
+    if (fresh) UNROLL for (int b = 0; b < NB; b++) stage(w + b * apart, staged + b * kept * 1024, w + b * apart + AHEAD);
     /* What memory has to be written first is used a round later: so nobody waits for it. */
     for (int64_t g = 0; g <= groups; g++, x += 2 * SIDE * MOST_GROUP) {
         if (g < groups) {
             int32_t (*now)[2][SIDE * LANES] = sums[g & 1];
             _tile_loadd(4, x, MOST_GROUP);
             _tile_loadd(5, x + SIDE * MOST_GROUP, MOST_GROUP);
-            _tile_loadd(6, staged + g * 1024, 64);
+            _tile_loadd(6, staged + place(g, kept) * 1024, 64);
             _tile_zero(0);
             _tile_zero(1);
             _tile_dpbssd(0, 4, 6);
             _tile_dpbusd(1, 5, 6);
             if (NB == 2) {
-                _tile_loadd(7, staged + (groups + g) * 1024, 64);
+                _tile_loadd(7, staged + (kept + place(g, kept)) * 1024, 64);
                 _tile_zero(2);
                 _tile_zero(3);
                 _tile_dpbssd(2, 4, 7);
@@ -435,9 +447,14 @@ INLINE void square_tile(const int NB, const Linear *op, Quantised q, int64_t row
                 _tile_stored(2, now[0][1], 64);
                 _tile_stored(3, now[1][1], 64);
             }
-            if (fresh && g + 1 < groups)
+            if (fresh && g + 1 < groups) {
+                const int64_t lead = g + 1 + AHEAD / 1024;
+                const Stream fetched = lead < groups ? (Stream){w + lead * 1024, apart}
+                                                     : (Stream){next.at + (lead - groups) * 1024, next.apart};
                 UNROLL for (int b = 0; b < NB; b++)
-                    stage(w + b * apart + (g + 1) * 1024, staged + (b * groups + g + 1) * 1024);
+                    stage(w + b * apart + (g + 1) * 1024, staged + (b * kept + place(g + 1, kept)) * 1024,
+                          fetched.at + b * fetched.apart);
+            }
         }
         if (g == 0) continue;
         int32_t (*before)[2][SIDE * LANES] = sums[(g - 1) & 1];
@@ -457,13 +474,18 @@ INLINE void square_tile(const int NB, const Linear *op, Quantised q, int64_t row
         }
     finish(op, acc, height, NB, row, block);
 }
-static void square_blocks(const Linear *op, Quantised q, int64_t from, int64_t to, int64_t block, int64_t end, int8_t *staged) {
+static void square_blocks(const Linear *op, Quantised q, int64_t from, int64_t to, int64_t block, int64_t end, int8_t *staged,
+                          Stream after) {
+    /* Groups that stay staged: all for the rows that come later; or few, which leaves the nearest cache to what is read. */
+    const int64_t kept = to - from > SIDE ? q.groups : FEW_KEPT;
     while (block < end) {
         const int wide = end - block > 1 ? 2 : 1;
+        const int64_t apart = q.width * LANES;
+        const Stream next = block + wide < end ? (Stream){(const int8_t *)op->weights + (block + wide) * apart, apart} : after;
         for (int64_t row = from; row < to; row += SIDE) {
             const int64_t height = to - row < SIDE ? to - row : SIDE;
-            if (wide == 2) square_tile(2, op, q, row, height, block, staged, row == from);
-            else square_tile(1, op, q, row, height, block, staged, row == from);
+            if (wide == 2) square_tile(2, op, q, row, height, block, staged, row == from, kept, next);
+            else square_tile(1, op, q, row, height, block, staged, row == from, kept, next);
         }
         block += wide;
     }
@@ -502,12 +524,10 @@ INLINE int64_t block_bytes(const Linear *op) {
 /* Blocks per item: tall products are cut by rows first; where blocks are long, two keep the memory busy. */
 INLINE int64_t linear_blocks(const Linear *op) { return op->rows > ROWS ? 8 : block_bytes(op) > LONG ? 2 : 4; }
 INLINE int64_t linear_panels(const Linear *op) { return (op->rows + PANEL - 1) / PANEL; }
-/* Of a thread: its rows, and two blocks of weights. */
-INLINE size_t linear_rows(const Linear *op) { return shared(op) ? 0 : UP(linear_scratch(op), 64); }
+/* Of a thread: its rows, or two blocks of weights. */
 static size_t linear_own(const Linear *op) {
-    if (op->precision == F32) return 0;
-    const Quantised q = quantised(op, NULL);
-    return linear_rows(op) + (q.square ? (size_t)q.width * LANES * 2 : 0);
+    if (!shared(op)) return linear_scratch(op);
+    return quantised(op, NULL).square ? (size_t)quantised(op, NULL).width * LANES * 2 : 0;
 }
 static int64_t linear_items(const Linear *op, int64_t phase) {
     if (shared(op) && phase == 0) return quantise_items(op);
@@ -539,7 +559,7 @@ static void linear_item(const Linear *op, int64_t phase, int64_t item, Turn turn
     int64_t from = item % panels * PANEL, to = from + PANEL < op->rows ? from + PANEL : op->rows;
 #if SQUARE
     if (q.square) {
-        square_blocks(op, q, from, to, block, end, (int8_t *)turn.own + linear_rows(op));
+        square_blocks(op, q, from, to, block, end, turn.own, turn.next);
         return;
     }
 #endif
@@ -626,12 +646,12 @@ typedef struct {
     float scale;
 } Attend;
 
-/* What a thread fetches while it computes: three stretches of memory, one after the other. The keys of an item are read,
+/* What a thread fetches while it computes: stretches of memory, one after the other. The keys of an item are read,
  * then nothing while their weights are computed, then the values; so that memory never waits, it is `ahead` of what is
  * computed by a quarter of the values when keys begin, and by two quarters when values do. */
 typedef struct {
-    const char *at, *end;
-    const char *start[2];
+    const int8_t *at, *end;
+    const int8_t *start[3];
     int64_t bytes;
 } Ahead;
 INLINE void fetch(Ahead *ahead) {
@@ -641,6 +661,7 @@ INLINE void fetch(Ahead *ahead) {
     ahead->at = ahead->start[0];
     ahead->end = ahead->at + ahead->bytes;
     ahead->start[0] = ahead->start[1];
+    ahead->start[1] = ahead->start[2];
 }
 #define NEAR 4096 /* bytes that a thread is ahead in any case */
 #define SEGMENT 512 /* values that are summed as integers: 512 * 127 * 32767 fits */
@@ -695,6 +716,24 @@ static void append(const Attend *op, int64_t sequence, int64_t head, int64_t old
             else
                 for (int64_t e = 0; e < count; e++) values[2 * (d + e) + 1] = whole[e];
         }
+    }
+}
+/* Where the keys of an item begin, and its values behind them. */
+INLINE Stream keys_of(const Attend *op, int64_t lane) {
+    const int64_t each = op->precision == I8 ? 1 : 4;
+    const int8_t *keys = (const int8_t *)op->keys + lane * op->capacity * op->size * each;
+    return (Stream){keys, (const int8_t *)op->values + lane * op->capacity * UP(op->size, LANES) * each - keys};
+}
+/* Fetch what another item of an I8 cache needs before its keys: where its new ones go, and its scales. */
+static void expect(const Attend *op, int64_t item) {
+    const Stream there = keys_of(op, item);
+    const int64_t size = op->size, old = op->lengths[item / op->heads];
+    const float *scales = op->scales + item * 2 * op->capacity;
+    for (int64_t i = 0; i < size * LANES; i += 64) FETCH(there.at + old / LANES * size * LANES + i);
+    for (int64_t i = 0; i < size * 2; i += 64) FETCH(there.at + there.apart + old / 2 * 2 * UP(size, LANES) + i);
+    for (int side = 0; side < 2; side++, scales += op->capacity) {
+        for (int64_t i = 0; i < 4 * LANES; i += LANES) FETCH(scales + i);
+        FETCH(scales + old);
     }
 }
 /* Scores of QR queries against KB blocks of 16 keys. */
@@ -762,7 +801,7 @@ INLINE void weighted(const int QR, const int VB, const int PRECISION, const Atte
     }
 }
 INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, int64_t sequence, int64_t head,
-                           int64_t query, int64_t old, Scratch own, const char *next) {
+                           int64_t query, int64_t old, Scratch own, Stream next) {
     const int64_t size = op->size, parts = UP(size, LANES) / LANES, heads = op->heads, capacity = op->capacity;
     const int64_t lane = sequence * heads + head, queries = op->queries, all = old + op->new_keys;
     const float *q = op->q + (sequence * queries + query) * op->q_stride + head * size;
@@ -776,10 +815,11 @@ INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, 
     }
     const int64_t blocks = (most + LANES - 1) / LANES;
     const int64_t bytes = (PRECISION == I8 ? 1 : 4) * blocks * LANES * size;
-    const int64_t early = NEAR + bytes / 4 < bytes ? NEAR + bytes / 4 : 0;
-    const char *keys_at = (const char *)op->keys + lane * capacity * size * (PRECISION == I8 ? 1 : 4);
-    const char *values_at = (const char *)op->values + lane * capacity * UP(size, LANES) * (PRECISION == I8 ? 1 : 4);
-    Ahead ahead = {keys_at + early, keys_at + bytes, {values_at, next ? next : keys_at}, bytes};
+    const int64_t early = NEAR + bytes / 4 < 2 * bytes ? NEAR + bytes / 4 : bytes;
+    const Stream here = keys_of(op, lane);
+    const int8_t *values = here.at + here.apart, *soon = next.at ? next.at : here.at, *later = soon + next.apart;
+    Ahead ahead = {here.at + early, here.at + bytes, {values, soon, later}, bytes};
+    if (early >= bytes) ahead = (Ahead){values + early - bytes, values + bytes, {soon, later, later}, bytes};
     int64_t block = 0;
     if (QR == 1)
         for (; block + 4 <= blocks; block += 4) scores(1, 4, PRECISION, op, q, scales, own, lane, block, &ahead);
@@ -826,7 +866,8 @@ static void attend_item(const Attend *op, int64_t item, Turn turn) {
     Scratch own = {turn.own, (int16_t *)((float *)turn.own + 4 * op->capacity), NULL};
     own.query = own.weights + 4 * op->capacity;
     if (op->new_keys) append(op, sequence, head, old);
-    const char *next = (const char *)turn.next.at;
+    const Stream next = turn.next;
+    if (op->precision == I8 && item + 1 < op->sequences * op->heads) expect(op, item + 1);
     int64_t query = 0;
     if (op->precision == F32) {
         for (; query + 4 <= queries; query += 4) attend_queries(4, F32, op, sequence, head, query, old, own, next);
@@ -1094,8 +1135,7 @@ INLINE int64_t first_of(int64_t many, int thread, int threads) { return many * t
 /* What a thread reads first in an operation. */
 static Stream start_of(const Op *op, int64_t item) {
     if (op->kind == LINEAR) return stream_of(&op->linear, item);
-    const Attend *attend = &op->attend;
-    return (Stream){(const int8_t *)attend->keys + item * attend->capacity * attend->size * (attend->precision == I8 ? 1 : 4), 0};
+    return keys_of(&op->attend, item);
 }
 static void work(Pool *pool, int thread) {
     long phase = atomic_load(&pool->phase);

@@ -17,13 +17,15 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent  # the local stack gives a function links to what its image holds
 SOURCE = FOLDER / "kernels.c"
 
+_AVX2 = {"avx2", "fma", "f16c", "bmi2"}
 _AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_vnni"}
 
 _FLAGS: dict[str, dict[str, set[str]]] = {
     "x86_64": {
         "amx": {*_AVX512, "amx_tile", "amx_int8"},
         "avx512": _AVX512,
-        "avx2": {"avx2", "fma", "f16c", "bmi2"},
+        "avxvnni": {*_AVX2, "avx_vnni"},
+        "avx2": _AVX2,
     },
     "aarch64": {"neon": set()},
 }

@@ -127,13 +127,24 @@ def read(path: Path, copied: bool = False) -> tuple[dict[str, Entry], dict[str, 
     return entries, metadata
 
 
-def _copy(file: BinaryIO) -> memoryview:
-    """Read a whole file into pages as large as the system gives."""
-    memory = mmap.mmap(-1, os.fstat(file.fileno()).st_size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+def pages(size: int) -> memoryview:
+    """Allocate zeros, in pages as large as the system gives: what is read at each step is found sooner there.
+
+    Parameters
+    ----------
+    size : int
+        How many bytes, at least 1.
+    """
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without them: it is slower there, and nothing else
             memory.madvise(mmap.MADV_HUGEPAGE)
-    view = memoryview(memory)
+    return memoryview(memory)
+
+
+def _copy(file: BinaryIO) -> memoryview:
+    """Read a whole file into memory."""
+    view = pages(os.fstat(file.fileno()).st_size)
     at = 0
     while at < len(view):
         if not (count := file.readinto(view[at : at + _READ])):  # type: ignore[attr-defined]

@@ -436,8 +436,18 @@ def test_the_matrix_unit_is_used_where_the_kernel_grants_it(
     flags = sorted(set().union(*library._FLAGS["x86_64"].values()))
     (tmp_path / "cpuinfo").write_text(f"model name\t: x\nflags\t\t: {' '.join(flags)}\n")
     monkeypatch.setattr(library, "architecture", lambda: "x86_64")
-    for granted, expected in ((True, ["amx", "avx512", "avx2"]), (False, ["avx512", "avx2"])):
+    others = ["avx512", "avxvnni", "avx2"]
+    for granted, expected in ((True, ["amx", *others]), (False, others)):
         monkeypatch.setattr(library, "_tiles_granted", lambda granted=granted: granted)
+        assert library.supported(tmp_path / "cpuinfo") == expected
+
+
+def test_a_processor_without_wide_vectors_may_have_their_dot_products(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "architecture", lambda: "x86_64")
+    for more, expected in (("avx_vnni", ["avxvnni", "avx2"]), ("", ["avx2"])):
+        (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu sse4_2 avx2 fma f16c bmi2 {more}\n")
         assert library.supported(tmp_path / "cpuinfo") == expected
 
 
