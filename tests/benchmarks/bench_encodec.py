@@ -42,8 +42,8 @@ codec = Encodec(Tensors(Path(sys.argv[1])))
 codes = np.random.default_rng(0).integers(0, codec.codebook_size, (codec.codebooks, int(sys.argv[2])))
 decoder, samples = codec.decoder(1), 0
 for start in range(0, codes.shape[1], 50):
-    samples += decoder.push(codes[:, start : start + 50]).shape[1]
-samples += decoder.finish().shape[1]
+    samples += decoder.push(codes[None, :, start : start + 50]).shape[2]
+samples += decoder.finish().shape[2]
 # Not getrusage: its peak is inherited from the process that started this one.
 print(samples, re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
@@ -58,7 +58,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def _stream(codec: Encodec, codes: np.ndarray) -> tuple[float, float]:
     """Seconds for all but the last push, and for what is left when the last codes are there."""
     decoder = codec.decoder(1)
-    pieces = np.split(codes, range(LATE, codes.shape[1], LATE), axis=1)
+    pieces = np.split(codes[None], range(LATE, codes.shape[1], LATE), axis=2)
     early = _seconds(lambda: [decoder.push(piece) for piece in pieces[:-1]])
     return early, _seconds(lambda: (decoder.push(pieces[-1]), decoder.finish()))
 

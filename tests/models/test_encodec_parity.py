@@ -85,8 +85,8 @@ def test_audio(codec: Encodec, reference: TorchEncodec, frames: int, precision: 
 def test_a_stream(codec: Encodec, reference: TorchEncodec) -> None:
     codes = some_codes(250)
     decoder = codec.decoder(1)
-    parts = [decoder.push(part) for part in np.split(codes, [1, 2, 10, 60, 61, 200], axis=1)]
-    found = np.concatenate([*parts, decoder.finish()], axis=1)[0]
+    parts = [decoder.push(part[None]) for part in np.split(codes, [1, 2, 10, 60, 61, 200], axis=1)]
+    found = np.concatenate([*parts, decoder.finish()], axis=2)[0, 0]
     np.testing.assert_allclose(found, decoded(reference.model, codes), atol=TOLERANCE, rtol=0)
 
 

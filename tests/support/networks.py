@@ -136,6 +136,8 @@ class FakeCodec:
     ----------
     pushed : list of int
         Frames of each push.
+    broken : int or None
+        The candidate whose audio is not finite.
     """
 
     sample_rate = 32000
@@ -144,7 +146,7 @@ class FakeCodec:
 
     def __init__(self) -> None:
         self.pushed: list[int] = []
-        self.broken = False
+        self.broken: int | None = None
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """Take the levels of four bands as codes."""
@@ -154,30 +156,31 @@ class FakeCodec:
         levels = np.minimum(np.abs(blocks).mean(axis=3) * 100, 31).astype(np.int64)
         return levels.transpose(2, 0, 1).reshape(4 * len(audio), frames)
 
-    def decoder(self, channels: int) -> FakeDecoder:
+    def decoder(self, channels: int, candidates: int) -> FakeDecoder:
         """Begin."""
-        return FakeDecoder(self, channels)
+        return FakeDecoder(self, channels, candidates)
 
 
 class FakeDecoder:
     """Holds the last frame back, as a codec that looks ahead does."""
 
-    def __init__(self, codec: FakeCodec, channels: int) -> None:
-        self._codec, self._channels = codec, channels
-        self._held = np.zeros((channels, 0), np.float32)
+    def __init__(self, codec: FakeCodec, channels: int, candidates: int) -> None:
+        self._codec, self._shape = codec, (candidates, channels)
+        self._held = np.zeros((candidates, channels, 0), np.float32)
 
     def push(self, codes: np.ndarray) -> np.ndarray:
         """Decode."""
         assert codes.min() >= 0
-        self._codec.pushed.append(codes.shape[1])
-        if self._codec.broken:
-            raise FloatingPointError
+        self._codec.pushed.append(codes.shape[2])
+        candidates, channels = self._shape
         t = np.arange(self._codec.hop) / self._codec.sample_rate
-        pitch = 100.0 + 50.0 * codes.reshape(4, self._channels, -1)
-        audio = 0.05 * np.sin(2 * np.pi * pitch[..., None] * t).sum(axis=0).reshape(self._channels, -1)
-        whole = np.concatenate([self._held, audio.astype(np.float32)], axis=1)
-        self._held = whole[:, -self._codec.hop :]
-        return whole[:, : -self._codec.hop]
+        pitch = 100.0 + 50.0 * codes.reshape(candidates, 4, channels, -1)
+        audio = 0.05 * np.sin(2 * np.pi * pitch[..., None] * t).sum(axis=1).reshape(candidates, channels, -1)
+        if self._codec.broken is not None:
+            audio[self._codec.broken] = np.nan
+        whole = np.concatenate([self._held, audio.astype(np.float32)], axis=2)
+        self._held = whole[:, :, -self._codec.hop :]
+        return whole[:, :, : -self._codec.hop]
 
     def finish(self) -> np.ndarray:
         """End."""

@@ -476,25 +476,29 @@ class Encodec:
             If the audio is not finite: the weights are bad.
         """
         decoder = self.decoder(2 if len(codes) == 2 * self.codebooks else 1)
-        decoder.check(codes)
+        decoder.check(codes[None])
         audio = np.empty((decoder.channels, codes.shape[-1] * self.hop), np.float32)
         at = 0
         for start in range(0, codes.shape[-1], _FRAMES):
-            piece = decoder.push(codes[:, start : start + _FRAMES])
+            (piece,) = decoder.push(codes[None, :, start : start + _FRAMES])
             audio[:, at : at + piece.shape[1]] = piece
             at += piece.shape[1]
-        audio[:, at:] = decoder.finish()
+        (audio[:, at:],) = decoder.finish()
+        if not np.isfinite(audio).all():
+            raise FloatingPointError("the decoded audio is not finite")
         return audio
 
-    def decoder(self, channels: int = 1) -> Decoder:
+    def decoder(self, channels: int = 1, candidates: int = 1) -> Decoder:
         """Start to decode codes that come by and by.
 
         Parameters
         ----------
         channels : int
             How many channels there are, 1 or 2.
+        candidates : int
+            How many pieces are decoded side by side, each as if it were alone.
         """
-        return Decoder(self, channels)
+        return Decoder(self, channels, candidates)
 
     def _quantise(self, frames: np.ndarray) -> np.ndarray:
         """Code frames [time, hidden] as [codebooks, time]."""
@@ -541,24 +545,24 @@ class Decoder:
     Parameters
     ----------
     codec : Encodec
-    channels : int
-        How many channels there are, 1 or 2.
+    channels, candidates : int
+        See `Encodec.decoder`.
 
     Examples
     --------
     >>> decoder = codec.decoder()
-    >>> parts = [decoder.push(codes[:, :50]), decoder.push(codes[:, 50:]), decoder.finish()]
-    >>> np.array_equal(np.concatenate(parts, axis=1), codec.decode(codes))
+    >>> parts = [decoder.push(codes[None, :, :50]), decoder.push(codes[None, :, 50:]), decoder.finish()]
+    >>> np.array_equal(np.concatenate(parts, axis=2)[0], codec.decode(codes))
     True
     """
 
-    def __init__(self, codec: Encodec, channels: int = 1) -> None:
-        if channels not in (1, 2):
-            raise ValueError(f"audio has 1 or 2 channels, not {channels}")
-        self.channels = channels
+    def __init__(self, codec: Encodec, channels: int = 1, candidates: int = 1) -> None:
+        if channels not in (1, 2) or candidates < 1:
+            raise ValueError(f"audio has 1 or 2 channels, not {channels}, of at least one candidate")
+        self.channels, self.candidates = channels, candidates
         self._codec = codec
-        self._layers = codec._build(codec._decoder, channels)
-        self._audio = _Signal(channels, 1)
+        self._layers = codec._build(codec._decoder, candidates * channels)
+        self._audio = _Signal(candidates * channels, 1)
         self._finished = False
 
     def push(self, codes: np.ndarray) -> np.ndarray:
@@ -566,29 +570,32 @@ class Decoder:
 
         Parameters
         ----------
-        codes : np.ndarray [shape=(channels * codebooks, frames), integers]
+        codes : np.ndarray [shape=(candidates, channels * codebooks, frames), integers]
             The codes of any number of frames.
 
         Returns
         -------
-        np.ndarray [shape=(channels, n), dtype=float32]
+        np.ndarray [shape=(candidates, channels, n), dtype=float32]
             The samples that they and the frames before them settle: the last few wait for what follows.
+            They are not finite where the weights are bad.
 
         Raises
         ------
         ValueError
             If the codes have another shape or are out of range; nothing was decoded then.
-        FloatingPointError
-            If the audio is not finite: the weights are bad.
         """
         codec = self._codec
         if self._finished:
             raise ValueError("this decoder has finished")
         self.check(codes)
-        for start in range(0, codes.shape[1], _FRAMES):
-            piece = codes[:, start : start + _FRAMES].reshape(codec.codebooks, self.channels, -1)
-            self._layers[0].input.extend(piece.shape[2])[:] = sum(
-                book[rows] for book, rows in zip(codec._books, piece, strict=True)
+        for start in range(0, codes.shape[2], _FRAMES):
+            piece = codes[:, :, start : start + _FRAMES]
+            frames = piece.shape[2]
+            # (codebooks, candidates * channels, frames): each channel of each candidate is a sequence.
+            apart = piece.reshape(self.candidates, codec.codebooks, self.channels, frames).swapaxes(0, 1)
+            rows = apart.reshape(codec.codebooks, self.candidates * self.channels, frames)
+            self._layers[0].input.extend(frames)[:] = sum(
+                book[row] for book, row in zip(codec._books, rows, strict=True)
             )
             _flow(self._layers, self._audio, False)
         return self._taken()
@@ -596,10 +603,11 @@ class Decoder:
     def check(self, codes: np.ndarray) -> None:
         """Raise ValueError if `push` would refuse the codes."""
         codec = self._codec
-        if codes.ndim != 2 or len(codes) != self.channels * codec.codebooks:
+        expected = self.candidates, self.channels * codec.codebooks
+        if codes.ndim != 3 or codes.shape[:2] != expected:
             raise ValueError(
-                f"codes must be [{self.channels * codec.codebooks}, frames] for {self.channels} channels, "
-                f"not {codes.shape}"
+                f"codes must be {[*expected, 'frames']} for {self.candidates} candidates of {self.channels} "
+                f"channels, not {codes.shape}"
             )
         if codes.dtype.kind not in "iu":
             raise ValueError(f"codes must be integers, not {codes.dtype}")
@@ -607,7 +615,7 @@ class Decoder:
             raise ValueError(f"codes must be 0 to {codec.codebook_size - 1}")
 
     def finish(self) -> np.ndarray:
-        """Return what is left of the audio [shape=(channels, n)]; the decoder is at its end then."""
+        """Return what is left of the audio [candidates, channels, n]; the decoder is at its end then."""
         if not self._finished:
             self._finished = True
             _flow(self._layers, self._audio, True)
@@ -616,6 +624,4 @@ class Decoder:
     def _taken(self) -> np.ndarray:
         audio = self._audio.samples[:, :, 0].copy()
         self._audio.drop(len(self._audio))
-        if not np.isfinite(audio).all():
-            raise FloatingPointError("the decoded audio is not finite")
-        return audio
+        return audio.reshape(self.candidates, self.channels, audio.shape[1])

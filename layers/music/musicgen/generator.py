@@ -279,9 +279,8 @@ class _Sound:
 
     def __init__(self, codec: Codec, channels: int, takes: Sequence[Take], chunk: int) -> None:
         self._takes, self._chunk = takes, chunk
-        self._decoders: list[CodecDecoder] = [codec.decoder(channels) for _ in takes]
+        self._decoder: CodecDecoder = codec.decoder(channels, len(takes))
         self._parts: list[list[np.ndarray]] = [[] for _ in takes]
-        self._broken = [False for _ in takes]
         self._decoded = 0
 
     def ready(self, decoding: Steps) -> bool:
@@ -292,14 +291,9 @@ class _Sound:
         """Decode all whole chunks; the last one when there are no more steps."""
         while self.ready(decoding) or (decoding.step == decoding.steps and self._decoded < decoding.complete):
             end = min(self._decoded + self._chunk, decoding.complete)
-            for index, take in enumerate(self._takes):
-                if take.failed is None and not self._broken[index]:
-                    try:
-                        self._parts[index].append(
-                            self._decoders[index].push(take.codes[:, self._decoded : end])
-                        )
-                    except FloatingPointError:
-                        self._broken[index] = True
+            codes = np.stack([take.codes[:, self._decoded : end] for take in self._takes])
+            # A candidate that failed has none any more: nobody listens to what comes of it.
+            self._keep(self._decoder.push(np.maximum(codes, 0)))
             self._decoded = end
             between()
 
@@ -307,17 +301,19 @@ class _Sound:
         """Yield each candidate's audio [channels, n], or what is wrong with it."""
         if not decoding.failed:
             self.decode(decoding, between)
+            self._keep(self._decoder.finish())
         for index, take in enumerate(self._takes):
             if take.failed is not None:
                 yield f"logits not finite at step {take.failed}"
                 continue
-            if not self._broken[index]:
-                try:
-                    self._parts[index].append(self._decoders[index].finish())
-                except FloatingPointError:
-                    self._broken[index] = True
-            parts, self._parts[index] = self._parts[index], []
-            yield "audio not finite" if self._broken[index] else np.concatenate(parts, axis=1)
+            audio = np.concatenate(self._parts[index], axis=1)
+            self._parts[index] = []
+            yield audio if np.isfinite(audio).all() else "audio not finite"
+
+    def _keep(self, audio: np.ndarray) -> None:
+        """Keep what was decoded [candidates, channels, n], apart: a candidate's is given up with it."""
+        for parts, piece in zip(self._parts, audio, strict=True):
+            parts.append(piece.copy())
 
 
 def describe(features: Features, tags: Sequence[str]) -> str:

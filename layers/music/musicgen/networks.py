@@ -149,23 +149,27 @@ class TextEncoder(Protocol):
 
 
 class CodecDecoder(Protocol):
-    """It turns codes into one continuous stream of audio, as they come.
+    """It turns the codes of some candidates into a continuous stream of audio of each, as they come.
 
-    The audio does not depend on how the codes are divided among pushes, not in a bit.
+    The audio of a candidate depends neither on how the codes are divided among pushes nor on the candidates
+    beside it, not in a bit. It is not finite where the weights are bad.
     """
 
     def push(self, codes: np.ndarray) -> np.ndarray:
-        """Take codes [channels * codebooks, new frames]; return the samples that they settle [channels, n].
+        """Take the next codes, and return the samples that they settle.
 
-        Raises
-        ------
-        FloatingPointError
-            If the audio is not finite.
+        Parameters
+        ----------
+        codes : np.ndarray [shape=(candidates, channels * codebooks, new frames)]
+
+        Returns
+        -------
+        np.ndarray [shape=(candidates, channels, n)]
         """
         ...
 
     def finish(self) -> np.ndarray:
-        """Return the samples that were held back [channels, n]: in all, `hop` for each frame."""
+        """Return the samples that were held back [candidates, channels, n]: in all, `hop` for each frame."""
         ...
 
 
@@ -191,6 +195,6 @@ class Codec(Protocol):
         """Encode audio [channels, n] as codes [channels * codebooks, ceil(n / hop)]."""
         ...
 
-    def decoder(self, channels: int) -> CodecDecoder:
-        """Begin a stream."""
+    def decoder(self, channels: int, candidates: int) -> CodecDecoder:
+        """Begin a stream of each candidate."""
         ...

@@ -59,9 +59,9 @@ class Encodec:
         given = torch.tensor(apart, dtype=torch.int64, device=self.model.device)
         return self.model.decode(given[None], [None]).audio_values[:, 0].cpu().numpy()
 
-    def decoder(self, channels: int = 1) -> Decoder:
+    def decoder(self, channels: int = 1, candidates: int = 1) -> Decoder:
         """Start to decode codes that come by and by."""
-        return Decoder(self, channels)
+        return Decoder(self, channels, candidates)
 
     @contextmanager
     def beside(self) -> Iterator[None]:
@@ -75,7 +75,22 @@ _CONTEXT = 4
 
 
 class Decoder:
-    """Decodes codes as they come.
+    """Decodes the codes of candidates as they come: one after the other, in the memory that one takes."""
+
+    def __init__(self, codec: Encodec, channels: int, candidates: int) -> None:
+        self._streams = [_Stream(codec, channels) for _ in range(candidates)]
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        """Take codes [candidates, channels * codebooks, new frames]: samples [candidates, channels, n]."""
+        return np.stack([stream.push(each) for stream, each in zip(self._streams, codes, strict=True)])
+
+    def finish(self) -> np.ndarray:
+        """Return the samples that were held back [candidates, channels, n]."""
+        return np.stack([stream.finish() for stream in self._streams])
+
+
+class _Stream:
+    """Decodes the codes of one candidate.
 
     What lies before the LSTM sees a few frames, the LSTM goes on from its state, and what lies behind it is
     computed again for the frames around those that are new. So a frame is given out once those are there that
@@ -92,13 +107,7 @@ class Decoder:
         self._from = self._through = self._given = 0
 
     def push(self, codes: np.ndarray) -> np.ndarray:
-        """Take codes [channels * codebooks, new frames]; return the samples that they settle [channels, n].
-
-        Raises
-        ------
-        FloatingPointError
-            If they are not finite.
-        """
+        """Take codes [channels * codebooks, new frames]; return the samples they settle [channels, n]."""
         codec = self._codec
         if codes.ndim != 2 or len(codes) != self._channels * codec.codebooks:
             raise ValueError(f"codes of {self._channels} channels, not {codes.shape}")
@@ -109,13 +118,7 @@ class Decoder:
         return self._decode(last=False)
 
     def finish(self) -> np.ndarray:
-        """Return the samples that were held back [channels, n].
-
-        Raises
-        ------
-        FloatingPointError
-            If they are not finite.
-        """
+        """Return the samples that were held back [channels, n]."""
         return self._decode(last=True)
 
     def _decode(self, last: bool) -> np.ndarray:
@@ -134,8 +137,6 @@ class Decoder:
                 x[:, 0, (self._given - begin) * codec.hop : (end - begin) * codec.hop].cpu().numpy()
             )
         self._given = end
-        if not np.isfinite(made).all():
-            raise FloatingPointError("the decoded audio is not finite")
         return made
 
     def _remember(self, end: int) -> None:

@@ -223,14 +223,14 @@ def test_a_stream_is_the_whole_bit_for_bit(
     monkeypatch.setattr(encodec, "_BLOCK", block)
     monkeypatch.setattr(encodec, "_FRAMES", min(block, 96))
     decoder = codec.decoder(1)
-    parts = [decoder.push(part) for part in np.split(codes, np.cumsum(pieces)[:-1], axis=1)]
-    assert np.array_equal(np.concatenate([*parts, decoder.finish()], axis=1), whole)
+    parts = [decoder.push(part[None]) for part in np.split(codes, np.cumsum(pieces)[:-1], axis=1)]
+    assert np.array_equal(np.concatenate([*parts, decoder.finish()], axis=2)[0], whole)
 
 
 def test_a_stream_holds_back_a_few_frames_only(codec: Encodec) -> None:
     decoder, samples = codec.decoder(1), 0
     for frames in range(1, 60):
-        samples += decoder.push(some_codes(1)).shape[1]
+        samples += decoder.push(some_codes(1)[None]).shape[2]
         assert (frames - 8) * HOP <= samples < frames * HOP
 
 
@@ -260,11 +260,24 @@ def test_stereo_is_two_channels_in_turn(codec: Encodec) -> None:
 def test_streams_do_not_meet(codec: Encodec) -> None:
     codes = some_codes(20), some_codes(21)
     decoders = codec.decoder(1), codec.decoder(1)
-    parts = [[decoder.push(c[:, :9]) for decoder, c in zip(decoders, codes, strict=True)]]
-    parts.append([decoder.push(c[:, 9:]) for decoder, c in zip(decoders, codes, strict=True)])
+    parts = [[decoder.push(c[None, :, :9]) for decoder, c in zip(decoders, codes, strict=True)]]
+    parts.append([decoder.push(c[None, :, 9:]) for decoder, c in zip(decoders, codes, strict=True)])
     parts.append([decoder.finish() for decoder in decoders])
     for whole, *found in zip(codes, *parts, strict=True):
-        assert np.array_equal(np.concatenate(found, axis=1), codec.decode(whole))
+        assert np.array_equal(np.concatenate(found, axis=2)[0], codec.decode(whole))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("candidates", [2, 3, 4, 5])
+def test_candidates_side_by_side_are_each_as_if_alone(codec: Encodec, candidates: int, channels: int) -> None:
+    codes = np.stack([some_codes(30 + n, channels=channels)[:, n:] for n in range(candidates)])
+    decoder = codec.decoder(channels, candidates)
+    found = np.concatenate(
+        [decoder.push(codes[..., :13]), decoder.push(codes[..., 13:]), decoder.finish()], axis=2
+    )
+    assert found.shape == (candidates, channels, 30 * HOP)
+    for audio, alone in zip(found, codes, strict=True):
+        assert np.array_equal(audio, codec.decode(alone))
 
 
 def test_memory_does_not_grow_with_the_stream(codec: Encodec) -> None:
@@ -273,7 +286,7 @@ def test_memory_does_not_grow_with_the_stream(codec: Encodec) -> None:
         codes = some_codes(frames)
         tracemalloc.start()
         for start in range(0, frames, 100):
-            decoder.push(codes[:, start : start + 100])
+            decoder.push(codes[None, :, start : start + 100])
         decoder.finish()
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -286,7 +299,7 @@ def test_memory_does_not_grow_with_the_stream(codec: Encodec) -> None:
 def test_nothing_in_nothing_out(codec: Encodec) -> None:
     assert codec.decode(some_codes(0)).shape == (1, 0)
     assert codec.encode(np.zeros((1, 0), np.float32)).shape == (BOOKS, 0)
-    assert codec.decoder(2).finish().shape == (2, 0)
+    assert codec.decoder(2, 3).finish().shape == (3, 2, 0)
 
 
 def test_weights_that_are_not_numbers_are_refused() -> None:

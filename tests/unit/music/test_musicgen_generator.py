@@ -157,10 +157,19 @@ def test_logits_that_are_not_finite_stop_one_candidate_and_name_the_step() -> No
     assert np.array_equal(run(generator()[0])[0].audio, good.audio)
 
 
-def test_audio_that_is_not_finite_is_a_fault() -> None:
+def test_audio_that_is_not_finite_is_a_fault_of_one_candidate() -> None:
     made, _, codec = generator()
-    codec.broken = True
-    assert [candidate.fault for candidate in run(made)] == ["audio not finite"]
+    codec.broken = 1
+    good, bad, other = run(made, replace(PARAMETERS, candidates=3))
+    assert bad.fault == "audio not finite"
+    assert good.fault is other.fault is None
+    assert np.array_equal(run(generator()[0])[0].audio, good.audio)
+
+
+def test_candidates_that_are_made_together_are_decoded_together() -> None:
+    made, _, codec = generator()
+    run(made, replace(PARAMETERS, duration=5.0, candidates=3))
+    assert codec.pushed == [50] * 5
 
 
 def test_details_say_how_it_was_made() -> None:
