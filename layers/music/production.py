@@ -238,7 +238,8 @@ def generate(
                 candidate, faults = _brought(candidate, rate, parameters)
         if seam is not None and not candidate.fault:
             candidate = _behind(stereo, seam, candidate, rate, parameters.duration)
-        faulty += bool(faults)
+        # A generator that brings its source to a key has searched for itself.
+        faulty += bool(faults) and not (profile.turns and "key" in faults)
         outcome: dict[str, Any] = {"seed": candidate.seed}
         if faults:
             outcome["faults"] = faults
@@ -267,13 +268,16 @@ def generate(
         scored = _Scored(index, candidate, mastered, scores, faults)
         if best is None or scored.rank > best.rank:
             best = scored
-    if best is None:
-        if tried:
-            raise GenerationError("nothing_made", f"No candidate came to anything: {tried[0]['faults'][0]}.")
+    if not tried:
         raise RuntimeError(f"generator {generator.name!r} made no candidates")
+    missing = best.faults if best else tried[0]["faults"]
     for name, value in (("tempo", parameters.tempo), ("key", parameters.key)):
-        if name in best.faults:
-            raise GenerationError(f"{name}_out_of_reach", f"None of {len(tried)} candidates has {value}.")
+        if name in missing:
+            raise GenerationError(
+                f"{name}_out_of_reach", f"No candidate has {value}; {len(tried)} were made."
+            )
+    if best is None:
+        raise GenerationError("nothing_made", f"No candidate came to anything: {missing[0]}.")
 
     progress(_MADE)
     stage("encoding")

@@ -152,6 +152,8 @@ def make(source: Source, **asked: Any) -> tuple[Candidate, np.ndarray]:
         Mosaic().candidates(Request(source.audio, source.features, parameters), lambda done: None)
     )
     ends = candidate.ends or parameters.ending == "cut"
+    if candidate.fault:
+        return candidate, candidate.audio
     mastered = master(
         candidate.audio, RATE, duration=parameters.duration, target_loudness=source.features.loudness,
         fade_out=CUT_SECONDS if ends else FADE_OUT_SECONDS,
@@ -245,7 +247,10 @@ def seam(source: Source) -> dict[str, float] | None:
 
 
 def retuned(source: Source) -> dict[str, float]:
-    """How far the tempo is from what is asked for, as a share of it; and whether the key is what is."""
+    """How far the tempo is from what is asked for, as a share of it; and whether the key is what is.
+
+    A key that is refused is not among what is found.
+    """
     features, found = source.features, {}
     draw = np.random.default_rng(zlib.crc32(source.name.encode()))
     if features.tempo:
@@ -254,8 +259,10 @@ def retuned(source: Source) -> dict[str, float]:
         found["tempo"] = abs(heard(audio).tempo / asked - 1.0)
     if features.key:
         key = f"{draw.choice(reach.TONICS)} {features.mode}"
-        now = heard(make(source, key=key)[1])
-        found["key"] = float(f"{now.key} {now.mode}" == key)
+        candidate, audio = make(source, key=key)
+        if candidate.fault is None:
+            now = heard(audio)
+            found["key"] = float(f"{now.key} {now.mode}" == key)
     return found
 
 
@@ -328,6 +335,7 @@ def main() -> int:
     form = Promise("a phrase returns with a correlation of 0.8", "share", least=0.95)
     varied = {temperature: [] for temperature in TEMPERATURES}  # type: dict[float, list[float]]
     counts = {"sources": 0, "with_bars": 0, "natural": 0}
+    refused: list[str] = []
     promises = (
         *(downbeats, jumps, natural, exact, step, event, level, whole, tempo, key),
         *(seams, edges, outside, rough, form),
@@ -369,6 +377,8 @@ def main() -> int:
         for promise, name in ((tempo, "tempo"), (key, "key")):
             if name in asked_for:
                 promise.found[source.name] = asked_for[name]
+        if features.key and "key" not in asked_for:
+            refused.append(source.name)
         if features.beats and len(varied[TEMPERATURES[0]]) < VARIED:
             for temperature, share in apart(source).items():
                 varied[temperature].append(share)
@@ -377,6 +387,7 @@ def main() -> int:
             "machine": machine(),
             "sources": counts,
             "promises": [promise.row() for promise in promises],
+            "key_refused": refused,
             "share_in_which_two_seeds_differ_by_temperature": {
                 f"{temperature:g}": round(float(np.mean(found)), 3)
                 for temperature, found in varied.items()

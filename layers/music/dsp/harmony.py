@@ -18,6 +18,8 @@ from music.dsp.spectra import BLOCK, HOP, power_blocks, vertex
 
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
+MODES = ("major", "minor")
+
 NOTES = 66
 """Notes from A1 (55 Hz) to D7 (2349 Hz)."""
 LOWEST_NOTE = -27
@@ -190,8 +192,7 @@ def key_clues(salience: np.ndarray, frame_rate: float) -> np.ndarray:
     clues = np.zeros((CLUES, 12))
     if not len(sounding):
         return clues
-    # The square root of shares: neither the loudest frame nor the loudest note has all the say.
-    notes = np.sqrt(salience / (total + _PAUSE * total.mean()))
+    notes = _shares(salience, total)
     first, last, some = int(sounding[0]), int(sounding[-1]), max(round(_ENDS_SECONDS * frame_rate), 1)
     spans = (slice(None), slice(first, first + some), slice(max(last - some, 0), last + 1))
     whole, begin, end = (notes[:, span].mean(axis=1, dtype=np.float64) for span in spans)
@@ -225,14 +226,56 @@ def estimate_key(salience: np.ndarray, frame_rate: float) -> tuple[str, str, flo
     """
     if not has_key(salience.mean(axis=1)):
         return None
-    clues = key_clues(salience, frame_rate)
-    turned = np.stack([np.roll(clues, -tonic, axis=1) for tonic in range(12)]) - 1.0
-    score = np.einsum("tcp,mcp->mt", turned, fitted()["key"])
-    score[1] += float(fitted()["minor"])
+    score = _key_scores(key_clues(salience, frame_rate)[None])[0]
     share = np.exp(score - score.max())
     share /= share.sum()
     mode, tonic = divmod(int(np.argmax(score)), 12)
-    return PITCH_CLASSES[tonic], ("major", "minor")[mode], float(share[mode, tonic])
+    return PITCH_CLASSES[tonic], MODES[mode], float(share[mode, tonic])
+
+
+def key_votes(salience: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Measure how much each of some spans of a piece speaks for each key.
+
+    Of spans that are played one after another `estimate_key` finds nearly the key for which they speak most
+    in their mean.
+
+    Parameters
+    ----------
+    salience : np.ndarray [shape=(NOTES, frames)]
+        As `pitch_salience` gives it.
+    edges : np.ndarray [shape=(N + 1,), int64]
+        Where spans begin, and the last of them ends, in frames.
+
+    Returns
+    -------
+    np.ndarray [shape=(N, 2, 12), float64]
+        Of major and minor keys, from C to B, as logarithms of likelihoods up to a constant of each span.
+    """
+    notes = _shares(salience, salience.sum(axis=0))
+    sums = np.concatenate([np.zeros((NOTES, 1)), np.cumsum(notes, axis=1, dtype=np.float64)], axis=1)
+    first = np.clip(edges[:-1], 0, salience.shape[1])
+    last = np.clip(np.maximum(edges[1:], first + 1), 0, salience.shape[1])
+    means = (sums[:, last] - sums[:, first]) / np.maximum(last - first, 1)
+    into = np.eye(12)[(np.arange(NOTES) + LOWEST_NOTE) % 12]
+    clues = np.ones((len(first), CLUES, 12))
+    for clue, (low, high) in enumerate(pairwise(_REGISTERS)):
+        folded = np.einsum("kn,kp->np", means[low:high], into[low:high])
+        total = folded.sum(axis=1, keepdims=True)
+        clues[:, clue] = np.divide(12.0 * folded, total, out=np.ones_like(folded), where=total > 0.0)
+    return _key_scores(clues)
+
+
+def _shares(salience: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Return the square root of each note's share: neither the loudest frame nor note has all the say."""
+    return np.sqrt(salience / np.maximum(total + _PAUSE * total.mean(), 1e-20))
+
+
+def _key_scores(clues: np.ndarray) -> np.ndarray:
+    """Weigh clues [shape=(N, CLUES, 12)] for major and minor keys [shape=(N, 2, 12)]."""
+    turned = np.stack([np.roll(clues, -tonic, axis=2) for tonic in range(12)], axis=1) - 1.0
+    score = np.einsum("ntcp,mcp->nmt", turned, fitted()["key"])
+    score[:, 1] += float(fitted()["minor"])
+    return np.asarray(score)
 
 
 def has_key(notes: np.ndarray) -> bool:

@@ -11,6 +11,7 @@ References
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ import numpy as np
 from music import reach
 from music.audio.decode import resample
 from music.dsp.channels import centred, is_silent
-from music.dsp.harmony import PITCH_CLASSES
+from music.dsp.harmony import MODES, PITCH_CLASSES, key_votes
+from music.dsp.sound import Sound
+from music.dsp.spectra import HOP
 from music.features import SAMPLE_RATE, Features, measure
 from music.interfaces import Candidate, Parameters, Request
 from music.mosaic.around import Made, extended, first_seam, last_seam, preceded, repainted, seams_inside
@@ -43,6 +46,10 @@ _ANALYSIS = 0.3  # of the progress; the candidates share the rest
 _CUTTING = 0.8 * _ANALYSIS
 _DRAWS = 6  # of a candidate whose tempo or key is asked for
 _SAME_TEMPO = 0.01  # of it
+_AVOIDED = (
+    0.5  # cost of a unit that speaks for another key by a standard deviation, for each draw in that key
+)
+_TELLS_KEY = 10.0  # seconds of music, of which its key can be told
 _WALKING = 0.3  # of a candidate's share; the rest is rendering
 _SOFT = 0.02  # RMS below which a source is worked on louder: -34 dBFS
 _SHORTEST = 0.25  # seconds of a source
@@ -80,7 +87,8 @@ class Mosaic:
         ------
         Candidate
             ``audio`` has the source's channels and exactly ``round(duration * sample_rate)`` samples; where
-            the source is part of it, so many are new, or it is as long as the source.
+            the source is part of it, so many are new, or it is as long as the source. Its `fault` is
+            ``"key"`` where the key that is asked for is not heard of what was drawn.
 
         Raises
         ------
@@ -127,6 +135,9 @@ class Mosaic:
         for index, seed in enumerate(seeds):
             rng = np.random.default_rng(seed % 2**64)
             made = work.drawn(rng, _part(progress, _ANALYSIS + share * index, share))
+            if made is None:
+                yield Candidate(source[:, :0], seed, fault="key")
+                continue
             audio = made.audio
             if not repaint:
                 audio /= np.float32(max(float(np.abs(audio).max()), float(gain)))
@@ -153,25 +164,56 @@ class _Work:
     parameters: Parameters
     step: float
 
-    def drawn(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made:
-        """Draw a candidate: where a tempo or a key is asked for, until that is heard, or the nearest."""
+    def drawn(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made | None:
+        """Draw a candidate: where a tempo or a key is asked for, until that is heard, or the nearest.
+
+        Each time that another key is heard, what speaks for that is avoided the more. None where that does
+        not help, and so much is asked for that a key can be told of it.
+        """
         parameters = self.parameters
         if parameters.mode != "similar":
             return self._beside(rng, progress)
         if parameters.tempo is None and parameters.key is None:
             return self._made(rng, progress)
         nearest: Made | None = None
-        least = np.inf
+        least, in_key = np.inf, False
+        price = np.zeros(len(self.units))
         for draw in range(_DRAWS):
-            made = self._made(rng, _part(progress, draw / _DRAWS, 1.0 / _DRAWS))
-            miss = _missed(parameters, _heard(made.audio, parameters.rate))
+            made = self._made(rng, _part(progress, draw / _DRAWS, 1.0 / _DRAWS), price)
+            heard = _heard(made.audio, parameters.rate)
+            miss = _missed(parameters, heard)
             if nearest is None or miss < least:
-                nearest, least = made, miss
+                nearest, least, in_key = made, miss, _in_key(parameters, heard)
             if miss == 0.0:
                 break
+            if not _in_key(parameters, heard):
+                price = price + self._price_of_another_key(heard)
         assert nearest is not None
         progress(1.0)
-        return nearest
+        told = nearest.audio.shape[1] >= _TELLS_KEY * parameters.rate
+        return nearest if in_key or not told else None
+
+    @cached_property
+    def _votes(self) -> np.ndarray:
+        """How much each unit speaks for each key [shape=(N, 2, 12)]."""
+        small = resample(self.source, self.units.rate, SAMPLE_RATE)
+        salience = Sound(small, SAMPLE_RATE).salience
+        edges = np.round(self.units.bounds * (SAMPLE_RATE / self.units.rate / HOP)).astype(np.int64)
+        return key_votes(salience, edges)
+
+    def _price_of_another_key(self, heard: Features) -> np.ndarray:
+        """Price units [shape=(N,)] by how much they speak for what is heard, and not for the source's key."""
+        features, parameters = self.features, self.parameters
+        assert features.key
+        assert features.mode
+        assert parameters.key
+        up = reach.semitones(features.key, features.mode, parameters.key)
+        own = self._votes[:, MODES.index(features.mode), PITCH_CLASSES.index(features.key)]
+        rival = self._votes.mean(axis=(1, 2))
+        if heard.key and heard.mode:
+            rival = self._votes[:, MODES.index(heard.mode), (PITCH_CLASSES.index(heard.key) - up) % 12]
+        apart = rival - own
+        return np.asarray(_AVOIDED * (apart - apart.min()) / max(float(apart.std()), 1e-6))
 
     def _beside(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made:
         """Draw what goes before the source, after it or into it, and play both."""
@@ -193,7 +235,9 @@ class _Work:
         ends = walk_on(*drawn, tonic, rng, walking, seam - 1)
         return extended(source, units, ends, seam, samples, step, rest)
 
-    def _made(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made:
+    def _made(
+        self, rng: np.random.Generator, progress: Callable[[float], None], price: np.ndarray | None = None
+    ) -> Made:
         """Draw a path and play it."""
         parameters, features, units = self.parameters, self.features, self.units
         samples = round(parameters.duration * parameters.rate)
@@ -207,11 +251,11 @@ class _Work:
         walking, rest = _part(progress, 0.0, _WALKING), _part(progress, _WALKING, 1.0 - _WALKING)
         source, step = self.source, self.step
         if parameters.loop:
-            rounds = walk_round(self.transitions, self.outlook, walked, rng, walking, pulse, speed)
+            rounds = walk_round(self.transitions, self.outlook, walked, rng, walking, pulse, speed, price)
             path, audio, joins = self._turned([at_speed(each, speed, up) for each in rounds], samples, rest)
         else:
             tonic = _chord(features.key, features.mode)
-            ends = walk(self.transitions, self.outlook, walked, tonic, rng, walking, pulse)
+            ends = walk(self.transitions, self.outlook, walked, tonic, rng, walking, pulse, price)
             turned = (at_speed(end, speed, up) for end in ends)
             path = surest_end(source, units, turned, samples, step)
             audio, joins = render(source, units, path, samples, step, rest)
@@ -261,9 +305,11 @@ def _missed(parameters: Parameters, heard: Features) -> float:
     if parameters.tempo is not None:
         off = abs(heard.tempo / parameters.tempo - 1.0)
         missed += min(off, 1.0) if off > _SAME_TEMPO else 0.0
-    if parameters.key is not None:
-        missed += f"{heard.key} {heard.mode}" != parameters.key
-    return missed
+    return missed + (not _in_key(parameters, heard))
+
+
+def _in_key(parameters: Parameters, heard: Features) -> bool:
+    return parameters.key in (None, f"{heard.key} {heard.mode}")
 
 
 def _gain(source: np.ndarray) -> np.float32:

@@ -439,6 +439,7 @@ def walk(
     rng: np.random.Generator,
     progress: Callable[[float], None],
     pulse: float | None = None,
+    price: np.ndarray | None = None,
 ) -> Iterator[Path]:
     """Draw a path, and end it as it is asked to.
 
@@ -458,6 +459,8 @@ def walk(
         Called with the share done, in [0, 1], every few units; whatever it raises passes through.
     pulse : float, optional
         Seconds that every unit is to last; by default as long as in the source, evened out at joins.
+    price : np.ndarray [shape=(N,)], optional
+        Cost of playing each unit, besides all others.
 
     Yields
     ------
@@ -466,11 +469,11 @@ def walk(
     """
     units, duration = transitions.units, parameters.duration
     if pulse is None:
-        steps = _steps(transitions, outlook, parameters, duration, rng, progress)
+        steps = _steps(transitions, outlook, parameters, duration, rng, progress, price=price)
     else:
         longest = float(np.diff(units.bounds).max()) / units.rate
         beyond = _UNEVEN * duration + 2.0 * longest
-        steps = _steps(transitions, outlook, parameters, duration, rng, progress, beyond=beyond)
+        steps = _steps(transitions, outlook, parameters, duration, rng, progress, beyond=beyond, price=price)
         times = pulse * np.arange(len(steps) + 1)
         steps = _on_grid(units, steps, times)[: int(np.searchsorted(times, duration + 0.1))]
     yield from _finishes(transitions, steps, parameters, tonic)
@@ -484,6 +487,7 @@ def walk_round(
     progress: Callable[[float], None],
     pulse: float | None = None,
     speed: float = 1.0,
+    price: np.ndarray | None = None,
 ) -> list[Path]:
     """Draw a path of whole bars whose end leads to its beginning.
 
@@ -492,7 +496,7 @@ def walk_round(
 
     Parameters
     ----------
-    transitions, outlook, rng, progress, pulse
+    transitions, outlook, rng, progress, pulse, price
         As `walk` takes them.
     parameters : Parameters
         `bars`, `temperature`, `top_k`, `top_p` and `guidance_scale` are used.
@@ -521,7 +525,8 @@ def walk_round(
         raise GenerationError(
             "loop_too_long", f"{parameters.bars} bars of the track last over {LONGEST_LOOP:g} s."
         )
-    steps = _steps(transitions, outlook, parameters, 1.3 * count * period + 2.0 * longest, rng, progress)
+    long = 1.3 * count * period + 2.0 * longest
+    steps = _steps(transitions, outlook, parameters, long, rng, progress, price=price)
     kept = steps[: count - size]
     starts = _bars(units, size, 0)
     if len(kept) < count - size or not len(starts):
@@ -847,12 +852,13 @@ def _steps(
     after: int | None = None,
     place: int | None = None,
     beyond: float = 0.0,
+    price: np.ndarray | None = None,
 ) -> list[_Step]:
     """Draw the steps of a walk of `duration` seconds.
 
     It goes on from unit `after` of the source, where that is given, by a jump that keeps the bar; and stays
     near unit `place`, instead of telling the source's story. It goes on for `beyond` seconds more. A phrase
-    returns in each half minute.
+    returns in each half minute. Where a key is asked for, nothing is transposed out of it.
     """
     units = transitions.units
     noise = _noise(parameters.temperature)
@@ -864,6 +870,8 @@ def _steps(
     else:
         form = np.sqrt(((units.section[place] - units.section) ** 2).sum(axis=1))[None]
     attraction = np.maximum(form - _ROOM, 0.0) * (_FORM * parameters.guidance_scale / 3.0)
+    if price is not None:
+        attraction = attraction + price
     values = outlook.values(attraction, lambda done: progress(0.5 * done))
     usual = np.bincount(units.label) / len(units) * (_MEMORY / np.log(2.0) / period)
     heard = np.zeros(len(usual))
@@ -906,7 +914,10 @@ def _steps(
         if len(steps) % 8 == 0:
             progress(0.5 + 0.5 * min(now / duration, 1.0))
 
-        cost, shifts = transitions.row(unit, semitones)
+        if parameters.key is None:
+            cost, shifts = transitions.row(unit, semitones)
+        else:
+            cost, shifts = transitions.cost[unit].astype(np.float64), np.zeros(len(units), dtype=np.int64)
         onward = unit + 1 if unit + 1 < len(units) else -1
         same = _same(units, onward) if onward >= 0 else np.zeros(len(units), dtype=bool)
         early = _EARLY * float(_shortness(np.array(played), units))

@@ -531,6 +531,38 @@ def test_tempo_and_key_are_those_that_are_asked_for(tempo: float | None, up: int
     assert f"{heard.key} {heard.mode}" == key
 
 
+def _in_two_keys(tonic: int, mode: str) -> tuple[np.ndarray, Features]:
+    """A song in another key that ends in D minor; its features say D minor."""
+    one, measured = _in_key()
+    other = resample(sound.song(120.0, tonic, mode, 64.0)[None], features.SAMPLE_RATE, RATE)
+    source = np.concatenate([np.repeat(other, 2, axis=0), one], axis=1)
+    beats = [round(measured.beats[0] + BEAT * beat, 3) for beat in range(190)]
+    return source, replace(measured, duration=96.0, beats=beats, meter="4/4", bars=beats[::4])
+
+
+@pytest.mark.parametrize(("tonic", "mode"), [(8, "minor"), (5, "major"), (9, "minor")])
+@pytest.mark.parametrize("loop", [False, True])
+def test_of_a_source_in_two_keys_what_is_in_its_own_is_chosen(tonic: int, mode: str, loop: bool) -> None:
+    asked: dict[str, Any] = {"loop": True, "bars": 8} if loop else {"duration": 16.0}
+    made = _run(*_in_two_keys(tonic, mode), key="F minor", **asked)[0]
+    heard = features.measure(resample(made.audio, RATE, features.SAMPLE_RATE), -18.0)
+    assert (heard.key, heard.mode) == ("F", "minor")
+
+
+@pytest.mark.parametrize(("duration", "fault"), [(16.0, "key"), (8.0, None)])
+def test_a_key_that_is_not_heard_of_so_much_music_is_a_fault(duration: float, fault: str | None) -> None:
+    source, measured = _in_key()
+    wrong = replace(measured, key="G#")
+    made = _run(source, wrong, key="A minor", duration=duration, candidates=2)
+    assert [one.fault for one in made] == [fault, fault]
+    assert [one.audio.shape[1] for one in made] == [0 if fault else round(duration * RATE)] * 2
+
+
+def test_where_a_key_is_asked_for_nothing_is_transposed_out_of_it() -> None:
+    made = _run(*_in_key(), key="D# minor", duration=30.0, temperature=2.0)[0]
+    assert {run["semitones"] for run in made.details["runs"]} == {1}
+
+
 def test_the_same_seed_makes_the_same_bytes_at_another_tempo_in_another_key() -> None:
     one, other = (
         _run(*_in_key(), duration=8.0, tempo=100.0, key="D# minor")[0].audio.tobytes() for _ in range(2)

@@ -597,6 +597,32 @@ def test_where_no_candidate_has_what_is_asked_for_the_job_fails_with_its_code(
     assert len(generator.requests) == 1 + 1 + MAX_REPLACEMENTS - 1
 
 
+class OutOfKey(Wanting):
+    """Brings its source to a key by itself, and comes to nothing with some seeds."""
+
+    def candidates(self, request: Request, progress: Callable[[float], None]) -> Iterator[Candidate]:
+        for candidate in super().candidates(request, progress):
+            yield replace(candidate, fault=candidate.fault and "key")
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_where_a_generator_that_turns_its_source_finds_no_key_it_is_not_asked_again(
+    source: Path, fails: int
+) -> None:
+    generator = OutOfKey(dict.fromkeys(SEEDS[:fails], "fault"))
+    analysis = analyse(source, PROFILE.embedder)
+    parameters = Parameters(seed=3000, duration=2.0, candidates=2, key="C minor")
+    profile = Profile("builtin", Bands(), generator)
+    if fails == 1:
+        made = generate(source, profile, parameters, analysis.vector, analysis.features, lambda done: None)
+        assert (made.report["chosen"], made.report["candidates"][0]["faults"]) == (1, ["key"])
+    else:
+        with pytest.raises(GenerationError, match="C minor") as refused:
+            generate(source, profile, parameters, analysis.vector, analysis.features, lambda done: None)
+        assert refused.value.code == "key_out_of_reach"
+    assert len(generator.runs) == 1
+
+
 # -- the source in the result -------------------------------------------------------------------------------
 
 
