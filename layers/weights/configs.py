@@ -161,6 +161,7 @@ _SIZES = {
     "tiny-stereo": (2, 64, 2),
     "tiny-melody": (2, 64, 2),
 }
+_CLAPS = ("clap-htsat-unfused", "tiny-clap")
 
 
 def complete(config: Config) -> Config:
@@ -190,8 +191,17 @@ def files(model: str, layers: int | None = None) -> dict[str, Config]:
         Its name in `sources.toml`.
     layers : int, optional
         How many layers MusicGen's decoder gets, instead of the published number.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
     """
-    return _musicgen(model, layers) if model in _SIZES else _clap(tiny=model.startswith("tiny"))
+    if model in _SIZES:
+        return _musicgen(model, layers)
+    if model in _CLAPS:
+        return _clap(tiny=model.startswith("tiny"))
+    raise ValueError(f"no such model: {model}; there are {', '.join((*_SIZES, *_CLAPS))}")
 
 
 def _of(kind: str, **values: Any) -> Config:

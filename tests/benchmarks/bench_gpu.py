@@ -1,6 +1,6 @@
 """The torch runtime beside transformers' `generate`, in one run on one GPU.
 
-    python -m tests.benchmarks.bench_gpu [--model small] [--large large] [--steps 1500] [--out FILE]
+    python -m tests.benchmarks.bench_gpu [--model small] [--large musicgen-large] [--steps 1500] [--out FILE]
 
 Checkpoints are random, of the published size and layout, so nothing is heard here; what is measured does not
 depend on the values. Each part prints its figures when it has them, and the report is written after each, so
@@ -218,8 +218,8 @@ def clip(folder: Path, profile: str) -> tuple[float, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", default="small")
-    parser.add_argument("--large", default="large")
+    parser.add_argument("--model", default="small", help="a profile")
+    parser.add_argument("--large", default="musicgen-large", help="a model of `weights.configs`")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--out", type=Path, default=REPORT)
     parser.add_argument("--folder", type=Path, default=Path("build/bench-gpu"))

@@ -82,6 +82,11 @@ def test_fewer_layers_are_the_first_ones(made: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_model_that_nobody_knows_has_no_config() -> None:
+    with pytest.raises(ValueError, match="no such model: large; there are musicgen-small"):
+        configs.files("large")
+
+
 @pytest.mark.parametrize(
     ("model", "gigabytes", "layers", "books"),
     [
