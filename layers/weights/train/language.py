@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (as torch itself calls it)
 from torch import Tensor
 
-from weights.train.chroma import CLASSES
+from weights.train.chroma import CLASSES, PREFIX
 from weights.train.recipe import BOOKS, LanguageRecipe
 
 POSITIONS = 2048
