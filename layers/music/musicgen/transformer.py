@@ -40,9 +40,6 @@ class MusicGen:
         self.heads: int = config["heads"]
         self.vocabulary: int = config["vocabulary"]
         self.prefix: int = config["prefix"]
-        # Places before the codes that a text of the melody model is filled up to with zeros. Published
-        # checkpoints have none; where they are, codes stand at one distance from the melody.
-        self.text_length: int = config.get("text_length", 0)
         self.embedding = tensors.array("embedding")
         self.codebooks, _, self.width = self.embedding.shape
         # Integers are accurate enough for the cache where they are for the weights.
@@ -250,7 +247,7 @@ class MusicGenState:
         class throughout, and the null condition has zeros for text, as many as the others have tokens.
         """
         model = self._model
-        tokens = max([model.text_length, *(len(c.text) for c in conditions if c.text is not None)])
+        tokens = max((len(c.text) for c in conditions if c.text is not None), default=0)
         rows = np.zeros((self._rows, model.prefix + tokens, model.width), np.float32)
         none = np.eye(1, model.chroma, dtype=np.float32)
         for row, condition in zip(rows, conditions, strict=True):

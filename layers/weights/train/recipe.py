@@ -64,7 +64,7 @@ class LanguageRecipe:
     batch, window : int
         Windows of a step, frames of a window.
     text_length : int
-        Tokens of a text, at most; the places that are kept for them.
+        Tokens of a text, at most.
     no_text, no_melody, neither : float
         Probabilities that a window is learned without the one, the other, or both.
     """
@@ -86,7 +86,7 @@ class LanguageRecipe:
     adam: float = 4e-3
     warm: int = 100
     no_text: float = 0.15
-    no_melody: float = 0.25
+    no_melody: float = 0.5
     neither: float = 0.1
 
 
