@@ -5,9 +5,9 @@
 Nothing is measured here. Every figure that goes in stands below, with where it is from; who changes a price
 or a speed changes the tables. MusicGen small, with guidance, so that each stream is two rows.
 
-A step on another GPU is estimated as the measured step of an H200, which is launches and arithmetic for the
-most part, and what the other one takes longer to read weights and cache. That is a guess until somebody runs
-`make bench-gpu` there.
+A step on another GPU is estimated as the measured step of an H200 (docs/benchmarks/gpu.json), which is
+launches and arithmetic for the most part, and what the other one takes longer to read weights and cache. That
+is a guess until somebody runs `make bench-gpu` there.
 """
 
 from __future__ import annotations
@@ -25,11 +25,17 @@ FRAMES = 50
 STEPS = 1500
 """Of a piece of 30 s."""
 
-H200_STEPS = {1: 512.0, 4: 507.0, 8: 445.0, 32: 247.0}
-"""Steps a second of one H200 by streams: sixty plain lines of torch, bfloat16, static cache, one CUDA graph a
-step, measured in 2026 on random weights. The runtime in `layers/music/torch` came after it."""
+GPU_REPORT = Path("docs/benchmarks/gpu.json")
+
+
+def measured_steps() -> dict[int, float]:
+    """Return the steps a second of an H200 by streams, as `bench_gpu` found them."""
+    details = json.loads(GPU_REPORT.read_text("utf-8"))["details"]
+    return {count: details[f"steps a second: ours, {count} streams, bfloat16"] for count in (1, 4, 8, 32)}
+
+
 H200_BANDWIDTH = 4.2e12
-"""Bytes a second that it read at most, measured with the steps."""
+"""Bytes a second that an H200 reads at most, measured apart."""
 WEIGHT_BYTES = 0.84e9
 """Of the language model in bfloat16."""
 CACHE_BYTES = 2 * 24 * 1024 * 2
@@ -90,7 +96,7 @@ def step_seconds(card: Card, streams: int) -> float:
     """Estimate a step of so many streams on a card, at half the length of a piece."""
     cache = 2 * streams * CACHE_BYTES * STEPS / 2
     read = WEIGHT_BYTES + cache
-    return 1 / H200_STEPS[streams] + read / card.bandwidth - read / H200_BANDWIDTH
+    return 1 / measured_steps()[streams] + read / card.bandwidth - read / H200_BANDWIDTH
 
 
 def lambda_minute(megabytes: int) -> float:
