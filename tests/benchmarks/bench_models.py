@@ -1,12 +1,14 @@
 """What the CPU engine promises: beside the machine's own limit, and beside transformers in one run.
 
-    .venv-models/bin/python -m tests.benchmarks.bench_models [--quick] [--engine] [--folder DIR] [--json FILE]
+    .venv-models/bin/python -m tests.benchmarks.bench_models [--quick] [--engine] [--folder DIR]
+        [--bundles DIR] [--json FILE]
 
 Random checkpoints of the published size take the same time as trained ones; DIR, if it is given, holds some
 already (``musicgen`` and ``clap``). `--quick` takes fewer steps (about 10 minutes), and judges only what a
 short run can; the full run takes the 1500 steps of 30 s of music with both. `--engine` takes steps of the
-engine alone and needs no torch (3 minutes). Measure on a machine that does nothing else. `make bench-models`
-draws the figure, too.
+engine alone and needs no torch (3 minutes). `--bundles` names a folder of bundles in int8: those of the other
+sizes take 100 steps each (``make models PROFILE=medium SOURCE=random`` makes one). Measure on a machine that
+does nothing else. `make bench-models` draws the figure, too.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ STEPS = 1500  # 30 s
 TOKENS = 20  # of a prompt
 SAMPLING = Sampling()  # the defaults of the contract: temperature 1, top-k 250, guidance 3
 POSITIONS = (50, 400, 750, 1100, 1450)
+SIZES = ("medium", "large")
+SIZE_STEPS = 100
 BARS: dict[str, tuple[float, float, str]] = {
     "share of the floor, 2 rows, worst position": (0.9, 0.9, "x"),
     "share of the floor, 8 rows, worst position": (0.8, 0.8, "x"),
@@ -240,6 +244,23 @@ def child_steps(file: str, rows: str, repeats: str) -> dict[str, Any]:
     return {"machine": [max(pair) for pair in zip(before, after, strict=True)], "rows": found}
 
 
+def child_size(file: str) -> dict[str, Any]:
+    """Take `SIZE_STEPS` steps of 2 rows, drawing included, and count what the one in the middle needs."""
+    language = MusicGen(Tensors(Path(file), copied=True))
+    took, resident = sampled(language, SIZE_STEPS), peak()
+    machine = floor.measure(10)
+    state = language.start(condition(), SIZE_STEPS + 1)
+    state.advance(np.full((2, 1, language.codebooks), language.vocabulary))
+    assert state._step is not None
+    state._lengths[:] = SIZE_STEPS // 2
+    need = floor.work(state._step[2])
+    least, ms = 1000 * need.seconds(machine), 1000 * float(np.median(took))
+    return {
+        "ms": ms, "floor, ms": least, "share": least / ms, "mean ms": 1000 * float(took.mean()),
+        "GB": need.bytes / 1e9, "GB/s": machine.bytes / 1e9, "resident, GB": resident / 1e9,
+    }  # fmt: skip
+
+
 def child_mean(file: str) -> dict[str, Any]:
     """Take 40 steps of 2 rows, pauses of the scheduler included."""
     language = MusicGen(Tensors(Path(file), copied=True))
@@ -384,6 +405,18 @@ def by_rows(file: Path, quick: bool) -> dict[str, Any]:
     return {"figures": figures, "details": notes}
 
 
+def by_size(bundles: Path) -> dict[str, Any]:
+    """Take steps of the other sizes that there are bundles of, the better of two rounds."""
+    found = {}
+    for name in SIZES:
+        file = bundles / name / weights_file("musicgen")
+        if file.exists():
+            say(f"{SIZE_STEPS} steps of {name}, twice")
+            rounds = [child("size", str(file)) for _ in range(2)]
+            found[name] = min(rounds, key=lambda entry: entry["ms"])
+    return {"figures": {}, "details": {"sizes": found}}
+
+
 def floors(*rounds: dict[str, Any]) -> dict[str, Any]:
     """Hold the best of several rounds of `child_steps` against the machine at its best."""
     machine = floor.Work(
@@ -489,6 +522,11 @@ def table(result: dict[str, Any], quick: bool) -> str:
     for name, entry in result["details"]["crowded"].items():
         each = ", ".join(f"{threads}: {ms:.1f}" for threads, ms in entry["ms by threads"].items())
         lines.append(f"{name}: {entry['ms']:.1f} ms with {entry['threads']} threads; by threads {each}")
+    for name, entry in result["details"].get("sizes", {}).items():
+        lines.append(
+            f"{name}, 2 rows, {SIZE_STEPS} steps: {entry['ms']:.1f} ms | {entry['floor, ms']:.1f} | "
+            f"{entry['share']:.2f}; {entry['GB']:.2f} GB a step, {entry['resident, GB']:.1f} GB resident"
+        )
     lines += ["", f"{'':58} {'found':>8} {'at least':>9} {'aim':>7}"]
     for name, (bar, aim, sense) in BARS.items():
         if (value := result["figures"].get(name)) is None:
@@ -507,6 +545,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--engine", action="store_true", help="only steps of the engine: needs no torch")
+    parser.add_argument("--bundles", type=Path, help="with bundles of the other sizes in int8")
     parser.add_argument(
         "--json", type=Path, help="default: docs/benchmarks/models-PROCESSOR.json; none with --engine"
     )
@@ -532,12 +571,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 result[name] |= values
         else:
             result = measure(folder, given.quick)
+    if given.bundles:
+        for name, values in by_size(given.bundles).items():
+            result[name] |= values
     result["machine"] = {
         "processor": processor(), "threads": ops.threads(), "instruction_set": ops.variant(),
         "system": platform.platform(), "python": platform.python_version(), "quick": given.quick,
         "command": "make bench-models"
         if not given.engine
-        else "python -m tests.benchmarks.bench_models --engine",
+        else "python -m tests.benchmarks.bench_models --engine" + (" --bundles DIR" if given.bundles else ""),
         **{name: version(name) for name in ("numpy", *(() if given.engine else ("torch", "transformers")))},
     }  # fmt: skip
     target = given.json or (None if given.engine else models_file(processor()))
