@@ -683,10 +683,8 @@ INLINE v16f rounding(const float *x, int64_t count, float *scale) {
     *scale = top / 127.0f + sum_lanes(check);
     return splat(top > 0.0f ? 127.0f / top : 0.0f);
 }
-INLINE void round_part(const float *x, v16f factor, int64_t count, int8_t *to) {
-    const v16f rounded = __builtin_elementwise_roundeven(load_part(x, count) * factor);
-    const v16b whole = __builtin_convertvector(__builtin_convertvector(rounded, v16i), v16b);
-    memcpy(to, &whole, sizeof whole);
+INLINE v16i rounded(const float *x, v16f factor, int64_t count) {
+    return __builtin_convertvector(__builtin_elementwise_roundeven(load_part(x, count) * factor), v16i);
 }
 static void append(const Attend *op, int64_t sequence, int64_t head, int64_t old) {
     const int64_t size = op->size, padded = UP(size, LANES), capacity = op->capacity, many = op->new_keys;
@@ -704,17 +702,17 @@ static void append(const Attend *op, int64_t sequence, int64_t head, int64_t old
         float *scales = op->scales + lane * 2 * capacity + at;
         const v16f k_factor = rounding(k, size, scales), v_factor = rounding(v, size, scales + capacity);
         int8_t *keys = (int8_t *)op->keys + key + at % LANES * 2;
-        int8_t *values = (int8_t *)op->values + (lane * capacity + at / 2 * 2) * padded;
+        int8_t *values = (int8_t *)op->values + (lane * capacity + at / 2 * 2) * padded; /* padded: whole vectors of them */
         for (int64_t d = 0; d < size; d += LANES) {
             const int64_t count = size - d < LANES ? size - d : LANES;
             int8_t whole[LANES];
-            round_part(k + d, k_factor, count, whole);
+            const v16b key_bytes = __builtin_convertvector(rounded(k + d, k_factor, count), v16b);
+            memcpy(whole, &key_bytes, sizeof whole);
             for (int64_t e = 0; e < count; e += 2) memcpy(keys + (d + e) * LANES, whole + e, 2);
-            round_part(v + d, v_factor, count, whole);
-            if (at % 2 == 0)
-                for (int64_t e = 0; e < count; e++) values[2 * (d + e)] = whole[e];
-            else
-                for (int64_t e = 0; e < count; e++) values[2 * (d + e) + 1] = whole[e];
+            /* Two positions share the 16 bits of a value: the first has the low half. */
+            v16h *both = (v16h *)(values + 2 * d);
+            const v16h fresh = __builtin_convertvector(rounded(v + d, v_factor, count), v16h);
+            *both = at % 2 ? (*both & 255) | fresh << 8 : (*both & -256) | (fresh & 255);
         }
     }
 }
@@ -724,11 +722,18 @@ INLINE Stream keys_of(const Attend *op, int64_t lane) {
     const int8_t *keys = (const int8_t *)op->keys + lane * op->capacity * op->size * each;
     return (Stream){keys, (const int8_t *)op->values + lane * op->capacity * UP(op->size, LANES) * each - keys};
 }
-/* Fetch what another item of an I8 cache needs before its keys: where its new ones go, and its scales. */
+/* Fetch what another item of an I8 cache needs before its keys: its query, its new key and value, where they go, and its
+ * scales. */
 static void expect(const Attend *op, int64_t item) {
     const Stream there = keys_of(op, item);
-    const int64_t size = op->size, old = op->lengths[item / op->heads];
+    const int64_t size = op->size, sequence = item / op->heads, head = item % op->heads, old = op->lengths[sequence];
     const float *scales = op->scales + item * 2 * op->capacity;
+    for (int64_t i = 0; i < size; i += LANES) {
+        FETCH(op->q + sequence * op->queries * op->q_stride + head * size + i);
+        if (!op->new_keys) continue;
+        FETCH(op->k + sequence * op->new_keys * op->kv_stride + head * size + i);
+        FETCH(op->v + sequence * op->new_keys * op->kv_stride + head * size + i);
+    }
     for (int64_t i = 0; i < size * LANES; i += 64) FETCH(there.at + old / LANES * size * LANES + i);
     for (int64_t i = 0; i < size * 2; i += 64) FETCH(there.at + there.apart + old / 2 * 2 * UP(size, LANES) + i);
     for (int side = 0; side < 2; side++, scales += op->capacity) {
@@ -823,6 +828,7 @@ INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, 
     int64_t block = 0;
     if (QR == 1)
         for (; block + 4 <= blocks; block += 4) scores(1, 4, PRECISION, op, q, scales, own, lane, block, &ahead);
+    for (; block + 2 <= blocks; block += 2) scores(QR, 2, PRECISION, op, q, scales, own, lane, block, &ahead);
     for (; block < blocks; block++) scores(QR, 1, PRECISION, op, q, scales, own, lane, block, &ahead);
     for (int r = 0; r < QR; r++) {
         float *s = own.scores + r * capacity;
