@@ -7,6 +7,9 @@ are those of the corpus, of several packages in turn, and pieces and tracks take
 30 s is made through the generator and the mastering that the service uses. Onsets are looked for in the
 finished sound, not in what the generator says. What was found is written after each source.
 
+A bar line is where a bar begins, or where the last one that was found ends. A phrase is looked for where the
+source's beats lie in the result; what `similarity.form` says depends on the beats that are heard there, too.
+
 How temperature works and where the seams of a region lie was chosen on the first three of these pieces, and
 nothing on the others. The generator takes an end by the same measure of onsets as this benchmark, and brings
 tempo and key by the same measures: others would judge harder.
@@ -25,11 +28,14 @@ from unittest.mock import patch
 
 import numpy as np
 
+from music import features as measuring
 from music import reach
 from music.audio.decode import decode, resample
 from music.audio.loudness import integrated_loudness
 from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, master
 from music.dsp import rhythm
+from music.dsp.harmony import chroma_from_salience
+from music.dsp.sound import Sound
 from music.features import SAMPLE_RATE, Features, measure, measure_likeness
 from music.interfaces import Candidate, Parameters, Request, Section
 from music.mosaic import generator
@@ -208,6 +214,15 @@ def last_onset(audio: np.ndarray) -> float:
     return float(onsets[-1]) * rhythm.HOP / SAMPLE_RATE if len(onsets) else 0.0
 
 
+def returning(made: Candidate, audio: np.ndarray, beats: list[float]) -> float:
+    """How well some phrase of eight beats returns, where the source's beats lie in what was made of it."""
+    sound = Sound(resample(audio, RATE, SAMPLE_RATE), SAMPLE_RATE)
+    onsets = rhythm.superflux(rhythm.mel_bands(sound.samples, SAMPLE_RATE))
+    times = lines(made, beats)
+    times = times[np.diff(times, prepend=-np.inf) > 0.5 * float(np.median(np.diff(beats)))]
+    return measuring._returning(chroma_from_salience(sound.salience), onsets, times)
+
+
 def fall(audio: np.ndarray) -> float:
     """How far the last tenth of a second lies below the loudest of the last six seconds, in dB."""
     size = RATE // 10
@@ -333,12 +348,13 @@ def main() -> int:
     outside = Promise("repaint: greatest change outside the region", "of full scale", most=1e-9)
     rough = Promise("extend and repaint: joins over the source's 99.9th percentile", "", most=1.0)
     form = Promise("a phrase returns with a correlation of 0.8", "share", least=0.95)
+    heard_form = Promise("similarity.form: the same, by the beats that are heard in it", "share", least=0.95)
     varied = {temperature: [] for temperature in TEMPERATURES}  # type: dict[float, list[float]]
     counts = {"sources": 0, "with_bars": 0, "natural": 0}
     refused: list[str] = []
     promises = (
         *(downbeats, jumps, natural, exact, step, event, level, whole, tempo, key),
-        *(seams, edges, outside, rough, form),
+        *(seams, edges, outside, rough, form, heard_form),
     )
     for source in in_turn(rendered(asked.pieces), real(asked.tracks)):
         features = source.features
@@ -366,8 +382,9 @@ def main() -> int:
             for promise, name in ((step, "step"), (event, "flux"), (level, "loudness"), (whole, "bars")):
                 promise.found[source.name] = met[name]
         if features.beats:
+            form.found[source.name] = float(returning(candidate, audio, features.beats) >= 0.8)
             likeness = measure_likeness(resample(audio, RATE, SAMPLE_RATE))
-            form.found[source.name] = float(likeness[2] >= 0.8)
+            heard_form.found[source.name] = float(likeness[2] >= 0.8)
             found = extension(source)
             for promise, name in (
                 (seams, "seam"), (edges, "edges"), (outside, "outside"), (rough, "rough"),

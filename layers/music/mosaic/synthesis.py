@@ -38,6 +38,7 @@ _AROUND = 4  # frames on either side of a beat, in which it is heard
 
 _LOOK = 0.19  # seconds whose partials ring on,
 _PARTIALS = 60  # at most so many,
+_BLOCK = 1024  # samples that are made of them at once
 _STRIKE = 0.06  # seconds that a sound begins in,
 _INTO_RINGING = 0.4  # and of crossfade at most,
 _FALL = 55.0  # dB that they fall until the end,
@@ -310,19 +311,19 @@ def _dying(audio: np.ndarray, begin: int, hold: int, rate: int) -> np.ndarray:
     newest = last[:, -max(size // 3, 32) :]
     bell = np.hanning(newest.shape[1] + 2)[1:-1]
     at = np.arange(newest.shape[1]) / rate
-    time = np.arange(-fade, rest) / rate
-    ringing = np.zeros((len(audio), len(time)))
     length = min(rest / rate, _LONGEST_RINGING)
-    for peak in peaks:
-        hertz = peak * rate / padded
-        slope = _FALL / 20.0 * np.log(10.0) / length * (1.0 + hertz / _HALF_AS_LONG)
-        # The phase of a peak is that at the window's first sample.
-        turn = np.exp(2j * np.pi * hertz * (time + size / rate)) * np.exp(-slope * np.maximum(time, 0.0))
-        # What has died away meanwhile does not come back.
-        now = np.abs((newest * bell * np.exp(-2j * np.pi * hertz * at)).sum(axis=1)) / bell.sum()
-        past = np.abs(spectrum[:, peak]) / window.sum()
-        left = np.minimum(now / np.maximum(past, 1e-12), 1.0)
-        ringing += np.real((spectrum[:, peak] * left)[:, None] * turn[None]) * (2.0 / window.sum())
+    hertz = peaks * rate / padded
+    slope = _FALL / 20.0 * np.log(10.0) / length * (1.0 + hertz / _HALF_AS_LONG)
+    # What has died away meanwhile does not come back.
+    waves = np.exp(-2j * np.pi * hertz[:, None] * at)
+    now = np.abs(np.einsum("cn,kn->ck", newest * bell, waves)) / bell.sum()
+    past = np.abs(spectrum[:, peaks]) / window.sum()
+    strength = spectrum[:, peaks] * np.minimum(now / np.maximum(past, 1e-12), 1.0) * (2.0 / window.sum())
+    # The phase of a peak is that at the window's first sample.
+    turn = 2j * np.pi * hertz / rate
+    before = _partials(strength * np.exp(turn * (size - fade)), turn, fade)
+    after = _partials(strength * np.exp(turn * size), turn - slope / rate, rest)
+    ringing = np.concatenate([before, after], axis=1)
     level = np.sqrt((newest**2).mean() / max(float((ringing[:, :fade] ** 2).mean()), 1e-12))
     ringing *= min(float(level), 1.0)
     down, up = _gains(fade, 0.5)
@@ -331,6 +332,30 @@ def _dying(audio: np.ndarray, begin: int, hold: int, rate: int) -> np.ndarray:
     ringing[:, :fade] *= up
     out[:, start:] += ringing.astype(np.float32)
     return out
+
+
+def _partials(strength: np.ndarray, step: np.ndarray, count: int) -> np.ndarray:
+    """Add partials ``strength * exp(step * n)``, n from 0 to `count`, which is excluded.
+
+    Powers are products of two that are computed for each block and for each place in one.
+
+    Parameters
+    ----------
+    strength : np.ndarray [shape=(channels, partials), complex128]
+    step : np.ndarray [shape=(partials,), complex128]
+    count : int
+
+    Returns
+    -------
+    np.ndarray [shape=(channels, count), float64]
+        Their real parts.
+    """
+    blocks = -(-count // _BLOCK)
+    first = strength[:, :, None] * np.exp(step[:, None] * (_BLOCK * np.arange(blocks)))
+    inside = np.exp(step[:, None] * np.arange(_BLOCK))
+    made = np.einsum("ckb,kn->cbn", first.real, inside.real)
+    made -= np.einsum("ckb,kn->cbn", first.imag, inside.imag)
+    return np.asarray(made.reshape(len(strength), -1)[:, :count])
 
 
 def _piece(source: np.ndarray, units: Units, run: Run, reach: int, last: bool) -> np.ndarray:

@@ -444,6 +444,16 @@ def test_a_last_sound_is_held_until_the_next_one_begins() -> None:
     assert 0.2 < chosen.hold < 0.3
 
 
+def test_partials_are_added_as_they_are_defined() -> None:
+    rng = np.random.default_rng(2)
+    strength = rng.standard_normal((2, 5)) + 1j * rng.standard_normal((2, 5))
+    step = -1e-4 * rng.random(5) + 1j * rng.random(5)
+    count = 2 * synthesis._BLOCK + 77
+    exact = (strength[:, :, None] * np.exp(step[:, None] * np.arange(count))).real.sum(axis=1)
+    np.testing.assert_allclose(synthesis._partials(strength, step, count), exact, rtol=0.0, atol=1e-9)
+    assert synthesis._partials(strength, step, 0).shape == (2, 0)
+
+
 def test_the_plainest_end_is_taken_where_no_other_is_heard_on_a_line() -> None:
     late = replace(_ending_with(32, 0.3), end=8.25)
     fade = replace(late, ending="fade")
