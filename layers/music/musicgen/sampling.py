@@ -67,10 +67,10 @@ def draw(logits: np.ndarray, sampling: Sampling, rng: np.random.Generator) -> np
     scaled = logits.astype(np.float64) / sampling.temperature
     scaled -= scaled.max(axis=1, keepdims=True)
     vocabulary = scaled.shape[1]
+    weights = np.exp(scaled)
     if 0 < sampling.top_k < vocabulary:
         least = np.partition(scaled, vocabulary - sampling.top_k, axis=1)[:, vocabulary - sampling.top_k]
-        scaled[scaled < least[:, None]] = -np.inf
-    weights = np.exp(scaled)
+        weights[scaled < least[:, None]] = 0.0
     if sampling.top_p > 0.0:
         order = np.argsort(-weights, axis=1, kind="stable")
         ordered = np.take_along_axis(weights, order, axis=1)
