@@ -346,6 +346,18 @@ for precision in ("float32", "int8", "int4"):
             cache = ops.Cache(rows, 2, 50, 3, precision)
             h = ops.attend(h, cache, h, h, scale=0.1)
         digest.update(ops.unary(h, "elu").tobytes())
+for precision in ("float32", "int8"):  # a cache that grows step by step, its lengths unlike
+    for sequences, size in ((1, 64), (2, 64), (8, 50)):
+        cache = ops.Cache(sequences, 3, size, 160, precision)
+        cache.lengths[:] = np.arange(sequences) * 9
+        for _ in range(90):
+            q, k, v = draw.standard_normal((3, sequences, 3 * size)).astype(np.float32)
+            digest.update(ops.attend(q, cache, k, v, scale=size**-0.5, causal=True).tobytes())
+            cache.lengths += 1
+for rows in (1, 2, 3, 5, 8, 12, 17):  # products of many items, wide and long
+    for inputs, outputs in ((64, 1600), (2112, 304), (320, 1000)):
+        w = pack(draw.standard_normal((outputs, inputs)).astype(np.float32), "int8")
+        digest.update(ops.linear(draw.standard_normal((rows, inputs)).astype(np.float32), w).tobytes())
 for precision in ("float32", "int16"):
     w = pack(draw.standard_normal((256, 64)).astype(np.float32) / 8, precision)
     shapes = (7, 64), (7, 64), (5, 7, 256)
