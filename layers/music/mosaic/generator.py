@@ -18,6 +18,7 @@ import numpy as np
 
 from music import reach
 from music.audio.decode import resample
+from music.audio.master import CUT_SECONDS, master
 from music.dsp.channels import centred, is_silent
 from music.dsp.harmony import MODES, PITCH_CLASSES, key_votes
 from music.dsp.sound import Sound
@@ -180,7 +181,7 @@ class _Work:
         price = np.zeros(len(self.units))
         for draw in range(_DRAWS):
             made = self._made(rng, _part(progress, draw / _DRAWS, 1.0 / _DRAWS), price)
-            heard = _heard(made.audio, parameters.rate)
+            heard = _heard(made.audio, parameters, self.features.loudness)
             miss = _missed(parameters, heard)
             if nearest is None or miss < least:
                 nearest, least, in_key = made, miss, _in_key(parameters, heard)
@@ -294,9 +295,13 @@ def _pulse(units: Units, tempo: float) -> float:
     return beat / max(round(beat / usual), 1)
 
 
-def _heard(audio: np.ndarray, rate: int) -> Features:
-    """Measure what was made; how loud it is does not matter."""
-    return measure(resample(audio, rate, SAMPLE_RATE), -np.inf)
+def _heard(audio: np.ndarray, parameters: Parameters, loudness: float | None) -> Features:
+    """Measure what was made as it will be heard: a limiter may bring out other beats."""
+    rate = parameters.rate
+    mastered = master(
+        audio, rate, duration=audio.shape[1] / rate, target_loudness=loudness, fade_out=CUT_SECONDS
+    )
+    return measure(resample(mastered.audio, rate, SAMPLE_RATE), -np.inf)
 
 
 def _missed(parameters: Parameters, heard: Features) -> float:
