@@ -1,6 +1,6 @@
 """Form: does what is made begin, go on and end where bars do? Each promise beside what was found.
 
-    python -m tests.benchmarks.bench_form [--pieces 44] [--tracks 60] [--json FILE]
+    python -m tests.benchmarks.bench_form [--pieces 22] [--tracks 22] [--jobs 1] [--json FILE]
 
 Composed pieces of known bars, of seeds that nothing was fitted on, are rendered with FluidR3Mono; real tracks
 are those of the corpus, of several packages in turn, and pieces and tracks take turns. From each one piece of
@@ -19,9 +19,12 @@ import argparse
 import json
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain, combinations, pairwise, zip_longest
+from itertools import combinations, pairwise, zip_longest
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -110,20 +113,20 @@ class Promise:
         }
 
 
-def rendered(count: int) -> Iterator[Source]:
-    """Composed pieces."""
-    soundfont = fetch()
-    for piece in truth.pieces(count, SOURCE_SECONDS, FIRST_SEED):
-        audio = render(piece, RATE, 2, soundfont)
-        yield Source(f"{piece.seed} {piece.style}", audio, heard(audio), piece)
+def wanted(pieces: int, tracks: int) -> list[Piece | corpus.Track]:
+    """What music is made from, pieces and tracks in turn."""
+    composed = truth.pieces(pieces, SOURCE_SECONDS, FIRST_SEED)
+    real = corpus.in_turn(track for track in corpus.tracks() if track.seconds <= 900.0)[:tracks]
+    return [one for both in zip_longest(composed, real) for one in both if one is not None]
 
 
-def real(count: int) -> Iterator[Source]:
-    """Tracks of the corpus, of its packages in turn."""
-    tracks = corpus.in_turn(track for track in corpus.tracks() if track.seconds <= 900.0)
-    for track in tracks[:count]:
-        audio = decode(track.path, rate=RATE, channels=2)
-        yield Source(track.name, audio, heard(audio))
+def loaded(one: Piece | corpus.Track) -> Source:
+    """Render a piece, or decode a track."""
+    if isinstance(one, Piece):
+        audio = render(one, RATE, 2, fetch())
+        return Source(f"{one.seed} {one.style}", audio, heard(audio), one)
+    audio = decode(one.path, rate=RATE, channels=2)
+    return Source(one.name, audio, heard(audio))
 
 
 def heard(audio: np.ndarray) -> Features:
@@ -131,11 +134,12 @@ def heard(audio: np.ndarray) -> Features:
     return measure(resample(audio, RATE, SAMPLE_RATE), integrated_loudness(audio, RATE))
 
 
-def in_turn(*kinds: Iterable[Source]) -> Iterator[Source]:
-    """Sources of each kind in turn, each cut into units once, however often music is made of it."""
+@contextmanager
+def cut_once() -> Iterator[None]:
+    """Cut a source into units once, however often music is made of it."""
     known: dict[tuple[float, ...], Units] = {}
 
-    def cut_once(
+    def cut_or_known(
         audio: np.ndarray, rate: int, beats: Sequence[float], bars: Sequence[float], _: Any
     ) -> Units:
         beats = tuple(beats)
@@ -144,11 +148,8 @@ def in_turn(*kinds: Iterable[Source]) -> Iterator[Source]:
             known[beats] = cut(audio, rate, beats, bars, lambda done: None)
         return known[beats]
 
-    with patch.object(generator, "cut", cut_once):
-        for source in chain.from_iterable(zip_longest(*kinds)):
-            if source is not None:
-                known.clear()
-                yield source
+    with patch.object(generator, "cut", cut_or_known):
+        yield
 
 
 def make(source: Source, **asked: Any) -> tuple[Candidate, np.ndarray]:
@@ -322,100 +323,136 @@ def apart(source: Source) -> dict[float, float]:
     return found
 
 
+@dataclass
+class Found:
+    """What was found of one source: a line to print, and figures by the name of their promise."""
+
+    name: str
+    bars: bool
+    line: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+    natural: bool = False
+    refused: bool = False
+    apart: dict[float, float] | None = None
+
+
+def measured(one: Piece | corpus.Track, vary: bool) -> Found:
+    """Make music of one source, and measure it."""
+    source = loaded(one)
+    with cut_once():
+        return of_source(source, vary)
+
+
+def of_source(source: Source, vary: bool) -> Found:
+    """Measure what is made of a source; with `vary` at each temperature."""
+    features = source.features
+    found = Found(source.name, features.bars is not None)
+    figures = found.figures
+    candidate, audio = make(source)
+    if source.piece and features.bars:
+        figures["downbeats"] = float(truth.bars_right(np.array(features.bars), features.meter, source.piece))
+    if features.bars and (on_lines := jumps_on_lines(candidate, bar_lines(features))) is not None:
+        figures["jumps"] = on_lines
+    figures["duration"] = abs(audio.shape[1] - 30.0 * RATE)
+    ending = candidate.details.get("ending", "silent")
+    if features.beats and ending != "silent":
+        found.natural = ending != "fade"
+        off = float(np.abs(lines(candidate, bar_lines(features)) - last_onset(audio)).min(initial=np.inf))
+        good = found.natural and off <= NEAR_LINE and fall(audio) >= 40.0
+        figures["ending"] = float(good)
+        found.line = (
+            f"{source.name[:40]:40} {features.meter or '-':4} {ending:8} off {off:6.3f} s"
+            f"  fall {fall(audio):5.1f} dB  {'ok' if good else 'MISSED'}"
+        )
+    figures.update(seam(source) or {})
+    if features.beats:
+        figures["form"] = float(returning(candidate, audio, features.beats) >= 0.8)
+        likeness = measure_likeness(resample(audio, RATE, SAMPLE_RATE))
+        figures["heard_form"] = float(likeness[2] >= 0.8)
+        figures.update(extension(source))
+    asked_for = retuned(source)
+    figures.update(asked_for)
+    found.refused = features.key is not None and "key" not in asked_for
+    if vary and features.beats:
+        found.apart = apart(source)
+    return found
+
+
+def promises() -> dict[str, Promise]:
+    """What is promised, by the names of figures."""
+    joins = "joins over the source's 99.9th percentile"
+    return {
+        "downbeats": Promise("downbeats of rendered pieces right, where bars were found", "share", 0.85),
+        "jumps": Promise("jumps on bar lines, where bars were found", "share", 0.95),
+        "ending": Promise(
+            "last onset within 70 ms of a bar line, or a beat, and a fall of 40 dB", "share", 0.95
+        ),
+        "duration": Promise("duration", "samples off", most=0.5),
+        "step": Promise("loop: step at the seam over the source's 99.9th percentile", "", most=1.0),
+        "flux": Promise("loop: flux at the seam over the 95th percentile of its beats", "", most=1.0),
+        "loudness": Promise("loop: loudness of the last bar against the first", "LU", most=1.0),
+        "bars": Promise("loop: length against eight of the source's median bar", "share", most=0.05),
+        "tempo": Promise("tempo: measured against asked for", "share", most=0.01),
+        "key": Promise("key: measured as asked for, where it is not refused", "share", 0.95),
+        "seam": Promise("extend: seam off a bar line, or a beat", "s", most=NEAR_LINE),
+        "edges": Promise("repaint: seams off a beat", "s", most=NEAR_LINE),
+        "outside": Promise("repaint: greatest change outside the region", "of full scale", most=1e-9),
+        "rough": Promise(f"extend and repaint: {joins}", "", most=1.0),
+        "form": Promise("a phrase returns with a correlation of 0.8", "share", 0.95),
+        "heard_form": Promise(
+            "similarity.form: the same, by the beats that are heard in it", "share", 0.95
+        ),
+    }  # fmt: skip
+
+
+def report(found: Sequence[Found], asked: Sequence[str]) -> dict[str, Any]:
+    """What is told of some sources."""
+    rows = promises()
+    for one in found:
+        for name, figure in one.figures.items():
+            rows[name].found[one.name] = figure
+    varied = [one.apart for one in found if one.apart]
+    return {
+        "command": " ".join(["python -m tests.benchmarks.bench_form", *asked]),
+        "machine": machine(),
+        "sources": {
+            "sources": len(found),
+            "with_bars": sum(one.bars for one in found),
+            "natural": sum(one.natural for one in found),
+        },
+        "promises": [promise.row() for promise in rows.values()],
+        "key_refused": [one.name for one in found if one.refused],
+        "share_in_which_two_seeds_differ_by_temperature": {
+            f"{temperature:g}": round(float(np.mean([each[temperature] for each in varied])), 3)
+            for temperature in TEMPERATURES
+            if varied
+        },
+        "of_so_many_sources": len(varied),
+    }
+
+
 def main() -> int:
     """Make, measure, print and write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pieces", type=int, default=44)
-    parser.add_argument("--tracks", type=int, default=60)
+    parser.add_argument("--pieces", type=int, default=22)
+    parser.add_argument("--tracks", type=int, default=22)
+    parser.add_argument("--jobs", type=int, default=1, help="sources that are measured side by side")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    downbeats = Promise("downbeats of rendered pieces right, where bars were found", "share", least=0.85)
-    jumps = Promise("jumps on bar lines, where bars were found", "share", least=0.95)
-    natural = Promise(
-        "last onset within 70 ms of a bar line, or a beat, and a fall of 40 dB", "share", least=0.95
-    )
-    exact = Promise("duration", "samples off", most=0.5)
-    step = Promise("loop: step at the seam over the source's 99.9th percentile", "", most=1.0)
-    event = Promise("loop: flux at the seam over the 95th percentile of its beats", "", most=1.0)
-    level = Promise("loop: loudness of the last bar against the first", "LU", most=1.0)
-    whole = Promise("loop: length against eight of the source's median bar", "share", most=0.05)
-    tempo = Promise("tempo: measured against asked for", "share", most=0.01)
-    key = Promise("key: measured as asked for", "share", least=0.95)
-    seams = Promise("extend: seam off a bar line, or a beat", "s", most=NEAR_LINE)
-    edges = Promise("repaint: seams off a beat", "s", most=NEAR_LINE)
-    outside = Promise("repaint: greatest change outside the region", "of full scale", most=1e-9)
-    rough = Promise("extend and repaint: joins over the source's 99.9th percentile", "", most=1.0)
-    form = Promise("a phrase returns with a correlation of 0.8", "share", least=0.95)
-    heard_form = Promise("similarity.form: the same, by the beats that are heard in it", "share", least=0.95)
-    varied = {temperature: [] for temperature in TEMPERATURES}  # type: dict[float, list[float]]
-    counts = {"sources": 0, "with_bars": 0, "natural": 0}
-    refused: list[str] = []
-    promises = (
-        *(downbeats, jumps, natural, exact, step, event, level, whole, tempo, key),
-        *(seams, edges, outside, rough, form, heard_form),
-    )
-    for source in in_turn(rendered(asked.pieces), real(asked.tracks)):
-        features = source.features
-        counts["sources"] += 1
-        counts["with_bars"] += features.bars is not None
-        candidate, audio = make(source)
-        if source.piece and features.bars:
-            right = truth.bars_right(np.array(features.bars), features.meter, source.piece)
-            downbeats.found[source.name] = float(right)
-        if features.bars and (on_lines := jumps_on_lines(candidate, bar_lines(features))) is not None:
-            jumps.found[source.name] = on_lines
-        exact.found[source.name] = abs(audio.shape[1] - 30.0 * RATE)
-        ending = candidate.details.get("ending", "silent")
-        if features.beats and ending != "silent":
-            counts["natural"] += ending != "fade"
-            off = float(np.abs(lines(candidate, bar_lines(features)) - last_onset(audio)).min(initial=np.inf))
-            good = ending != "fade" and off <= NEAR_LINE and fall(audio) >= 40.0
-            natural.found[source.name] = float(good)
-            print(
-                f"{source.name[:40]:40} {features.meter or '-':4} {ending:8} off {off:6.3f} s"
-                f"  fall {fall(audio):5.1f} dB  {'ok' if good else 'MISSED'}",
-                flush=True,
-            )
-        if met := seam(source):
-            for promise, name in ((step, "step"), (event, "flux"), (level, "loudness"), (whole, "bars")):
-                promise.found[source.name] = met[name]
-        if features.beats:
-            form.found[source.name] = float(returning(candidate, audio, features.beats) >= 0.8)
-            likeness = measure_likeness(resample(audio, RATE, SAMPLE_RATE))
-            heard_form.found[source.name] = float(likeness[2] >= 0.8)
-            found = extension(source)
-            for promise, name in (
-                (seams, "seam"), (edges, "edges"), (outside, "outside"), (rough, "rough"),
-            ):  # fmt: skip
-                promise.found[source.name] = found[name]
-        asked_for = retuned(source)
-        for promise, name in ((tempo, "tempo"), (key, "key")):
-            if name in asked_for:
-                promise.found[source.name] = asked_for[name]
-        if features.key and "key" not in asked_for:
-            refused.append(source.name)
-        if features.beats and len(varied[TEMPERATURES[0]]) < VARIED:
-            for temperature, share in apart(source).items():
-                varied[temperature].append(share)
-        report = {
-            "command": "python -m tests.benchmarks.bench_form",
-            "machine": machine(),
-            "sources": counts,
-            "promises": [promise.row() for promise in promises],
-            "key_refused": refused,
-            "share_in_which_two_seeds_differ_by_temperature": {
-                f"{temperature:g}": round(float(np.mean(found)), 3)
-                for temperature, found in varied.items()
-                if found
-            },
-            "of_so_many_sources": len(varied[TEMPERATURES[0]]),
-        }
-        if asked.json:
-            asked.json.write_text(json.dumps(report, indent=2) + "\n")
-    print(json.dumps(report, indent=2))
-    return int(not all(promise.row()["holds"] for promise in promises))
+    sources = wanted(asked.pieces, asked.tracks)
+    found: list[Found] = []
+    told: dict[str, Any] = {}
+    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
+        for one in pool.map(measured, sources, [number < VARIED for number in range(len(sources))]):
+            found.append(one)
+            print(one.line or f"{one.name[:40]:40} no beats", flush=True)
+            told = report(found, [f"--pieces {asked.pieces}", f"--tracks {asked.tracks}"])
+            if asked.json:
+                asked.json.write_text(json.dumps(told, indent=2) + "\n")
+    print(json.dumps(told, indent=2))
+    return int(not all(row["holds"] for row in told["promises"]))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 
 from music import features, reach
 from music.audio.decode import resample
+from music.audio.loudness import integrated_loudness
 from music.dsp import rhythm
 from music.dsp.stretch import stretched
 from music.features import Features
@@ -566,6 +567,22 @@ def test_a_key_that_is_not_heard_of_so_much_music_is_a_fault(duration: float, fa
     made = _run(source, wrong, key="A minor", duration=duration, candidates=2)
     assert [one.fault for one in made] == [fault, fault]
     assert [one.audio.shape[1] for one in made] == [0 if fault else round(duration * RATE)] * 2
+
+
+def test_tempo_and_key_are_listened_for_in_what_will_be_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[np.ndarray] = []
+
+    def listening(audio: np.ndarray, loudness: float) -> Features:
+        heard.append(audio)
+        return features.measure(audio, loudness)
+
+    monkeypatch.setattr(generator, "measure", listening)
+    source, measured = _in_key()
+    _run(source, replace(measured, loudness=-12.0), key="D minor", duration=12.0)
+    assert [integrated_loudness(audio, features.SAMPLE_RATE) for audio in heard] == [
+        pytest.approx(-12.0, abs=1.0)
+    ] * len(heard)
+    assert heard
 
 
 def test_where_a_key_is_asked_for_nothing_is_transposed_out_of_it() -> None:
