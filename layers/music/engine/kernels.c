@@ -52,7 +52,7 @@ typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
 #endif
 #define MOST_GROUP 64 /* inputs that share a scale, at most */
 #define FETCH(at) __builtin_prefetch(at, 0, 2) /* into the cache that is a core's own */
-#define AHEAD 4096 /* bytes that streams are fetched ahead: the processor alone starts anew at each page */
+#define AHEAD 3072 /* bytes that streams are fetched ahead: the processor alone starts anew at each page */
 #if defined(__AMX_INT8__)
 #define SQUARE 1
 #else
@@ -332,13 +332,13 @@ static void finish(const Linear *op, const v16f *acc, int64_t height, int wide, 
 INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *op, Quantised q, int64_t row,
                  int64_t block, Stream next) {
     const int64_t inputs = op->inputs, ldx = op->x_stride;
-    v16f acc[8 * 4];
+    v16f acc[8 * 2];
     UNROLL for (int i = 0; i < MR * NB; i++) acc[i] = splat(0.0f);
     if (PRECISION == F32) {
         const float *x = op->x + row * ldx;
         const float *w = (const float *)op->weights + block * inputs * LANES;
         for (int64_t k = 0; k < inputs; k++) {
-            v16f wk[4];
+            v16f wk[2];
             UNROLL for (int b = 0; b < NB; b++) wk[b] = LOAD(v16f, w + (b * inputs + k) * LANES);
             UNROLL for (int r = 0; r < MR; r++) {
                 v16f xk = splat(x[r * ldx + k]);
@@ -353,7 +353,7 @@ INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *
         const int8_t *w = (const int8_t *)op->weights + block * apart;
         const _Float16 *scales = op->scales + block * q.groups * LANES;
         for (int64_t g = 0; g < q.groups; g++, scales += LANES) {
-            v16i sum[8 * 4];
+            v16i sum[8 * 2];
             UNROLL for (int i = 0; i < MR * NB; i++) sum[i] = splati(0);
             const int within = g + lead < q.groups;
             const Stream fetched = within ? (Stream){w + lead * bytes, apart}
@@ -362,7 +362,7 @@ INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *
             for (int64_t line = 0; line < bytes; line += 64) {
                 UNROLL for (int b = 0; b < NB; b++) __builtin_prefetch(fetched.at + b * fetched.apart + line);
                 UNROLL for (int k = 0; k < 64 / step; k++, w += step, pairs += 2) {
-                    v32h wk[4];
+                    v32h wk[2];
                     UNROLL for (int b = 0; b < NB; b++) wk[b] = widen(PRECISION, w + b * apart);
                     UNROLL for (int r = 0; r < MR; r++) {
                         v16i xk = pair(pairs + r * MOST_GROUP);
@@ -385,7 +385,7 @@ INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *
                     acc[r * NB + b] = fma16(splat(op->x[(row + r) * ldx + op->column[c]]), apart, acc[r * NB + b]);
             }
     }
-    v16f made[8 * 4]; /* only these have an address: the sums stay in registers */
+    v16f made[8 * 2]; /* only these have an address: the sums stay in registers */
     UNROLL for (int i = 0; i < MR * NB; i++) made[i] = acc[i];
     finish(op, made, MR, NB, row, block);
 }
@@ -500,7 +500,7 @@ typedef void Tile(const Linear *op, Quantised q, int64_t row, int64_t block, Str
     }
 #define NAME(w, nb, mr) tile_##w##_##nb##_##mr
 #define TILES(w) \
-    TILE(w, 4, 1) TILE(w, 4, 2) TILE(w, 2, 1) TILE(w, 2, 2) TILE(w, 2, 3) TILE(w, 2, 4) \
+    TILE(w, 2, 1) TILE(w, 2, 2) TILE(w, 2, 3) TILE(w, 2, 4) \
     TILE(w, 1, 1) TILE(w, 1, 2) TILE(w, 1, 3) TILE(w, 1, 4) MORE_TILES(w)
 #if ROWS == 8
 #define MORE_TILES(w) \
@@ -513,9 +513,8 @@ typedef void Tile(const Linear *op, Quantised q, int64_t row, int64_t block, Str
 TILES(F32) TILES(I8) TILES(I4)
 #define TABLE(w) \
     {{NAME(w, 1, 1), NAME(w, 1, 2), NAME(w, 1, 3), NAME(w, 1, 4), MORE(w, 1)}, \
-     {NAME(w, 2, 1), NAME(w, 2, 2), NAME(w, 2, 3), NAME(w, 2, 4), MORE(w, 2)}, \
-     {NAME(w, 4, 1), NAME(w, 4, 2)}}
-static Tile *const tiles[3][3][ROWS] = {TABLE(F32), TABLE(I8), TABLE(I4)}; /* [precision][log2 blocks][rows - 1] */
+     {NAME(w, 2, 1), NAME(w, 2, 2), NAME(w, 2, 3), NAME(w, 2, 4), MORE(w, 2)}}
+static Tile *const tiles[3][2][ROWS] = {TABLE(F32), TABLE(I8), TABLE(I4)}; /* [precision][log2 blocks][rows - 1] */
 
 INLINE int64_t block_bytes(const Linear *op) {
     if (op->precision == F32) return op->inputs * LANES * 4;
@@ -564,7 +563,7 @@ static void linear_item(const Linear *op, int64_t phase, int64_t item, Turn turn
     }
 #endif
     int64_t height = to - from < ROWS ? to - from : ROWS;
-    int most = height <= ROWS / 4 ? 2 : height <= ROWS / 2 || ROWS == 8 ? 1 : 0;
+    const int most = height <= ROWS / 2 || ROWS == 8;
     while (block < end) {
         int wide = most;
         while (end - block < 1 << wide) wide--;
@@ -1002,6 +1001,7 @@ typedef struct {
 } Probe;
 
 #define PROBED (1 << 18) /* bytes or dots of an item */
+#define PROBE_AHEAD 2048 /* where reading and nothing else is fastest */
 static void probe_item(const Probe *op, int64_t item) {
     v16i sum[ROWS];
     for (int r = 0; r < ROWS; r++) sum[r] = splati(0);
@@ -1010,7 +1010,7 @@ static void probe_item(const Probe *op, int64_t item) {
         for (int64_t i = 0; i < PROBED; i += 64 * ROWS)
             UNROLL for (int r = 0; r < ROWS; r++) {
                 sum[r] += LOAD(v16i, at + i + 64 * r);
-                __builtin_prefetch(at + i + 64 * r + AHEAD);
+                FETCH(at + i + 64 * r + PROBE_AHEAD);
             }
     } else {
         v16i x[ROWS];
