@@ -551,8 +551,7 @@ def _in_two_keys(tonic: int, mode: str) -> tuple[np.ndarray, Features]:
     return source, replace(measured, duration=96.0, beats=beats, meter="4/4", bars=beats[::4])
 
 
-@pytest.mark.parametrize(("tonic", "mode"), [(8, "minor"), (5, "major"), (9, "minor")])
-@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize(("tonic", "mode", "loop"), [(8, "minor", True), (5, "major", False)])
 def test_of_a_source_in_two_keys_what_is_in_its_own_is_chosen(tonic: int, mode: str, loop: bool) -> None:
     asked: dict[str, Any] = {"loop": True, "bars": 8} if loop else {"duration": 16.0}
     made = _run(*_in_two_keys(tonic, mode), key="F minor", **asked)[0]
@@ -560,13 +559,13 @@ def test_of_a_source_in_two_keys_what_is_in_its_own_is_chosen(tonic: int, mode: 
     assert (heard.key, heard.mode) == ("F", "minor")
 
 
-@pytest.mark.parametrize(("duration", "fault"), [(16.0, "key"), (8.0, None)])
+@pytest.mark.parametrize(("duration", "fault"), [(10.0, "key"), (6.0, None)])
 def test_a_key_that_is_not_heard_of_so_much_music_is_a_fault(duration: float, fault: str | None) -> None:
     source, measured = _in_key()
     wrong = replace(measured, key="G#")
-    made = _run(source, wrong, key="A minor", duration=duration, candidates=2)
-    assert [one.fault for one in made] == [fault, fault]
-    assert [one.audio.shape[1] for one in made] == [0 if fault else round(duration * RATE)] * 2
+    made = _run(source, wrong, key="A minor", duration=duration)[0]
+    assert made.fault == fault
+    assert made.audio.shape[1] == (0 if fault else round(duration * RATE))
 
 
 def test_tempo_and_key_are_listened_for_in_what_will_be_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
