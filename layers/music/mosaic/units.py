@@ -274,7 +274,8 @@ def _places_in_bars(edges: np.ndarray, bars: Sequence[float], per_beat: int) -> 
         Of each unit in its bar. Before the first bar and after the last they are counted on.
     """
     count = len(edges) - 1
-    first = np.unique([int(np.abs(edges[:-1] - bar).argmin()) for bar in bars])
+    first = np.unique([int(np.abs(edges - bar).argmin()) for bar in bars])
+    first = first[first < count]  # a bar may begin where the last unit ends
     if len(first) < 2:
         meter = max(per_beat, 1)
         return 0, meter, np.arange(count) % meter

@@ -312,6 +312,16 @@ def test_without_bars_jumps_go_from_beat_to_beat_though_units_are_shorter() -> N
     assert np.mean(on_beats) >= 0.95
 
 
+def test_a_bar_that_begins_where_the_source_ends_begins_with_none_of_its_units() -> None:
+    source, measured = _song(8)
+    size = round((measured.duration - 2.0) * RATE)
+    ended = source[:, : size + round(0.03 * RATE)]
+    beats = [beat for beat in measured.beats if beat <= size / RATE]
+    cut = units.cut(ended, RATE, beats, beats[::4], _nothing)
+    assert beats[-1] in beats[::4]
+    assert cut.phase.tolist() == [number % 4 for number in range(len(cut))]
+
+
 def test_bars_longer_than_what_may_be_copied_are_halved() -> None:
     source, _ = _song(16)
     slow = _measured(source.shape[1] / RATE, [BEAT * beat for beat in range(64)], per_bar=8)
