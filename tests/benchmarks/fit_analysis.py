@@ -3,10 +3,12 @@
     python -m tests.benchmarks.fit_analysis [--out FILE] [--check]
 
 Only pieces of `SEEDS` are looked at; `bench_truth` judges on others. Every piece counts as a whole and as an
-excerpt, so that the weights know short clips, too; noise, hum, drones and drops of rain have no tempo, and
-metronomes have nothing else. All three are multinomial logits with a quadratic penalty: over tempos in each
-meter and none, over the places of a beat, over the 24 keys. Three quarters of a tempo's likelihood are of the
-tempo itself, one quarter of it up to an octave.
+excerpt, so that the weights know short clips, too. For the tempo it also counts as a whole played faster or
+slower, whose tempo is as much faster or slower: so that music and the same music stretched are not heard an
+octave apart. Noise, hum, drones and drops of rain have no tempo, and metronomes have nothing else. All three
+are multinomial logits with a quadratic penalty: over tempos in each meter and none, over the places of a
+beat, over the 24 keys. Three quarters of a tempo's likelihood are of the tempo itself, one quarter of it up
+to an octave.
 
 Rendered pieces are kept in the cache (see `tests.support.truth`), for they take longest.
 """
@@ -39,7 +41,8 @@ SECONDS = 30.0
 EXCERPTS = (2.0, 3.0, 4.0, 6.0, 10.0, 15.0)  # seconds
 FRAME_RATE = SAMPLE_RATE / rhythm.HOP
 NOTE_RATE = SAMPLE_RATE / spectra.HOP
-TEMPO_PENALTY, BEAT_PENALTY, KEY_PENALTY = 1.0, 3.0, 2.0
+PACE = 1.5  # the most that a piece is played faster or slower
+TEMPO_PENALTY, BEAT_PENALTY, KEY_PENALTY = 3.0, 3.0, 2.0
 RIGHT = 0.03  # octaves from the true tempo that are the true tempo
 METRONOMES = tuple(np.geomspace(40.0, 180.0, 30))  # BPM
 ALIKE = 4  # excerpts of each thing that has no tempo
@@ -166,14 +169,17 @@ def fit_tempo(heard: list[Heard], rng: np.random.Generator) -> tuple[np.ndarray,
     clues, right = [], []
     for sound in heard:
         meters = [sound.piece is None or sound.piece.meter == meter for meter in rhythm.METERS]
-        for curves in (sound.curves, excerpt(sound.curves, FRAME_RATE, EXCERPTS, rng)):
+        part = excerpt(sound.curves, FRAME_RATE, EXCERPTS, rng)
+        pace = PACE ** rng.uniform(-1.0, 1.0)
+        heard_at = ((sound.curves, 1.0), (part, 1.0), (paced(sound.curves, pace), pace))
+        for curves, faster in heard_at:
             clues.append(np.pad(rhythm.periodicity(curves, FRAME_RATE), ((0, 1), (0, 0))).astype(np.float32))
             exact, octave = np.zeros(len(bpm) + 1), np.zeros(len(bpm) + 1)
             if not sound.tempo:
                 exact[-1] = octave[-1] = 1.0
             else:
                 for factor in (0.5, 1.0, 2.0):
-                    near = np.abs(np.log2(bpm / sound.tempo / factor)) < RIGHT
+                    near = np.abs(np.log2(bpm / (sound.tempo * faster) / factor)) < RIGHT
                     octave[:-1][near] = 1.0
                     exact[:-1][near] = factor == 1.0
             right.append(np.multiply.outer((exact, exact, exact, octave), meters).astype(np.float32))
@@ -183,8 +189,8 @@ def fit_tempo(heard: list[Heard], rng: np.random.Generator) -> tuple[np.ndarray,
     return weights, none + float(np.log(len(rhythm.METERS)))  # no tempo is a choice in every meter
 
 
-def fit_beats(heard: list[Heard]) -> tuple[np.ndarray, float]:
-    """The weights of `rhythm.beat_shape`, and what speaks for the chain as it is."""
+def fit_beats(heard: list[Heard]) -> tuple[np.ndarray, np.ndarray]:
+    """The weights of `rhythm.beat_shape`, and what speaks for each place of the beat in itself."""
     clues, right = [], []
     for sound in heard:
         if sound.piece is None:
@@ -200,10 +206,12 @@ def fit_beats(heard: list[Heard]) -> tuple[np.ndarray, float]:
             float(np.angle(np.exp(2j * np.pi * np.array(late)).mean())) / (2 * np.pi) * rhythm.PLACES
         )
         shape = rhythm.beat_shape(sound.curves, FRAME_RATE, chain)
-        clues.append([np.roll(shape, -turn, axis=1).ravel() for turn in range(rhythm.PLACES)])
+        turned = [np.roll(shape, -turn, axis=1).ravel() for turn in range(rhythm.PLACES)]
+        clues.append(np.concatenate([turned, np.eye(rhythm.PLACES)], axis=1))
         right.append(np.arange(rhythm.PLACES) == place % rhythm.PLACES)
-    weights, stays = logit(np.array(clues), np.array([right], dtype=float), BEAT_PENALTY, lambda at: at == 0)
-    return weights.reshape(rhythm.CURVES, rhythm.PLACES), stays
+    weights, _ = logit(np.array(clues), np.array([right], dtype=float), BEAT_PENALTY, np.zeros_like)
+    beat, usual = np.split(weights, [rhythm.CURVES * rhythm.PLACES])
+    return beat.reshape(rhythm.CURVES, rhythm.PLACES), usual
 
 
 def fit_key(heard: list[Heard], rng: np.random.Generator) -> tuple[np.ndarray, float]:
@@ -237,6 +245,13 @@ def excerpt(
     return frames[:, first : first + size]
 
 
+def paced(curves: np.ndarray, pace: float) -> np.ndarray:
+    """Onset curves [shape=(CURVES, frames)] of the same music, played `pace` times as fast."""
+    places = np.arange(round(curves.shape[1] / pace)) * pace
+    frames = np.arange(curves.shape[1])
+    return np.array([np.interp(places, frames, curve) for curve in curves], dtype=np.float32)
+
+
 def main() -> int:
     """Listen, fit and write, or compare."""
     asked = fitted.arguments("Fit the weights of tempo, beats and key.", WEIGHTS)
@@ -249,9 +264,9 @@ def main() -> int:
     heard += [hear(metronome(tempo, SECONDS), tempo) for tempo in METRONOMES]
     heard += [hear(sound, 0.0) for seed in range(ALIKE) for sound in without_tempo(SECONDS, seed)]
     tempo, no_tempo = fit_tempo(heard, np.random.default_rng(0))
-    beat, beat_stays = fit_beats(heard)
+    beat, beat_place = fit_beats(heard)
     key, minor = fit_key(heard, np.random.default_rng(0))
-    weights = {"tempo": tempo, "no_tempo": no_tempo, "beat": beat, "beat_stays": beat_stays}
+    weights = {"tempo": tempo, "no_tempo": no_tempo, "beat": beat, "beat_place": beat_place}
     weights |= {"key": key, "minor": minor}
     fresh = io.BytesIO()
     np.savez(fresh, **{name: np.asarray(value, np.float32) for name, value in weights.items()})  # type: ignore[arg-type]

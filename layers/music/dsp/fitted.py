@@ -20,8 +20,8 @@ def fitted() -> dict[str, np.ndarray]:
     -------
     dict of str to np.ndarray
         ``tempo`` [shape=(METERS, CLUES)] and ``no_tempo``, ``beat`` [shape=(CURVES, PLACES)] and
-        ``beat_stays`` of `music.dsp.rhythm`; ``key`` [shape=(2, CLUES, 12)] and ``minor`` of
-        `music.dsp.harmony`.
+        ``beat_place`` [shape=(PLACES,)] of `music.dsp.rhythm`; ``key`` [shape=(2, CLUES, 12)] and ``minor``
+        of `music.dsp.harmony`.
     """
     with np.load(WEIGHTS, allow_pickle=False) as stored:
         return {name: stored[name].astype(np.float64) for name in stored.files}

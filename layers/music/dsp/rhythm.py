@@ -68,7 +68,9 @@ PLACES = 12
 """Places of a beat that the music is looked at: sixteenths and triplets fall on some of them."""
 
 _FEWEST_BEATS = 4  # whose surroundings tell beats from off-beats
-_TIGHTNESS = 400.0  # cost of one squared natural logarithm of a spacing over the tempo's own
+_STAYS = 0.5  # logarithm of the likelihood ratio that it takes to move a chain of strong onsets
+_MARKED = 0.2  # share of the strength of a chain's onsets, below which a place of the beat is no beat
+_TIGHTNESS = 500.0  # cost of one squared natural logarithm of a spacing over the tempo's own
 _WEAK_BEAT = 0.1  # share of the median beat's strength below which a first or last beat is extrapolation
 
 
@@ -283,7 +285,8 @@ def track_beats(curves: np.ndarray, frame_rate: float, tempo: float) -> np.ndarr
     """Find the beats.
 
     Dynamic programming [2]_ finds a chain of strong onsets, evenly spaced. These may as well be off-beats: so
-    the chain is moved by the share of a beat that makes the music around it most like that around beats.
+    the chain is moved by the share of a beat that makes the music around it most like that around beats, if
+    that is clearly likelier than the chain as it is. It is not moved to where next to nothing begins.
 
     Parameters
     ----------
@@ -304,9 +307,10 @@ def track_beats(curves: np.ndarray, frame_rate: float, tempo: float) -> np.ndarr
         return chain / frame_rate
     around = beat_shape(curves, frame_rate, chain)
     turned = np.stack([np.roll(around, -place, axis=1) for place in range(PLACES)])
-    score = np.einsum("pcs,cs->p", turned, fitted()["beat"])
-    score[0] += float(fitted()["beat_stays"])
-    place = int(np.argmax(score))
+    score = np.einsum("pcs,cs->p", turned, fitted()["beat"]) + fitted()["beat_place"]
+    score[0] += _STAYS
+    strength = 1.0 + around[0]
+    place = int(np.argmax(np.where(strength >= _MARKED * strength[0], score, -np.inf)))
     if place:
         spacing = np.diff(chain, append=2.0 * chain[-1] - chain[-2])
         chain = np.concatenate([chain[:1] - spacing[:1], chain])

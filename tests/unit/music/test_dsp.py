@@ -137,6 +137,18 @@ def test_a_tempo_far_from_the_usual_is_right_up_to_the_octave(bpm: float) -> Non
     assert octaves == pytest.approx(round(octaves), abs=0.015)
 
 
+@pytest.mark.parametrize("bpm", [70.0, 96.0, 120.0])
+@pytest.mark.parametrize("others", [(3,), (6,), (8,), (9,), (3, 9), (4, 8), (6, 9), (2, 6, 8), (3, 6, 9)])
+def test_a_beat_is_where_something_begins(bpm: float, others: tuple[int, ...]) -> None:
+    period = 60.0 / bpm
+    starts = [place / 12 * period for place in (0, *others)]
+    y = sum(np.roll(clicks(bpm, 12.0), round(start * RATE)) for start in starts)
+    beats = rhythm.track_beats(curves_of(np.asarray(y)), RATE / rhythm.HOP, bpm)
+    late = (beats[:, None] - 0.1 - np.array(starts)) / period
+    assert len(beats) >= 12.0 / period - 3
+    assert (np.abs(late - np.round(late)).min(axis=1) * period).max() < 0.05
+
+
 def test_beats_follow_a_tempo_that_drifts() -> None:
     times = np.cumsum(np.linspace(0.5, 0.55, 60))
     y = np.zeros(int((times[-1] + 0.5) * RATE), dtype=np.float32)
