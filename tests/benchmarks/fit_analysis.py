@@ -44,7 +44,7 @@ NOTE_RATE = SAMPLE_RATE / spectra.HOP
 PACE = 1.5  # the most that a piece is played faster or slower
 TEMPO_PENALTY, BEAT_PENALTY, KEY_PENALTY = 3.0, 3.0, 2.0
 RIGHT = 0.03  # octaves from the true tempo that are the true tempo
-METRONOMES = tuple(np.geomspace(40.0, 180.0, 30))  # BPM
+METRONOMES = tuple(np.geomspace(40.0, 180.0, 30))  # BPM, of clicks and of beeps
 ALIKE = 4  # excerpts of each thing that has no tempo
 
 
@@ -87,10 +87,12 @@ def without_tempo(seconds: float, seed: int) -> Iterator[np.ndarray]:
     yield 0.1 * drops[:n]
 
 
-def metronome(tempo: float, seconds: float) -> np.ndarray:
-    """Clicks in silence."""
+def metronome(tempo: float, seconds: float, beeps: bool) -> np.ndarray:
+    """Clicks in silence, or beeps."""
     rng = np.random.default_rng(round(tempo))
     click = rng.standard_normal(1000) * np.exp(-np.arange(1000) / rng.uniform(50.0, 300.0))
+    if beeps:
+        click = np.sin(np.arange(1000) * rng.uniform(0.05, 0.6)) * np.exp(-np.arange(1000) / 150.0)
     audio = np.zeros(round(seconds * SAMPLE_RATE) + len(click))
     for start in np.arange(rng.uniform(0.0, 60.0 / tempo), seconds, 60.0 / tempo):
         audio[round(start * SAMPLE_RATE) :][: len(click)] += 0.3 * click
@@ -261,7 +263,9 @@ def main() -> int:
         for first, count in SEEDS
         for piece in truth.pieces(count, SECONDS, first)
     ]
-    heard += [hear(metronome(tempo, SECONDS), tempo) for tempo in METRONOMES]
+    heard += [
+        hear(metronome(tempo, SECONDS, beeps), tempo) for beeps in (False, True) for tempo in METRONOMES
+    ]
     heard += [hear(sound, 0.0) for seed in range(ALIKE) for sound in without_tempo(SECONDS, seed)]
     tempo, no_tempo = fit_tempo(heard, np.random.default_rng(0))
     beat, beat_place = fit_beats(heard)
