@@ -45,7 +45,7 @@ from music.seeds import candidate_seeds
 
 _ANALYSIS = 0.3  # of the progress; the candidates share the rest
 _CUTTING = 0.8 * _ANALYSIS
-_DRAWS = 6  # of a candidate whose tempo or key is asked for
+_DRAWS, _DRAWS_IN_KEY = 6, 12  # of a candidate whose tempo is asked for, or its key
 _SAME_TEMPO = 0.01  # of it
 _AVOIDED = (
     0.5  # cost of a unit that speaks for another key by a standard deviation, for each draw in that key
@@ -179,8 +179,9 @@ class _Work:
         nearest: Made | None = None
         least, in_key = np.inf, False
         price = np.zeros(len(self.units))
-        for draw in range(_DRAWS):
-            made = self._made(rng, _part(progress, draw / _DRAWS, 1.0 / _DRAWS), price)
+        draws = _DRAWS if parameters.key is None else _DRAWS_IN_KEY
+        for draw in range(draws):
+            made = self._made(rng, _part(progress, draw / draws, 1.0 / draws), price)
             heard = _heard(made.audio, parameters, self.features.loudness)
             miss = _missed(parameters, heard)
             if nearest is None or miss < least:
