@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from music.analysis import analyse
+from music.analysis import REVISION, analyse
 from music.audio.decode import decode
 from music.audio.encode import encode
 from music.audio.preview import MAX_PEAKS, RATE, Preview
+from music.dsp import bars, fitted
 from music.features import CHROMA_HOP
 from music.loading import load_embedder
 from tests.support import sound
@@ -85,6 +87,11 @@ def test_silence_has_a_preview_and_no_harmony(tmp_path: Path) -> None:
     assert analysis.preview
     assert set(analysis.peaks) == {0.0}
     assert not analysis.chroma.any()
+
+
+def test_weights_that_are_fitted_again_give_every_track_another_document() -> None:
+    digest = hashlib.sha256(fitted.WEIGHTS.read_bytes() + bars.WEIGHTS.read_bytes()).hexdigest()[:16]
+    assert (REVISION, digest) == ("2", "83752623c9150e96"), "raise `analysis.REVISION`"
 
 
 def pushed(audio: np.ndarray, block: int = 1 << 16) -> tuple[bytes, list[float]]:
