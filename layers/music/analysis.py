@@ -23,8 +23,8 @@ from music.interfaces import Embedder, Identity
 MIN_SECONDS = 0.5
 
 REVISION = "2"
-"""Of the preview and the document of a track: it is raised when the same file gives others, so with each fit of
-what beats and bars are found by."""
+"""Of the preview and the document of a track: it is raised when the same file gives others, so with each fit
+of what beats and bars are found by."""
 
 _LOUDNESS_RATE = 48_000  # Hz: the rate that BS.1770 gives its filters for
 _DECODED, _MEASURED = 0.4, 0.7  # of the progress, when that is done
