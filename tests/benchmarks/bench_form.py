@@ -141,13 +141,13 @@ def cut_once() -> Iterator[None]:
     known: dict[tuple[float, ...], Units] = {}
 
     def cut_or_known(
-        audio: np.ndarray, rate: int, beats: Sequence[float], bars: Sequence[float], _: Any
+        audio: np.ndarray, rate: int, beats: Sequence[float], bars: Sequence[float], _: Any, *, part: bool
     ) -> Units:
-        beats = tuple(beats)
-        if beats not in known:
+        key = (part, *beats)
+        if key not in known:
             known.clear()
-            known[beats] = cut(audio, rate, beats, bars, lambda done: None)
-        return known[beats]
+            known[key] = cut(audio, rate, beats, bars, lambda done: None, part=part)
+        return known[key]
 
     with patch.object(generator, "cut", cut_or_known):
         yield

@@ -69,7 +69,9 @@ def first_seam(units: Units) -> int:
 
 
 def seams_inside(units: Units, region: Section, beats: Sequence[float]) -> tuple[int, int]:
-    """Return the units, on beats, between which a region can be made anew: crossfades lie inside it, too.
+    """Return the units, on beats, between which a region can be made anew.
+
+    Crossfades lie inside the region, too: beats nearer to its edges than they take are passed over.
 
     Raises
     ------
@@ -85,7 +87,9 @@ def seams_inside(units: Units, region: Section, beats: Sequence[float]) -> tuple
         inside = inside[off < _ON_BEAT]
     if len(inside) < 2 or inside[-1] - inside[0] < _FEWEST:
         raise GenerationError(
-            "region_too_short", f"Fewer than {_FEWEST} beats lie from {region.start:g} to {region.end:g} s."
+            "region_too_short",
+            f"From {region.start:g} to {region.end:g} s there are no {_FEWEST} whole beats with {beside:g} s"
+            " beside them, which crossfades need.",
         )
     return int(inside[0]), int(inside[-1])
 

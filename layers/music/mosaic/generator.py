@@ -122,7 +122,8 @@ class Mosaic:
         source = source * gain
         heard = source if rate == self.sample_rate else resample(source, rate, self.sample_rate)
         cutting = _part(progress, 0.0, _CUTTING)
-        units = cut(heard, self.sample_rate, features.beats, features.bars or (), cutting)
+        part = parameters.section is not None
+        units = cut(heard, self.sample_rate, features.beats, features.bars or (), cutting, part=part)
         del heard
         if rate != self.sample_rate:
             units = _at_rate(units, rate, source.shape[1])
@@ -284,9 +285,13 @@ def _silence(source: np.ndarray, parameters: Parameters, seed: int) -> Candidate
     if parameters.mode == "repaint":
         return Candidate(source.copy(), seed, {"silent": True}, finished=True)
     silence = np.zeros((len(source), round(parameters.duration * parameters.rate)), dtype=np.float32)
-    if parameters.mode == "extend":
-        silence = np.concatenate([np.zeros_like(source), silence], axis=1)
-    return Candidate(silence, seed, {"silent": True})
+    if parameters.mode != "extend":
+        return Candidate(silence, seed, {"silent": True})
+    seam = silence.shape[1] if parameters.before else source.shape[1]
+    whole = np.concatenate([np.zeros_like(source), silence], axis=1)
+    new = (0, seam) if parameters.before else (seam, whole.shape[1])
+    details = {"silent": True, "seam": round(seam / parameters.rate, 4)}
+    return Candidate(whole, seed, details, new=new)
 
 
 def _pulse(units: Units, tempo: float) -> float:

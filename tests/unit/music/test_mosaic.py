@@ -118,9 +118,9 @@ def test_source_is_analysed_once_and_candidates_come_one_at_a_time(monkeypatch: 
     calls: list[str] = []
 
     def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
             calls.append(name)
-            return function(*arguments)
+            return function(*arguments, **named)
 
         return call
 
@@ -749,6 +749,33 @@ def test_a_silent_source_stays_what_it_is_around_what_is_new() -> None:
     assert extended.shape[1] == 8 * RATE
     repainted = _run(source, measured, mode="repaint", region=Section(1.0, 3.0))[0].audio
     assert repainted.shape == source.shape
+
+
+def _part(begin: float, end: float) -> tuple[np.ndarray, Features]:
+    """Part of the song, in beats, as a section of it is worked on."""
+    source, measured = _song()
+    inside = [beat - begin * BEAT for beat in measured.beats if begin <= beat / BEAT < end]
+    bars = [bar - begin * BEAT for bar in measured.bars or [] if begin <= bar / BEAT < end]
+    part = source[:, round(begin * BEAT * RATE) : round(end * BEAT * RATE)]
+    return part, replace(measured, duration=part.shape[1] / RATE, beats=inside, bars=bars)
+
+
+@pytest.mark.parametrize("off", [0.1, 0.2, 0.25, 0.6, 0.9])
+def test_a_section_that_begins_and_ends_between_beats_is_cut_into_whole_beats(off: float) -> None:
+    part, measured = _part(9 + off, 40 + off)
+    found = units.cut(part, RATE, measured.beats, measured.bars or (), _nothing, part=True)
+    lengths = np.diff(found.bounds) / RATE
+    assert found.pulsed
+    assert len(found) >= 29
+    np.testing.assert_allclose(lengths, BEAT, atol=0.06 * BEAT)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_loop_from_a_section_between_beats_has_whole_bars(seed: int) -> None:
+    part, measured = _part(9.25, 22.25)
+    section = Section(9.25 * BEAT, 22.25 * BEAT)
+    made = _run(part, measured, section=section, loop=True, bars=4, seed=seed)[0]
+    assert made.audio.shape[1] == pytest.approx(16 * BEAT * RATE, rel=0.005)
 
 
 # -- loops ------------------------------------------------------------------------------------------------

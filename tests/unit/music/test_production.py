@@ -307,6 +307,18 @@ def test_a_silent_source(tmp_path: Path) -> None:
     json.dumps(made.report, allow_nan=False)
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_what_extends_a_silent_source_is_as_long_as_both(tmp_path: Path, before: bool) -> None:
+    soundfile.write(tmp_path / "x", np.zeros((3 * 44100, 2)), 44100, format="WAV")
+    builtin = load("builtin")
+    analysis = analyse(tmp_path / "x", builtin.embedder)
+    asked = Parameters(seed=1, mode="extend", before=before, duration=2.0)
+    result = generate(tmp_path / "x", builtin, asked, analysis.vector, analysis.features, lambda done: None)
+    (tmp_path / "made").write_bytes(result.audio)
+    assert soundfile.info(tmp_path / "made").duration == pytest.approx(5.0, abs=1e-3)
+    assert result.report["details"]["seam"] == (2.0 if before else 3.0)
+
+
 def beat(seconds: float) -> np.ndarray:
     """Decaying notes of a scale at 120 BPM, over some noise."""
     t = np.arange(round(seconds * 44100)) / 44100
