@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from local.logs import Log
@@ -33,14 +35,15 @@ print(*os.listdir(bundle.path))
 
 
 def build(function: str, profile: str, base_image: str) -> str:
-    """Build an image as `sam build` does; give its id."""
-    arguments = ("--build-arg", f"BASE_IMAGE={base_image}", "--build-arg", f"PROFILE={profile}")
-    dockerfile = f"{ROOT}/functions/{function}/Dockerfile"
-    return docker("build", "--quiet", *arguments, "--file", dockerfile, str(ROOT)).splitlines()[-1]
+    """Build an image as `sam build` does, under a name of its own: the same image may be here under other names."""
+    image = f"weights-{function}-{profile}:{os.getpid()}"
+    arguments = ("--build-arg", f"BASE_IMAGE={base_image}", "--build-arg", f"PROFILE={profile}", "--tag", image)
+    docker("build", "--quiet", *arguments, "--file", f"{ROOT}/functions/{function}/Dockerfile", str(ROOT))
+    return image
 
 
 @pytest.fixture(scope="module")
-def base_image() -> str:
+def base_image(engine: None) -> str:
     return find_base_image(Log())
 
 
@@ -57,7 +60,7 @@ def test_a_profile_runs_from_its_image_alone(function: str, base_image: str) -> 
         command = ("--entrypoint", "python3", image, "-c", OPEN, *NETWORKS[function])
         files = docker("run", *surroundings, *command).split()
     finally:
-        docker("rmi", "--force", image)
+        docker("rmi", image)
     assert set(files) == {"manifest.json", "requirements.txt", *files_of(NETWORKS[function])}
 
 
