@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
@@ -29,7 +29,7 @@ from backend.problems import Problem
 from backend.purge import recount
 from backend.records import Conflict, Generation, Limits, Records
 from backend.settings import Settings
-from backend.storage import ObjectMissing, Storage, StoredObject, candidate_key
+from backend.storage import ObjectMissing, Storage, StoredObject, candidate_key, unpack
 from music.audio.decode import decode
 from music.audio.encode import encode, read_tags
 
@@ -92,7 +92,8 @@ def choose_candidate(
         require_kept(generation, body.chosen, records.now())
         stored = encoded(generation, body.chosen, generation.format)
         try:
-            generation = records.choose(generation, body.chosen, stored.size)
+            report = report_of(generation, body.chosen)
+            generation = records.choose(generation, body.chosen, stored.size, report)
         except Conflict as conflict:
             if conflict.status == "expired":
                 raise problems.gone("candidate") from None
@@ -135,6 +136,14 @@ def encoded(generation: Generation, candidate: int, extension: str) -> StoredObj
     if stored is None:
         raise problems.gone("candidate")
     return stored
+
+
+def report_of(generation: Generation, candidate: int) -> dict[str, Any] | None:
+    """Read what is told of a candidate alone: None of the best, whose report the record has."""
+    if candidate == generation.best:
+        return None
+    kept = storage.head(candidate_key(generation.tenant, generation.id, candidate, "flac"))
+    return unpack(kept.metadata["result"]) if kept and "result" in kept.metadata else None
 
 
 def transcoded(generation: Generation, candidate: int, extension: str) -> bytes:

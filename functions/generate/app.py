@@ -6,11 +6,9 @@ attempt writes it first has made the result, and every later one adopts it with 
 
 from __future__ import annotations
 
-import base64
 import json
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -28,12 +26,12 @@ from backend.queues import Queues
 from backend.records import Audio, Generation, Limits, Records
 from backend.settings import Settings
 from backend.start import Loaded
-from backend.storage import ObjectMissing, Storage, candidate_key, generated_key, snapshot_key
+from backend.storage import ObjectMissing, Storage, candidate_key, generated_key, pack, snapshot_key, unpack
 from music import loading, profiles
 from music.audio import AudioError
 from music.features import Features
 from music.interfaces import GenerationError, Identity, Parameters
-from music.production import generate
+from music.production import CandidateFile, generate
 from music.resume import Suspended
 
 settings = Settings.from_environment()
@@ -114,9 +112,9 @@ class Generate(Worker[Generation]):
             if record.attempt == 1:  # a later one may have gone on from where another was
                 music = parameters.duration * len(made.report["candidates"])
                 self._records.speeds.note(settings.profile, music, time.monotonic() - started)
-            if not self._storage.put(
-                key, made.audio, made.content_type, metadata={"result": pack(made.report)}
-            ):
+            # The parameters stay out (a prompt may be long): the record has them.
+            told = {name: value for name, value in made.report.items() if name != "parameters"}
+            if not self._storage.put(key, made.audio, made.content_type, metadata={"result": pack(told)}):
                 logger.info("an earlier attempt was faster")
             result = adopt(self._storage, key)
             if result is None:
@@ -181,15 +179,14 @@ class GenerationSnapshots:
         return self._lease.remaining()
 
 
-def keep(
-    storage: Storage, generation: Generation, index: int, audio: bytes, origins: list[dict[str, float]] | None
-) -> None:
+def keep(storage: Storage, generation: Generation, file: CandidateFile) -> None:
     """Store a candidate and what it is made of, unless an earlier attempt has: it made the same."""
     tenant, identifier = generation.tenant, generation.id
-    storage.put(candidate_key(tenant, identifier, index, "flac"), audio, "audio/flac")
-    if origins is not None:
-        document = json.dumps({"segments": origins}, separators=(",", ":")).encode()
-        storage.put(candidate_key(tenant, identifier, index, "json"), document, "application/json")
+    key = candidate_key(tenant, identifier, file.index, "flac")
+    storage.put(key, file.audio, "audio/flac", metadata={"result": pack(file.report)})
+    if file.origins is not None:
+        document = json.dumps({"segments": file.origins}, separators=(",", ":")).encode()
+        storage.put(candidate_key(tenant, identifier, file.index, "json"), document, "application/json")
 
 
 def parameters_of(generation: Generation) -> Parameters:
@@ -231,21 +228,6 @@ def source_of(records: Records, generation: Generation) -> Audio:
             "stale_embedding", "The source audio was embedded by another model: embed it again first."
         )
     return audio
-
-
-def pack(report: dict[str, Any]) -> str:
-    """Turn a report into metadata: compressed, because S3 takes 2 KB and only ASCII.
-
-    The parameters stay out (a prompt may be long): the record has them.
-    """
-    document = {name: value for name, value in report.items() if name != "parameters"}
-    return base64.b64encode(zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 9)).decode()
-
-
-def unpack(packed: str) -> dict[str, Any]:
-    """Undo `pack`."""
-    document: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
-    return document
 
 
 def adopt(storage: Storage, key: str) -> dict[str, Any] | None:

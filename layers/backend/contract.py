@@ -853,8 +853,8 @@ def candidates_answer(prefix: Prefix, generation: Generation, now: float) -> dic
     if chosen != generation.best:
         own = result["candidates"][chosen]
         known |= {"seed": own["seed"], "similarity": own["similarity"]}
-        # What was measured of the best one alone, and what is told of how it was made, is not of this one.
-        known |= dict.fromkeys(result.keys() & {"loudness", "details"})
+        # What is told of the best one alone is not of this one; what an older release kept has no report.
+        known |= dict.fromkeys(result.keys() & {"loudness", "details"}) | (generation.chosen_report or {})
         if "faults" in result:
             known["faults"] = own.get("faults", [])
     return known

@@ -9,9 +9,12 @@ Keys: ``uploads/{tenant}/{audio_id}``; for players ``derived/{tenant}/{audio_id}
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import time
 import unicodedata
+import zlib
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -59,6 +62,17 @@ _CANDIDATE_KEY = re.compile(
 _CONFLICT_TRIES = 5
 # All headers of a response have 10 kB in API Gateway, and a character may take 12 bytes of one.
 _MAX_NAME, _MAX_EXTENSION = 150, 10
+
+
+def pack(report: Mapping[str, Any]) -> str:
+    """Turn a report into metadata of an object: compressed, because S3 takes 2 KB and only ASCII."""
+    return base64.b64encode(zlib.compress(json.dumps(report, separators=(",", ":")).encode(), 9)).decode()
+
+
+def unpack(packed: str) -> dict[str, Any]:
+    """Undo `pack`."""
+    report: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return report
 
 
 class ObjectMissing(Exception):

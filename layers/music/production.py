@@ -61,7 +61,29 @@ class Generated:
     report: dict[str, Any]
 
 
-Keep = Callable[[int, bytes, "list[dict[str, float]] | None"], None]
+@dataclass(frozen=True, eq=False)
+class CandidateFile:
+    """A candidate to keep beside the result.
+
+    Attributes
+    ----------
+    index : int
+        Its number among the candidates.
+    audio : bytes
+        A flac file.
+    origins : list of dict or None
+        What `origins` returns of it.
+    report : dict
+        What the record tells of the result alone: its duration, loudness and details.
+    """
+
+    index: int
+    audio: bytes
+    origins: list[dict[str, float]] | None
+    report: dict[str, Any]
+
+
+Keep = Callable[[CandidateFile], None]
 """What `generate` hands its candidates to."""
 
 
@@ -264,7 +286,8 @@ def generate(
                 )
             section = parameters.section
             begin = section.start if section else 0.0
-            keep(index, file, origins(candidate.details, mastered.audio.shape[1] / rate, begin))
+            own = _own(candidate, mastered, rate, features.loudness)
+            keep(CandidateFile(index, file, origins(candidate.details, own["duration"], begin), own))
         scored = _Scored(index, candidate, mastered, scores, faults)
         if best is None or scored.rank > best.rank:
             best = scored
@@ -303,12 +326,10 @@ def generate(
         "similarity": best.similarity,
         "chosen": best.index,
         "candidates": tried,
-        "loudness": _loudness(best.mastered, features.loudness),
-        "duration": best.mastered.audio.shape[1] / rate,
+        **_own(best.candidate, best.mastered, rate, features.loudness),
         "sample_rate": rate,
         "channels": len(best.mastered.audio),
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
-        "details": _plain(best.candidate.details),
     }
     if fold != "mean":
         summary["fold"] = fold
@@ -533,6 +554,15 @@ def _score(
         audio, sound = resample(made, rate, embedder.sample_rate), None
     scores = {"embedding": similarity.embedding(vector, embedder.embed(audio, sound)), **scores}
     return {name: round(score, 6) for name, score in scores.items()}
+
+
+def _own(candidate: Candidate, mastered: Mastered, rate: int, target: float | None) -> dict[str, Any]:
+    """Return what the report tells of one candidate alone, once it is the result."""
+    return {
+        "loudness": _loudness(mastered, target),
+        "duration": mastered.audio.shape[1] / rate,
+        "details": _plain(candidate.details),
+    }
 
 
 def _loudness(mastered: Mastered, target: float | None) -> dict[str, Any]:

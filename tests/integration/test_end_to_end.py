@@ -132,6 +132,8 @@ def test_candidates_are_heard_chosen_and_worked_on(api: Api, track: bytes) -> No
     api.get(f"{path}/99").problem(404, "not_found")
     chosen = api.request("PATCH", made["links"]["self"], json_body={"chosen": other}).ok(200)
     assert chosen["chosen"] == other
+    assert chosen["loudness"]["integrated"] is not None
+    assert chosen["details"].keys() == made["details"].keys()
     second = api.get(path)
     assert second.body == api.get(f"{path}/{other}").body != first
     assert second.headers["Content-Type"] == "audio/ogg"

@@ -35,10 +35,19 @@ print(*os.listdir(bundle.path))
 
 
 def build(function: str, profile: str, base_image: str) -> str:
-    """Build an image as `sam build` does, under a name of its own: the same image may be here under other names."""
+    """Build an image as `sam build` does, under a name of its own: others may have the same image."""
     image = f"weights-{function}-{profile}:{os.getpid()}"
-    arguments = ("--build-arg", f"BASE_IMAGE={base_image}", "--build-arg", f"PROFILE={profile}", "--tag", image)
-    docker("build", "--quiet", *arguments, "--file", f"{ROOT}/functions/{function}/Dockerfile", str(ROOT))
+    arguments = ("--build-arg", f"BASE_IMAGE={base_image}", "--build-arg", f"PROFILE={profile}")
+    docker(
+        "build",
+        "--quiet",
+        "--tag",
+        image,
+        *arguments,
+        "--file",
+        f"{ROOT}/functions/{function}/Dockerfile",
+        str(ROOT),
+    )
     return image
 
 

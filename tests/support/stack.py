@@ -22,6 +22,7 @@ from backend.storage import upload_key
 from music.analysis import Analysis
 from music.features import Features
 from music.interfaces import Identity
+from music.production import CandidateFile
 from tests.support.table import START, Clock, create_keys_table, create_table, serialise_writes
 
 REGION: Final = "eu-central-1"
@@ -319,8 +320,9 @@ def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
         scores = {"embedding": 0.5, "chroma": 0.5, "tempo": 0.5}
         tried = [{"seed": 7, "similarity": scores}, {"seed": 8, "similarity": scores}]
         if keep := options.get("keep"):
-            keep(0, b"fLaC 0 " + run.encode(), [{"start": 0.0, "end": 5.0, "source_start": 1.0}])
-            keep(1, b"fLaC 1 " + run.encode(), None)
+            origins = [{"start": 0.0, "end": 5.0, "source_start": 1.0}]
+            keep(CandidateFile(0, b"fLaC 0 " + run.encode(), origins, {"details": {"take": "first"}}))
+            keep(CandidateFile(1, b"fLaC 1 " + run.encode(), None, {"details": {"take": "second"}}))
         report = {"run": run, "chosen": 0, "candidates": tried}
         return SimpleNamespace(audio=run.encode(), content_type="audio/wav", report=report)
 

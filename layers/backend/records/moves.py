@@ -798,7 +798,9 @@ class Records:
             adding=partial(self.usage.adding, generation.tenant),
         )
 
-    def choose(self, generation: Generation, candidate: int, size: int) -> Generation:
+    def choose(
+        self, generation: Generation, candidate: int, size: int, report: Mapping[str, Any] | None = None
+    ) -> Generation:
         """Let another candidate be the result of a succeeded generation.
 
         Parameters
@@ -807,6 +809,8 @@ class Records:
             One whose file in the generation's format is there.
         size : int
             The bytes of that file.
+        report : mapping, optional
+            What is told of it alone, where it is not the best.
 
         Raises
         ------
@@ -819,7 +823,7 @@ class Records:
         if candidate != generation.best:
             condition += " AND candidates_expire_at > :now"
             values[":now"] = number(self.now())
-        changes = {"chosen": candidate, "chosen_bytes": size}
+        changes = {"chosen": candidate, "chosen_bytes": size, "chosen_report": report}
         try:
             return from_item(
                 Generation, self.items.update(record_key(generation), condition, changes, values)

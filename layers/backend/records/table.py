@@ -47,7 +47,18 @@ IS_DEAD = f"#status IN ({', '.join(DEAD)})"
 IS_ALIVE = f"attribute_exists(pk) AND NOT {IS_DEAD}"
 
 _DOCUMENTS = {
-    *("derived", "error", "features", "identity", "made_from", "parameters", "result", "tag_scores", "tags"),
+    *(
+        "chosen_report",
+        "derived",
+        "error",
+        "features",
+        "identity",
+        "made_from",
+        "parameters",
+        "result",
+        "tag_scores",
+        "tags",
+    ),
 }
 _INTEGERS = {
     *(

@@ -353,6 +353,8 @@ class Generation(Record):
         The candidate that is the result now; None where candidates were not kept.
     chosen_bytes : int or None
         Bytes of its file in the generation's format.
+    chosen_report : dict or None
+        What is told of it alone, where it is not the best: its duration, loudness and details.
     candidates_expire_at : float or None
         When the candidates that are not the result go, in epoch seconds.
     copied_to : list of str or None
@@ -365,6 +367,7 @@ class Generation(Record):
     result: dict[str, Any] | None = None
     chosen: int | None = None
     chosen_bytes: int | None = None
+    chosen_report: dict[str, Any] | None = None
     candidates_expire_at: float | None = None
     copied_to: list[str] | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from backend.purge import purge
 from backend.records import Audio, Generation, Limits
 from backend.records.types import CHOICE_SECONDS
-from backend.storage import candidate_key, generated_key, upload_key
+from backend.storage import candidate_key, generated_key, pack, upload_key
 from music.audio.encode import encode
 from music.profiles import MIR_512
 from tests.support import sound
@@ -41,6 +42,10 @@ def api(stack: Stack) -> ModuleType:
     return stack.app("api")
 
 
+OWN = ((-20.0, "first"), (-14.0, "second"))
+"""What is told of each candidate alone: its loudness in LUFS, and how it was made."""
+
+
 def tone(hertz: float) -> np.ndarray:
     return np.sin(2 * np.pi * hertz * np.arange(int(SECONDS * RATE)) / RATE).astype(np.float32)[None] * 0.5
 
@@ -50,6 +55,7 @@ def finished(
     format: str = "mp3",
     limits: Limits | None = None,
     audio: Audio | None = None,
+    reports: bool = True,
     **parameters: Any,
 ) -> Generation:
     """Make a generation of three candidates: the second is the best, the third came to nothing."""
@@ -65,15 +71,17 @@ def finished(
     own = encode(tone(660.0), RATE, format, TAGS)
     put(stack, generated_key(made.tenant, made.id, format), own)
     files = [encode(tone(hertz), RATE, "flac", TAGS) for hertz in (440.0, 660.0)]
+    told = [{"loudness": {"integrated": level}, "details": {"take": take}} for level, take in OWN]
     for index, file in enumerate(files):
-        put(stack, candidate_key(made.tenant, made.id, index, "flac"), file)
+        metadata = {"result": pack(told[index])} if reports else {}
+        put(stack, candidate_key(made.tenant, made.id, index, "flac"), file, metadata)
     scores = {"embedding": 0.4, "chroma": 0.5, "tempo": 0.6}
     result = {
         "engine": "mosaic",
         "chosen": 1,
         "seed": 8,
         "similarity": {**scores, "embedding": 0.9},
-        "loudness": {"integrated": -14.0},
+        **told[1],
         "candidates": [
             {"seed": 7, "similarity": scores},
             {"seed": 8, "similarity": {**scores, "embedding": 0.9}},
@@ -88,8 +96,8 @@ def finished(
     return stack.records.finish_generation(generation, result, size=size, candidates_seconds=3 * DAY)
 
 
-def put(stack: Stack, key: str, body: bytes) -> None:
-    stack.s3.put_object(Bucket="music", Key=key, Body=body)
+def put(stack: Stack, key: str, body: bytes, metadata: Mapping[str, str] | None = None) -> None:
+    stack.s3.put_object(Bucket="music", Key=key, Body=body, Metadata=metadata or {})
 
 
 def get(app: ModuleType, generation: Generation, candidate: Any, format: str | None = None) -> Answer:
@@ -255,7 +263,17 @@ class TestChoose:
         assert choose(app, generation, 1).json["chosen"] == 1
         assert call(api, "GET", download, generation_id=generation.id).body == first.body
         shown = call(api, "GET", SHOW, generation_id=generation.id).json
-        assert shown["loudness"] == {"integrated": -14.0}
+        assert (shown["loudness"], shown["details"]) == ({"integrated": -14.0}, {"take": "second"})
+
+    def test_tells_of_the_result_what_it_is_and_how_it_was_made(self, stack: Stack, app: ModuleType) -> None:
+        record = choose(app, finished(stack), 0).json
+        assert (record["loudness"], record["details"]) == ({"integrated": -20.0}, {"take": "first"})
+
+    def test_tells_nothing_of_the_best_one_where_nothing_was_kept_of_another(
+        self, stack: Stack, app: ModuleType
+    ) -> None:
+        record = choose(app, finished(stack, reports=False), 0).json
+        assert (record["loudness"], record["details"]) == (None, None)
 
     def test_again_changes_nothing(self, stack: Stack, app: ModuleType) -> None:
         generation = finished(stack)
@@ -400,6 +418,21 @@ class TestWorker:
         assert shown["links"]["origins"] == f"/dev/api/generation/{made.id}/origins"
         origins = "/api/generation/{generation_id}/origins"
         assert call(api, "GET", origins, generation_id=made.id).json["segments"]
+
+    def test_what_is_told_of_the_result_outlasts_the_other_candidates(
+        self, stack: Stack, app: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fake_models(stack, monkeypatch)
+        audio = stack.audio()
+        stack.upload(audio)
+        assert stack.deliver(stack.app("embed"), {"tenant": "default", "audio_id": audio.id}) == []
+        made = stack.submit(audio, format="flac")
+        assert stack.deliver(stack.app("generate"), {"tenant": "default", "generation_id": made.id}) == []
+        assert choose(app, made, 1).json["details"] == {"take": "second"}
+        stack.clock.now += 3 * DAY + CHOICE_SECONDS + 1
+        assert stack.sweep()["candidates_expired"] == 1
+        shown = call(stack.app("api"), "GET", SHOW, generation_id=made.id).json
+        assert (shown["chosen"], shown["details"]) == (1, {"take": "second"})
 
     def test_what_copies_nothing_has_no_link_to_origins(self, stack: Stack, api: ModuleType) -> None:
         assert "origins" not in call(api, "GET", SHOW, generation_id=finished(stack).id).json["links"]

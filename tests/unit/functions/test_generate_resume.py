@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from backend.records import LEASE_SECONDS, Audio, Generation
-from backend.storage import generated_key, parse_generated_key
+from backend.storage import generated_key, pack, parse_generated_key
 from music import resume
 from music.interfaces import Identity
 from music.loading import Profile, load
@@ -228,7 +228,7 @@ def test_a_result_that_is_there_already_needs_no_snapshot(
     assert run(app, generation, language, left=50.0)
     app.storage.put(
         generated_key("default", generation.id, "wav"), b"earlier", "audio/wav",
-        metadata={"result": app.pack({"run": "earlier"})},
+        metadata={"result": pack({"run": "earlier"})},
     )  # fmt: skip
     assert not run(app, generation, language, left=600.0)
     assert content(stack, generation) == b"earlier"

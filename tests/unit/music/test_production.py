@@ -23,7 +23,7 @@ from music.audio.loudness import integrated_loudness, true_peak
 from music.dsp.sound import Sound
 from music.interfaces import Candidate, GenerationError, Identity, Parameters, Request, Section
 from music.loading import Profile, load
-from music.production import MAX_REPLACEMENTS, Generated, generate
+from music.production import MAX_REPLACEMENTS, CandidateFile, Generated, generate
 from music.profiles import ProfileError
 from music.resume import Snapshots
 from music.seeds import candidate_seeds
@@ -149,9 +149,9 @@ def test_the_likest_candidate_is_kept_and_all_are_told(source: Path) -> None:
     assert scores[2] < 0.1
 
 
-def kept_of(source: Path, profile: Profile, **asked: Any) -> tuple[Generated, dict[int, tuple[bytes, Any]]]:
+def kept_of(source: Path, profile: Profile, **asked: Any) -> tuple[Generated, list[CandidateFile]]:
     """Generate, and return what was kept of each candidate."""
-    kept: dict[int, tuple[bytes, Any]] = {}
+    kept: list[CandidateFile] = []
     heard = analyse(source, profile.embedder)
     made = generate(
         source,
@@ -160,7 +160,7 @@ def kept_of(source: Path, profile: Profile, **asked: Any) -> tuple[Generated, di
         heard.vector,
         heard.features,
         lambda done: None,
-        keep=lambda index, file, origins: kept.update({index: (file, origins)}),
+        keep=kept.append,
     )
     return made, kept
 
@@ -169,13 +169,15 @@ def test_every_candidate_is_kept_as_it_would_be_given(source: Path) -> None:
     profile = replace(PROFILE, generator=Plain())
     asked = {"seed": 220, "candidates": 3, "duration": 1.0}
     made, kept = kept_of(source, profile, **asked, format="flac")
-    assert list(kept) == [0, 1, 2]
+    assert [one.index for one in kept] == [0, 1, 2]
     assert made.report["chosen"] == 1
-    assert kept[1][0] == made.audio
-    assert {origins for _, origins in kept.values()} == {None}
+    assert kept[1].audio == made.audio
+    assert kept[1].report == {name: made.report[name] for name in ("loudness", "duration", "details")}
+    assert kept[0].report["loudness"] != kept[1].report["loudness"]
+    assert {one.origins for one in kept} == {None}
     again, kept_again = kept_of(source, profile, **asked, format="wav")
-    assert kept_again == kept
-    wav, flac = (soundfile.read(io.BytesIO(file))[0] for file in (again.audio, kept[1][0]))
+    assert [asdict(one) for one in kept_again] == [asdict(one) for one in kept]
+    wav, flac = (soundfile.read(io.BytesIO(file))[0] for file in (again.audio, kept[1].audio))
     assert np.array_equal(wav, flac)
 
 
@@ -202,7 +204,8 @@ def test_origins_say_where_a_mosaic_comes_from(tmp_path: Path, section: Section 
     (tmp_path / "x").write_bytes(sound.wav(sound.song(120.0, 9, "minor", 20.0)[None], rate))
     profile = load("builtin")
     made, kept = kept_of(tmp_path / "x", profile, seed=3, duration=8.0, section=section)
-    (origins,) = (told for _, told in kept.values())
+    (origins,) = (one.origins for one in kept)
+    assert origins is not None
     assert origins[0]["start"] == 0.0
     assert origins[-1]["end"] == pytest.approx(made.report["duration"])
     for before, after in pairwise(origins):
