@@ -213,11 +213,26 @@ def measure_likeness(audio: np.ndarray, sound: Sound | None = None) -> tuple[np.
     curves = _curves(sound)
     pulse = measure_rhythm(curves, sound.samples.shape[1] / SAMPLE_RATE)
     chroma = harmony.chroma_from_salience(sound.salience)
-    return chroma.mean(axis=1), pulse.tempo, _returning(chroma, curves[0], np.array(pulse.beats))
+    return chroma.mean(axis=1), pulse.tempo, measure_form(chroma, curves[0], np.array(pulse.beats))
 
 
-def _returning(chroma: np.ndarray, onsets: np.ndarray, beats: np.ndarray) -> float:
-    """Return how well some phrase returns, as `measure_likeness` says."""
+def measure_form(chroma: np.ndarray, onsets: np.ndarray, beats: np.ndarray) -> float:
+    """Measure how well some phrase of a piece returns.
+
+    Parameters
+    ----------
+    chroma : np.ndarray [shape=(12, frames)]
+        How strong each pitch class is, at the rate of `Sound.salience`.
+    onsets : np.ndarray [shape=(frames,)]
+        How much begins, as `music.dsp.rhythm.superflux` gives it.
+    beats : np.ndarray [shape=(beats,)]
+        In seconds, ascending.
+
+    Returns
+    -------
+    float
+        From 0 to 1; see `form` of `measure_likeness`.
+    """
     count = len(beats) - PHRASE_BEATS
     if count <= PHRASE_BEATS:
         return 0.0

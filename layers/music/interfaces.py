@@ -151,7 +151,8 @@ class Candidate:
     seed : int
         A single run with this seed and ``candidates=1`` makes the same audio again.
     details : dict
-        What the generator tells about it, JSON-ready; it goes into the record.
+        What the generator tells about it, JSON-ready; it goes into the record. Of one with a fault, `heard`
+        may say by ``"tempo"`` and ``"key"`` what is heard in place of what was asked for.
     fault : str or None
         Why there is no audio, and `audio` is empty; None where there is.
     ends : bool

@@ -16,7 +16,15 @@ from music import quality, reach, similarity
 from music.audio.decode import decode, probe, resample
 from music.audio.encode import CONTENT_TYPES, encode
 from music.audio.loudness import integrated_loudness, true_peak
-from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, Mastered, master, master_loop, ramp
+from music.audio.master import (
+    CUT_SECONDS,
+    FADE_IN_SECONDS,
+    FADE_OUT_SECONDS,
+    Mastered,
+    master,
+    master_loop,
+    ramp,
+)
 from music.dsp.channels import Levels, folded, is_silent
 from music.dsp.sound import Sound
 from music.dsp.stretch import stretched
@@ -176,6 +184,8 @@ def generate(
     Where a tempo or a key is asked for, and the generator does not bring its source there, it is told what is
     asked for instead of what the source has. A candidate in another key, or over `_MOST_STRETCH` from the
     tempo, has that as a fault; the others are stretched to the tempo.
+
+    Where a whole track is part of the result, it is neither faded in nor out.
     """
     described = parameters.prompt or parameters.negative_prompt
     if parameters.mode not in profile.modes or (described and not profile.text):
@@ -227,6 +237,7 @@ def generate(
 
     best: _Scored | None = None
     tried: list[dict[str, Any]] = []
+    heard: dict[str, Any] = {}
     faulty, replaced = 0, 0
     spare = candidate_seeds(parameters.seed, parameters.candidates + MAX_REPLACEMENTS)[
         parameters.candidates :
@@ -260,13 +271,14 @@ def generate(
                 candidate, faults = _brought(candidate, rate, parameters)
         if seam is not None and not candidate.fault:
             candidate = _behind(stereo, seam, candidate, rate, parameters.duration)
-        # A generator that brings its source to a key has searched for itself.
-        faulty += bool(faults) and not (profile.turns and "key" in faults)
+        # A generator that brings its source to a tempo and a key has searched for itself.
+        faulty += bool(faults) and not (profile.turns and faults[0] in ("tempo", "key"))
         outcome: dict[str, Any] = {"seed": candidate.seed}
         if faults:
             outcome["faults"] = faults
         tried.append(outcome)
         if candidate.fault:
+            heard = heard or candidate.details.get("heard", {})
             continue
         with _timed(timings, "master"):
             mastered = _mastered(candidate, rate, parameters, features.loudness)
@@ -296,8 +308,9 @@ def generate(
     missing = best.faults if best else tried[0]["faults"]
     for name, value in (("tempo", parameters.tempo), ("key", parameters.key)):
         if name in missing:
+            nearest = f" One is heard in {heard[name]}." if name in heard else ""
             raise GenerationError(
-                f"{name}_out_of_reach", f"No candidate has {value}; {len(tried)} were made."
+                f"{name}_out_of_reach", f"No candidate has {value}; {len(tried)} were made.{nearest}"
             )
     if best is None:
         raise GenerationError("nothing_made", f"No candidate came to anything: {missing[0]}.")
@@ -528,12 +541,17 @@ def _mastered(candidate: Candidate, rate: int, parameters: Parameters, loudness:
         return Mastered(candidate.audio, level, peak, limited=False, on_target=near)
     if parameters.loop:
         return master_loop(candidate.audio, rate, target_loudness=loudness)
+    length = candidate.audio.shape[1]
+    # A section of a track begins and ends where somebody said, in the middle of sound.
+    begin, end = (candidate.new if parameters.section is None else None) or (0, length)
+    fade_out = CUT_SECONDS if candidate.ends or parameters.ending == "cut" else FADE_OUT_SECONDS
     return master(
         candidate.audio,
         rate,
-        duration=candidate.audio.shape[1] / rate if candidate.new else parameters.duration,
+        duration=length / rate if candidate.new else parameters.duration,
         target_loudness=loudness,
-        fade_out=CUT_SECONDS if candidate.ends or parameters.ending == "cut" else FADE_OUT_SECONDS,
+        fade_in=0.0 if begin else FADE_IN_SECONDS,
+        fade_out=0.0 if end < length else fade_out,
     )
 
 

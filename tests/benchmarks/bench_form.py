@@ -32,7 +32,6 @@ from unittest.mock import patch
 
 import numpy as np
 
-from music import features as measuring
 from music import reach
 from music.audio.decode import decode, resample
 from music.audio.loudness import integrated_loudness
@@ -40,7 +39,7 @@ from music.audio.master import CUT_SECONDS, FADE_OUT_SECONDS, master
 from music.dsp import rhythm
 from music.dsp.harmony import chroma_from_salience
 from music.dsp.sound import Sound
-from music.features import SAMPLE_RATE, Features, measure, measure_likeness
+from music.features import SAMPLE_RATE, Features, measure, measure_form, measure_likeness
 from music.interfaces import Candidate, Parameters, Request, Section
 from music.mosaic import generator
 from music.mosaic.generator import Mosaic
@@ -141,12 +140,12 @@ def cut_once() -> Iterator[None]:
     known: dict[tuple[float, ...], Units] = {}
 
     def cut_or_known(
-        audio: np.ndarray, rate: int, beats: Sequence[float], bars: Sequence[float], _: Any, *, part: bool
+        audio: np.ndarray, rate: int, beats: Sequence[float], bars: Sequence[float], _: Any
     ) -> Units:
-        key = (part, *beats)
+        key = tuple(beats)
         if key not in known:
             known.clear()
-            known[key] = cut(audio, rate, beats, bars, lambda done: None, part=part)
+            known[key] = cut(audio, rate, beats, bars, lambda done: None)
         return known[key]
 
     with patch.object(generator, "cut", cut_or_known):
@@ -222,7 +221,7 @@ def returning(made: Candidate, audio: np.ndarray, beats: list[float]) -> float:
     onsets = rhythm.superflux(rhythm.mel_bands(sound.samples, SAMPLE_RATE))
     times = lines(made, beats)
     times = times[np.diff(times, prepend=-np.inf) > 0.5 * float(np.median(np.diff(beats)))]
-    return measuring._returning(chroma_from_salience(sound.salience), onsets, times)
+    return measure_form(chroma_from_salience(sound.salience), onsets, times)
 
 
 def fall(audio: np.ndarray) -> float:

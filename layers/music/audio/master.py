@@ -66,6 +66,7 @@ def master(
     *,
     duration: float,
     target_loudness: float | None,
+    fade_in: float = FADE_IN_SECONDS,
     fade_out: float = FADE_OUT_SECONDS,
     ceiling: float = -1.0,
 ) -> Mastered:
@@ -86,8 +87,8 @@ def master(
     target_loudness : float or None
         In LUFS. With None or ``-inf`` (a silent source) the level stays, but for the ceiling. Silence stays
         silence.
-    fade_out : float
-        In seconds.
+    fade_in, fade_out : float
+        In seconds, of the beginning and of the end; at most a tenth of the whole.
     ceiling : float
         In dBTP.
 
@@ -101,7 +102,10 @@ def master(
         If the candidate is too short or has samples that are not finite: a fault of the generator.
     """
     return _levelled(
-        _fade(_fit(audio, round(duration * rate), rate), rate, fade_out), rate, target_loudness, ceiling
+        _fade(_fit(audio, round(duration * rate), rate), rate, fade_in, fade_out),
+        rate,
+        target_loudness,
+        ceiling,
     )
 
 
@@ -208,13 +212,12 @@ def _fit(audio: np.ndarray, n: int, rate: int) -> np.ndarray:
     return fitted
 
 
-def _fade(audio: np.ndarray, rate: int, out: float) -> np.ndarray:
-    """Fade in, and over `out` seconds out, in place, by raised cosines: no end of an excerpt clicks."""
+def _fade(audio: np.ndarray, rate: int, seconds_in: float, seconds_out: float) -> np.ndarray:
+    """Fade in and out, in place, by raised cosines: no end of an excerpt clicks."""
     n = audio.shape[1]
-    fade_in = min(round(FADE_IN_SECONDS * rate), n // 10)
-    fade_out = min(round(out * rate), n // 10)
-    audio[:, :fade_in] *= ramp(fade_in)
-    audio[:, n - fade_out :] *= ramp(fade_out)[::-1]
+    first, last = (min(round(seconds * rate), n // 10) for seconds in (seconds_in, seconds_out))
+    audio[:, :first] *= ramp(first)
+    audio[:, n - last :] *= ramp(last)[::-1]
     return audio
 
 

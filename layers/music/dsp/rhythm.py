@@ -51,6 +51,7 @@ _PULSE_SMOOTHING = 0.02  # seconds
 _SLOWEST, _FASTEST = 40.0, 240.0  # BPM
 _TEMPO_STEP = 0.012  # octaves between tempos that are tried
 _PIECE_SECONDS = 12.0  # of the audio that is autocorrelated at once: tempo may drift over more
+_VOTES_APART = 3.0  # seconds between pieces of which each speaks for tempos
 _LEAST_OVERLAP = 0.33  # of a piece with itself; beyond it too few products are left to trust
 _SHORTEST_SECONDS = 1.9  # with which there may be a tempo: four beats at the usual one
 _LONGEST_LAG = 8.2  # seconds
@@ -279,6 +280,35 @@ def estimate_tempo(curves: np.ndarray, frame_rate: float) -> tuple[float, float]
     inner = min(max(best, 1), len(score) - 2)
     place = float(_between_frames(score, np.array([inner]))[0]) if inner == best else float(best)
     return _SLOWEST * 2.0 ** (place * _TEMPO_STEP), float(share[same].sum())
+
+
+def tempo_votes(curves: np.ndarray, frame_rate: float, times: np.ndarray) -> np.ndarray:
+    """Measure how much the music around each of some times speaks for each tempo.
+
+    Of music in which it is played `estimate_tempo` finds more likely what it speaks for.
+
+    Parameters
+    ----------
+    curves : np.ndarray [shape=(CURVES, frames)]
+        As `onset_curves` gives them.
+    frame_rate : float
+        Frames per second.
+    times : np.ndarray [shape=(N,)]
+        In seconds.
+
+    Returns
+    -------
+    np.ndarray [shape=(N, tempos), float64]
+        As logarithms of likelihoods up to a constant, by `tempos`: of the 12 s around each time.
+    """
+    size = round(_PIECE_SECONDS * frame_rate)
+    middles = np.arange(0.0, curves.shape[1] / frame_rate + _VOTES_APART, _VOTES_APART)
+    scores = []
+    for middle in middles:
+        first = max(min(round(middle * frame_rate) - size // 2, curves.shape[1] - size), 0)
+        clues = periodicity(curves[:, first : first + size], frame_rate)
+        scores.append(np.logaddexp.reduce(np.einsum("td,md->mt", clues, fitted()["tempo"]), axis=0))
+    return np.stack([np.interp(times, middles, score) for score in np.transpose(scores)], axis=1)
 
 
 def track_beats(curves: np.ndarray, frame_rate: float, tempo: float) -> np.ndarray:

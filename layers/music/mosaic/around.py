@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from music.interfaces import GenerationError, Section
-from music.mosaic.path import Path, Run
+from music.mosaic.path import Path, Run, unit_times
 from music.mosaic.synthesis import REACH, Join, render, surest_end
 from music.mosaic.units import Units
 
@@ -34,6 +34,11 @@ class Made:
         What is told of it besides, JSON-ready.
     new : tuple of (int, int) or None
         Where what is new begins and ends, in samples; None is all of it.
+    step_round : float
+        LU by which a loop's last bar is louder or softer than its first.
+    fault : str or None
+        Why it is not to be given to anybody: ``"tempo"`` or ``"key"``, where what is asked for is not heard;
+        ``"uneven"``, where a loop is.
     """
 
     path: Path
@@ -41,6 +46,8 @@ class Made:
     joins: list[Join]
     details: dict[str, Any] = field(default_factory=dict)
     new: tuple[int, int] | None = None
+    step_round: float = 0.0
+    fault: str | None = None
 
 
 def last_seam(units: Units, found: Sequence[float]) -> int:
@@ -198,9 +205,5 @@ def _later(joins: list[Join], seconds: float) -> list[Join]:
 
 def _until_unit(units: Units, path: Path, time: float) -> float:
     """Return the seconds from a time in a path to when the next unit begins."""
-    starts = [
-        run.start + (units.bounds[run.first : run.last] - units.bounds[run.first]) / units.rate * run.stretch
-        for run in path.runs
-    ]
-    begins = np.append(np.concatenate(starts), path.end)
+    begins = np.append(unit_times(units, path), path.end)
     return float(begins[begins >= time - 1e-6].min() - time)

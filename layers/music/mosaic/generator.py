@@ -19,6 +19,7 @@ import numpy as np
 from music import reach
 from music.audio.decode import resample
 from music.audio.master import CUT_SECONDS, master
+from music.dsp import rhythm
 from music.dsp.channels import centred, is_silent
 from music.dsp.harmony import MODES, PITCH_CLASSES, key_votes
 from music.dsp.sound import Sound
@@ -32,25 +33,26 @@ from music.mosaic.path import (
     Run,
     Transitions,
     at_speed,
+    unit_times,
     walk,
     walk_between,
     walk_on,
     walk_round,
     walk_up_to,
 )
-from music.mosaic.synthesis import Join, render, smoothest_bar, surest_end, usual_step
+from music.mosaic.synthesis import Join, render, smoothest_bar, surest_end, turned, usual_step
 from music.mosaic.units import Units, cut
 from music.profiles import MOSAIC
 from music.seeds import candidate_seeds
 
 _ANALYSIS = 0.3  # of the progress; the candidates share the rest
 _CUTTING = 0.8 * _ANALYSIS
-_DRAWS, _DRAWS_IN_KEY = 6, 12  # of a candidate whose tempo is asked for, or its key
+_DRAWS = 12  # of a candidate whose tempo or key is asked for, or which is a loop
 _SAME_TEMPO = 0.01  # of it
-_AVOIDED = (
-    0.5  # cost of a unit that speaks for another key by a standard deviation, for each draw in that key
-)
-_TELLS_KEY = 10.0  # seconds of music, of which its key can be told
+_SAME_PLACE = 0.03  # octaves, within which tempos that are voted for are one
+_AVOIDED = 0.5  # cost of a unit that speaks for another tempo or key by a standard deviation, for each draw
+_TELLING = 10.0  # seconds of music, of which tempo and key can be told
+_EVEN = 0.95  # LU from a loop's last bar to its first, to which they are as loud
 _WALKING = 0.3  # of a candidate's share; the rest is rendering
 _SOFT = 0.02  # RMS below which a source is worked on louder: -34 dBFS
 _SHORTEST = 0.25  # seconds of a source
@@ -89,7 +91,8 @@ class Mosaic:
         Candidate
             ``audio`` has the source's channels and exactly ``round(duration * sample_rate)`` samples; where
             the source is part of it, so many are new, or it is as long as the source. Its `fault` is
-            ``"key"`` where the key that is asked for is not heard of what was drawn.
+            ``"tempo"`` or ``"key"`` where the one that is asked for is not heard of what was drawn, and
+            ``"uneven"`` where a loop's end is over 1 LU louder or softer than its beginning.
 
         Raises
         ------
@@ -122,8 +125,7 @@ class Mosaic:
         source = source * gain
         heard = source if rate == self.sample_rate else resample(source, rate, self.sample_rate)
         cutting = _part(progress, 0.0, _CUTTING)
-        part = parameters.section is not None
-        units = cut(heard, self.sample_rate, features.beats, features.bars or (), cutting, part=part)
+        units = cut(heard, self.sample_rate, features.beats, features.bars or (), cutting)
         del heard
         if rate != self.sample_rate:
             units = _at_rate(units, rate, source.shape[1])
@@ -137,8 +139,8 @@ class Mosaic:
         for index, seed in enumerate(seeds):
             rng = np.random.default_rng(seed % 2**64)
             made = work.drawn(rng, _part(progress, _ANALYSIS + share * index, share))
-            if made is None:
-                yield Candidate(source[:, :0], seed, fault="key")
+            if made.fault:
+                yield Candidate(source[:, :0], seed, made.details, fault=made.fault)
                 continue
             audio = made.audio
             if not repaint:
@@ -166,43 +168,76 @@ class _Work:
     parameters: Parameters
     step: float
 
-    def drawn(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made | None:
-        """Draw a candidate: where a tempo or a key is asked for, until that is heard, or the nearest.
+    def drawn(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made:
+        """Draw a candidate: a loop until it is even, and until a tempo or a key that is asked for is heard.
 
-        Each time that another key is heard, what speaks for that is avoided the more. None where that does
-        not help, and so much is asked for that a key can be told of it.
+        Each time that others are heard, what speaks for those is avoided the more. Where nothing helps, it is
+        the nearest, with its fault; but of less than 10 s tempo and key are not told.
         """
         parameters = self.parameters
         if parameters.mode != "similar":
             return self._beside(rng, progress)
-        if parameters.tempo is None and parameters.key is None:
+        asked = parameters.tempo is not None or parameters.key is not None
+        if not (asked or parameters.loop):
             return self._made(rng, progress)
         nearest: Made | None = None
-        least, in_key = np.inf, False
+        least = np.inf
         price = np.zeros(len(self.units))
-        draws = _DRAWS if parameters.key is None else _DRAWS_IN_KEY
-        for draw in range(draws):
-            made = self._made(rng, _part(progress, draw / draws, 1.0 / draws), price)
-            heard = _heard(made.audio, parameters, self.features.loudness)
-            miss = _missed(parameters, heard)
+        for draw in range(_DRAWS):
+            made = self._made(rng, _part(progress, 1.0 - 0.5**draw, 0.5 ** (draw + 1)), price)
+            missed = {"uneven": made.step_round} if made.step_round > _EVEN else {}
+            if asked:
+                heard = _heard(made.audio, parameters, self.features.loudness)
+                missed |= _missed(parameters, heard)
+            miss = sum(missed.values())
             if nearest is None or miss < least:
-                nearest, least, in_key = made, miss, _in_key(parameters, heard)
-            if miss == 0.0:
+                told = made.audio.shape[1] >= _TELLING * parameters.rate
+                faults = [name for name in missed if told or name == "uneven"]
+                nearest, least = replace(made, fault=faults[0] if faults else None), miss
+                if faults and asked:
+                    told_of = {"tempo": f"{heard.tempo:g} BPM", "key": f"{heard.key} {heard.mode}"}
+                    nearest = replace(nearest, details={**made.details, "heard": told_of})
+            if not missed:
                 break
-            if not _in_key(parameters, heard):
+            if "tempo" in missed:
+                price = price + self._price_of_another_tempo(heard)
+            if "key" in missed:
                 price = price + self._price_of_another_key(heard)
         assert nearest is not None
         progress(1.0)
-        told = nearest.audio.shape[1] >= _TELLS_KEY * parameters.rate
-        return nearest if in_key or not told else None
+        return nearest
+
+    @cached_property
+    def _heard(self) -> Sound:
+        """The source, as it is measured."""
+        return Sound(resample(self.source, self.units.rate, SAMPLE_RATE), SAMPLE_RATE)
+
+    @cached_property
+    def _tempo_votes(self) -> np.ndarray:
+        """How much the music around each unit speaks for each tempo [shape=(N, tempos)]."""
+        curves = rhythm.onset_curves(rhythm.mel_bands(self._heard.samples, SAMPLE_RATE), self._heard.salience)
+        times = (self.units.bounds[:-1] + self.units.bounds[1:]) / (2.0 * self.units.rate)
+        return rhythm.tempo_votes(curves, SAMPLE_RATE / rhythm.HOP, times)
 
     @cached_property
     def _votes(self) -> np.ndarray:
         """How much each unit speaks for each key [shape=(N, 2, 12)]."""
-        small = resample(self.source, self.units.rate, SAMPLE_RATE)
-        salience = Sound(small, SAMPLE_RATE).salience
         edges = np.round(self.units.bounds * (SAMPLE_RATE / self.units.rate / HOP)).astype(np.int64)
-        return key_votes(salience, edges)
+        return key_votes(self._heard.salience, edges)
+
+    def _price_of_another_tempo(self, heard: Features) -> np.ndarray:
+        """Price units [shape=(N,)] by how much more they speak for what is heard than for the source's tempo."""
+        features, parameters = self.features, self.parameters
+        assert parameters.tempo
+        tempos = np.log2(rhythm.tempos())
+
+        def of(tempo: float) -> np.ndarray:
+            near = np.abs(tempos - np.log2(tempo)) <= _SAME_PLACE
+            return np.asarray(self._tempo_votes[:, near].max(axis=1, initial=self._tempo_votes.min()))
+
+        speed = reach.speed(features.tempo, parameters.tempo)
+        rival = of(heard.tempo / speed) if heard.tempo else self._tempo_votes.mean(axis=1)
+        return _price(rival - of(features.tempo))
 
     def _price_of_another_key(self, heard: Features) -> np.ndarray:
         """Price units [shape=(N,)] by how much they speak for what is heard, and not for the source's key."""
@@ -215,8 +250,7 @@ class _Work:
         rival = self._votes.mean(axis=(1, 2))
         if heard.key and heard.mode:
             rival = self._votes[:, MODES.index(heard.mode), (PITCH_CLASSES.index(heard.key) - up) % 12]
-        apart = rival - own
-        return np.asarray(_AVOIDED * (apart - apart.min()) / max(float(apart.std()), 1e-6))
+        return _price(rival - own)
 
     def _beside(self, rng: np.random.Generator, progress: Callable[[float], None]) -> Made:
         """Draw what goes before the source, after it or into it, and play both."""
@@ -255,29 +289,25 @@ class _Work:
         source, step = self.source, self.step
         if parameters.loop:
             rounds = walk_round(self.transitions, self.outlook, walked, rng, walking, pulse, speed, price)
-            path, audio, joins = self._turned([at_speed(each, speed, up) for each in rounds], samples, rest)
+            made = self._turned([at_speed(each, speed, up) for each in rounds], samples, rest)
         else:
             tonic = _chord(features.key, features.mode)
             ends = walk(self.transitions, self.outlook, walked, tonic, rng, walking, pulse, price)
-            turned = (at_speed(end, speed, up) for end in ends)
-            path = surest_end(source, units, turned, samples, step)
-            audio, joins = render(source, units, path, samples, step, rest)
+            path = surest_end(source, units, (at_speed(end, speed, up) for end in ends), samples, step)
+            made = Made(path, *render(source, units, path, samples, step, rest))
         details = {} if speed == 1.0 and not up else {"speed": round(speed, 4), "semitones": up}
-        return Made(path, audio, joins, details)
+        return replace(made, details=details)
 
-    def _turned(
-        self, rounds: list[Path], samples: int, progress: Callable[[float], None]
-    ) -> tuple[Path, np.ndarray, list[Join]]:
-        """Play a loop that begins at the bar where its seam is heard least."""
-        units = self.units
-        audio, joins = render(self.source, units, rounds[0], samples, self.step, _part(progress, 0.0, 0.5))
-        beats = max(round(units.whole_bar / units.per_beat), 1)
-        bar = smoothest_bar(audio, self.parameters.rate, len(rounds), beats)
-        if bar:
-            again = _part(progress, 0.5, 0.5)
-            audio, joins = render(self.source, units, rounds[bar], samples, self.step, again)
-        progress(1.0)
-        return rounds[bar], audio, joins
+    def _turned(self, rounds: list[Path], samples: int, progress: Callable[[float], None]) -> Made:
+        """Play a loop, and let it begin at the bar where its seam is heard least."""
+        units, rate = self.units, self.parameters.rate
+        audio, joins = render(self.source, units, rounds[0], samples, self.step, progress)
+        lines = np.round(unit_times(units, rounds[0])[:: units.whole_bar] * rate).astype(np.int64)
+        bar, apart = smoothest_bar(audio, rate, lines, max(round(units.whole_bar / units.per_beat), 1))
+        audio, begin = turned(audio, rate, int(lines[bar]))
+        once = audio.shape[1] / rate
+        joins = [replace(join, time=(join.time - begin / rate) % once) for join in joins]
+        return Made(rounds[bar], audio, sorted(joins, key=lambda join: join.time), step_round=apart)
 
 
 def _silence(source: np.ndarray, parameters: Parameters, seed: int) -> Candidate:
@@ -310,17 +340,19 @@ def _heard(audio: np.ndarray, parameters: Parameters, loudness: float | None) ->
     return measure(resample(mastered.audio, rate, SAMPLE_RATE), -np.inf)
 
 
-def _missed(parameters: Parameters, heard: Features) -> float:
-    """Return how far what is heard is from the tempo and the key that were asked for; 0 where it is there."""
-    missed = 0.0
-    if parameters.tempo is not None:
-        off = abs(heard.tempo / parameters.tempo - 1.0)
-        missed += min(off, 1.0) if off > _SAME_TEMPO else 0.0
-    return missed + (not _in_key(parameters, heard))
+def _missed(parameters: Parameters, heard: Features) -> dict[str, float]:
+    """Return how far what is heard is from the tempo and the key that were asked for; none that is there."""
+    missed = {}
+    if parameters.tempo is not None and (off := abs(heard.tempo / parameters.tempo - 1.0)) > _SAME_TEMPO:
+        missed["tempo"] = min(off, 1.0)
+    if parameters.key not in (None, f"{heard.key} {heard.mode}"):
+        missed["key"] = 1.0
+    return missed
 
 
-def _in_key(parameters: Parameters, heard: Features) -> bool:
-    return parameters.key in (None, f"{heard.key} {heard.mode}")
+def _price(apart: np.ndarray) -> np.ndarray:
+    """Price units [shape=(N,)] by how much more they speak for what is not wanted, as logarithms."""
+    return np.asarray(_AVOIDED * (apart - apart.min()) / max(float(apart.std()), 1e-6))
 
 
 def _gain(source: np.ndarray) -> np.float32:

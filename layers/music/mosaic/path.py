@@ -798,6 +798,17 @@ def _loudness(units: Units, starts: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(10.0 * np.log10((10.0 ** (units.loudness[at] / 10.0)).mean(axis=1)))
 
 
+def unit_times(units: Units, path: Path) -> np.ndarray:
+    """Return when each unit of a path begins, in playing order [shape=(units,), seconds]."""
+    return np.concatenate(
+        [
+            run.start
+            + (units.bounds[run.first : run.last] - units.bounds[run.first]) / units.rate * run.stretch
+            for run in path.runs
+        ]
+    )
+
+
 def _ended(units: Units, steps: list[_Step]) -> float:
     """Return when steps end, in seconds."""
     return steps[-1].start + _seconds(units, steps[-1].unit) * steps[-1].stretch if steps else 0.0
@@ -1165,4 +1176,6 @@ def _path(units: Units, steps: list[_Step], end: _End, duration: float) -> Path:
             runs[-1] = Run(old.first, step.unit + 1, old.start, old.stretch, old.semitones, old.gain)
         else:
             runs.append(Run(step.unit, step.unit + 1, step.start, step.stretch, step.semitones, step.gain))
-    return Path(tuple(runs), end.ending, end.end, end.hold, verbatim.longest, verbatim.long / duration)
+    # Steps may go on for a little after the output's end.
+    share = verbatim.long / max(duration, verbatim.now)
+    return Path(tuple(runs), end.ending, end.end, end.hold, verbatim.longest, share)

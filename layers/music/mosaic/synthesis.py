@@ -8,7 +8,6 @@ References
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -35,6 +34,7 @@ _EARS = (1.0, 1.3, 1.6, 1.0 / 1.3, 1.0 / 1.6)  # times the strength of onsets; t
 _BEFORE = 0.04  # seconds before the next onset, in which a last sound begins to die away,
 _SHORTEST_HOLD = 0.15  # which is heard so long as it is
 _AROUND = 4  # frames on either side of a beat, in which it is heard
+_NEAR_LINE = 0.004  # seconds
 
 _LOOK = 0.19  # seconds whose partials ring on,
 _PARTIALS = 60  # at most so many,
@@ -179,7 +179,8 @@ def surest_end(source: np.ndarray, units: Units, ends: Iterable[Path], samples: 
     """Listen to the ends of a path, and choose one whose last sound begins on a bar line.
 
     How loud the rest of a piece is, and how it is mastered, decide about what is just heard. Therefore keener
-    and duller ears than the usual one are asked as well. A last sound is held until the next one begins.
+    and duller ears than the usual one are asked as well. A last sound in which another one begins is held
+    until then, where more ears agree on that.
 
     Parameters
     ----------
@@ -200,8 +201,10 @@ def surest_end(source: np.ndarray, units: Units, ends: Iterable[Path], samples: 
             return surest or path
         agree, following = _listened(source, units, path, samples, step)
         if following is not None and (hold := following - _BEFORE - path.end) > _SHORTEST_HOLD:
-            path = replace(path, hold=min(hold, path.hold))
-            agree, _ = _listened(source, units, path, samples, step)
+            shorter = replace(path, hold=min(hold, path.hold))
+            surer, _ = _listened(source, units, shorter, samples, step)
+            if surer > agree:
+                path, agree = shorter, surer
         if agree == len(_EARS):
             return path
         if agree > most:
@@ -246,7 +249,7 @@ def _ended(units: Units, run: Run) -> float:
     return run.start + float(units.bounds[run.last] - units.bounds[run.first]) / units.rate * run.stretch
 
 
-def smoothest_bar(audio: np.ndarray, rate: int, bars: int, beats: int) -> int:
+def smoothest_bar(audio: np.ndarray, rate: int, lines: np.ndarray, beats: int) -> tuple[int, float]:
     """Listen to a loop, and choose the bar that it had best begin with: where the seam is heard least.
 
     Parameters
@@ -255,26 +258,64 @@ def smoothest_bar(audio: np.ndarray, rate: int, bars: int, beats: int) -> int:
         Once round.
     rate : int
         Sample rate in Hz.
-    bars : int
-        Those of the loop.
+    lines : np.ndarray [shape=(bars,), int64]
+        When bars begin, in samples, ascending.
     beats : int
         Those of a bar.
 
     Returns
     -------
-    int
+    bar : int
         The one before which loudness changes little, and with which no more begins than with other beats.
+    step : float
+        LU by which the last bar differs in loudness from the first, where the loop begins with that one.
     """
-    curve = _onset_strength(np.tile(audio, (1, 2)), rate)
-    count, length = bars * beats, audio.shape[1]
-    middle = np.round(np.arange(count) * length / count * (_HEARD_RATE / HOP / rate)).astype(np.int64)
-    middle[0] = round(length * (_HEARD_RATE / HOP / rate))  # in the second round, where something came before
-    events = np.array([curve[max(at - _AROUND, 0) : at + _AROUND + 2].max() for at in middle])
-    edges = np.round(np.arange(bars + 1) * length / bars).astype(np.int64)
-    levels = np.array([integrated_loudness(audio[:, one:other], rate) for one, other in pairwise(edges)])
-    levels = np.maximum(levels, ABSOLUTE_GATE)
-    event = events[::beats] / max(float(np.percentile(events, 95)), 1e-9)
-    return int(np.argmin(np.maximum(event, np.abs(levels - np.roll(levels, 1)))))
+    bars, length = len(lines), audio.shape[1]
+    twice = np.tile(audio, (1, 2))
+    curve = _onset_strength(np.tile(audio, (1, 3)), rate)
+    count, size = bars * beats, length / bars
+    # In the second round, where something came before.
+    places = (lines[0] + length + np.arange(count) * length / count) * (_HEARD_RATE / HOP / rate)
+    events = np.array([_event(curve, at) for at in places])
+    usual = max(float(np.percentile(events, 95)), 1e-9)
+    event = np.array([_event(curve, (line + length) * (_HEARD_RATE / HOP / rate)) for line in lines]) / usual
+    steps = np.empty(bars)
+    for bar, line in enumerate(lines):
+        begins = (int(line), int(line + length - round(size)))
+        first, last = (integrated_loudness(twice[:, at : at + round(size)], rate) for at in begins)
+        steps[bar] = abs(max(first, ABSOLUTE_GATE) - max(last, ABSOLUTE_GATE))
+    best = int(np.argmin(np.maximum(event, steps)))
+    return best, float(steps[best])
+
+
+def _event(curve: np.ndarray, frame: float) -> float:
+    """Return how much begins around a frame of onset strength."""
+    at = round(frame)
+    return float(curve[max(at - _AROUND, 0) : at + _AROUND + 2].max(initial=0.0))
+
+
+def turned(audio: np.ndarray, rate: int, line: int) -> tuple[np.ndarray, int]:
+    """Let a loop begin at a bar line, or up to 4 ms before it, where there is least of a step.
+
+    Parameters
+    ----------
+    audio : np.ndarray [shape=(channels, n), float32]
+        Once round, which goes on with its beginning.
+    rate : int
+        Sample rate in Hz.
+    line : int
+        In samples.
+
+    Returns
+    -------
+    audio : np.ndarray [shape=(channels, n), float32]
+    begin : int
+        The sample that it begins with, 0 to n - 1.
+    """
+    before = np.arange(line - round(_NEAR_LINE * rate), line + 1)
+    steps = np.abs(audio[:, before % audio.shape[1]] - audio[:, (before - 1) % audio.shape[1]]).max(axis=0)
+    begin = int(before[steps.argmin()] % audio.shape[1])
+    return np.roll(audio, -begin, axis=1), begin
 
 
 def _onset_strength(audio: np.ndarray, rate: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from music.dsp.rhythm import pick_onsets, superflux
 _MEL_RATE, _MEL_HOP = 16000, 160  # Hz, and samples: 10 ms frames show where a beat begins
 _LOW_RATE, _CHROMA_HOP = 8000, 400  # Hz, and samples: 50 ms frames
 _LONGEST, _SHORTEST = 0.75, 0.08  # seconds of a unit; longer beats are halved, shorter sources cut no finer
-_SHORTFALL, _SHORTFALL_OF_PART = 0.3, 0.05  # of a beat that the first and the last one may lack
+_SHORTFALL = 0.05  # of a beat that the first and the last one may lack
 _FEWEST = 12  # units worth walking through; a shorter source is cut finer
 _LONGEST_BAR = 3.6  # seconds
 _SAME = 0.87  # correlation from which two units count as the same recording
@@ -96,8 +96,6 @@ def cut(
     beats: Sequence[float],
     bars: Sequence[float],
     progress: Callable[[float], None],
-    *,
-    part: bool = False,
 ) -> Units:
     """Cut a source into units.
 
@@ -113,8 +111,6 @@ def cut(
         When bars begin, in seconds; empty where none were found.
     progress : callable
         Called with the share done, in [0, 1]; whatever it raises passes through.
-    part : bool
-        Whether the source is part of a track, which begins and ends where somebody said.
 
     Returns
     -------
@@ -131,7 +127,7 @@ def cut(
     progress(0.75)
     flux = superflux(mel)
 
-    marks, per_beat = _grid(np.asarray(beats), n / rate, _SHORTFALL_OF_PART if part else _SHORTFALL)
+    marks, per_beat = _grid(np.asarray(beats), n / rate)
     pulsed = per_beat > 0
     if pulsed:
         marks = _onto_onsets(marks, flux)
@@ -202,11 +198,11 @@ def _mel(audio: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _grid(beats: np.ndarray, duration: float, shortfall: float) -> tuple[np.ndarray, int]:
+def _grid(beats: np.ndarray, duration: float) -> tuple[np.ndarray, int]:
     """Lay borders of units over a source of `duration` seconds.
 
     What comes before the first whole beat and after the last one is no unit, but for a beat that lacks no
-    more than `shortfall` of itself: the beat after it comes too early by that.
+    more than `_SHORTFALL` of itself: the beat after it comes too early by that.
 
     Returns
     -------
@@ -231,8 +227,8 @@ def _grid(beats: np.ndarray, duration: float, shortfall: float) -> tuple[np.ndar
             continue
         missing = max(round(gap / period), 1)
         filled.extend(np.linspace(filled[-1], float(beat), missing + 1)[1:])
-    before = np.arange(filled[0] - period, -shortfall * period, -period)[::-1]
-    after = np.arange(filled[-1] + period, duration + shortfall * period, period)
+    before = np.arange(filled[0] - period, -_SHORTFALL * period, -period)[::-1]
+    after = np.arange(filled[-1] + period, duration + _SHORTFALL * period, period)
     marks = np.clip(np.concatenate([before, filled, after]), 0.0, duration)
     marks = marks[np.concatenate([[True], np.diff(marks) > 0.3 * period])]
     halves = 1
