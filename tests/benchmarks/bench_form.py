@@ -232,13 +232,12 @@ def fall(audio: np.ndarray) -> float:
 
 
 def seam(source: Source) -> dict[str, float] | None:
-    """What is found where a loop of eight bars meets itself; None where it has no bars."""
-    if not source.features.bars:
-        return None
+    """What is found where a loop of eight bars meets itself; None where it is refused."""
     parameters = Parameters(seed=1, loop=True, bars=BARS)
-    loop = next(
-        Mosaic().candidates(Request(source.audio, source.features, parameters), lambda done: None)
-    ).audio
+    made = next(Mosaic().candidates(Request(source.audio, source.features, parameters), lambda done: None))
+    if made.fault:
+        return None
+    loop = made.audio
     bars = np.array(source.features.bars)
     usual = float(np.percentile(np.abs(np.diff(source.audio, axis=1)), 99.9))
     tiled = np.tile(loop, (1, 2))
@@ -265,14 +264,15 @@ def seam(source: Source) -> dict[str, float] | None:
 def retuned(source: Source) -> dict[str, float]:
     """How far the tempo is from what is asked for, as a share of it; and whether the key is what is.
 
-    A key that is refused is not among what is found.
+    A tempo or a key that is refused is not among what is found.
     """
     features, found = source.features, {}
     draw = np.random.default_rng(zlib.crc32(source.name.encode()))
     if features.tempo:
         asked = features.tempo * draw.uniform(reach.SLOWEST, reach.FASTEST)
-        _, audio = make(source, tempo=float(np.clip(asked, 30.0, 300.0)))
-        found["tempo"] = abs(heard(audio).tempo / asked - 1.0)
+        candidate, audio = make(source, tempo=float(np.clip(asked, 30.0, 300.0)))
+        if candidate.fault is None:
+            found["tempo"] = abs(heard(audio).tempo / asked - 1.0)
     if features.key:
         key = f"{draw.choice(reach.TONICS)} {features.mode}"
         candidate, audio = make(source, key=key)
@@ -332,7 +332,7 @@ class Found:
     line: str = ""
     figures: dict[str, float] = field(default_factory=dict)
     natural: bool = False
-    refused: bool = False
+    refused: list[str] = field(default_factory=list)
     apart: dict[float, float] | None = None
 
 
@@ -364,7 +364,10 @@ def of_source(source: Source, vary: bool) -> Found:
             f"{source.name[:40]:40} {features.meter or '-':4} {ending:8} off {off:6.3f} s"
             f"  fall {fall(audio):5.1f} dB  {'ok' if good else 'MISSED'}"
         )
-    figures.update(seam(source) or {})
+    if features.bars:
+        seen = seam(source)
+        figures.update(seen or {})
+        found.refused += [] if seen else ["loop"]
     if features.beats:
         figures["form"] = float(returning(candidate, audio, features.beats) >= 0.8)
         likeness = measure_likeness(resample(audio, RATE, SAMPLE_RATE))
@@ -372,7 +375,8 @@ def of_source(source: Source, vary: bool) -> Found:
         figures.update(extension(source))
     asked_for = retuned(source)
     figures.update(asked_for)
-    found.refused = features.key is not None and "key" not in asked_for
+    known = {"tempo": features.tempo, "key": features.key}
+    found.refused += [name for name, value in known.items() if value and name not in asked_for]
     if vary and features.beats:
         found.apart = apart(source)
     return found
@@ -392,7 +396,7 @@ def promises() -> dict[str, Promise]:
         "flux": Promise("loop: flux at the seam over the 95th percentile of its beats", "", most=1.0),
         "loudness": Promise("loop: loudness of the last bar against the first", "LU", most=1.0),
         "bars": Promise("loop: length against eight of the source's median bar", "share", most=0.05),
-        "tempo": Promise("tempo: measured against asked for", "share", most=0.01),
+        "tempo": Promise("tempo: measured against asked for, where it is not refused", "share", most=0.01),
         "key": Promise("key: measured as asked for, where it is not refused", "share", 0.95),
         "seam": Promise("extend: seam off a bar line, or a beat", "s", most=NEAR_LINE),
         "edges": Promise("repaint: seams off a beat", "s", most=NEAR_LINE),
@@ -421,7 +425,9 @@ def report(found: Sequence[Found], asked: Sequence[str]) -> dict[str, Any]:
             "natural": sum(one.natural for one in found),
         },
         "promises": [promise.row() for promise in rows.values()],
-        "key_refused": [one.name for one in found if one.refused],
+        "refused": {
+            name: [one.name for one in found if name in one.refused] for name in ("loop", "tempo", "key")
+        },
         "share_in_which_two_seeds_differ_by_temperature": {
             f"{temperature:g}": round(float(np.mean([each[temperature] for each in varied])), 3)
             for temperature in TEMPERATURES

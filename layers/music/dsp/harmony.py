@@ -37,6 +37,8 @@ _REGISTERS = (0, 18, 40, 66)  # notes: bass up to D3, middle up to C5, treble
 _ENDS_SECONDS = 2.0
 _PAUSE = 0.05  # of the mean strength of all frames, below which one hardly counts
 
+_LATER = 0.093  # seconds after which
+_HELD = 0.35  # of what sounds is still there in music: 0.43 and more, but 0.28 and less of drums and clicks
 _FEWEST_CLASSES = 3  # of a key: a tone and its fifth are of many
 _PARTIALS = 10
 _ONE_TONE = 0.9  # share of what stands out that the partials of one tone have,
@@ -224,7 +226,7 @@ def estimate_key(salience: np.ndarray, frame_rate: float) -> tuple[str, str, flo
         Tonic (``"C"`` to ``"B"``), mode (``"major"`` or ``"minor"``) and how likely that is, 0 to 1. ``None``
         where the pitch classes are not those of any key: silence, noise, unpitched percussion, a single tone.
     """
-    if not has_key(salience.mean(axis=1)):
+    if not _has_pitch(salience, frame_rate) or not has_key(salience.mean(axis=1)):
         return None
     score = _key_scores(key_clues(salience, frame_rate)[None])[0]
     share = np.exp(score - score.max())
@@ -276,6 +278,13 @@ def _key_scores(clues: np.ndarray) -> np.ndarray:
     score = np.einsum("ntcp,mcp->nmt", turned, fitted()["key"])
     score[:, 1] += float(fitted()["minor"])
     return np.asarray(score)
+
+
+def _has_pitch(salience: np.ndarray, frame_rate: float) -> bool:
+    """Whether notes are held: the spectral peaks of a strike or a click are elsewhere a moment later."""
+    lag = max(round(_LATER * frame_rate), 1)
+    held = np.minimum(salience[:, :-lag], salience[:, lag:]).sum(dtype=np.float64)
+    return bool(held > _HELD * salience.sum(dtype=np.float64))
 
 
 def has_key(notes: np.ndarray) -> bool:

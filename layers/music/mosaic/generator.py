@@ -25,7 +25,7 @@ from music.dsp.harmony import MODES, PITCH_CLASSES, key_votes
 from music.dsp.sound import Sound
 from music.dsp.spectra import HOP
 from music.features import SAMPLE_RATE, Features, measure
-from music.interfaces import Candidate, Parameters, Request
+from music.interfaces import Candidate, GenerationError, Parameters, Request
 from music.mosaic.around import Made, extended, first_seam, last_seam, preceded, repainted, seams_inside
 from music.mosaic.path import (
     Outlook,
@@ -56,6 +56,7 @@ _EVEN = 0.95  # LU from a loop's last bar to its first, to which they are as lou
 _WALKING = 0.3  # of a candidate's share; the rest is rendering
 _SOFT = 0.02  # RMS below which a source is worked on louder: -34 dBFS
 _SHORTEST = 0.25  # seconds of a source
+_FEWEST_SOUNDING = 4  # units of a source that is silent otherwise
 
 
 class Mosaic:
@@ -99,8 +100,9 @@ class Mosaic:
         ValueError
             If the source is shorter than 0.25 s or has other than 1 or 2 channels.
         GenerationError
-            ``no_bars`` or ``loop_too_long`` where a loop is asked for that the source does not have; those of
-            `music.reach` where a tempo or a key is; ``region_too_short`` where a region has hardly a beat.
+            ``too_little_sound`` where the source is next to silent; ``no_bars`` or ``loop_too_long`` where a
+            loop is asked for that the source does not have; those of `music.reach` where a tempo or a key is;
+            ``region_too_short`` where a region has hardly a beat.
         """
         source, features, parameters = request.source, request.features, request.parameters
         rate = parameters.rate
@@ -127,6 +129,9 @@ class Mosaic:
         cutting = _part(progress, 0.0, _CUTTING)
         units = cut(heard, self.sample_rate, features.beats, features.bars or (), cutting)
         del heard
+        if np.count_nonzero(units.playable) < min(_FEWEST_SOUNDING, len(units)):
+            sounding = float(np.diff(units.bounds)[units.playable].sum()) / units.rate
+            raise GenerationError("too_little_sound", f"Only {sounding:.2g} s of the track sound.")
         if rate != self.sample_rate:
             units = _at_rate(units, rate, source.shape[1])
         transitions = Transitions(units)
@@ -226,7 +231,7 @@ class _Work:
         return key_votes(self._heard.salience, edges)
 
     def _price_of_another_tempo(self, heard: Features) -> np.ndarray:
-        """Price units [shape=(N,)] by how much more they speak for what is heard than for the source's tempo."""
+        """Price units [shape=(N,)] by how much they speak for what is heard, not for the source's tempo."""
         features, parameters = self.features, self.parameters
         assert parameters.tempo
         tempos = np.log2(rhythm.tempos())
