@@ -38,7 +38,8 @@ _ENDS_SECONDS = 2.0
 _PAUSE = 0.05  # of the mean strength of all frames, below which one hardly counts
 
 _LATER = 0.093  # seconds after which
-_HELD = 0.35  # of what sounds is still there in music: 0.43 and more, but 0.28 and less of drums and clicks
+_HELD = 0.35  # of what sounds is still there in music: 0.43 and more, but 0.28 and less of drums and clicks,
+_SPREAD = np.log(16.0)  # whose peaks in a moment are those of over 20 notes; short notes are of few
 _FEWEST_CLASSES = 3  # of a key: a tone and its fifth are of many
 _PARTIALS = 10
 _ONE_TONE = 0.9  # share of what stands out that the partials of one tone have,
@@ -281,10 +282,15 @@ def _key_scores(clues: np.ndarray) -> np.ndarray:
 
 
 def _has_pitch(salience: np.ndarray, frame_rate: float) -> bool:
-    """Whether notes are held: the spectral peaks of a strike or a click are elsewhere a moment later."""
+    """Whether notes are held, or a few stand out: the spectral peaks of strikes are short and many."""
     lag = max(round(_LATER * frame_rate), 1)
+    total = salience.sum(axis=0, dtype=np.float64)
     held = np.minimum(salience[:, :-lag], salience[:, lag:]).sum(dtype=np.float64)
-    return bool(held > _HELD * salience.sum(dtype=np.float64))
+    if held > _HELD * total.sum():
+        return True
+    share = salience / np.maximum(total, 1e-20)
+    entropy = -(share * np.log(np.maximum(share, 1e-12))).sum(axis=0)
+    return bool((entropy * total).sum() < _SPREAD * total.sum())
 
 
 def has_key(notes: np.ndarray) -> bool:

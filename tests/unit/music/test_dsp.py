@@ -222,3 +222,19 @@ def test_memory_grows_with_what_is_kept_not_with_the_spectra() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 50e6  # the spectra alone would be 85 MB at this length
+
+
+def test_music_around_a_time_votes_for_its_own_tempo() -> None:
+    """Some seconds from where the tempo changes."""
+    y = np.concatenate([clicks(90.0, 40.0), clicks(132.0, 40.0)])
+    votes = rhythm.tempo_votes(curves_of(y), RATE / rhythm.HOP, np.arange(0.0, 80.0))
+    slow, fast = (int(np.abs(rhythm.tempos() - bpm).argmin()) for bpm in (90.0, 132.0))
+    assert votes.shape == (80, len(rhythm.tempos()))
+    assert (votes[:33, slow] > votes[:33, fast]).all()
+    assert (votes[47:, slow] < votes[47:, fast]).all()
+
+
+def test_a_piece_shorter_than_what_votes_are_of_votes_as_a_whole() -> None:
+    votes = rhythm.tempo_votes(curves_of(clicks(120.0, 4.0)), RATE / rhythm.HOP, np.array([0.0, 2.0, 4.0]))
+    assert np.isfinite(votes).all()
+    assert np.allclose(votes[0], votes[1])

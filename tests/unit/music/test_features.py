@@ -159,6 +159,48 @@ def test_a_single_tone_has_no_key(hertz: float, partials: int) -> None:
     assert not {"major", "minor"} & set(tags(features))
 
 
+def percussion(bpm: float, snare: float, seed: int) -> np.ndarray:
+    """20 s of a drum kit [shape=(n,)]: kicks that fall to 50 Hz, snares with some tone, hi-hats."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(60.0 / bpm * SAMPLE_RATE)) / SAMPLE_RATE
+    beats = []
+    for beat in range(int(20.0 * bpm / 60.0)):
+        kick = np.sin(2 * np.pi * (50.0 * t + 2.0 * (1.0 - np.exp(-40.0 * t)))) * np.exp(-12.0 * t)
+        strike = rng.standard_normal(len(t)) * np.exp(-20.0 * t)
+        strike += 0.5 * np.sin(2 * np.pi * snare * t) * np.exp(-25.0 * t)
+        hat = rng.standard_normal(len(t)) * np.exp(-80.0 * t)
+        beats.append((0.24 * strike if beat % 2 else 0.4 * kick) + 0.15 * hat)
+    return np.concatenate(beats).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("bpm", "snare"), [(90.0, 180.0), (120.0, 190.0), (174.0, 230.0)])
+def test_drums_have_no_key(bpm: float, snare: float, seed: int) -> None:
+    features = measure(percussion(bpm, snare, seed), -20.0)
+    assert (features.key, features.mode, features.key_confidence) == (None, None, 0.0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_click_has_no_key(seed: int) -> None:
+    click = np.zeros(20 * SAMPLE_RATE, dtype=np.float32)
+    strike = np.random.default_rng(seed).standard_normal(441) * np.exp(-np.arange(441) / 88.0)
+    click[5 * SAMPLE_RATE :][:441] = 0.5 * strike
+    assert measure(click, -30.0).key is None
+    assert measure(metronome(90.0 + 10.0 * seed, 20.0), -30.0).key is None
+
+
+def test_short_notes_over_drums_have_their_key() -> None:
+    t = np.arange(SAMPLE_RATE // 4) / SAMPLE_RATE
+    steps = (0, 4, 7, 12, 5, 9, 12, 17, 7, 11, 14, 19, 4, 7, 12, 16)
+    plucks = [
+        np.sin(2 * np.pi * 261.6 * 2.0 ** (steps[k % 16] / 12) * t) * np.exp(-25.0 * t) for k in range(80)
+    ]
+    music = 0.3 * np.concatenate(plucks)
+    assert measure(music, -20.0).key == "C"
+    drums = percussion(120.0, 190.0, 1)[: len(music)]
+    assert measure(music[: len(drums)] + 0.5 * drums, -20.0).key == "C"
+
+
 def test_a_bare_fifth_has_no_key() -> None:
     features = measure(tone(220.0, 6.0, 1) + tone(330.0, 6.0, 1), -20.0)
     assert features.key is None

@@ -157,6 +157,16 @@ def test_sources_it_cannot_use_are_refused(source: np.ndarray) -> None:
         _run(source.astype(np.float32), _measured(1.0, []))
 
 
+@pytest.mark.parametrize("hiss", [0.0, 1e-6])
+def test_of_a_single_click_nothing_is_made(hiss: float) -> None:
+    rng = np.random.default_rng(1)
+    source = (hiss * rng.standard_normal((1, 20 * RATE))).astype(np.float32)
+    source[0, 5 * RATE : 5 * RATE + 640] += 0.5 * rng.standard_normal(640) * np.exp(-np.arange(640) / 128)
+    with pytest.raises(GenerationError) as refused:
+        _run(source, _measured(20.0, []))
+    assert refused.value.code == "too_little_sound"
+
+
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 3.3])
 def test_short_sources_make_long_music(seconds: float) -> None:
     source = _song()[0][:, : round(seconds * RATE)]
@@ -212,6 +222,16 @@ def test_verbatim_hears_a_copy_and_only_a_copy() -> None:
     assert verbatim(source[:, 5 * RATE : 15 * RATE], source, RATE)[0] == pytest.approx(10.0, abs=0.5)
     assert verbatim(source[:, 5 * RATE : 15 * RATE], source, RATE)[1] == pytest.approx(1.0, abs=0.05)
     assert verbatim(_song(8, seed=9)[0], source, RATE)[0] <= 2.0
+
+
+def test_the_share_of_long_runs_is_a_share_where_the_last_unit_outlasts_the_piece() -> None:
+    source, measured = _song()
+    cut = units.cut(source, RATE, measured.beats, measured.bars or (), _nothing)
+    steps = [path._Step(unit, BEAT * unit, 0, 1.0, 0.0, unit == 0) for unit in range(16)]
+    for duration, share in ((7.7, 1.0), (16.0, 0.5)):
+        end = path._End(0.0, 16, -1, "cut", duration)
+        assert path._path(cut, steps, end, duration).long_share == pytest.approx(share, abs=1e-3)
+        assert path._path(cut, steps, end, duration).long_share <= 1.0
 
 
 def test_joins_do_not_click() -> None:
@@ -455,6 +475,17 @@ def test_a_last_sound_is_held_until_the_next_one_begins() -> None:
     assert 0.2 < chosen.hold < 0.3
 
 
+def test_the_longer_last_sound_is_kept_where_fewer_ears_agree_on_the_shorter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    longer = _ending_with(32, 0.45)
+    monkeypatch.setattr(
+        synthesis, "_listened", lambda _, __, end, *rest: (3, 8.3) if end is longer else (2, None)
+    )
+    ends = iter([longer, replace(longer, ending="fade")])
+    assert synthesis.surest_end(*_echoed(0.05, 0.3), ends, 10 * RATE, 1.0) is longer
+
+
 def test_partials_are_added_as_they_are_defined() -> None:
     rng = np.random.default_rng(2)
     strength = rng.standard_normal((2, 5)) + 1j * rng.standard_normal((2, 5))
@@ -576,6 +607,43 @@ def test_a_key_that_is_not_heard_of_so_much_music_is_a_fault(duration: float, fa
     made = _run(source, wrong, key="A minor", duration=duration)[0]
     assert made.fault == fault
     assert made.audio.shape[1] == (0 if fault else round(duration * RATE))
+
+
+@pytest.mark.parametrize(("duration", "fault"), [(10.0, "tempo"), (6.0, None)])
+def test_a_tempo_that_is_not_heard_of_so_much_music_is_a_fault(duration: float, fault: str | None) -> None:
+    source, measured = _in_key()
+    made = _run(source, replace(measured, tempo=60.0), tempo=60.0, duration=duration)[0]
+    assert made.fault == fault
+    assert made.audio.shape[1] == (0 if fault else round(duration * RATE))
+    if fault:
+        heard = float(made.details["heard"]["tempo"].removesuffix(" BPM"))
+        assert heard == pytest.approx(120.0, rel=0.01)
+
+
+def test_what_speaks_for_another_tempo_that_is_heard_is_avoided_in_the_next_draw(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second half has other tempos in it: drums at the double."""
+    one = sound.song(80.0, 2, "minor", 36.0)
+    other = one + 2.0 * sound.song(160.0, 2, "minor", 36.0)
+    source = resample(np.concatenate([one, other])[None], features.SAMPLE_RATE, RATE)
+    beats = [round(0.05 + 0.75 * beat, 3) for beat in range(96)]
+    measured = replace(_measured(72.0, beats), tempo=80.0)
+    prices: list[np.ndarray] = []
+    heard = replace(measured, tempo=160.0)
+
+    def made(work: Any, rng: Any, progress: Any, price: np.ndarray) -> Any:
+        prices.append(price)
+        return generator.Made(_ending_with(36, 0.3), np.zeros((1, 12 * RATE), np.float32), [])
+
+    monkeypatch.setattr(generator._Work, "_made", made)
+    monkeypatch.setattr(generator, "_heard", lambda *asked: heard)
+    drawn = _run(source, measured, tempo=80.0)[0]
+    assert drawn.fault == "tempo"
+    half = len(prices[1]) // 2
+    margin = round(6.0 / 0.75)
+    assert prices[1][half + margin :].mean() > prices[1][: half - margin].mean() + 0.3
+    assert prices[2].max() == pytest.approx(2.0 * prices[1].max())
 
 
 def test_tempo_and_key_are_listened_for_in_what_will_be_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -761,13 +829,21 @@ def _part(begin: float, end: float) -> tuple[np.ndarray, Features]:
 
 
 @pytest.mark.parametrize("off", [0.1, 0.2, 0.25, 0.6, 0.9])
-def test_a_section_that_begins_and_ends_between_beats_is_cut_into_whole_beats(off: float) -> None:
+def test_a_source_that_begins_and_ends_between_beats_is_cut_into_whole_beats(off: float) -> None:
     part, measured = _part(9 + off, 40 + off)
     found = units.cut(part, RATE, measured.beats, measured.bars or (), _nothing)
     lengths = np.diff(found.bounds) / RATE
     assert found.pulsed
     assert len(found) >= 29
     np.testing.assert_allclose(lengths, BEAT, atol=0.06 * BEAT)
+
+
+@pytest.mark.parametrize("early", [0.0, 0.04])
+def test_a_source_that_begins_on_a_beat_is_cut_from_its_first_sample_on(early: float) -> None:
+    source, measured = _song()
+    beats = [beat - early * BEAT for beat in measured.beats[1:]]
+    found = units.cut(source, RATE, beats, (), _nothing)
+    assert (len(found), found.bounds[0]) == (64, 0)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -801,6 +877,43 @@ def test_a_loop_is_whole_bars_and_its_end_meets_its_beginning(bars: int, per_bar
     beats = np.array([flux[int(frame) - 3 : int(frame) + 6].max() for frame in frames])
     seam = round(made.audio.shape[1] / RATE * features.SAMPLE_RATE / rhythm.HOP)
     assert flux[seam - 3 : seam + 6].max() <= np.percentile(beats, 95) + 0.02
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("bars", [2, 8])
+def test_a_loop_is_as_loud_at_its_end_as_at_its_beginning(bars: int, seed: int) -> None:
+    """Of a source whose bars are some loud and some soft."""
+    source, measured = _song(24)
+    gains = 10.0 ** (np.random.default_rng(seed).uniform(-5.0, 0.0, 24) / 20.0)
+    uneven = (source * np.repeat(gains, source.shape[1] // 24)).astype(np.float32)
+    made = _run(uneven, measured, loop=True, bars=bars, seed=seed)[0].audio
+    bar = made.shape[1] // bars
+    first, last = (integrated_loudness(made[:, k * bar : (k + 1) * bar], RATE) for k in (0, bars - 1))
+    assert abs(first - last) <= 1.0
+
+
+def test_a_loop_that_no_draw_makes_even_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = iter([3.0, 2.0, *[4.0] * 10, 0.5])
+    monkeypatch.setattr(generator, "smoothest_bar", lambda *loop: (0, next(steps)))
+    made = _run(*_song(), loop=True, bars=2)[0]
+    assert (made.fault, made.audio.shape[1], next(steps)) == ("uneven", 0, 0.5)
+
+
+def test_a_loop_is_drawn_again_until_it_is_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = iter([3.0, 0.9, 0.1])
+    monkeypatch.setattr(generator, "smoothest_bar", lambda *loop: (0, next(steps)))
+    made = _run(*_song(), loop=True, bars=2)[0]
+    assert (made.fault, next(steps)) == (None, 0.1)
+
+
+def test_a_loop_begins_near_its_bar_where_there_is_least_of_a_step() -> None:
+    audio = np.random.default_rng(4).uniform(-1.0, 1.0, (2, 3 * RATE)).astype(np.float32)
+    audio[:, RATE - 60 : RATE - 40] = 0.25
+    turned, begin = synthesis.turned(audio, RATE, RATE)
+    assert RATE - 60 < begin < RATE - 40
+    assert np.array_equal(turned, np.roll(audio, -begin, axis=1))
+    again, first = synthesis.turned(audio, RATE, 0)
+    assert np.array_equal(again, np.roll(audio, -first, axis=1))
 
 
 @pytest.mark.parametrize("bars", [3, 5, 8])

@@ -612,29 +612,35 @@ def test_where_no_candidate_has_what_is_asked_for_the_job_fails_with_its_code(
     assert len(generator.requests) == 1 + 1 + MAX_REPLACEMENTS - 1
 
 
-class OutOfKey(Wanting):
-    """Brings its source to a key by itself, and comes to nothing with some seeds."""
+class OutOfReach(Wanting):
+    """Brings its source to a tempo and a key by itself, and comes to nothing with some seeds."""
 
     def candidates(self, request: Request, progress: Callable[[float], None]) -> Iterator[Candidate]:
+        name = "tempo" if request.parameters.tempo else "key"
+        heard = {"heard": {"tempo": "100 BPM", "key": "D minor"}}
         for candidate in super().candidates(request, progress):
-            yield replace(candidate, fault=candidate.fault and "key")
+            yield replace(candidate, fault=name, details=heard) if candidate.fault else candidate
 
 
 @pytest.mark.parametrize("fails", [1, 2])
-def test_where_a_generator_that_turns_its_source_finds_no_key_it_is_not_asked_again(
-    source: Path, fails: int
+@pytest.mark.parametrize(
+    ("name", "asked", "said"),
+    [("key", {"key": "C minor"}, "C minor.*D minor"), ("tempo", {"tempo": 50.0}, "50.*100 BPM")],
+)
+def test_where_a_generator_that_turns_its_source_does_not_come_there_it_is_not_asked_again(
+    source: Path, fails: int, name: str, asked: dict[str, Any], said: str
 ) -> None:
-    generator = OutOfKey(dict.fromkeys(SEEDS[:fails], "fault"))
+    generator = OutOfReach(dict.fromkeys(SEEDS[:fails], "fault"))
     analysis = analyse(source, PROFILE.embedder)
-    parameters = Parameters(seed=3000, duration=2.0, candidates=2, key="C minor")
+    parameters = Parameters(seed=3000, duration=2.0, candidates=2, **asked)
     profile = Profile("builtin", Bands(), generator)
     if fails == 1:
         made = generate(source, profile, parameters, analysis.vector, analysis.features, lambda done: None)
-        assert (made.report["chosen"], made.report["candidates"][0]["faults"]) == (1, ["key"])
+        assert (made.report["chosen"], made.report["candidates"][0]["faults"]) == (1, [name])
     else:
-        with pytest.raises(GenerationError, match="C minor") as refused:
+        with pytest.raises(GenerationError, match=said) as refused:
             generate(source, profile, parameters, analysis.vector, analysis.features, lambda done: None)
-        assert refused.value.code == "key_out_of_reach"
+        assert refused.value.code == f"{name}_out_of_reach"
     assert len(generator.runs) == 1
 
 
@@ -694,6 +700,35 @@ def test_extending_gives_source_and_music_in_one_file(tmp_path: Path) -> None:
     )
     off = audio[:, part] - ratio * source[:, part]
     assert np.sqrt((off**2).mean()) < 0.01 * np.sqrt((source[:, part].astype(float) ** 2).mean())
+
+
+def write_sounding(path: Path) -> np.ndarray:
+    """Write 20 s with beats that sound from the first sample to the last [shape=(2, n)]."""
+    mono = resample(sound.song(120.0, 2, "minor", 24.0), 22050, 44100)[66150:948150]
+    mono = mono + (0.05 * np.sin(2 * np.pi * 220.0 * np.arange(len(mono)) / 44100 + 1.0)).astype(np.float32)
+    soundfile.write(path, np.stack([mono, 0.7 * mono], axis=1), 44100, subtype="PCM_16")
+    return np.asarray(soundfile.read(path, dtype="float64", always_2d=True)[0]).T
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_is_extended_begins_or_ends_with_the_samples_of_the_source(before: bool, tmp_path: Path) -> None:
+    source = write_sounding(tmp_path / "x.wav")
+    asked = {"mode": "extend", "before": before, "duration": 3.0, "sample_rate": 44100, "bit_depth": 24}
+    _, audio, _ = made_of(tmp_path / "x.wav", tmp_path, **asked)
+    part = slice(-44100, None) if before else slice(0, 44100)
+    made, own = audio[:, part] / 2.0**31, source[:, part]
+    own = own - source.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(made, np.vdot(made, own) / np.vdot(own, own) * own, rtol=0.0, atol=2e-4)
+    # What is new begins and ends as excerpts do.
+    assert np.abs(audio[:, 0 if before else -1]).max() / 2.0**31 < 1e-3
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_section_that_is_extended_does_not_begin_or_end_with_a_click(before: bool, tmp_path: Path) -> None:
+    write_sounding(tmp_path / "x.wav")
+    asked = {"mode": "extend", "before": before, "duration": 3.0, "section": Section(2.003, 18.003)}
+    _, audio, _ = made_of(tmp_path / "x.wav", tmp_path, **asked)
+    assert np.abs(audio[:, [0, -1]]).max() / 2.0**31 < 1e-3
 
 
 def test_a_result_has_the_rate_of_its_source_where_that_is_asked_for(tmp_path: Path) -> None:
