@@ -38,7 +38,7 @@ class Made:
         LU by which a loop's last bar is louder or softer than its first.
     fault : str or None
         Why it is not to be given to anybody: ``"tempo"`` or ``"key"``, where what is asked for is not heard;
-        ``"uneven"``, where a loop is.
+        ``"uneven_loop"``, where a loop is.
     """
 
     path: Path

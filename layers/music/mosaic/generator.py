@@ -93,7 +93,7 @@ class Mosaic:
             ``audio`` has the source's channels and exactly ``round(duration * sample_rate)`` samples; where
             the source is part of it, so many are new, or it is as long as the source. Its `fault` is
             ``"tempo"`` or ``"key"`` where the one that is asked for is not heard of what was drawn, and
-            ``"uneven"`` where a loop's end is over 1 LU louder or softer than its beginning.
+            ``"uneven_loop"`` where a loop's end is over 1 LU louder or softer than its beginning.
 
         Raises
         ------
@@ -190,14 +190,14 @@ class _Work:
         price = np.zeros(len(self.units))
         for draw in range(_DRAWS):
             made = self._made(rng, _part(progress, 1.0 - 0.5**draw, 0.5 ** (draw + 1)), price)
-            missed = {"uneven": made.step_round} if made.step_round > _EVEN else {}
+            missed = {"uneven_loop": made.step_round} if made.step_round > _EVEN else {}
             if asked:
                 heard = _heard(made.audio, parameters, self.features.loudness)
                 missed |= _missed(parameters, heard)
             miss = sum(missed.values())
             if nearest is None or miss < least:
                 told = made.audio.shape[1] >= _TELLING * parameters.rate
-                faults = [name for name in missed if told or name == "uneven"]
+                faults = [name for name in missed if told or name == "uneven_loop"]
                 nearest, least = replace(made, fault=faults[0] if faults else None), miss
                 if faults and asked:
                     told_of = {"tempo": f"{heard.tempo:g} BPM", "key": f"{heard.key} {heard.mode}"}

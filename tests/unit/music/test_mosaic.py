@@ -896,7 +896,7 @@ def test_a_loop_that_no_draw_makes_even_is_a_fault(monkeypatch: pytest.MonkeyPat
     steps = iter([3.0, 2.0, *[4.0] * 10, 0.5])
     monkeypatch.setattr(generator, "smoothest_bar", lambda *loop: (0, next(steps)))
     made = _run(*_song(), loop=True, bars=2)[0]
-    assert (made.fault, made.audio.shape[1], next(steps)) == ("uneven", 0, 0.5)
+    assert (made.fault, made.audio.shape[1], next(steps)) == ("uneven_loop", 0, 0.5)
 
 
 def test_a_loop_is_drawn_again_until_it_is_even(monkeypatch: pytest.MonkeyPatch) -> None:
