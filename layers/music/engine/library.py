@@ -1,7 +1,7 @@
 """Which library of kernels this processor runs, where it lies, and on how many threads.
 
-Of this package, the runtime needs the libraries, this module, `ops`, `packing`, `safetensors` and `bundle`;
-`build` and `kernels.c` make the libraries, and no image holds them.
+Of this package, the runtime needs the libraries, this module, `memory`, `ops`, `packing`, `safetensors` and
+`bundle`; `build` and `kernels.c` make the libraries, and no image holds them.
 """
 
 from __future__ import annotations

@@ -16,19 +16,17 @@ array([[1., 2.]], dtype=float32)
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from music.engine import library
+from music.engine.memory import zeros
 from music.engine.packing import GROUPS, LANES, Weight, pack
-from music.engine.safetensors import pages
 
 __all__ = [
     "Cache", "EngineError", "attend", "gather", "linear", "lstm", "norm", "observing", "pack", "probe",
@@ -372,10 +370,6 @@ def norm(
     return out
 
 
-def _zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    return np.ndarray(shape, dtype, pages(math.prod(shape) * np.dtype(dtype).itemsize))
-
-
 class Cache:
     """Keys and values of an attention, in the kernels' layout.
 
@@ -407,9 +401,9 @@ class Cache:
         dtype = {"float32": np.float32, "int8": np.int8}[precision]
         if size % 2:
             raise ValueError(f"the size of a head must be even, not {size}")
-        self.keys = _zeros((sequences, heads, capacity // LANES, size, LANES), dtype)
-        self.values = _zeros((sequences, heads, capacity, -(-size // LANES) * LANES), dtype)
-        self.scales = _zeros((sequences, heads, 2, capacity), np.float32) if precision == "int8" else None
+        self.keys = zeros((sequences, heads, capacity // LANES, size, LANES), dtype)
+        self.values = zeros((sequences, heads, capacity, -(-size // LANES) * LANES), dtype)
+        self.scales = zeros((sequences, heads, 2, capacity), np.float32) if precision == "int8" else None
         self.lengths = np.zeros(sequences, np.int32) if lengths is None else lengths
 
     def put(self, sequence: int, k: np.ndarray, v: np.ndarray) -> None:

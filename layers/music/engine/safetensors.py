@@ -18,12 +18,13 @@ import math
 import mmap
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from music.engine.memory import pages
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -125,21 +126,6 @@ def read(path: Path, copied: bool = False) -> tuple[dict[str, Entry], dict[str, 
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightsError(f"{path}: damaged header or cut short: {error}") from error
     return entries, metadata
-
-
-def pages(size: int) -> memoryview:
-    """Allocate zeros, in pages as large as the system gives: what is read at each step is found sooner there.
-
-    Parameters
-    ----------
-    size : int
-        How many bytes, at least 1.
-    """
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a kernel without them: it is slower there, and nothing else
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(memory)
 
 
 def _copy(file: BinaryIO) -> memoryview:

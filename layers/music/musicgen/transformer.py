@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from music.engine.memory import zeros
 from music.engine.ops import Cache, Program, attend, linear, norm, recording
 from music.engine.packing import Tensors
 from music.musicgen.decoding import NULL, Decoding, Window
@@ -179,7 +180,7 @@ class MusicGenState:
         rows, new, width = x.shape
         if new == 1 and last:
             if self._step is None:
-                step = np.empty((rows, width), np.float32)
+                step = zeros((rows, width))
                 with recording() as program:
                     self._layers(step, 1)
                     logits = self._logits(step)
@@ -198,28 +199,32 @@ class MusicGenState:
         """Replace `x` [rows * new, width] by what the layers make of it."""
         model, w = self._model, self._model.tensors
         width, scale = model.width, (model.width // model.heads) ** -0.5
+        # All layers write into the same arrays: memory that was just in use is nearer than other memory.
+        rows = len(x)
+        inner = w.weight("0.feed.in").outputs
+        h, qkv, feed = zeros((rows, width)), zeros((rows, 3 * width)), zeros((rows, inner))
+        q, k, v = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
         for index in range(model.layers):
-            h = self._norm(x, f"{index}.self.norm")  # (rows * new, width)
-            qkv = linear(h, w.weight(f"{index}.self.qkv"))  # (rows * new, 3 * heads * size)
-            q, k, v = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
-            h = attend(q, self._self[index], k, v, scale=scale, causal=True)  # (rows * new, heads * size)
-            linear(h, w.weight(f"{index}.self.out"), residual=x, out=x)  # (rows * new, width)
+            self._norm(x, f"{index}.self.norm", h)
+            linear(h, w.weight(f"{index}.self.qkv"), out=qkv)
+            attend(q, self._self[index], k, v, scale=scale, causal=True, out=h)
+            linear(h, w.weight(f"{index}.self.out"), residual=x, out=x)
             if self._cross:
-                h = self._norm(x, f"{index}.cross.norm")
-                q = linear(h, w.weight(f"{index}.cross.q"))  # (rows * new, heads * size)
+                self._norm(x, f"{index}.cross.norm", h)
+                linear(h, w.weight(f"{index}.cross.q"), out=q)
                 # The texts are the sequences of this cache: rows of one text stand together.
-                h = attend(q, self._cross[index], scale=scale)  # (rows * new, heads * size)
+                attend(q, self._cross[index], scale=scale, out=h)
                 linear(h, w.weight(f"{index}.cross.out"), residual=x, out=x)
-            h = self._norm(x, f"{index}.feed.norm")
-            h = linear(h, w.weight(f"{index}.feed.in"), activation="gelu")  # (rows * new, 4 * width)
-            linear(h, w.weight(f"{index}.feed.out"), residual=x, out=x)  # (rows * new, width)
+            self._norm(x, f"{index}.feed.norm", h)
+            linear(h, w.weight(f"{index}.feed.in"), activation="gelu", out=feed)
+            linear(feed, w.weight(f"{index}.feed.out"), residual=x, out=x)
 
     def _logits(self, x: np.ndarray) -> np.ndarray:
         """Compute the logits [rows, codebooks * vocabulary] of `x` [rows, width]."""
         return linear(self._norm(x, "norm"), self._model.tensors.weight("heads"))
 
-    def _norm(self, x: np.ndarray, name: str) -> np.ndarray:
-        return norm(x, self._model.tensors.array(name), self._model.tensors.array(f"{name}.bias"))
+    def _norm(self, x: np.ndarray, name: str, out: np.ndarray | None = None) -> np.ndarray:
+        return norm(x, self._model.tensors.array(name), self._model.tensors.array(f"{name}.bias"), out=out)
 
     def _texts(self, conditions: Sequence[Condition]) -> list[Cache]:
         """Compute keys and values of each text, once. A null condition has none: zeros come of it."""

@@ -475,7 +475,15 @@ def test_a_library_of_another_source_is_refused(monkeypatch: pytest.MonkeyPatch)
 def test_an_image_needs_neither_the_source_nor_the_compiler(tmp_path: Path) -> None:
     engine = tmp_path / "music" / "engine"
     engine.mkdir(parents=True)
-    for name in ("__init__.py", "library.py", "ops.py", "packing.py", "safetensors.py", "bundle.py"):
+    for name in (
+        "__init__.py",
+        "library.py",
+        "memory.py",
+        "ops.py",
+        "packing.py",
+        "safetensors.py",
+        "bundle.py",
+    ):
         shutil.copy(library.FOLDER / name, engine)
     for path in library.FOLDER.glob("*.so"):
         shutil.copy(path, engine)
