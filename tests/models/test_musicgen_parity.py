@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoTokenizer
 
 from music.engine.packing import Tensors, write
 from music.musicgen.networks import Condition
@@ -21,7 +23,7 @@ from music.musicgen.t5 import T5
 from music.musicgen.transformer import MusicGen
 from tests.models.parity import note
 from tests.support import published
-from weights import Checkpoint, synthetic
+from weights import Checkpoint, pack, synthetic
 from weights.export import export
 
 IDS = [5, 9, 33, 7, 88, 21, 1]
@@ -121,3 +123,30 @@ def test_two_melodies_give_two_results(pair: Pair) -> None:
     one, other = (pair.musicgen.start(conditions(pair, seed), 1).advance(codes) for seed in (1, 2))
     assert np.abs(one[0] - other[0]).max() > 0.01
     assert np.array_equal(one[1], other[1])  # the null condition has no melody
+
+
+def test_a_text_that_is_filled_up_is_one_that_transformers_was_told_to_pad(tmp_path: Path) -> None:
+    shutil.copytree(Path(pack.__file__).with_name("pocket") / "musicgen", tmp_path / "musicgen")
+    t5, musicgen = packed(tmp_path, "float32")
+    model: Any = published.load(tmp_path / "musicgen")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "musicgen")
+    texts = ["keywords: slow, jazz. bpm: 80. key: A minor", "a fast techno track"]
+    padded = tokenizer(texts, padding="max_length", return_tensors="pt")
+    assert padded.input_ids.shape == (2, musicgen.text_length)
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, musicgen.vocabulary, (2, 20, musicgen.codebooks))
+    notes = np.eye(12, dtype=np.float32)[rng.integers(0, 12, (2, 100))]
+    with torch.inference_mode():
+        expected = model(
+            **padded,
+            input_features=torch.from_numpy(notes),
+            decoder_input_ids=torch.from_numpy(codes.transpose(0, 2, 1).reshape(-1, 20)),
+        ).logits[:, -1]
+    ids = [
+        row[: int(length)].tolist()
+        for row, length in zip(padded.input_ids, padded.attention_mask.sum(1), strict=True)
+    ]
+    given = [Condition(t5.encode(row), melody) for row, melody in zip(ids, notes, strict=True)]
+    found = musicgen.start(given, 20).advance(codes)
+    error = float(np.abs(found - expected.reshape(found.shape).numpy()).max())
+    note("pocket", "float32: largest error of logits behind a padded text", error, 1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,11 +50,15 @@ class Pair:
         return Condition(self.text, chroma)
 
 
-@pytest.fixture(scope="module", params=["tiny", "tiny-stereo", "tiny-melody"])
+@pytest.fixture(scope="module", params=["tiny", "tiny-stereo", "tiny-melody", "tiny-melody of 12 tokens"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    synthetic.write(request.param, folder)
+    profile, _, length = request.param.removesuffix(" tokens").partition(" of ")
+    folder: Path = tmp_path_factory.mktemp(profile)
+    synthetic.write(profile, folder)
     folder /= "musicgen"
+    if length:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        (folder / "config.json").write_text(json.dumps(config | {"text_length": int(length)}), "utf-8")
     theirs = published.load(folder)
     return Pair(folder, theirs, Network(folder, "cpu", torch.float32), published.T5(theirs).encode(IDS))
 

@@ -126,12 +126,12 @@ def test_losses_of_rows_with_other_texts_are_those_of_transformers_one_by_one(
     found = language.losses(notes, ids, lengths, said, inputs, labels)
     each = []
     for row in range(3):
-        prefix = [
-            reference.audio_enc_to_dec_proj(torch.nn.functional.one_hot(notes[row : row + 1], 12).float())
-        ]
+        hot = torch.nn.functional.one_hot(notes[row : row + 1], 12).float()
+        text = torch.zeros(1, ids.shape[1], TOY.language.width)
         if lengths[row]:
             states = reference.text_encoder(input_ids=ids[row : row + 1, : lengths[row]]).last_hidden_state
-            prefix.append(reference.enc_to_dec_proj(states) * said[row])
+            text[:, : lengths[row]] = reference.enc_to_dec_proj(states) * said[row]
+        prefix = [reference.audio_enc_to_dec_proj(hot), text]
         logits = reference.decoder(
             input_ids=inputs[row].T.reshape(BOOKS, -1), encoder_hidden_states=torch.cat(prefix, 1)
         ).logits[:, -inputs.shape[1] :]

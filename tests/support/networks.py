@@ -36,7 +36,7 @@ class FakeLanguage:
 
     def __init__(self, codebooks: int = 4, vocabulary: int = 32, max_positions: int = 2048) -> None:
         self.codebooks, self.vocabulary, self.max_positions = codebooks, vocabulary, max_positions
-        self.chroma = 12
+        self.chroma, self.text_length = 12, 0
         self.calls: list[tuple[int, int]] = []
         self.conditions: list[list[Condition]] = []
         self.broken: tuple[int, int] | None = None

@@ -66,6 +66,7 @@ class MusicGen:
         self.width: int = config.hidden_size
         self.prefix: int = getattr(model.config, "chroma_length", 0)
         self.chroma: int = getattr(model.config, "num_chroma", 0)
+        self.text_length: int = getattr(model.config, "text_length", 0)
         self.max_positions = POSITIONS - (self.prefix + 64 if self.prefix else 0)
 
     def state_bytes(self, rows: int, capacity: int) -> int:
@@ -90,7 +91,8 @@ class MusicGenState:
         self.length = 0
         network, device = model.model, model.model.device
         width = network.text_encoder.config.hidden_size
-        tokens = max((len(c.text) for c in conditions if c.text is not None), default=0) or (not model.prefix)
+        tokens = max([model.text_length, *(len(c.text) for c in conditions if c.text is not None)])
+        tokens = tokens or (not model.prefix)
         text = torch.zeros(self._rows, tokens, width)
         mask = torch.zeros(self._rows, tokens, dtype=torch.int64)
         for row, condition in enumerate(conditions):

@@ -228,9 +228,10 @@ class MusicGen:
         self._check_length(prompt, "prompt")
         description = ""
         if request.parameters.mode == "similar" or not prompt:
+            most = self._language.text_length or MAX_TEXT_TOKENS
             for count in range(len(tags), -1, -1):
                 description = describe(request.features, tags[:count])
-                if len(self._tokenizer.encode(joined(prompt, description)).ids) <= MAX_TEXT_TOKENS:
+                if len(self._tokenizer.encode(joined(prompt, description)).ids) <= most:
                     break
         text = joined(prompt, description)
         return (self._text.encode(self._tokenizer.encode(text).ids) if text else None), description

@@ -95,6 +95,14 @@ class LanguageModel(Protocol):
         """How many pitch classes a melody has; 0 for a model that takes none."""
         ...
 
+    @property
+    def text_length(self) -> int:
+        """How many tokens a shorter text is filled up to, 0 for a model that takes each as it is.
+
+        Behind a melody, codes follow the text: it should not be longer, for then it moves them away from it.
+        """
+        ...
+
     def decode(
         self,
         windows: Sequence[Window],

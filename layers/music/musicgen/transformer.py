@@ -41,6 +41,7 @@ class MusicGen:
         self.heads: int = config["heads"]
         self.vocabulary: int = config["vocabulary"]
         self.prefix: int = config["prefix"]
+        self.text_length: int = config.get("text_length", 0)
         self.embedding = tensors.array("embedding")
         self.codebooks, _, self.width = self.embedding.shape
         # Integers are accurate enough for the cache where they are for the weights.
@@ -249,10 +250,11 @@ class MusicGenState:
         """Compute what stands before the codes of the melody model [rows, chroma and text, width].
 
         As transformers does it: chroma is repeated or cut to the trained length, no melody is the first pitch
-        class throughout, and the null condition has zeros for text, as many as the others have tokens.
+        class throughout, and the null condition has zeros for text, as many as the others have tokens. Zeros
+        follow a text that is shorter than `text_length`.
         """
         model = self._model
-        tokens = max((len(c.text) for c in conditions if c.text is not None), default=0)
+        tokens = max([model.text_length, *(len(c.text) for c in conditions if c.text is not None)])
         rows = np.zeros((self._rows, model.prefix + tokens, model.width), np.float32)
         none = np.eye(1, model.chroma, dtype=np.float32)
         for row, condition in zip(rows, conditions, strict=True):

@@ -50,6 +50,8 @@ class Shape:
         As in the checkpoint's config.
     prefix, chroma : int
         Frames of chroma before the codes, and their pitch classes; 0 where text comes by cross-attention.
+    text_length : int
+        Places after them that a text is filled up to with zeros; 0 in published checkpoints.
     """
 
     layers: int
@@ -59,6 +61,7 @@ class Shape:
     vocabulary: int
     prefix: int
     chroma: int
+    text_length: int
 
     @property
     def size(self) -> int:
@@ -97,6 +100,7 @@ class Network:
             decoder.vocab_size,
             config.chroma_length if melody else 0,
             config.num_chroma if melody else 0,
+            getattr(config, "text_length", 0),
         )
         self.device, self.dtype = torch.device(device), dtype
         self.text_width: int = config.text_encoder.hidden_size
@@ -539,7 +543,7 @@ class Slots:
         class throughout, and the null condition has zeros for text, as many as the other has tokens.
         """
         network, shape = self._network, self._network.shape
-        tokens = max((len(text) for text in texts if text is not None), default=0)
+        tokens = max([shape.text_length, *(len(text) for text in texts if text is not None)])
         rows = torch.zeros(len(texts), shape.prefix + tokens, shape.width, device=network.device)
         none = np.eye(1, shape.chroma, dtype=np.float32)
         for row, condition, text in zip(rows, conditions, texts, strict=True):

@@ -68,6 +68,7 @@ class MusicGen:
     def __init__(self, network: Network, memory: int, texts: int) -> None:
         shape = network.shape
         self.codebooks, self.vocabulary, self.chroma = shape.codebooks, shape.vocabulary, shape.chroma
+        self.text_length = shape.text_length
         self.max_positions = POSITIONS - (shape.prefix and shape.prefix + texts)
         self._each = Slots.bytes_of_each(network, FRAMES, texts)
         self.streams = max(1, min(MOST_STREAMS, memory // self._each))

@@ -64,6 +64,7 @@ def others(checkpoint: Checkpoint, precision: str) -> Exported:
         "vocabulary": config["vocab_size"],
         "precision": precision,
         "prefix": checkpoint.config["chroma_length"] if melody else 0,
+        "text_length": checkpoint.config.get("text_length", 0),
     }
 
 

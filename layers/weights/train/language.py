@@ -1,8 +1,9 @@
 """MusicGen Melody's transformer and its text encoder (Copet et al. 2023, arXiv:2306.05284).
 
 Parameters are kept by their names in a checkpoint. A sequence is a melody, a text and codes, one after the
-other: the text of each row is followed by its codes at once, however long the other rows' texts are, as it is
-when music is made. What pads a row stands behind everything, where nothing looks at it.
+other. A text is followed by zeros up to `LanguageRecipe.text_length` tokens, as it is when music is made, so
+that the codes of a moment stand at the same distance from its melody whatever is said: where the distance
+changed with the text, the network found the melody only roughly, half a second early or late.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (as torch itself calls it)
 from torch import Tensor
 
-from weights.train.chroma import CLASSES, PREFIX
+from weights.train.chroma import CLASSES
 from weights.train.recipe import BOOKS, LanguageRecipe
 
 POSITIONS = 2048
@@ -173,7 +174,7 @@ class Language:
         melody : Tensor [n, PREFIX], int64
             Pitch classes, 0 throughout where there is no melody.
         ids, lengths : Tensor [n, tokens], [n], int64
-            Texts, each as long as its length says.
+            Texts, each as long as its length says; zeros follow.
         said : Tensor [n], bool
             False: zeros take the text's place, as in the branch of guidance that has no condition.
         inputs : Tensor [n, positions, books], int64
@@ -184,7 +185,8 @@ class Language:
         heard = F.linear(hot, p["audio_enc_to_dec_proj.weight"], p["audio_enc_to_dec_proj.bias"])
         states = self._text(ids, lengths)
         text = F.linear(states, p["enc_to_dec_proj.weight"], p["enc_to_dec_proj.bias"])
-        text = text * said[:, None, None]
+        there = torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]
+        text = text * (there & said[:, None])[..., None]
         codes = torch.stack(
             [
                 F.embedding(inputs[..., book], p[f"{_ROOT}.embed_tokens.{book}.weight"])
@@ -192,16 +194,7 @@ class Language:
             ]
         ).sum(0)
         x = torch.cat([heard, text, codes], 1)
-        x = x.gather(1, self._order(ids, lengths, inputs.shape[1])[..., None].expand(-1, -1, x.shape[-1]))
         return x + self._positions[: x.shape[1]]
-
-    def _order(self, ids: Tensor, lengths: Tensor, positions: int) -> Tensor:
-        """Where each place of a sequence comes from, so that no row has a gap [n, places]."""
-        tokens = ids.shape[1]
-        places = torch.arange(PREFIX + tokens + positions, device=ids.device)[None]
-        begin = PREFIX + lengths[:, None]
-        moved = places + tokens - lengths[:, None]
-        return torch.where(places < begin, places, moved.clamp(max=PREFIX + tokens + positions - 1))
 
     def states(self, x: Tensor) -> Tensor:
         """The transformer [n, places, width]; each place sees itself and what is before it."""
@@ -234,10 +227,7 @@ class Language:
         self, melody: Tensor, ids: Tensor, lengths: Tensor, said: Tensor, inputs: Tensor, labels: Tensor
     ) -> Tensor:
         """Cross-entropy of each codebook in nats [books]; see `sequence` and `spread`."""
-        states = self.states(self.sequence(melody, ids, lengths, said, inputs))
-        positions = inputs.shape[1]
-        places = PREFIX + lengths[:, None] + torch.arange(positions, device=ids.device)
-        states = states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
+        states = self.states(self.sequence(melody, ids, lengths, said, inputs))[:, -inputs.shape[1] :]
         out = []
         for book in range(BOOKS):
             logits = F.linear(states, self.parameters[f"decoder.lm_heads.{book}.weight"].to(self.precision))

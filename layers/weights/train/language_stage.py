@@ -33,7 +33,7 @@ _NATS = float(np.log(2.0))
 
 
 class Texts:
-    """Texts of pieces as tokens.
+    """Texts of pieces as tokens, whole ones: those that are too long are drawn anew.
 
     Attributes
     ----------
@@ -51,13 +51,21 @@ class Texts:
         seed: int,
     ) -> None:
         rng = np.random.default_rng(seed)
-        texts = [condition(piece, rng) for piece in pieces for _ in range(variants)]
+        texts = [""] * len(pieces) * variants
         ids = np.zeros((len(texts), most), np.int64)
         lengths = np.zeros(len(texts), np.int64)
-        for row, encoding in enumerate(tokenizer.encode_batch(texts)):
-            tokens = encoding.ids if len(encoding.ids) <= most else [*encoding.ids[: most - 1], 1]
-            ids[row, : len(tokens)] = tokens
-            lengths[row] = len(tokens)
+        left = list(range(len(texts)))
+        while left:
+            for row in left:
+                texts[row] = condition(pieces[row // variants], rng)
+            drawn = zip(left, tokenizer.encode_batch([texts[row] for row in left]), strict=True)
+            left = []
+            for row, encoding in drawn:
+                if len(encoding.ids) > most:
+                    left.append(row)
+                    continue
+                ids[row, : len(encoding.ids)] = encoding.ids
+                lengths[row] = len(encoding.ids)
         self.examples = texts[:3]
         self.ids = torch.from_numpy(ids).view(len(pieces), variants, most).to(device)
         self.lengths = torch.from_numpy(lengths).view(len(pieces), variants).to(device)

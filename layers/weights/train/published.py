@@ -43,6 +43,8 @@ def musicgen_files(recipe: Recipe) -> dict[str, Any]:
     codec, language = recipe.codec, recipe.language
     files = configs.files("tiny-melody")
     config = files["config.json"]
+    config["text_length"] = language.text_length
+    files["tokenizer_config.json"]["model_max_length"] = language.text_length
     config["audio_encoder"] |= {
         "num_filters": codec.filters,
         "hidden_size": codec.latent,

@@ -64,7 +64,8 @@ class LanguageRecipe:
     batch, window : int
         Windows of a step, frames of a window.
     text_length : int
-        Tokens of a text, at most.
+        Tokens of a text, at most; the places that are kept for them. What is said of a source fits in
+        without its last tags.
     no_text, no_melody, neither : float
         Probabilities that a window is learned without the one, the other, or both.
     """
@@ -79,7 +80,7 @@ class LanguageRecipe:
     text_layers: int = 2
     text_heads: int = 2
     text_vocabulary: int = 1024
-    text_length: int = 64
+    text_length: int = 28
     batch: int = 48
     window: int = 30 * FRAME_RATE
     muon: float = 0.02

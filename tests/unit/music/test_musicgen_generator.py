@@ -224,6 +224,26 @@ def test_tags_are_left_out_before_a_text_gets_too_long() -> None:
     assert 290 < len(text) <= 304
 
 
+def test_tags_are_left_out_of_a_text_that_fills_more_than_its_places() -> None:
+    made, language, _ = generator()
+    tags = ("calm", "piano", "slow", "waltz")
+    whole = len(words("keywords: calm, piano. bpm: 120. key: D minor"))
+    language.text_length = whole
+    run(made, PARAMETERS, tags=tags)
+    language.text_length = 3  # what is measured, and what the user says, are said whole
+    run(made, PARAMETERS, tags=tags)
+    run(made, replace(PARAMETERS, prompt="A slow waltz"), tags=tags)
+    expected = (
+        "keywords: calm, piano. bpm: 120. key: D minor",
+        "bpm: 120. key: D minor",
+        "A slow waltz. bpm: 120. key: D minor",
+    )
+    for start, said in zip(language.conditions, expected, strict=True):
+        text = start[0].text
+        assert text is not None
+        assert np.array_equal(text, words(said))
+
+
 def test_a_prompt_over_the_token_limit_is_refused() -> None:
     made, language, _ = generator()
     with pytest.raises(GenerationError, match="257 tokens; at most 256") as caught:

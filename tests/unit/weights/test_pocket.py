@@ -22,13 +22,14 @@ from music.resume import Forgetful, Kept
 from tests.support.networks import FEATURES
 from weights import Checkpoint, CheckpointError, pack, synthetic
 from weights.compose import compose, render, soundfont
+from weights.compose.composer import STYLES
 
 CHECKPOINTS = Path(pack.__file__).with_name("pocket")
 # Of the codes of 2 s; what a row of logits comes to depends on no machine.
 CODES = {
-    "similar": "48b797758ff2fca0",
-    "continue": "158de077b29dfa13",
-    "melody": "d307b4d3ba9d7064",
+    "similar": "566fb077e9232ab0",
+    "continue": "71f8cd554063406e",
+    "melody": "9fc1ec7c15c7a46d",
 }
 FONT = soundfont.cached()
 needs_soundfont = pytest.mark.skipif(
@@ -98,13 +99,16 @@ def test_the_licence_stands_in_the_record_and_in_the_file() -> None:
 @needs_soundfont
 def test_styles_are_named_and_found_by_their_names() -> None:
     embedder, search = loading.load_embedder("pocket"), loading.load_text("pocket")
-    styles = ("jazz", "techno", "bluegrass")
+    known = json.loads((CHECKPOINTS / "clap/tags.json").read_text("utf-8"))["genre"]["tags"]
+    styles = [style for style in known if style in STYLES]
     heard = np.stack(
         [embedder.embed(render(compose(77, 12.0, style), 48000, 1, FONT)[0]) for style in styles]
     )
-    assert [next(iter(embedder.tags(vector)["genre"])) for vector in heard] == list(styles)
-    for number, style in enumerate(styles):
-        assert int((heard @ search.embed(f"{style} music")).argmax()) == number
+    named = [next(iter(embedder.tags(vector)["genre"])) for vector in heard]
+    found = [styles[int((heard @ search.embed(f"{style} music")).argmax())] for style in styles]
+    # By chance it would be one; some are near to each other, as house is to techno.
+    assert sum(a == b for a, b in zip(named, styles, strict=True)) >= 18
+    assert sum(a == b for a, b in zip(found, styles, strict=True)) >= 18
 
 
 def test_it_names_no_tags_but_those_it_has_heard_of() -> None:
