@@ -1,6 +1,6 @@
 """What the weights of the profile `pocket` can do, on the engine that ships them.
 
-    python -m tests.benchmarks.bench_pocket [PART ...] [--pieces 64] [--clips 16] [--real 20]
+    python -m tests.benchmarks.bench_pocket [PART ...] [--pieces 64] [--clips 32] [--real 20]
 
 Parts may be run one by one; each writes its figures into the report, beside those of the others:
 
@@ -40,11 +40,10 @@ from music.audio.encode import encode
 from music.clap.tags import categories, tags_of
 from music.features import SAMPLE_RATE as ANALYSIS_RATE
 from music.features import measure_likeness
-from music.interfaces import Parameters
+from music.interfaces import Parameters, Request
 from music.mir512.embedder import Mir512
 from music.musicgen import delay, melody
 from music.musicgen.encodec import Encodec
-from music.musicgen.generator import describe
 from music.musicgen.networks import Condition
 from music.production import generate
 from tests.benchmarks import corpus
@@ -122,10 +121,18 @@ def profile(precision: str = "int8") -> loading.Profile:
     return loading.load("pocket")
 
 
-def networks(precision: str = "int8") -> tuple[Any, Any, Any, Encodec]:
-    """The language model, the tokenizer, the text encoder and the codec of its generator."""
+def networks(precision: str = "int8") -> tuple[Any, Encodec]:
+    """The language model and the codec of its generator."""
     made: Any = profile(precision).generator
-    return made._language, made._tokenizer, made._text, made._codec
+    return made._language, made._codec
+
+
+def said(analysis: Analysis, precision: str = "int8") -> np.ndarray:
+    """What its generator tells the language model of a source in words [tokens, width]."""
+    made: Any = profile(precision).generator
+    request = Request(np.zeros((1, 1), np.float32), analysis.features, Parameters(seed=0), analysis.tags)
+    encoded: np.ndarray = made._describe(request)[0]
+    return encoded
 
 
 # -- Measures
@@ -169,12 +176,17 @@ def mean(values: Sequence[float]) -> float:
     return round(float(np.mean(values)), 4)
 
 
+def error(values: Sequence[float]) -> float:
+    """Rounded standard error of the mean."""
+    return round(float(np.std(values, ddof=1) / np.sqrt(len(values))), 4)
+
+
 # -- Parts
 
 
 def codec(options: argparse.Namespace) -> dict[str, Any]:
     """See the module."""
-    network = networks()[3]
+    network = networks()[1]
 
     def judge(tracks: Sequence[np.ndarray]) -> dict[str, Any]:
         middles = [track[(len(track) - EXCERPT) // 2 :][:EXCERPT] for track in tracks]
@@ -199,7 +211,7 @@ def codec(options: argparse.Namespace) -> dict[str, Any]:
 
 def language(options: argparse.Namespace) -> dict[str, Any]:
     """See the module."""
-    model, tokenizer, text, network = networks()
+    model, network = networks()
     sums = np.zeros((len(_SETTINGS), model.codebooks))
     every = []
     frames = SECONDS * RATE // network.hop
@@ -208,10 +220,9 @@ def language(options: argparse.Namespace) -> dict[str, Any]:
         conditions, codes = [], []
         for number in range(first, min(first + _TOGETHER, options.pieces)):
             analysis, audio = analysed(number), piece(number)[1][: SECONDS * RATE]
-            said = text.encode(tokenizer.encode(describe(analysis.features, analysis.tags)).ids)
-            heard = melody.chroma(audio)
+            text, heard = said(analysis), melody.chroma(audio)
             conditions += [
-                Condition(said, heard), Condition(said), Condition(None, heard), Condition(None)
+                Condition(text, heard), Condition(text), Condition(None, heard), Condition(None)
             ]  # fmt: skip
             codes.append(network.encode(audio[None]))
         every += codes
@@ -280,14 +291,11 @@ def int8(options: argparse.Namespace) -> dict[str, Any]:
     analyses = [analysed(number) for number in range(4)]
     errors, vectors, distances = [], {}, {}
     logits: dict[str, list[np.ndarray]] = {}
-    codes = [networks()[3].encode(piece(number)[1][None, :EXCERPT]) for number in range(4)]
+    codes = [networks()[1].encode(piece(number)[1][None, :EXCERPT]) for number in range(4)]
     for precision in ("float32", "int8"):
-        model, tokenizer, text, network = networks(precision)
+        model, network = networks(precision)
         conditions = [
-            Condition(
-                text.encode(tokenizer.encode(describe(analysis.features, analysis.tags)).ids),
-                melody.chroma(piece(number)[1][: SECONDS * RATE]),
-            )
+            Condition(said(analysis, precision), melody.chroma(piece(number)[1][: SECONDS * RATE]))
             for number, analysis in enumerate(analyses)
         ]
         frames = codes[0].shape[1]
@@ -348,17 +356,20 @@ def clips(options: argparse.Namespace) -> dict[str, Any]:
         tempi = [tempo(audio) for audio, _ in results]
         paced = [index for index in numbers if asked[index] > 0]
 
-        def again(shift: int, tempi: Sequence[float] = tempi, paced: Sequence[int] = paced) -> float:
+        def again(shift: int, tempi: Sequence[float] = tempi, paced: Sequence[int] = paced) -> list[bool]:
             pairs = zip(paced, [*paced[shift:], *paced[:shift]], strict=True)
-            return mean([truth.same_tempo(tempi[a], asked[b], octaves=True) for a, b in pairs])
+            return [truth.same_tempo(tempi[a], asked[b], octaves=True) for a, b in pairs]
 
+        agreed = [agreement(a, s) for (a, _), s in zip(results, sources, strict=True)]
         found[mode] = {
-            "chroma_agreement": mean([agreement(a, s) for (a, _), s in zip(results, sources, strict=True)]),
+            "chroma_agreement": mean(agreed),
+            "chroma_agreement_error": error(agreed),
             "chroma_agreement_with_another": mean(
                 [agreement(a, s) for (a, _), s in zip(results, [*sources[1:], sources[0]], strict=True)]
             ),
-            "tempo_found": again(0),
-            "tempo_of_another": again(1),
+            "tempo_found": mean(again(0)),
+            "tempo_found_error": error(again(0)),
+            "tempo_of_another": mean(again(1)),
             "similarity": {
                 name: mean([report["similarity"][name] for _, report in results])
                 for name in ("embedding", "chroma", "tempo")
@@ -475,7 +486,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--pieces", type=int, default=HELD_OUT, help="that were held out, at most 64")
-    parser.add_argument("--clips", type=int, default=16, help="sources that clips are made from")
+    parser.add_argument("--clips", type=int, default=32, help="sources that clips are made from")
     parser.add_argument("--real", type=int, default=20, help="real tracks; 0 for none")
     parser.add_argument("--json", type=Path, default=REPORT)
     options = parser.parse_args(arguments)
