@@ -174,10 +174,14 @@ class MusicGenState:
             x = model.embed(codes[:, start : start + _CHUNK], int(self._lengths[0]))
             logits = self._forward(x, last=start + _CHUNK >= codes.shape[1])
         assert logits is not None
+        # Indexed by an array, it is a copy: the next step writes over the logits.
         return logits.reshape(self._rows, model.codebooks, model.vocabulary)[self._back]
 
     def _forward(self, x: np.ndarray, last: bool = False) -> np.ndarray | None:
-        """Compute new positions [rows, new, width]; return the logits of the last one if it is the last."""
+        """Compute new positions [rows, new, width]; return the logits of the last one if it is the last.
+
+        The next call may write over them.
+        """
         rows, new, width = x.shape
         if new == 1 and last:
             if self._step is None:
@@ -190,7 +194,7 @@ class MusicGenState:
             step[:] = x[:, 0]
             program.run()
             self._lengths += 1
-            return logits.copy()
+            return logits
         flat = x.reshape(-1, width)
         self._layers(flat, new)
         self._lengths += new

@@ -96,6 +96,15 @@ def test_candidates_share_their_texts_cache_and_nothing_else(language: MusicGen)
     assert_each_is_as_alone(language, state, conditions, given)
 
 
+def test_the_logits_of_a_step_are_let_be_by_the_next(language: MusicGen) -> None:
+    given = codes(1, 3)
+    state = language.start([Condition(text())], 3)
+    found = [state.advance(given[:, i : i + 1]) for i in range(3)]
+    again = language.start([Condition(text())], 3)
+    for i in range(3):
+        np.testing.assert_array_equal(found[i], again.advance(given[:, i : i + 1]))
+
+
 def test_no_text_is_not_an_empty_text(language: MusicGen) -> None:
     """The null condition of guidance against one end token."""
     given = codes(2, 1)
