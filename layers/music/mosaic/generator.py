@@ -48,6 +48,7 @@ from music.seeds import candidate_seeds
 _ANALYSIS = 0.3  # of the progress; the candidates share the rest
 _CUTTING = 0.8 * _ANALYSIS
 _DRAWS = 12  # of a candidate whose tempo or key is asked for, or which is a loop
+_DRAWN, _FEWEST_DRAWS = 720.0, 3  # seconds of music in all draws of a candidate, but so many in any case
 _SAME_TEMPO = 0.01  # of it
 _SAME_PLACE = 0.03  # octaves, within which tempos that are voted for are one
 _AVOIDED = 0.5  # cost of a unit that speaks for another tempo or key by a standard deviation, for each draw
@@ -202,7 +203,8 @@ class _Work:
                 if faults and asked:
                     told_of = {"tempo": f"{heard.tempo:g} BPM", "key": f"{heard.key} {heard.mode}"}
                     nearest = replace(nearest, details={**made.details, "heard": told_of})
-            if not missed:
+            seconds = (draw + 1) * made.audio.shape[1] / parameters.rate
+            if not missed or (seconds >= _DRAWN and draw + 1 >= _FEWEST_DRAWS):
                 break
             if "tempo" in missed:
                 price = price + self._price_of_another_tempo(heard)

@@ -640,10 +640,26 @@ def test_what_speaks_for_another_tempo_that_is_heard_is_avoided_in_the_next_draw
     monkeypatch.setattr(generator, "_heard", lambda *asked: heard)
     drawn = _run(source, measured, tempo=80.0)[0]
     assert drawn.fault == "tempo"
+    assert len(prices) == 12
     half = len(prices[1]) // 2
     margin = round(6.0 / 0.75)
     assert prices[1][half + margin :].mean() > prices[1][: half - margin].mean() + 0.3
     assert prices[2].max() == pytest.approx(2.0 * prices[1].max())
+
+
+@pytest.mark.parametrize(("duration", "draws"), [(60.0, 12), (120.0, 6), (300.0, 3)])
+def test_of_long_pieces_fewer_are_drawn(duration: float, draws: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, measured = _song(4)
+    drawn: list[Any] = []
+
+    def made(*asked: Any) -> Any:
+        drawn.append(asked)
+        return generator.Made(_ending_with(8, 0.3), np.zeros((1, round(duration * RATE)), np.float32), [])
+
+    monkeypatch.setattr(generator._Work, "_made", made)
+    monkeypatch.setattr(generator, "_heard", lambda *asked: replace(measured, tempo=60.0))
+    assert _run(source, measured, tempo=120.0, duration=duration)[0].fault == "tempo"
+    assert len(drawn) == draws
 
 
 def test_tempo_and_key_are_listened_for_in_what_will_be_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
