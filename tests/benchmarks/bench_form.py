@@ -12,9 +12,9 @@ source's beats lie in the result; what `similarity.form` says depends on the bea
 
 How temperature works and where the seams of a region lie was chosen on the first three of these pieces. How
 ends, keys, the seam of `extend` and joins are found was mended by what was missed on the first 33 sources.
-Two of the last 11 served as well (21018 chiptune, bossattack). How tempos and the seams of loops are found was
-mended by what was missed on all 44. The generator takes an end by the measure of onsets of this benchmark, and
-brings tempo and key by the same measures: others would judge harder.
+Two of the last 11 served as well (21018 chiptune, bossattack). How tempos and the seams of loops are found
+was mended by what was missed on all 44. The generator takes an end by the measure of onsets of this
+benchmark, and brings tempo and key by the same measures: others would judge harder.
 """
 
 import argparse
