@@ -5,6 +5,7 @@ Importing it is cheap: the standard library alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from music.interfaces import GenerationError
@@ -34,9 +35,13 @@ def speed(tempo: float, wanted: float) -> float:
         raise GenerationError("no_tempo", "No pulse was found in the track.")
     ratio = wanted / tempo
     if not SLOWEST <= ratio <= FASTEST:
+        slowest, fastest = (
+            math.ceil(SLOWEST * tempo * 100.0) / 100.0,
+            math.floor(FASTEST * tempo * 100.0) / 100.0,
+        )
         raise GenerationError(
             "tempo_out_of_reach",
-            f"The track has {tempo:g} BPM; {SLOWEST * tempo:.2f} to {FASTEST * tempo:.2f} are in reach.",
+            f"The track has {tempo:g} BPM; {slowest:.2f} to {fastest:.2f} are in reach.",
         )
     return ratio
 

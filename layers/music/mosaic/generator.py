@@ -117,6 +117,8 @@ class Mosaic:
         seeds = candidate_seeds(parameters.seed, parameters.candidates)
         progress(0.0)
         if is_silent(source):
+            if parameters.loop:
+                raise GenerationError("no_bars", "No bars were found in the track.")
             for index, seed in enumerate(seeds):
                 progress((index + 1) / len(seeds))
                 yield _silence(source, parameters, seed)
@@ -124,6 +126,7 @@ class Mosaic:
         repaint = parameters.mode == "repaint"
         raw = source
         source = centred(source)
+        offset = (raw[:, :1] - source[:, :1]) if parameters.mode == "extend" else np.float32(0.0)
         gain = _gain(source)
         source = source * gain
         heard = source if rate == self.sample_rate else resample(source, rate, self.sample_rate)
@@ -131,8 +134,7 @@ class Mosaic:
         units = cut(heard, self.sample_rate, features.beats, features.bars or (), cutting)
         del heard
         if np.count_nonzero(units.playable) < min(_FEWEST_SOUNDING, len(units)):
-            sounding = float(np.diff(units.bounds)[units.playable].sum()) / units.rate
-            raise GenerationError("too_little_sound", f"Only {sounding:.2g} s of the track sound.")
+            raise GenerationError("too_little_sound", "Hardly anything is to be heard in the track.")
         if rate != self.sample_rate:
             units = _at_rate(units, rate, source.shape[1])
         transitions = Transitions(units)
@@ -150,6 +152,7 @@ class Mosaic:
                 continue
             audio = made.audio
             if not repaint:
+                audio += gain * offset  # the track stays as it is, and what is made is of its kind
                 audio /= np.float32(max(float(np.abs(audio).max()), float(gain)))
             details = {
                 **made.details,
@@ -314,7 +317,8 @@ class _Work:
         audio, begin = turned(audio, rate, int(lines[bar]))
         once = audio.shape[1] / rate
         joins = [replace(join, time=(join.time - begin / rate) % once) for join in joins]
-        return Made(rounds[bar], audio, sorted(joins, key=lambda join: join.time), step_round=apart)
+        path = replace(rounds[bar], end=once)
+        return Made(path, audio, sorted(joins, key=lambda join: join.time), step_round=apart)
 
 
 def _silence(source: np.ndarray, parameters: Parameters, seed: int) -> Candidate:

@@ -875,7 +875,7 @@ def _steps(
     noise = _noise(parameters.temperature)
     seconds = np.diff(units.bounds) / units.rate
     period = float(np.median(seconds))
-    local = _local_period(seconds)
+    local = _local_period(units)
     if place is None:
         form = _form(units, duration, parameters.temperature, rng)
     else:
@@ -1018,10 +1018,17 @@ def _draw(score: np.ndarray, top_k: int, top_p: float, rng: np.random.Generator)
     )
 
 
-def _local_period(seconds: np.ndarray) -> np.ndarray:
-    """Return the length of units around each one [shape=(N,)]: the median of nine."""
-    padded = np.pad(seconds, 4, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1)
+def _local_period(units: Units) -> np.ndarray:
+    """Return the seconds of units around each one [shape=(N,)]: the median of nine, averaged over two bars.
+
+    Units begin with attacks, and an instrument that always plays on the same beat may be early or late.
+    Without the average, each jump from the last beat of a bar to a first one would see one change of tempo.
+    """
+    padded = np.pad(np.diff(units.bounds) / units.rate, 4, mode="edge")
+    middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1)
+    weights = np.full(2 * units.meter + 1, 0.5 / units.meter)
+    weights[[0, -1]] /= 2.0
+    return np.convolve(np.pad(middle, units.meter, mode="edge"), weights, mode="valid")
 
 
 def _form(units: Units, duration: float, temperature: float, rng: np.random.Generator) -> np.ndarray:

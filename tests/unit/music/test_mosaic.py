@@ -149,6 +149,25 @@ def test_silence_gives_silence_and_says_so(loudness: float | None) -> None:
     assert made[0].audio.shape == (1, 2 * RATE)
 
 
+def test_of_silence_no_loop_is_made() -> None:
+    with pytest.raises(GenerationError) as refused:
+        _run(np.zeros((1, 8 * RATE), dtype=np.float32), _measured(8.0, []), loop=True, bars=2)
+    assert refused.value.code == "no_bars"
+
+
+@pytest.mark.parametrize("early", [0.0, 0.013, 0.02])
+@pytest.mark.parametrize("bars", [4, 8])
+def test_an_instrument_that_is_always_early_changes_no_tempo(early: float, bars: int) -> None:
+    source, measured = _song(16)
+    beats = [beat - early * (index % 4 in {1, 3}) for index, beat in enumerate(measured.beats)]
+    known = replace(measured, beats=beats)
+    for seed in range(3):
+        made = _run(source, known, loop=True, bars=bars, duration=4 * BEAT * bars, seed=seed)[0]
+        assert made.audio.shape[1] / RATE == pytest.approx(4 * BEAT * bars, rel=0.005)
+        assert made.details["end"] == pytest.approx(made.audio.shape[1] / RATE, abs=1e-4)
+        assert {run["stretch"] for run in made.details["runs"]} == {1.0}
+
+
 @pytest.mark.parametrize(
     "source", [np.zeros((3, RATE)), np.zeros((2, 100)), np.zeros(RATE)], ids=["3 channels", "short", "flat"]
 )
@@ -787,6 +806,22 @@ def test_what_is_put_in_front_leads_to_the_first_bar_line(duration: float) -> No
     assert starts[-1] == pytest.approx(duration, abs=1e-3)
     assert starts == sorted(starts)
     assert max(join["step"] for join in made.details["joins"]) <= made.details["usual_step"]
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("offset", [0.02, -0.3])
+def test_a_track_that_is_extended_keeps_its_offset(before: bool, offset: float) -> None:
+    """What is silent in a track whose mean is not 0 stays so: else it would begin or end with a step."""
+    source, measured = _song(16)
+    source = source + np.float32(offset)
+    source[:, : RATE // 2] = source[:, -RATE // 2 :] = 0.0
+    made = _run(source, measured, mode="extend", before=before, duration=4.0)[0]
+    assert made.new is not None
+    apart = round(0.15 * RATE)
+    own = made.audio[:, made.new[1] + apart :] if before else made.audio[:, : made.new[0] - apart]
+    as_it_was = source[:, -own.shape[1] :] if before else source[:, : own.shape[1]]
+    ratio = float(np.vdot(own, as_it_was) / np.vdot(as_it_was, as_it_was))
+    np.testing.assert_allclose(own, ratio * as_it_was, rtol=0.0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

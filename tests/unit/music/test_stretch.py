@@ -1,5 +1,7 @@
 """Stretching and transposing: what becomes of tones and of clicks."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -74,3 +76,14 @@ def test_tempos_from_four_fifths_to_five_quarters_are_in_reach() -> None:
     for wanted in (79.9, 125.1, 200.0):
         with pytest.raises(GenerationError, match=r"80\.00 to 125\.00"):
             reach.speed(100.0, wanted)
+
+
+@pytest.mark.parametrize("tempo", [115.99, 79.85, 133.33, 120.0, 59.07])
+@pytest.mark.parametrize("wanted", [1.0, 1000.0])
+def test_the_tempos_that_a_refusal_names_are_in_reach(tempo: float, wanted: float) -> None:
+    with pytest.raises(GenerationError) as refused:
+        reach.speed(tempo, wanted)
+    named = re.findall(r"\d+\.\d\d(?= to| are)", refused.value.detail)
+    assert len(named) == 2
+    for one in map(float, named):
+        assert reach.SLOWEST <= reach.speed(tempo, one) <= reach.FASTEST
