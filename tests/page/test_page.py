@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, Route, expect
+from playwright.sync_api import APIResponse, Browser, Dialog, Page, Route, expect
 
 from client import sample
 from client.stack import StackProcess
@@ -552,6 +552,33 @@ def test_what_one_tab_does_shows_in_the_other(home: Visit) -> None:
     row.get_by_role("button", name="Delete shared").click()
     expect(home.row("shared", other)).to_have_count(0)
     other.close()
+
+
+def test_what_is_uploaded_while_the_list_is_read_is_shown(browser: Browser, stack: StackProcess) -> None:
+    lists, single = re.compile(r"/api/audio\?"), re.compile(r"/api/audio/[0-9A-Z]{26}$")
+    with visiting(browser, stack) as hasty:
+        hasty.upload(as_file("earlier.wav", tone(2)))
+        hasty.ready("earlier")
+        read: list[tuple[Route, APIResponse]] = []
+
+        def hold(route: Route) -> None:
+            if read:
+                return route.fallback()
+            return read.append((route, route.fetch()))
+
+        hasty.context.route(lists, hold)
+        hasty.page.reload()
+        while not read:
+            hasty.page.wait_for_timeout(20)
+        with hasty.page.expect_response(lambda answer: bool(single.search(answer.url)) and answer.ok):
+            hasty.upload(as_file("later.wav", tone(2)))
+        route, answer = read[0]
+        route.fulfill(response=answer)  # with what was there before the upload
+        for name in ("earlier", "later"):
+            row = hasty.ready(name)
+            row.hover()
+            row.get_by_role("button", name=f"Delete {name}").click()
+            expect(hasty.row(name)).to_have_count(0)
 
 
 def test_what_is_deleted_stays_away_after_a_reload(browser: Browser, stack: StackProcess) -> None:

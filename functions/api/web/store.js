@@ -132,7 +132,7 @@ async function load() {
   await Promise.all([
     pages("api/audio", (/** @type {Track[]} */ items) => {
       for (const item of items) leaving.has(item.audio_id) ? hidden.add(item.audio_id) : found.set(item.audio_id, item);
-      if (!before) tracks.set(new Map(found));
+      if (!before) tracks.set(newestFirst(merge(before, tracks.value, found)));
     }),
     pages("api/generation", (/** @type {Generation[]} */ items) => {
       for (const item of items) leaving.has(item.generation_id) ? hidden.add(item.generation_id) : made.set(item.generation_id, item);
