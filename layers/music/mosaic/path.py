@@ -875,7 +875,8 @@ def _steps(
     noise = _noise(parameters.temperature)
     seconds = np.diff(units.bounds) / units.rate
     period = float(np.median(seconds))
-    local = _local_period(units)
+    local = _local_period(seconds)
+    steady = _over_bars(local, units.meter)
     if place is None:
         form = _form(units, duration, parameters.temperature, rng)
     else:
@@ -933,10 +934,8 @@ def _steps(
         same = _same(units, onward) if onward >= 0 else np.zeros(len(units), dtype=bool)
         early = _EARLY * float(_shortness(np.array(played), units))
         cost += np.where(same, 0.3 * _JUMP, _JUMP + early)
-        tempo = np.ones(len(units))
         if units.pulsed:
-            tempo = local[unit] * stretch / local
-            cost += 6.0 * np.abs(np.log2(tempo))
+            cost += 6.0 * np.abs(np.log2(local[unit] * stretch / local))
         for target, times in used.get(int(units.label[unit]), {}).items():
             cost[units.label == target] += _AGAIN * times
         if onward >= 0 and units.playable[onward]:
@@ -966,7 +965,8 @@ def _steps(
             places[int(units.label[chosen])] = places.get(int(units.label[chosen]), 0) + 1
             gain = _evened(units, unit, chosen)
             # Half of the difference in tempo is evened out at each join, so the track's own tempo returns.
-            ratio = float(np.clip(tempo[chosen], 0.81, 1.23)) ** 0.5
+            tempo = float(steady[unit]) * stretch / float(steady[chosen]) if units.pulsed else 1.0
+            ratio = min(max(tempo, 0.81), 1.23) ** 0.5
             stretch = ratio if abs(ratio - 1.0) > 0.015 else 1.0
             semitones, played = int(shifts[chosen]), 0
         played += 1
@@ -1018,17 +1018,21 @@ def _draw(score: np.ndarray, top_k: int, top_p: float, rng: np.random.Generator)
     )
 
 
-def _local_period(units: Units) -> np.ndarray:
-    """Return the seconds of units around each one [shape=(N,)]: the median of nine, averaged over two bars.
+def _local_period(seconds: np.ndarray) -> np.ndarray:
+    """Return the length of units around each one [shape=(N,)]: the median of nine."""
+    padded = np.pad(seconds, 4, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1)
+
+
+def _over_bars(local: np.ndarray, meter: int) -> np.ndarray:
+    """Average the lengths of units over two bars [shape=(N,)].
 
     Units begin with attacks, and an instrument that always plays on the same beat may be early or late.
     Without the average, each jump from the last beat of a bar to a first one would see one change of tempo.
     """
-    padded = np.pad(np.diff(units.bounds) / units.rate, 4, mode="edge")
-    middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1)
-    weights = np.full(2 * units.meter + 1, 0.5 / units.meter)
+    weights = np.full(2 * meter + 1, 0.5 / meter)
     weights[[0, -1]] /= 2.0
-    return np.convolve(np.pad(middle, units.meter, mode="edge"), weights, mode="valid")
+    return np.convolve(np.pad(local, meter, mode="edge"), weights, mode="valid")
 
 
 def _form(units: Units, duration: float, temperature: float, rng: np.random.Generator) -> np.ndarray:
