@@ -581,6 +581,35 @@ def test_what_is_uploaded_while_the_list_is_read_is_shown(browser: Browser, stac
             expect(hasty.row(name)).to_have_count(0)
 
 
+def test_what_is_being_sent_has_one_row_though_the_list_has_it_too(
+    browser: Browser, stack: StackProcess
+) -> None:
+    with visiting(browser, stack) as sender:
+        other = sender.tab()
+        held: list[Route] = []
+        sender.context.route(f"**{sender.bucket}/**", lambda route: held.append(route))
+        sender.upload(as_file("slow.wav", tone(2)))
+        while not held:
+            sender.page.wait_for_timeout(20)
+        with (
+            sender.page.expect_response(re.compile(r"/api/audio\?")) as tracks,
+            sender.page.expect_response(re.compile(r"/api/generation\?")) as results,
+        ):
+            other.evaluate("new BroadcastChannel('music').postMessage('changed')")
+        for answer in (tracks.value, results.value):
+            answer.finished()
+        sender.page.evaluate(
+            "new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+        )
+        expect(sender.row("slow")).to_have_count(1)
+        for route in held:
+            route.fallback()
+        row = sender.ready("slow")
+        row.hover()
+        row.get_by_role("button", name="Delete slow").click()
+        expect(sender.row("slow")).to_have_count(0)
+
+
 def test_what_is_deleted_stays_away_after_a_reload(browser: Browser, stack: StackProcess) -> None:
     lose = "addEventListener('pagehide', () => (window.fetch = () => new Promise(() => {})))"
     with visiting(browser, stack) as leaver:

@@ -113,7 +113,8 @@ export function Library({ view }) {
   const sending = useSignal(uploads);
   const wanted = useSignal(filter);
   const { found: described, asking } = useDescription(wanted.text);
-  const list = useMemo(() => [...(all?.values() ?? [])], [all]);
+  // What is being sent has a row already.
+  const list = useMemo(() => [...(all?.values() ?? [])].filter((track) => !sending.some(({ audioId }) => audioId === track.audio_id)), [all, sending]);
   const shown = useMemo(() => (described ? described : list).filter((track) => fits(track, wanted, described !== null)), [list, wanted, described]);
   const empty = list.length + sending.length === 0;
   // As it was when the library was last seen: nothing jumps once the list is there.

@@ -4,8 +4,8 @@
  *
  * @typedef {import("./api.js").Track} Track
  * @typedef {import("./api.js").Generation} Generation
- * @typedef {{id: string, file: File, sent: number, state: "waiting" | "sending" | "failed", problem: string | null,
- *   abort: AbortController}} Upload
+ * @typedef {{id: string, file: File, sent: number, state: "waiting" | "sending" | "failed", audioId: string | null,
+ *   problem: string | null, abort: AbortController}} Upload
  * @typedef {{id: number, text: string, undo: (() => void) | null, problem: boolean}} Notice
  */
 import { call, pages, pause, Problem, send, unique } from "./api.js";
@@ -314,6 +314,7 @@ export function add(files) {
     file,
     sent: 0,
     state: /** @type {const} */ ("waiting"),
+    audioId: null,
     problem: null,
     abort: new AbortController(),
   }));
@@ -343,6 +344,7 @@ function proceed() {
 async function store({ id, file, abort }) {
   const body = { filename: file.name, bytes: file.size, content_type: file.type || "application/octet-stream" };
   const announced = await call("POST", "api/upload", { body, idempotencyKey: id });
+  changeUpload(id, { audioId: announced.audio_id });
   try {
     await send(announced.upload, file, (sent) => changeUpload(id, { sent }), abort.signal);
   } catch (problem) {
@@ -357,7 +359,7 @@ async function store({ id, file, abort }) {
 /** Try a failed upload again. @param {string} id */
 export function retry(id) {
   // Another id: the first try's may stand for a record whose time to upload is over.
-  changeUpload(id, { id: unique(), state: "waiting", problem: null, sent: 0, abort: new AbortController() });
+  changeUpload(id, { id: unique(), state: "waiting", audioId: null, problem: null, sent: 0, abort: new AbortController() });
   proceed();
 }
 
