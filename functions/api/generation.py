@@ -313,8 +313,9 @@ def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
             f"Track and music may last {reach.LONGEST_EXTENDED:g} s together: name a section, or less music."
         )
         raise problems.Problem(422, "too_long", detail, field="duration")
-    if request.loop and not features.get("bars"):
-        raise problems.Problem(422, "no_bars", "No bars were found in the track.", field="loop")
+    if request.loop:
+        with reachable("loop"):
+            reach.require_bars(features.get("bars"))
     own = profiles.DECLARED[settings.profile]
     speed = 1.0
     if own.turns:

@@ -46,6 +46,18 @@ def speed(tempo: float, wanted: float) -> float:
     return ratio
 
 
+def require_bars(bars: Sequence[float] | None) -> None:
+    """Refuse a loop of a track in which no bars were found.
+
+    Raises
+    ------
+    GenerationError
+        ``no_bars``.
+    """
+    if not bars:
+        raise GenerationError("no_bars", "No bars were found in the track.")
+
+
 def semitones(tonic: str | None, mode: str | None, wanted: str) -> int:
     """Return how far a track is to be transposed up for a key, -6 to 5.
 

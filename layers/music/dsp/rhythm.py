@@ -268,9 +268,7 @@ def estimate_tempo(curves: np.ndarray, frame_rate: float) -> tuple[float, float]
     """
     if curves.shape[1] < _SHORTEST_SECONDS * frame_rate or not curves.any():
         return 0.0, 0.0
-    weights, none = fitted()["tempo"], float(fitted()["no_tempo"])
-    in_meters = np.einsum("td,md->mt", periodicity(curves, frame_rate), weights)
-    score = np.logaddexp.reduce(in_meters, axis=0)
+    score, none = _tempo_scores(curves, frame_rate), float(fitted()["no_tempo"])
     highest = max(float(score.max()), none)
     share = np.exp(score - highest)
     share /= share.sum() + np.exp(none - highest)
@@ -280,6 +278,12 @@ def estimate_tempo(curves: np.ndarray, frame_rate: float) -> tuple[float, float]
     inner = min(max(best, 1), len(score) - 2)
     place = float(_between_frames(score, np.array([inner]))[0]) if inner == best else float(best)
     return _SLOWEST * 2.0 ** (place * _TEMPO_STEP), float(share[same].sum())
+
+
+def _tempo_scores(curves: np.ndarray, frame_rate: float) -> np.ndarray:
+    """Weigh each of `tempos` in all meters [shape=(tempos,)], as logarithms of likelihoods."""
+    in_meters = np.einsum("td,md->mt", periodicity(curves, frame_rate), fitted()["tempo"])
+    return np.asarray(np.logaddexp.reduce(in_meters, axis=0))
 
 
 def tempo_votes(curves: np.ndarray, frame_rate: float, times: np.ndarray) -> np.ndarray:
@@ -306,8 +310,7 @@ def tempo_votes(curves: np.ndarray, frame_rate: float, times: np.ndarray) -> np.
     scores = []
     for middle in middles:
         first = max(min(round(middle * frame_rate) - size // 2, curves.shape[1] - size), 0)
-        clues = periodicity(curves[:, first : first + size], frame_rate)
-        scores.append(np.logaddexp.reduce(np.einsum("td,md->mt", clues, fitted()["tempo"]), axis=0))
+        scores.append(_tempo_scores(curves[:, first : first + size], frame_rate))
     return np.stack([np.interp(times, middles, score) for score in np.transpose(scores)], axis=1)
 
 

@@ -114,11 +114,11 @@ class Mosaic:
             reach.speed(features.tempo, parameters.tempo)
         if parameters.key is not None:
             reach.semitones(features.key, features.mode, parameters.key)
+        if parameters.loop:
+            reach.require_bars(features.bars)
         seeds = candidate_seeds(parameters.seed, parameters.candidates)
         progress(0.0)
         if is_silent(source):
-            if parameters.loop:
-                raise GenerationError("no_bars", "No bars were found in the track.")
             for index, seed in enumerate(seeds):
                 progress((index + 1) / len(seeds))
                 yield _silence(source, parameters, seed)

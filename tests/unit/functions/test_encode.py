@@ -96,6 +96,17 @@ def finished(
     return stack.records.finish_generation(generation, result, size=size, candidates_seconds=3 * DAY)
 
 
+def generated(stack: Stack, monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Generation:
+    """Let the workers embed a track and make a generation of it, with models that make two candidates."""
+    fake_models(stack, monkeypatch)
+    audio = stack.audio()
+    stack.upload(audio)
+    assert stack.deliver(stack.app("embed"), {"tenant": "default", "audio_id": audio.id}) == []
+    made = stack.submit(audio, **asked)
+    assert stack.deliver(stack.app("generate"), {"tenant": "default", "generation_id": made.id}) == []
+    return made
+
+
 def put(stack: Stack, key: str, body: bytes, metadata: Mapping[str, str] | None = None) -> None:
     stack.s3.put_object(Bucket="music", Key=key, Body=body, Metadata=metadata or {})
 
@@ -371,14 +382,8 @@ class TestWorker:
     """What the generate job leaves of candidates."""
 
     def test_every_candidate_is_kept_and_counted(self, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-        fake_models(stack, monkeypatch)
         limits = Limits(10, 0, 10**9)
-        audio = stack.audio()
-        stack.upload(audio)
-        assert stack.deliver(stack.app("embed"), {"tenant": "default", "audio_id": audio.id}) == []
-        made = stack.submit(audio, limits=limits, format="wav")
-        message = {"tenant": "default", "generation_id": made.id}
-        assert stack.deliver(stack.app("generate"), message) == []
+        made = generated(stack, monkeypatch, format="wav", limits=limits)
         generation = stack.get_generation(made)
         assert (generation.chosen, generation.best) == (0, 0)
         names = [key.rpartition("/")[2] for key in stack.objects() if key.startswith("candidates/")]
@@ -405,12 +410,7 @@ class TestWorker:
     def test_the_results_origins_outlast_the_other_candidates(
         self, stack: Stack, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        fake_models(stack, monkeypatch)
-        audio = stack.audio()
-        stack.upload(audio)
-        assert stack.deliver(stack.app("embed"), {"tenant": "default", "audio_id": audio.id}) == []
-        made = stack.submit(audio, format="wav")
-        assert stack.deliver(stack.app("generate"), {"tenant": "default", "generation_id": made.id}) == []
+        made = generated(stack, monkeypatch, format="wav")
         api = stack.app("api")
         stack.clock.now += 3 * DAY + CHOICE_SECONDS + 1
         assert stack.sweep()["candidates_expired"] == 1
@@ -422,12 +422,7 @@ class TestWorker:
     def test_what_is_told_of_the_result_outlasts_the_other_candidates(
         self, stack: Stack, app: ModuleType, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        fake_models(stack, monkeypatch)
-        audio = stack.audio()
-        stack.upload(audio)
-        assert stack.deliver(stack.app("embed"), {"tenant": "default", "audio_id": audio.id}) == []
-        made = stack.submit(audio, format="flac")
-        assert stack.deliver(stack.app("generate"), {"tenant": "default", "generation_id": made.id}) == []
+        made = generated(stack, monkeypatch, format="flac")
         assert choose(app, made, 1).json["details"] == {"take": "second"}
         stack.clock.now += 3 * DAY + CHOICE_SECONDS + 1
         assert stack.sweep()["candidates_expired"] == 1
