@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 
 from music.analysis import REVISION, analyse
 from music.audio.decode import decode
-from music.audio.encode import encode
-from music.audio.preview import MAX_PEAKS, RATE, Preview
+from music.audio.encode import Encoder, encode
+from music.audio.preview import MAX_PEAKS, RATE, WAITING, Preview
 from music.dsp import bars, fitted
 from music.features import CHROMA_HOP
 from music.loading import load_embedder
 from tests.support import sound
+from tests.support.waiting import eventually
 
 
 def tone(seconds: float, rate: int, channels: int, hertz: float = 440.0) -> np.ndarray:
@@ -74,6 +76,48 @@ def test_blocks_of_any_length_make_the_same() -> None:
     whole = pushed(audio)
     assert pushed(audio, 7777)[1] == whole[1]
     assert whole == pushed(audio)
+
+
+def test_what_the_encoder_raises_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(encoder: Encoder, samples: np.ndarray) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Encoder, "push", fail)
+    with pytest.raises(MemoryError):
+        pushed(np.zeros((1, RATE), np.float32))
+
+
+def test_the_encoder_lags_behind_by_a_bounded_number_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, may_go_on = 0, threading.Event()
+
+    def wait(encoder: Encoder, samples: np.ndarray) -> None:
+        may_go_on.wait()
+
+    monkeypatch.setattr(Encoder, "push", wait)
+
+    def push() -> None:
+        nonlocal begun
+        for _ in range(999):
+            begun += 1
+            preview.push(np.zeros((1, 480), np.float32))
+
+    preview = Preview()
+    pushing = threading.Thread(target=push)
+    pushing.start()
+    eventually(lambda: begun == WAITING + 1)
+    pushing.join(0.1)
+    assert begun == WAITING + 1
+    may_go_on.set()
+    pushing.join()
+    assert begun == 999
+
+
+def test_a_preview_that_is_given_up_leaves_no_thread() -> None:
+    before = threading.active_count()
+    preview = Preview()
+    preview.push(np.zeros((1, RATE), np.float32))
+    del preview
+    eventually(lambda: threading.active_count() <= before)
 
 
 def test_nothing_has_no_preview() -> None:
