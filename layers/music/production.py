@@ -104,6 +104,7 @@ class _Scored:
     mastered: Mastered
     similarity: dict[str, float]
     faults: list[str]
+    own: dict[str, Any]
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -286,7 +287,7 @@ def generate(
             new = mastered.audio[:, slice(*candidate.new)] if candidate.new else mastered.audio
             scores = _score(new, rate, profile, vector, chroma, features.tempo)
         outcome["similarity"] = scores
-        index = len(tried) - 1
+        index, own = len(tried) - 1, _own(candidate, mastered, rate, features.loudness)
         if keep:
             with _timed(timings, "encode"):
                 file = encode(
@@ -298,9 +299,8 @@ def generate(
                 )
             section = parameters.section
             begin = section.start if section else 0.0
-            own = _own(candidate, mastered, rate, features.loudness)
             keep(CandidateFile(index, file, origins(candidate.details, own["duration"], begin), own))
-        scored = _Scored(index, candidate, mastered, scores, faults)
+        scored = _Scored(index, candidate, mastered, scores, faults, own)
         if best is None or scored.rank > best.rank:
             best = scored
     if not tried:
@@ -339,7 +339,7 @@ def generate(
         "similarity": best.similarity,
         "chosen": best.index,
         "candidates": tried,
-        **_own(best.candidate, best.mastered, rate, features.loudness),
+        **best.own,
         "sample_rate": rate,
         "channels": len(best.mastered.audio),
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},

@@ -46,8 +46,13 @@ def speed(tempo: float, wanted: float) -> float:
     return ratio
 
 
-def require_bars(bars: Sequence[float] | None) -> None:
+def require_bars(bars: Sequence[float] | int | None) -> None:
     """Refuse a loop of a track in which no bars were found.
+
+    Parameters
+    ----------
+    bars : sequence of float, int or None
+        When they begin, or how long they are: nothing, or 0, where there are none.
 
     Raises
     ------

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from music import reach
 from music.features import PHRASE_BEATS
 from music.interfaces import GenerationError, Parameters
 from music.mosaic.units import Units
@@ -515,8 +516,7 @@ def walk_round(
         ``no_bars`` if the source has none, or too few; ``loop_too_long`` if they last over 300 s.
     """
     units = transitions.units
-    if not units.whole_bar:
-        raise GenerationError("no_bars", "No bars were found in the track.")
+    reach.require_bars(units.whole_bar)
     assert parameters.bars
     size, count = units.whole_bar, parameters.bars * units.whole_bar
     longest = float(np.diff(units.bounds).max()) / units.rate
