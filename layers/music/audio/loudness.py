@@ -25,7 +25,7 @@ ABSOLUTE_GATE = -70.0
 
 _HOPS_PER_SECOND = 10
 _HOPS_PER_BLOCK = 4  # 0.4 s, each gating block overlapping the next by three quarters
-_HOPS_AT_ONCE = 64  # filtered by one Fourier transform
+_FFT = 1 << 16  # samples that are filtered at once: what is in between stays in the processor's cache
 _RELATIVE_GATE = -10.0  # LU below the mean of what passes the absolute one
 
 _HALF_TAPS = 12  # of the interpolation filter
@@ -69,6 +69,7 @@ class Loudness:
 
     def __init__(self, rate: int) -> None:
         self._rate, self._hop = rate, round(rate / _HOPS_PER_SECOND)
+        self._most = self._hop * max(_FFT // self._hop - 1, 1)  # samples, with a hop of history before them
         self._energies: list[np.ndarray] = []
         self._history: np.ndarray | None = None
         self._held: list[np.ndarray] = []
@@ -82,9 +83,8 @@ class Loudness:
         block : np.ndarray [shape=(channels, n)]
             One to eight channels, the same number in each block; of any length.
         """
-        most = self._hop * _HOPS_AT_ONCE
-        while self._n + block.shape[1] >= most:
-            missing = most - self._n
+        while self._n + block.shape[1] >= self._most:
+            missing = self._most - self._n
             chunk = np.concatenate([*self._held, block[:, :missing]], axis=1)
             self._energies.append(self._measure(chunk))
             block, self._held, self._n = block[:, missing:], [], 0
@@ -125,14 +125,14 @@ class Loudness:
         Before the piece began there was its offset, so that an offset is no click.
         """
         hop = self._hop
-        size = 1 << (hop * (_HOPS_AT_ONCE + 1) - 1).bit_length()
+        size = 1 << (hop + self._most - 1).bit_length()
         history = self._history
         if history is None:
             history = np.repeat(chunk.mean(axis=1, keepdims=True, dtype=np.float64), hop, axis=1).astype(
                 np.float32
             )
         extended = np.concatenate([history, chunk], axis=1)
-        if chunk.shape[1] == hop * _HOPS_AT_ONCE:  # else it is the rest, and `push` may go on with it
+        if chunk.shape[1] == self._most:  # else it is the rest, and `push` may go on with it
             self._history = extended[:, -hop:]
         spectrum = np.fft.rfft(extended, size) * _k_weighting(self._rate, size)
         squares = np.fft.irfft(spectrum, size)[:, hop : extended.shape[1]] ** 2
