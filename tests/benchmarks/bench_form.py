@@ -44,8 +44,10 @@ from music.features import SAMPLE_RATE, Features, measure, measure_form, measure
 from music.interfaces import Candidate, Parameters, Request, Section
 from music.mosaic import generator
 from music.mosaic.generator import Mosaic
-from music.mosaic.path import Outlook, Transitions, walk
+from music.mosaic.outlook import Outlook
+from music.mosaic.transitions import Transitions
 from music.mosaic.units import Units, cut
+from music.mosaic.walk import walk
 from tests.benchmarks import corpus
 from tests.benchmarks.machine import machine
 from tests.support import truth

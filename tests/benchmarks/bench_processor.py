@@ -28,7 +28,8 @@ from music.audio.decode import MAX_SECONDS, decode
 from music.dsp.channels import centred
 from music.interfaces import Parameters
 from music.mosaic.generator import Mosaic
-from music.mosaic.path import Outlook, Transitions
+from music.mosaic.outlook import Outlook
+from music.mosaic.transitions import Transitions
 from music.mosaic.units import cut
 from tests.benchmarks.machine import machine
 

@@ -1,6 +1,6 @@
 """Mosaic: new music from a track's own beats (audio mosaicing, beat-synchronous concatenative synthesis).
 
-The source is cut into beats (`units`), a new path is drawn through them (`path`), and its runs are joined
+The source is cut into beats (`units`), a new path is drawn through them (`walk`), and its runs are joined
 without clicks (`synthesis`). No weights: all it knows is the source.
 
 References
@@ -27,21 +27,12 @@ from music.dsp.spectra import HOP
 from music.features import SAMPLE_RATE, Features, measure
 from music.interfaces import Candidate, GenerationError, Parameters, Request
 from music.mosaic.around import Made, extended, first_seam, last_seam, preceded, repainted, seams_inside
-from music.mosaic.path import (
-    Outlook,
-    Path,
-    Run,
-    Transitions,
-    at_speed,
-    unit_times,
-    walk,
-    walk_between,
-    walk_on,
-    walk_round,
-    walk_up_to,
-)
+from music.mosaic.outlook import Outlook
+from music.mosaic.path import Path, Run, at_speed, unit_times
 from music.mosaic.synthesis import Join, render, smoothest_bar, surest_end, turned, usual_step
+from music.mosaic.transitions import Transitions
 from music.mosaic.units import Units, cut
+from music.mosaic.walk import walk, walk_between, walk_on, walk_round, walk_up_to
 from music.profiles import MOSAIC
 from music.seeds import candidate_seeds
 

@@ -18,8 +18,10 @@ from music.dsp import rhythm
 from music.dsp.stretch import stretched
 from music.features import Features
 from music.interfaces import Candidate, GenerationError, Parameters, Request, Section
-from music.mosaic import generator, path, synthesis, units
+from music.mosaic import ends, form, generator, path, synthesis, units, walk
 from music.mosaic.generator import Mosaic
+from music.mosaic.outlook import Outlook
+from music.mosaic.transitions import Transitions
 from music.seeds import candidate_seeds
 from tests.benchmarks.bench_mosaic import worst_join
 from tests.benchmarks.verbatim import verbatim
@@ -249,11 +251,11 @@ def test_verbatim_hears_a_copy_and_only_a_copy() -> None:
 def test_the_share_of_long_runs_is_a_share_where_the_last_unit_outlasts_the_piece() -> None:
     source, measured = _song()
     cut = units.cut(source, RATE, measured.beats, measured.bars or (), _nothing)
-    steps = [path._Step(unit, BEAT * unit, 0, 1.0, 0.0, unit == 0) for unit in range(16)]
+    steps = [path.Step(unit, BEAT * unit, 0, 1.0, 0.0, unit == 0) for unit in range(16)]
     for duration, share in ((7.7, 1.0), (16.0, 0.5)):
-        end = path._End(0.0, 16, -1, "cut", duration)
-        assert path._path(cut, steps, end, duration).long_share == pytest.approx(share, abs=1e-3)
-        assert path._path(cut, steps, end, duration).long_share <= 1.0
+        end = ends.End(0.0, 16, -1, "cut", duration)
+        assert ends.gathered(cut, steps, end, duration).long_share == pytest.approx(share, abs=1e-3)
+        assert ends.gathered(cut, steps, end, duration).long_share <= 1.0
 
 
 def test_joins_do_not_click() -> None:
@@ -283,12 +285,12 @@ def test_bars_are_found(per_bar: int) -> None:
 def test_the_higher_the_temperature_the_less_alike_are_two_seeds() -> None:
     source, measured = _song(32)
     cut = units.cut(source, RATE, measured.beats, measured.bars or (), _nothing)
-    transitions = path.Transitions(cut)
+    transitions = Transitions(cut)
 
     def played(temperature: float, seed: int) -> np.ndarray:
         parameters = Parameters(seed=seed, temperature=temperature)
-        outlook, rng = path.Outlook(transitions, temperature), np.random.default_rng(seed)
-        walked = next(path.walk(transitions, outlook, parameters, np.zeros(12), rng, _nothing))
+        outlook, rng = Outlook(transitions, temperature), np.random.default_rng(seed)
+        walked = next(walk.walk(transitions, outlook, parameters, np.zeros(12), rng, _nothing))
         return np.concatenate([cut.label[run.first : run.last] for run in walked.runs])[:55]
 
     def apart(temperature: float) -> float:
@@ -409,11 +411,11 @@ def test_a_phrase_returns_in_half_a_minute(temperature: float, per_bar: int) -> 
 def test_music_that_is_shorter_or_has_no_pulse_has_no_phrase_that_returns_by_plan() -> None:
     source, measured = _through_composed(24, 4)
     cut = units.cut(source, RATE, measured.beats, measured.bars or (), _nothing)
-    assert path._returns(cut, 29.9) == []
-    assert len(path._returns(cut, 30.0)) == 1
-    assert len(path._returns(cut, 95.0)) == 3
+    assert form.returns_of(cut, 29.9) == []
+    assert len(form.returns_of(cut, 30.0)) == 1
+    assert len(form.returns_of(cut, 95.0)) == 3
     slices = units.cut(source, RATE, [], (), _nothing)
-    assert path._returns(slices, 95.0) == []
+    assert form.returns_of(slices, 95.0) == []
 
 
 # -- endings ---------------------------------------------------------------------------------------------
@@ -1030,7 +1032,7 @@ def test_draw_keeps_to_top_k_and_top_p() -> None:
 
     def drawn(top_k: int, top_p: float) -> set[int]:
         rng = np.random.default_rng(0)
-        return {path._draw(score, top_k, top_p, rng) for _ in range(300)}
+        return {walk._draw(score, top_k, top_p, rng) for _ in range(300)}
 
     assert drawn(0, 0.0) == {0, 1, 2, 3}
     assert drawn(1, 0.0) == {1}
