@@ -174,7 +174,7 @@ class Declaration:
 MIR_512 = Identity(model="mir-512", revision="f5b29d0f095a", pipeline="3", precision="float32")
 """The revision is the beginning of the SHA-256 of `music.mir512`'s constants."""
 
-MOSAIC = Identity(model="mosaic", revision="1", pipeline="7", precision="float32")
+MOSAIC = Identity(model="mosaic", revision="1", pipeline="8", precision="float32")
 
 DIMENSION = 512
 """The length of the vectors of every embedder."""

@@ -30,7 +30,7 @@ from music.musicgen.sampling import Sampling
 from music.resume import Forgetful, Kept, Take
 from music.seeds import candidate_seeds
 
-PIPELINE = "1"
+PIPELINE = "2"
 """The version of the decode loop: raise it whenever the same weights, inputs and seed make other music."""
 
 WINDOW_SECONDS = 30.0
