@@ -188,17 +188,7 @@ def generate(
 
     Where a whole track is part of the result, it is neither faded in nor out.
     """
-    described = parameters.prompt or parameters.negative_prompt
-    if parameters.mode not in profile.modes or (described and not profile.text):
-        raise ProfileError(f"profile {profile.name!r} does not support this mode or prompt")
-    if parameters.ending not in (None, *profile.endings):
-        raise ProfileError(f"profile {profile.name!r} does not support this ending")
-    if parameters.loop and not profile.loops:
-        raise ProfileError(f"profile {profile.name!r} makes no loops")
-    if parameters.before and not profile.before:
-        raise ProfileError(f"profile {profile.name!r} puts nothing in front of a track")
-    if parameters.sample_rate not in profile.sample_rates:
-        raise ProfileError(f"profile {profile.name!r} does not work at {parameters.sample_rate} Hz")
+    _require_support(profile, parameters)
     generator = profile.generator
     asked = parameters
     timings: dict[str, float] = {}
@@ -219,11 +209,7 @@ def generate(
     if "copy" in generator.checks:
         with _timed(timings, "check"):
             fingerprint = quality.Fingerprint(resample(folded(stereo), rate, measuring.SAMPLE_RATE))
-    length = stereo.shape[1] / rate
-    if parameters.region and parameters.region.end > length + _SLACK:
-        raise GenerationError("region_out_of_range", f"The track ends at {length:.3f} s.")
-    if parameters.mode == "extend" and length + parameters.duration > reach.LONGEST_EXTENDED:
-        raise GenerationError("too_long", f"Track and music last over {reach.LONGEST_EXTENDED:g} s together.")
+    _require_room(parameters, stereo.shape[1] / rate)
     told, described_as, wanted = features, tags, parameters
     seam = None
     if parameters.mode == "extend" and not profile.before:
@@ -305,15 +291,9 @@ def generate(
             best = scored
     if not tried:
         raise RuntimeError(f"generator {generator.name!r} made no candidates")
-    missing = best.faults if best else tried[0]["faults"]
-    for name, value in (("tempo", parameters.tempo), ("key", parameters.key)):
-        if name in missing:
-            nearest = f" One is heard in {heard[name]}." if name in heard else ""
-            raise GenerationError(
-                f"{name}_out_of_reach", f"No candidate has {value}; {len(tried)} were made.{nearest}"
-            )
+    _require_reached(parameters, best.faults if best else tried[0]["faults"], len(tried), heard)
     if best is None:
-        raise GenerationError("nothing_made", f"No candidate came to anything: {missing[0]}.")
+        raise GenerationError("nothing_made", f"No candidate came to anything: {tried[0]['faults'][0]}.")
 
     progress(_MADE)
     stage("encoding")
@@ -385,6 +365,53 @@ def origins(details: dict[str, Any], duration: float, begin: float = 0.0) -> lis
         for run, end in zip(runs, ends, strict=True)
         if end > run["start"]
     ]
+
+
+def _require_support(profile: Profile, parameters: Parameters) -> None:
+    """Refuse what a profile does not do."""
+    described = parameters.prompt or parameters.negative_prompt
+    if parameters.mode not in profile.modes or (described and not profile.text):
+        raise ProfileError(f"profile {profile.name!r} does not support this mode or prompt")
+    if parameters.ending not in (None, *profile.endings):
+        raise ProfileError(f"profile {profile.name!r} does not support this ending")
+    if parameters.loop and not profile.loops:
+        raise ProfileError(f"profile {profile.name!r} makes no loops")
+    if parameters.before and not profile.before:
+        raise ProfileError(f"profile {profile.name!r} puts nothing in front of a track")
+    if parameters.sample_rate not in profile.sample_rates:
+        raise ProfileError(f"profile {profile.name!r} does not work at {parameters.sample_rate} Hz")
+
+
+def _require_room(parameters: Parameters, length: float) -> None:
+    """Refuse a region or an extension that a track of `length` seconds has no room for."""
+    if parameters.region and parameters.region.end > length + _SLACK:
+        raise GenerationError("region_out_of_range", f"The track ends at {length:.3f} s.")
+    if parameters.mode == "extend" and length + parameters.duration > reach.LONGEST_EXTENDED:
+        raise GenerationError("too_long", f"Track and music last over {reach.LONGEST_EXTENDED:g} s together.")
+
+
+def _require_reached(
+    parameters: Parameters, missing: Sequence[str], made: int, heard: dict[str, Any]
+) -> None:
+    """Refuse where the best candidate is not what was asked for.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        What was asked for.
+    missing : sequence of str
+        The faults of the best candidate.
+    made : int
+        How many there were.
+    heard : dict
+        The tempo and the key of one, where it is known.
+    """
+    for name, value in (("tempo", parameters.tempo), ("key", parameters.key)):
+        if name in missing:
+            nearest = f" One is heard in {heard[name]}." if name in heard else ""
+            raise GenerationError(
+                f"{name}_out_of_reach", f"No candidate has {value}; {made} were made.{nearest}"
+            )
 
 
 @contextmanager
