@@ -53,6 +53,7 @@ typedef _Float16 v16e __attribute__((vector_size(32), aligned(2)));
 #define MOST_GROUP 64 /* inputs that share a scale, at most */
 #define FETCH(at) __builtin_prefetch(at, 0, 2) /* into the cache that is a core's own */
 #define AHEAD 3072 /* bytes that streams are fetched ahead: the processor alone starts anew at each page */
+#define SOON 2048 /* the same for floats and the LSTM, whose weights mostly come from a nearer cache */
 #if defined(__AMX_INT8__)
 #define SQUARE 1
 #else
@@ -339,7 +340,10 @@ INLINE void tile(const int MR, const int NB, const int PRECISION, const Linear *
         const float *w = (const float *)op->weights + block * inputs * LANES;
         for (int64_t k = 0; k < inputs; k++) {
             v16f wk[2];
-            UNROLL for (int b = 0; b < NB; b++) wk[b] = LOAD(v16f, w + (b * inputs + k) * LANES);
+            UNROLL for (int b = 0; b < NB; b++) {
+                wk[b] = LOAD(v16f, w + (b * inputs + k) * LANES);
+                __builtin_prefetch((const int8_t *)(w + (b * inputs + k) * LANES) + SOON);
+            }
             UNROLL for (int r = 0; r < MR; r++) {
                 v16f xk = splat(x[r * ldx + k]);
                 UNROLL for (int b = 0; b < NB; b++) acc[r * NB + b] = fma16(xk, wk[b], acc[r * NB + b]);
@@ -936,6 +940,7 @@ INLINE void lstm_rows(const int MR, const int INT16, const Lstm *op, int64_t ste
         for (int64_t k = 0; k < units; k++)
             for (int g = 0; g < AT_ONCE; g++) {
                 const int64_t at = from + (g * units + k) * LANES;
+                if (INT16) __builtin_prefetch((const int8_t *)((const int16_t *)op->recurrent + at) + SOON);
                 v16f w = INT16 ? FLOAT(LOAD(v16h, (const int16_t *)op->recurrent + at))
                                : LOAD(v16f, (const float *)op->recurrent + at);
                 for (int r = 0; r < MR; r++)
@@ -1166,7 +1171,8 @@ static void work(Pool *pool, int thread) {
                 int64_t mine;
                 while ((mine = first + atomic_fetch_add(&pool->shares[phase & 1][whose].next, 1)) < end) {
                     turn.next = reads && mine + 1 < end ? start_of(op, mine + 1) : following;
-                    item(op, part, mine, turn);
+                    /* There and back: a step of an LSTM begins with the weights that the one before read last. */
+                    item(op, part, op->kind == LSTM && part % 2 ? first + end - 1 - mine : mine, turn);
                     turn.begun = 1;
                 }
             }
