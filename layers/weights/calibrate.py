@@ -18,7 +18,7 @@ float32 (`calibrations`): what a network amplifies, no scale can mend.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +66,7 @@ class Exact(Tensors):
         self._checkpoint = checkpoint
         self._matrices = exporter.matrices(checkpoint)
         self._others, self.metadata = exporter.others(checkpoint, "float32")
-        self._asked: tuple[str, Weight] | None = None
+        self._asked: deque[tuple[str, Weight]] = deque(maxlen=2)  # `feed_forward` takes two at once
 
     def __contains__(self, name: str) -> bool:
         return name in self._matrices or name in self._others
@@ -89,14 +89,13 @@ class Exact(Tensors):
 
     def weight(self, name: str) -> Weight:
         """Pack a matrix."""
-        self._asked = name, matrix(self._checkpoint, "float32", *self._matrices[name])
-        return self._asked[1]
+        weight = matrix(self._checkpoint, "float32", *self._matrices[name])
+        self._asked.append((name, weight))
+        return weight
 
     def name(self, weight: Weight) -> str:
-        """Give the name of the matrix that was asked for last."""
-        assert self._asked is not None
-        assert self._asked[1] is weight
-        return self._asked[0]
+        """Give the name of one of the two matrices that were asked for last."""
+        return next(name for name, asked in self._asked if asked is weight)
 
 
 def calibrations(checkpoint: Checkpoint) -> Iterator[dict[str, Calibration]]:

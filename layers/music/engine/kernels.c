@@ -72,12 +72,20 @@ typedef struct {
     const int8_t *at;
     int64_t apart;
 } Stream;
+/* A query whose weights are known, and whose values are still to be summed. */
+typedef struct {
+    int64_t item; /* -1 for none */
+    int64_t blocks; /* of 16 keys */
+    float scale, inverse; /* of the weights, and of their sum */
+    int set; /* which weights of the thread's scratch they are */
+} Held;
 /* Who computes an item. */
 typedef struct {
     void *shared; /* scratch of the operation: quantised rows */
     void *own;    /* scratch of the thread: scores, or weights */
     int begun;    /* whether the thread has computed an item of this phase */
     Stream next;  /* what it reads after this item */
+    Held held;    /* what it has left over of the item before */
 } Turn;
 
 /* ---- Vectors ------------------------------------------------------------------------------------------- */
@@ -233,7 +241,9 @@ typedef struct Linear {
     const float *apart;    /* [blocks][columns][16] */
     const float *bias;     /* [outputs], or NULL */
     const float *residual; /* [rows][outputs], or NULL; may be y */
-    float *y;              /* [rows][outputs] */
+    float *y;              /* [rows][outputs]; not written where they are handed over */
+    const void *given;     /* x, quantised by the operation before, or NULL; then no columns are apart */
+    void *handed;          /* where y is handed over, quantised as x of the one after, or NULL: up to FEW rows */
 } Linear;
 
 typedef struct {
@@ -254,7 +264,7 @@ INLINE Quantised quantised(const Linear *op, void *scratch) {
 }
 /* Quantised rows. */
 static size_t linear_scratch(const Linear *op) {
-    if (op->precision == F32) return 0;
+    if (op->precision == F32 || op->given) return 0;
     Quantised q = quantised(op, NULL);
     return (size_t)(q.scales + op->rows * q.groups);
 }
@@ -525,11 +535,14 @@ INLINE int64_t block_bytes(const Linear *op) {
     return (op->inputs + op->group - 1) / op->group * op->group * (op->precision == I8 ? LANES : LANES / 2);
 }
 /* Blocks per item: tall products are cut by rows first; where blocks are long, two keep the memory busy. */
-INLINE int64_t linear_blocks(const Linear *op) { return op->rows > ROWS ? 8 : block_bytes(op) > LONG ? 2 : 4; }
+INLINE int64_t linear_blocks(const Linear *op) {
+    if (op->handed) return MOST_GROUP / LANES;
+    return op->rows > ROWS ? 8 : block_bytes(op) > LONG ? 2 : 4;
+}
 INLINE int64_t linear_panels(const Linear *op) { return (op->rows + PANEL - 1) / PANEL; }
-/* Of a thread: its rows, or two blocks of weights. */
+/* Of a thread: its rows, and outputs of an item that are handed over; or two blocks of weights. */
 static size_t linear_own(const Linear *op) {
-    if (!shared(op)) return linear_scratch(op);
+    if (!shared(op)) return UP(linear_scratch(op), 64) + (op->handed ? op->rows * MOST_GROUP * sizeof(float) : 0);
     return quantised(op, NULL).square ? (size_t)quantised(op, NULL).width * LANES * 2 : 0;
 }
 static int64_t linear_items(const Linear *op, int64_t phase) {
@@ -553,6 +566,8 @@ static void linear_item(const Linear *op, int64_t phase, int64_t item, Turn turn
                 quantise_row(op, q, row, first, last);
             return;
         }
+    } else if (op->given) {
+        q = quantised(op, (void *)op->given);
     } else if (op->precision != F32) {
         q = quantised(op, turn.own);
         for (int64_t row = 0; row < op->rows && !turn.begun; row++) quantise_row(op, q, row, 0, q.groups);
@@ -566,6 +581,12 @@ static void linear_item(const Linear *op, int64_t phase, int64_t item, Turn turn
         return;
     }
 #endif
+    const int64_t output = block * LANES;
+    Linear near = *op; /* what is handed over is made in the thread's own memory */
+    if (op->handed) {
+        near.y = (float *)((char *)turn.own + UP(linear_scratch(op), 64)) - output;
+        near.y_stride = MOST_GROUP;
+    }
     int64_t height = to - from < ROWS ? to - from : ROWS;
     const int most = height <= ROWS / 2 || ROWS == 8;
     while (block < end) {
@@ -576,8 +597,13 @@ static void linear_item(const Linear *op, int64_t phase, int64_t item, Turn turn
         const Stream next = {here.at + (here.apart << wide), here.apart};
         for (int64_t row = from; row < to; row += ROWS)
             tiles[op->precision][wide][(to - row < ROWS ? to - row : ROWS) - 1](
-                op, q, row, block - (1 << wide), row + ROWS < to ? here : block < end ? next : turn.next);
+                &near, q, row, block - (1 << wide), row + ROWS < to ? here : block < end ? next : turn.next);
     }
+    if (!op->handed) return;
+    const Linear after = {.rows = op->rows, .inputs = op->outputs, .precision = op->precision, .group = MOST_GROUP,
+                          .x = near.y, .x_stride = near.y_stride};
+    for (int64_t row = 0; row < op->rows; row++)
+        quantise_row(&after, quantised(&after, op->handed), row, output / MOST_GROUP, output / MOST_GROUP + 1);
 }
 
 /* ---- Norm ------------------------------------------------------------------------------------------------ */
@@ -649,24 +675,7 @@ typedef struct {
     float scale;
 } Attend;
 
-/* What a thread fetches while it computes: stretches of memory, one after the other. The keys of an item are read,
- * then nothing while their weights are computed, then the values; so that memory never waits, it is `ahead` of what is
- * computed by a quarter of the values when keys begin, and by two quarters when values do. */
-typedef struct {
-    const int8_t *at, *end;
-    const int8_t *start[3];
-    int64_t bytes;
-} Ahead;
-INLINE void fetch(Ahead *ahead) {
-    FETCH(ahead->at);
-    ahead->at += 64;
-    if (ahead->at < ahead->end) return;
-    ahead->at = ahead->start[0];
-    ahead->end = ahead->at + ahead->bytes;
-    ahead->start[0] = ahead->start[1];
-    ahead->start[1] = ahead->start[2];
-}
-#define NEAR 4096 /* bytes that a thread is ahead in any case */
+#define NEAR 3072 /* bytes of keys and of values that are fetched ahead */
 #define SEGMENT 512 /* values that are summed as integers: 512 * 127 * 32767 fits */
 typedef struct {
     float *scores;    /* [4][capacity] */
@@ -744,9 +753,9 @@ static void expect(const Attend *op, int64_t item) {
         FETCH(scales + old);
     }
 }
-/* Scores of QR queries against KB blocks of 16 keys. */
+/* Scores of QR queries against KB blocks of 16 keys; as many bytes are fetched from `soon` on. */
 INLINE void scores(const int QR, const int KB, const int PRECISION, const Attend *op, const float *q, const float *q_scales,
-                   Scratch own, int64_t lane, int64_t block, Ahead *ahead) {
+                   Scratch own, int64_t lane, int64_t block, const int8_t *soon) {
     const int64_t size = op->size, capacity = op->capacity, ldq = op->q_stride;
     if (PRECISION == F32) {
         const float *keys = (const float *)op->keys + lane * capacity * size + block * size * LANES;
@@ -765,13 +774,15 @@ INLINE void scores(const int QR, const int KB, const int PRECISION, const Attend
         const float *scales = op->scales + lane * 2 * capacity + block * LANES;
         v16i acc[8];
         UNROLL for (int i = 0; i < QR * KB; i++) acc[i] = splati(0);
-        for (int64_t d = 0; d < size; d += 2)
+        for (int64_t d = 0; d < size; d += 2) {
+            if (KB * d % 4 == 0)
+                UNROLL for (int line = 0; line < 2 * KB * LANES; line += 64) FETCH(soon + KB * d * LANES + line);
             UNROLL for (int b = 0; b < KB; b++) {
                 v32h k = widen(I8, keys + (b * size + d) * LANES);
-                if (b % 2 == 0) fetch(ahead);
                 UNROLL for (int r = 0; r < QR; r++)
                     acc[r * KB + b] = dot_pairs(acc[r * KB + b], k, pair(own.query + r * size + d));
             }
+        }
         UNROLL for (int b = 0; b < KB; b++)
             UNROLL for (int r = 0; r < QR; r++)
                 STORE(own.scores + r * capacity + (block + b) * LANES,
@@ -780,7 +791,7 @@ INLINE void scores(const int QR, const int KB, const int PRECISION, const Attend
 }
 /* Sums of values, VB times 16 of them, weighted for QR queries. */
 INLINE void weighted(const int QR, const int VB, const int PRECISION, const Attend *op, const float *w_scales, Scratch own,
-                     int64_t lane, int64_t keys, int64_t part, v16f *acc, Ahead *ahead) {
+                     int64_t lane, int64_t keys, int64_t part, v16f *acc) {
     const int64_t padded = UP(op->size, LANES), capacity = op->capacity;
     UNROLL for (int i = 0; i < QR * VB; i++) acc[i] = splat(0.0f);
     if (PRECISION == F32) {
@@ -800,7 +811,6 @@ INLINE void weighted(const int QR, const int VB, const int PRECISION, const Atte
             for (int64_t t = from; t < to; t += 2)
                 UNROLL for (int b = 0; b < VB; b++) {
                     v32h v = widen(I8, values + t * padded + b * 2 * LANES);
-                    if (b % 2 == 0 && t % 8 != 6) fetch(ahead);
                     UNROLL for (int r = 0; r < QR; r++)
                         sum[r * VB + b] = dot_pairs(sum[r * VB + b], v, pair(own.weights + r * capacity + t));
                 }
@@ -808,8 +818,33 @@ INLINE void weighted(const int QR, const int VB, const int PRECISION, const Atte
         }
     }
 }
+/* Turn scores into weights: exponentials here, and over an I8 cache times the scales of the values and quantised.
+ * Return their scale, and what to multiply their sums by. */
+INLINE float softmax(const int PRECISION, const Attend *op, int64_t lane, int64_t query, int64_t keys, int64_t blocks,
+                     float *s, int16_t *weights, float *inverse) {
+    const int64_t sequence = lane / op->heads, head = lane % op->heads;
+    if (op->bias) {
+        const float *bias = op->bias +
+            ((sequence % op->biases * op->heads + head) * op->queries + query) * op->bias_stride;
+        for (int64_t i = 0; i < keys; i += LANES)
+            store_part(s + i, load_part(s + i, keys - i) + load_part(bias + i, keys - i), keys - i);
+    }
+    for (int64_t i = keys; i < blocks * LANES; i++) s[i] = -INFINITY;
+    v16f top = splat(-INFINITY), sum = splat(0.0f);
+    for (int64_t i = 0; i < blocks * LANES; i += LANES) top = max16(top, LOAD(v16f, s + i));
+    v16f shift = splat(max_lanes(top));
+    for (int64_t i = 0; i < blocks * LANES; i += LANES) {
+        v16f raw = LOAD(v16f, s + i), e = exp16(raw - shift);
+        e = select16((v16i)(raw == splat(-INFINITY)), splat(0.0f), e + raw * splat(0.0f));
+        sum += e;
+        if (PRECISION == I8) e *= LOAD(v16f, op->scales + (lane * 2 + 1) * op->capacity + i);
+        STORE(s + i, e);
+    }
+    *inverse = keys ? 1.0f / sum_lanes(sum) : 0.0f;
+    return PRECISION == I8 ? quantise(s, weights, blocks * LANES) : 1.0f;
+}
 INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, int64_t sequence, int64_t head,
-                           int64_t query, int64_t old, Scratch own, Stream next) {
+                           int64_t query, int64_t old, Scratch own) {
     const int64_t size = op->size, parts = UP(size, LANES) / LANES, heads = op->heads, capacity = op->capacity;
     const int64_t lane = sequence * heads + head, queries = op->queries, all = old + op->new_keys;
     const float *q = op->q + (sequence * queries + query) * op->q_stride + head * size;
@@ -822,46 +857,24 @@ INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, 
         if (PRECISION == I8) scales[r] = quantise(q + r * op->q_stride, own.query + r * size, size) * op->scale;
     }
     const int64_t blocks = (most + LANES - 1) / LANES;
-    const int64_t bytes = (PRECISION == I8 ? 1 : 4) * blocks * LANES * size;
-    const int64_t early = NEAR + bytes / 4 < 2 * bytes ? NEAR + bytes / 4 : bytes;
-    const Stream here = keys_of(op, lane);
-    const int8_t *values = here.at + here.apart, *soon = next.at ? next.at : here.at, *later = soon + next.apart;
-    Ahead ahead = {here.at + early, here.at + bytes, {values, soon, later}, bytes};
-    if (early >= bytes) ahead = (Ahead){values + early - bytes, values + bytes, {soon, later, later}, bytes};
+    const int8_t *soon = keys_of(op, lane).at + NEAR;
+    const int64_t bytes = LANES * size; /* of a block in an I8 cache: no other is fetched ahead */
     int64_t block = 0;
     if (QR == 1)
-        for (; block + 4 <= blocks; block += 4) scores(1, 4, PRECISION, op, q, scales, own, lane, block, &ahead);
-    for (; block + 2 <= blocks; block += 2) scores(QR, 2, PRECISION, op, q, scales, own, lane, block, &ahead);
-    for (; block < blocks; block++) scores(QR, 1, PRECISION, op, q, scales, own, lane, block, &ahead);
-    for (int r = 0; r < QR; r++) {
-        float *s = own.scores + r * capacity;
-        if (op->bias) {
-            const float *bias = op->bias +
-                ((sequence % op->biases * heads + head) * queries + query + r) * op->bias_stride;
-            for (int64_t i = 0; i < keys[r]; i += LANES)
-                store_part(s + i, load_part(s + i, keys[r] - i) + load_part(bias + i, keys[r] - i), keys[r] - i);
-        }
-        for (int64_t i = keys[r]; i < blocks * LANES; i++) s[i] = -INFINITY;
-        v16f top = splat(-INFINITY), sum = splat(0.0f);
-        for (int64_t i = 0; i < blocks * LANES; i += LANES) top = max16(top, LOAD(v16f, s + i));
-        v16f shift = splat(max_lanes(top));
-        for (int64_t i = 0; i < blocks * LANES; i += LANES) {
-            v16f raw = LOAD(v16f, s + i), e = exp16(raw - shift);
-            e = select16((v16i)(raw == splat(-INFINITY)), splat(0.0f), e + raw * splat(0.0f));
-            sum += e;
-            if (PRECISION == I8 && QR == 1)
-                for (int64_t line = 0; line < size / 16; line++) fetch(&ahead);
-            if (PRECISION == I8) e *= LOAD(v16f, op->scales + (lane * 2 + 1) * capacity + i);
-            STORE(s + i, e);
-        }
-        inverse[r] = keys[r] ? 1.0f / sum_lanes(sum) : 0.0f;
-        if (PRECISION == I8) scales[r] = quantise(s, own.weights + r * capacity, blocks * LANES);
-    }
+        for (; block + 4 <= blocks; block += 4)
+            scores(1, 4, PRECISION, op, q, scales, own, lane, block, soon + block * bytes);
+    for (; block + 2 <= blocks; block += 2)
+        scores(QR, 2, PRECISION, op, q, scales, own, lane, block, soon + block * bytes);
+    for (; block < blocks; block++)
+        scores(QR, 1, PRECISION, op, q, scales, own, lane, block, soon + block * bytes);
+    for (int r = 0; r < QR; r++)
+        scales[r] = softmax(PRECISION, op, lane, query + r, keys[r], blocks, own.scores + r * capacity,
+                            own.weights + r * capacity, inverse + r);
     for (int64_t part = 0; part < parts;) {
         v16f acc[16];
         int wide = parts - part >= 4 ? 4 : 1;
-        if (wide == 4) weighted(QR, 4, PRECISION, op, scales, own, lane, most, part, acc, &ahead);
-        else weighted(QR, 1, PRECISION, op, scales, own, lane, most, part, acc, &ahead);
+        if (wide == 4) weighted(QR, 4, PRECISION, op, scales, own, lane, most, part, acc);
+        else weighted(QR, 1, PRECISION, op, scales, own, lane, most, part, acc);
         for (int r = 0; r < QR; r++)
             for (int b = 0; b < wide; b++)
                 store_part(out + r * op->y_stride + (part + b) * LANES, acc[r * wide + b] * splat(inverse[r]),
@@ -869,22 +882,87 @@ INLINE void attend_queries(const int QR, const int PRECISION, const Attend *op, 
         part += wide;
     }
 }
-static void attend_item(const Attend *op, int64_t item, Turn turn) {
-    const int64_t sequence = item / op->heads, head = item % op->heads, queries = op->queries;
+#define PARTS 4 /* vectors of a value */
+/* Whether an item is one query whose values are summed while the scores of the next item are computed: so keys and values
+ * are read side by side, which takes 0.9 of the time that one after the other does. */
+INLINE int paired(const Attend *op) {
+    return op->precision == I8 && op->queries == 1 && UP(op->size, LANES) == PARTS * LANES;
+}
+/* Scores of an item against its keys, `blocks` of them or none, and the result of the one that is held, if there is one.
+ * What comes next is fetched, keys from `next` on and the item's own values. */
+static void pair_up(const Attend *op, int64_t item, int64_t blocks, float scale, Scratch own, Held held, Stream next) {
+    const int64_t size = op->size, capacity = op->capacity, before = held.item >= 0 ? held.blocks : 0;
+    const int64_t key_bytes = blocks * LANES * size, value_bytes = before * LANES * PARTS * LANES;
+    const Stream here = keys_of(op, item), there = keys_of(op, before ? held.item : item);
+    const int8_t *keys = here.at, *values = there.at + there.apart, *own_values = here.at + here.apart;
+    const int8_t *next_keys = next.at ? next.at : keys;
+    const float *scales = op->scales + item * 2 * capacity;
+    const int16_t *weights = own.weights + held.set * capacity;
+    v16f acc[PARTS];
+    v16i sum[PARTS];
+    UNROLL for (int b = 0; b < PARTS; b++) acc[b] = splat(0.0f), sum[b] = splati(0);
+    for (int64_t block = 0; block < blocks || block < before; block++) {
+        if (block < blocks) {
+            const int64_t ahead = block * LANES * size + NEAR;
+            const int8_t *soon = ahead < key_bytes ? keys + ahead : next_keys + ahead - key_bytes;
+            FETCH(scales + block * LANES + NEAR / size);
+            FETCH(scales + capacity + block * LANES);
+            scores(1, 1, I8, op, NULL, &scale, own, item, block, soon);
+        }
+        if (block >= before) continue;
+        const int64_t ahead = block * LANES * PARTS * LANES + NEAR;
+        const int8_t *soon = ahead < value_bytes ? values + ahead : own_values + ahead - value_bytes;
+        const int64_t end = (block + 1) * LANES;
+        for (int64_t t = block * LANES; t < end; t += 2, soon += 2 * PARTS * LANES) {
+            UNROLL for (int line = 0; line < 2 * PARTS * LANES; line += 64) FETCH(soon + line);
+            const v16i w = pair(weights + t);
+            UNROLL for (int b = 0; b < PARTS; b++)
+                sum[b] = dot_pairs(sum[b], widen(I8, values + t * PARTS * LANES + b * 2 * LANES), w);
+        }
+        if (end % SEGMENT && block + 1 < before) continue;
+        UNROLL for (int b = 0; b < PARTS; b++) {
+            acc[b] = fma16(FLOAT(sum[b]), splat(held.scale), acc[b]);
+            sum[b] = splati(0);
+        }
+    }
+    if (held.item < 0) return;
+    float *out = op->y + held.item / op->heads * op->y_stride + held.item % op->heads * size;
+    UNROLL for (int b = 0; b < PARTS; b++)
+        store_part(out + b * LANES, acc[b] * splat(held.inverse), size - b * LANES);
+}
+INLINE Scratch attend_own(const Attend *op, void *own) {
+    Scratch scratch = {own, (int16_t *)((float *)own + 4 * op->capacity), NULL};
+    scratch.query = scratch.weights + 4 * op->capacity;
+    return scratch;
+}
+static void attend_item(const Attend *op, int64_t item, Turn *turn) {
+    const int64_t sequence = item / op->heads, head = item % op->heads, queries = op->queries, size = op->size;
     const int64_t old = op->lengths[sequence];
-    Scratch own = {turn.own, (int16_t *)((float *)turn.own + 4 * op->capacity), NULL};
-    own.query = own.weights + 4 * op->capacity;
+    const Scratch own = attend_own(op, turn->own);
     if (op->new_keys) append(op, sequence, head, old);
-    const Stream next = turn.next;
-    if (op->precision == I8 && item + 1 < op->sequences * op->heads) expect(op, item + 1);
+    if (paired(op)) {
+        const int64_t keys = op->causal ? old + 1 : old + op->new_keys;
+        Held now = {item, (keys + LANES - 1) / LANES, 0.0f, 0.0f, turn->held.item >= 0 && !turn->held.set};
+        const float scale = quantise(op->q + sequence * op->q_stride + head * size, own.query, size) * op->scale;
+        pair_up(op, item, now.blocks, scale, own, turn->held, turn->next);
+        if (item + 1 < op->sequences * op->heads) expect(op, item + 1);
+        now.scale = softmax(I8, op, item, 0, keys, now.blocks, own.scores, own.weights + now.set * op->capacity,
+                            &now.inverse);
+        turn->held = now;
+        return;
+    }
     int64_t query = 0;
     if (op->precision == F32) {
-        for (; query + 4 <= queries; query += 4) attend_queries(4, F32, op, sequence, head, query, old, own, next);
-        for (; query < queries; query++) attend_queries(1, F32, op, sequence, head, query, old, own, next);
+        for (; query + 4 <= queries; query += 4) attend_queries(4, F32, op, sequence, head, query, old, own);
+        for (; query < queries; query++) attend_queries(1, F32, op, sequence, head, query, old, own);
     } else {
-        for (; query + 4 <= queries; query += 4) attend_queries(4, I8, op, sequence, head, query, old, own, next);
-        for (; query < queries; query++) attend_queries(1, I8, op, sequence, head, query, old, own, next);
+        for (; query + 4 <= queries; query += 4) attend_queries(4, I8, op, sequence, head, query, old, own);
+        for (; query < queries; query++) attend_queries(1, I8, op, sequence, head, query, old, own);
     }
+}
+/* What a thread has left over after its last item. */
+static void attend_rest(const Attend *op, Turn turn) {
+    if (turn.held.item >= 0) pair_up(op, turn.held.item, 0, 0.0f, attend_own(op, turn.own), turn.held, turn.next);
 }
 
 /* ---- Unary ----------------------------------------------------------------------------------------------- */
@@ -1061,9 +1139,9 @@ static int64_t items(const Op *op, int64_t phase) {
     }
     return 0;
 }
-static void item(const Op *op, int64_t phase, int64_t item, Turn turn) {
+static void item(const Op *op, int64_t phase, int64_t item, Turn *turn) {
     switch (op->kind) {
-        case LINEAR: linear_item(&op->linear, phase, item, turn); break;
+        case LINEAR: linear_item(&op->linear, phase, item, *turn); break;
         case NORM: norm_row(&op->norm, item); break;
         case ATTEND: attend_item(&op->attend, item, turn); break;
         case UNARY: unary_item(&op->unary, item); break;
@@ -1156,7 +1234,7 @@ static void work(Pool *pool, int thread) {
     for (int64_t i = 0, count = pool->count; i < count; i++) {
         const Op *op = ops[i];
         const int reads = op->kind == LINEAR || op->kind == ATTEND;
-        Turn turn = {pool->shared, pool->own[thread], 0, {NULL, 0}};
+        Turn turn = {pool->shared, pool->own[thread], 0, {NULL, 0}, {.item = -1}};
         Stream following = {NULL, 0};
         for (int64_t j = i + 1; j < count && !following.at; j++)
             if (ops[j]->kind == LINEAR || ops[j]->kind == ATTEND)
@@ -1172,10 +1250,11 @@ static void work(Pool *pool, int thread) {
                 while ((mine = first + atomic_fetch_add(&pool->shares[phase & 1][whose].next, 1)) < end) {
                     turn.next = reads && mine + 1 < end ? start_of(op, mine + 1) : following;
                     /* There and back: a step of an LSTM begins with the weights that the one before read last. */
-                    item(op, part, op->kind == LSTM && part % 2 ? first + end - 1 - mine : mine, turn);
+                    item(op, part, op->kind == LSTM && part % 2 ? first + end - 1 - mine : mine, &turn);
                     turn.begun = 1;
                 }
             }
+            if (op->kind == ATTEND) attend_rest(&op->attend, turn);
             barrier(pool, thread, &phase);
         }
     }

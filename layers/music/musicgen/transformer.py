@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from music.engine.memory import zeros
-from music.engine.ops import Cache, Program, attend, linear, norm, recording
+from music.engine.ops import Cache, Program, attend, feed_forward, linear, norm, recording
 from music.engine.packing import Tensors
 from music.musicgen.decoding import NULL, Decoding, Window
 from music.musicgen.networks import Condition
@@ -205,9 +205,8 @@ class MusicGenState:
         model, w = self._model, self._model.tensors
         width, scale = model.width, (model.width // model.heads) ** -0.5
         # All layers write into the same arrays: memory that was just in use is nearer than other memory.
-        rows = len(x)
-        inner = w.weight("0.feed.in").outputs
-        h, qkv, feed = zeros((rows, width)), zeros((rows, 3 * width)), zeros((rows, inner))
+        rows, hidden = len(x), w.weight("0.feed.in").outputs
+        h, qkv, feed = zeros((rows, width)), zeros((rows, 3 * width)), zeros((rows, hidden))
         q, k, v = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
         for index in range(model.layers):
             self._norm(x, f"{index}.self.norm", h)
@@ -221,8 +220,8 @@ class MusicGenState:
                 attend(q, self._cross[index], scale=scale, out=h)
                 linear(h, w.weight(f"{index}.cross.out"), residual=x, out=x)
             self._norm(x, f"{index}.feed.norm", h)
-            linear(h, w.weight(f"{index}.feed.in"), activation="gelu", out=feed)
-            linear(feed, w.weight(f"{index}.feed.out"), residual=x, out=x)
+            inner, outer = w.weight(f"{index}.feed.in"), w.weight(f"{index}.feed.out")
+            feed_forward(h, inner, outer, activation="gelu", hidden=feed, residual=x, out=x)
 
     def _logits(self, x: np.ndarray) -> np.ndarray:
         """Compute the logits [rows, codebooks * vocabulary] of `x` [rows, width]."""

@@ -51,6 +51,31 @@ def test_a_row_does_not_depend_on_its_batch(precision: str) -> None:
         assert np.array_equal(np.concatenate(parts), together)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("columns", [None, np.array([0, 100])])
+def test_what_one_layer_hands_to_the_next_is_what_two_products_give(
+    precision: str, columns: np.ndarray | None
+) -> None:
+    for inputs, between, outputs in ((64, 192, 40), (2112, 128, 64), (96, 100, 32)):
+        inner = pack(normal(between, inputs), precision)
+        outer = pack(
+            normal(outputs, between, seed=1), precision, None if columns is None else columns % between
+        )
+        for rows in (1, 2, 5, 8, 9):
+            x, y = normal(rows, inputs, seed=rows), normal(rows, outputs, seed=2)
+            expected = ops.linear(ops.linear(x, inner, activation="gelu"), outer, residual=y)
+            found = ops.feed_forward(
+                x,
+                inner,
+                outer,
+                activation="gelu",
+                hidden=np.empty((rows, between), np.float32),
+                residual=y,
+                out=y,
+            )
+            assert np.array_equal(found, expected)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("precision", ["int8", "int4"])
 def test_columns_apart_are_exact_and_leave_the_others_their_scale(
@@ -154,8 +179,9 @@ def test_attention(precision: str, tolerance: float, causal: bool, size: int) ->
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_attention_step_by_step_is_attention_at_once(precision: str) -> None:
-    sequences, length, heads, size = 2, 45, 2, 32
+@pytest.mark.parametrize(("size", "length"), [(32, 45), (50, 45), (64, 45), (64, 1100)])
+def test_attention_step_by_step_is_attention_at_once(precision: str, size: int, length: int) -> None:
+    sequences, heads = 2, 3
     width = heads * size
     qkv = normal(sequences, length, 3 * width)
 
@@ -167,7 +193,7 @@ def test_attention_step_by_step_is_attention_at_once(precision: str) -> None:
         return out.reshape(sequences, -1, width)
 
     at_once = attend(ops.Cache(sequences, heads, size, length, precision), qkv)
-    for pieces in ([1] * 45, [7, 30, 8], [44, 1]):
+    for pieces in ([1] * length, [7, 30, length - 37], [length - 1, 1]):
         cache = ops.Cache(sequences, heads, size, length, precision)
         ends = np.cumsum(pieces)
         parts = [attend(cache, qkv[:, end - piece : end]) for end, piece in zip(ends, pieces, strict=True)]
@@ -266,6 +292,12 @@ def test_whoever_observes_sees_what_goes_into_every_linear_layer_of_this_thread(
         ops.norm(x, np.ones(64, np.float32))
     ops.linear(x, weight)
     ((given, matrix),) = seen
+    inner, outer = pack(normal(128, 64), "int8"), pack(normal(64, 128), "int8")
+    hidden, out = np.empty((2, 128), np.float32), normal(2, 64)
+    with ops.observing(lambda given, matrix: seen.append((given.copy(), matrix))):
+        ops.feed_forward(x, inner, outer, activation="relu", hidden=hidden, residual=out, out=out)
+    assert [matrix for _, matrix in seen] == [weight, inner, outer]
+    np.testing.assert_array_equal(seen[2][0], ops.linear(x, inner, activation="relu"))
     np.testing.assert_array_equal(given, normal(2, 64))
     assert matrix is weight
 
@@ -358,6 +390,12 @@ for rows in (1, 2, 3, 5, 8, 12, 17):  # products of many items, wide and long
     for inputs, outputs in ((64, 1600), (2112, 304), (320, 1000)):
         w = pack(draw.standard_normal((outputs, inputs)).astype(np.float32), "int8")
         digest.update(ops.linear(draw.standard_normal((rows, inputs)).astype(np.float32), w).tobytes())
+for rows in (1, 2, 8):  # what one product hands to the next
+    x = draw.standard_normal((rows, 320)).astype(np.float32)
+    w = [pack(draw.standard_normal(shape).astype(np.float32), "int8") for shape in ((704, 320), (320, 704))]
+    hidden = np.empty((rows, 704), np.float32)
+    h = ops.feed_forward(x, *w, activation="gelu", hidden=hidden, residual=x, out=np.empty_like(x))
+    digest.update(h.tobytes())
 for precision in ("float32", "int16"):
     w = pack(draw.standard_normal((256, 64)).astype(np.float32) / 8, precision)
     shapes = (7, 64), (7, 64), (5, 7, 256)
