@@ -21,9 +21,10 @@ import typer
 
 from client import fields, jobs, settings, uploads
 from client.api import Api
+from client.downloads import Destination
 from client.downloads import download as fetch
 from client.failure import Exit, Failure
-from client.files import audio_files, check_writable
+from client.files import audio_files
 from client.output import Output, clean
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,9 +48,15 @@ ApiOption = Annotated[str | None, typer.Option("--api", metavar="URL", help="Add
 KeyOption = Annotated[str | None, typer.Option("--key", metavar="KEY", help="API key.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OutOption = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", metavar="FILE", help="File or folder; - is standard output."),
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="File, or folder, with a slash a new one; - is standard output.",
+    ),
 ]
+ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there.")]
 
 
 class Session:
@@ -318,18 +325,21 @@ def _generate(
         str, typer.Argument(metavar="ID|FILE", help="A track, music that was made, or a file.")
     ],
     out: OutOption = None,
+    force: ForceOption = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Fetch the file once it is made.")] = True,
     **values: Any,
 ) -> None:
     """Make music like a track, and fetch it.
 
     With a file, everything is done: upload, embedding, music, download. Without -o the file gets the
-    deployment's name for it, in this folder. An ending such as .flac of -o sets the format.
+    deployment's name for it, in this folder. An ending such as .flac of -o sets the format. A file that is
+    there stays, unless --force is given; the source always does.
     """
     api, output = session.api, session.output
-    body = fields.body({**values, "format": _format(values["format"], out)})
-    _check_out(out, output)
     path = Path(source)
+    destination = Destination(out, force, path if path.is_file() else None)
+    _check(destination, output)
+    body = fields.body({**values, "format": _format(values["format"], destination)})
     generation: dict[str, Any] | None = None
     try:
         with output.progress() as bars:
@@ -347,7 +357,7 @@ def _generate(
             if path.is_file():
                 jobs.follow(api, f"/api/audio/{audio_id}", bars.add("embed"))
             generation = jobs.follow(api, generation["links"]["self"], bars.add("generate"))
-            file = fetch(api, generation["links"]["download"], out, bars)
+            file = fetch(api, generation["links"]["download"], destination, bars)
     except KeyboardInterrupt:
         if generation:
             output.note(f"it goes on: {_fetching(generation)}")
@@ -359,27 +369,25 @@ def _generate(
     _say_generation(output, generation, file)
 
 
-def _check_out(out: Path | None, output: Output) -> None:
+def _check(destination: Destination, output: Output) -> None:
     """Check, before anything is asked, that there is a place for the file."""
-    if str(out) == "-":
-        if output.as_json:
-            raise Failure(Exit.USAGE, "-o - and --json both want standard output: leave one of them out")
-    elif out is not None and not out.is_dir():
-        check_writable(out)
+    if destination.is_standard_output and output.as_json:
+        raise Failure(Exit.USAGE, "-o - and --json both want standard output: leave one of them out")
+    destination.check()
 
 
 def _fetching(generation: dict[str, Any]) -> str:
     return f"`music download {generation['generation_id']} --wait` fetches the music"
 
 
-def _format(given: str | None, out: Path | None) -> str | None:
+def _format(given: str | None, destination: Destination) -> str | None:
     """Return the format that is wanted: as given, or by the ending of the file to write."""
     formats = next(field.schema["enum"] for field in fields.fields() if field.name == "format")
-    ending = out.suffix[1:].lower() if out else ""
+    ending = destination.ending
     if given not in {None, *formats}:
         raise Failure(Exit.USAGE, f"--format takes {', '.join(formats)}, not {given}")
     if ending in formats and given not in {None, ending}:
-        raise Failure(Exit.USAGE, f"{out} is no name for --format {given}")
+        raise Failure(Exit.USAGE, f"{destination.given} is no name for --format {given}")
     return ending if ending in formats else given
 
 
@@ -425,6 +433,7 @@ def download(
     session: Session,
     id_: Annotated[str, typer.Argument(metavar="ID", help="Of a generation.")],
     out: OutOption = None,
+    force: ForceOption = False,
     candidate: Annotated[
         int | None,
         typer.Option("--candidate", min=0, metavar="N", help="Another one than the chosen one."),
@@ -434,10 +443,11 @@ def download(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it is made.")] = False,
 ) -> None:
-    """Fetch the music of a generation."""
+    """Fetch the music of a generation. A file that is there stays, unless --force is given."""
     api, output = session.api, session.output
-    _check_out(out, output)
-    wanted = _format(format_, out)
+    destination = Destination(out, force)
+    _check(destination, output)
+    wanted = _format(format_, destination)
     with output.progress() as bars:
         try:
             record = api.get(f"/api/generation/{jobs.quoted(id_)}")
@@ -453,7 +463,7 @@ def download(
         if candidate is not None or wanted not in {None, record["parameters"]["format"]}:
             number = record.get("chosen") or 0 if candidate is None else candidate
             link += f"/{number}" + (f"?format={wanted}" if wanted else "")
-        file = fetch(api, link, out, bars)
+        file = fetch(api, link, destination, bars)
     if output.as_json:
         output.document({"generation_id": record["generation_id"], "file": str(file)})
     elif str(file) != "-":

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from client import jobs, uploads
 from client.api import Api
-from client.downloads import download
+from client.downloads import Destination, download
 from client.failure import Exit, Failure, file_failure
 from client.files import whole
 from client.output import Output
@@ -61,7 +61,7 @@ def run(audio: Path | None, wishes: dict[str, Any], profile: str, out: Path) -> 
             embedding = api.get(record["links"]["embedding"])
             submitted = api.post(record["links"]["generate"], body).document
             generation = jobs.follow(api, submitted["links"]["self"], bars.add("generate"))
-            music = download(api, generation["links"]["download"], out, bars)
+            music = download(api, generation["links"]["download"], Destination(str(out)), bars)
     picture = music.with_suffix(".png")
     try:
         with whole(picture) as part:

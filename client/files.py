@@ -35,15 +35,21 @@ def whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def check_writable(path: Path) -> None:
-    """Check, before anything is made, that a file can be written.
+def check_folder(folder: Path, path: Path) -> None:
+    """Check, before anything is made, that files can be written to a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        It.
+    path : Path
+        What is to be written, to name it where that is not possible.
 
     Raises
     ------
     Failure
     """
-    folder = path.parent
-    if path.is_dir() or not folder.is_dir():
+    if not folder.is_dir():
         raise Failure(Exit.FILE, f"{path} cannot be written: there is no folder {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise Failure(Exit.FILE, f"{path} cannot be written: nothing may be written to {folder}")

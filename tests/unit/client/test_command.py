@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from client import command, fields, settings
 from client.failure import Exit
@@ -335,6 +336,10 @@ class TestGenerate:
 
     def test_without_a_name_the_deployment_names_the_file(self, made: FakeApi, music: Music) -> None:
         assert music("generate", AUDIO).out == "a-D4G.wav\n"
+        ended = music("generate", AUDIO)  # what the deployment calls it is there
+        assert ended.code == Exit.FILE
+        assert "a-D4G.wav is there already: --force replaces it" in ended.err
+        assert f"`music download {GENERATION} --wait`" in ended.err
         Path("folder").mkdir()
         assert music("generate", AUDIO, "-o", "folder").out == "folder/a-D4G.wav\n"
         assert Path("folder/a-D4G.wav").read_bytes() == SOUND
@@ -449,7 +454,7 @@ class TestDownload:
             (["-o", "b.wav"], ""),  # as it was made
             (["-o", "b.xyz"], ""),
         ):
-            assert music("download", GENERATION, *arguments).code == Exit.DONE
+            assert music("download", GENERATION, "-f", *arguments).code == Exit.DONE
             assert made.asked[-1].path == f"/api/download/{GENERATION}{path}"
 
     def test_to_standard_output_is_the_file_alone(self, made: FakeApi, process: Process) -> None:
@@ -477,7 +482,7 @@ class TestDownload:
     def test_that_breaks_off_leaves_the_file_that_was_there(self, made: FakeApi, music: Music) -> None:
         Path("like.wav").write_bytes(b"made before")
         made.answers[f"GET /api/download/{GENERATION}"] = Told(200, SOUND, cut=1000)
-        ended = music("download", GENERATION, "-o", "like.wav")
+        ended = music("download", GENERATION, "-o", "like.wav", "--force")
         assert ended.code == Exit.UNREACHABLE
         assert [path.name for path in Path().iterdir()] == ["like.wav"]
         assert Path("like.wav").read_bytes() == b"made before"
@@ -512,9 +517,121 @@ class TestDownload:
     def test_into_a_link_keeps_the_link(self, made: FakeApi, music: Music) -> None:
         Path("real.wav").write_bytes(b"made before")
         Path("like.wav").symlink_to("real.wav")
-        assert music("download", GENERATION, "-o", "like.wav").code == Exit.DONE
+        assert music("download", GENERATION, "-o", "like.wav").code == Exit.FILE
+        assert Path("real.wav").read_bytes() == b"made before"
+        assert music("download", GENERATION, "-o", "like.wav", "--force").code == Exit.DONE
         assert Path("like.wav").is_symlink()
         assert Path("real.wav").read_bytes() == SOUND
+
+
+def writing() -> list[str]:
+    """The commands that write a file, which have -o."""
+    return [
+        name
+        for name, known in typer.main.get_group(command.app).commands.items()
+        if any("-o" in parameter.opts for parameter in known.params)
+    ]
+
+
+class TestWhatStays:
+    """A file that is there is replaced where that is asked for, and the source never."""
+
+    def test_every_command_that_writes_a_file_is_known(self) -> None:
+        assert set(writing()) == {"generate", "download"}
+
+    @pytest.mark.parametrize("name", writing())
+    def test_a_file_that_is_there_is_found_before_anything_is_asked(
+        self, made: FakeApi, music: Music, name: str
+    ) -> None:
+        id_ = {"generate": AUDIO, "download": GENERATION}[name]
+        Path("like.wav").write_bytes(b"made before")
+        for force in ([], ["--json"], ["--wait"]):
+            ended = music(name, id_, "-o", "like.wav", *force)
+            assert (ended.code, ended.error) == (
+                Exit.FILE,
+                "like.wav is there already: --force replaces it",
+            )
+        assert made.asked == []
+        assert Path("like.wav").read_bytes() == b"made before"
+        for force in (["--force"], ["-f"]):
+            assert music(name, id_, "-o", "like.wav", *force).code == Exit.DONE
+            assert Path("like.wav").read_bytes() == SOUND
+
+    @pytest.mark.parametrize("name", writing())
+    def test_a_file_that_comes_while_the_music_is_made_stays(
+        self, made: FakeApi, music: Music, name: str
+    ) -> None:
+        id_ = {"generate": AUDIO, "download": GENERATION}[name]
+
+        def write(asked: Asked) -> Told:
+            Path("like.wav").write_bytes(b"of another")
+            return FILE
+
+        made.answers[f"GET /api/download/{GENERATION}"] = write
+        ended = music(name, id_, "-o", "like.wav")
+        assert ended.code == Exit.FILE
+        assert "like.wav is there already" in ended.err
+        assert Path("like.wav").read_bytes() == b"of another"
+
+    @pytest.mark.parametrize("force", [[], ["--force"]])
+    @pytest.mark.parametrize("out", ["song.wav", "./song.wav", "linked.wav", "same.wav", "../here/song.wav"])
+    def test_the_source_stays_under_any_of_its_names(
+        self, made: FakeApi, music: Music, out: str, force: list[str]
+    ) -> None:
+        Path("song.wav").write_bytes(b"my own")
+        Path("linked.wav").symlink_to("song.wav")
+        Path("same.wav").hardlink_to("song.wav")
+        ended = music("generate", "song.wav", "-o", out, *force)
+        assert ended.code == Exit.USAGE
+        assert "is the source itself" in ended.error
+        assert made.asked == []
+        assert {path.read_bytes() for path in Path().iterdir()} == {b"my own"}
+
+    def test_the_source_stays_where_the_deployment_calls_the_music_so(
+        self, made: FakeApi, music: Music
+    ) -> None:
+        Path("a-D4G.wav").write_bytes(b"my own")
+        made.answers["POST /api/upload"] = Told(200, TRACK)
+        ended = music("generate", "a-D4G.wav", "--force")
+        assert ended.code == Exit.USAGE
+        assert "is the source itself" in ended.err
+        assert Path("a-D4G.wav").read_bytes() == b"my own"
+
+    @pytest.mark.parametrize("name", writing())
+    @pytest.mark.parametrize("out", ["new/", "new/.", "new//"])
+    def test_a_slash_makes_a_folder(self, made: FakeApi, music: Music, name: str, out: str) -> None:
+        id_ = {"generate": AUDIO, "download": GENERATION}[name]
+        assert music(name, id_, "-o", out).out == "new/a-D4G.wav\n"
+        assert Path("new/a-D4G.wav").read_bytes() == SOUND
+
+    @pytest.mark.parametrize("name", writing())
+    @pytest.mark.parametrize(
+        ("out", "code", "line"),
+        [
+            ("", Exit.USAGE, "an empty name"),
+            ("no/new/", Exit.FILE, "there is no folder no"),
+            ("file/", Exit.FILE, "file is no folder"),
+            ("gone", Exit.FILE, "there is no folder"),
+            ("n" * 300, Exit.FILE, "File name too long"),
+        ],
+    )
+    def test_what_cannot_be_written_is_found_before_anything_is_asked(
+        self, made: FakeApi, music: Music, name: str, out: str, code: Exit, line: str
+    ) -> None:
+        id_ = {"generate": AUDIO, "download": GENERATION}[name]
+        Path("file").write_bytes(b"made before")
+        Path("gone").symlink_to("nowhere/like")
+        ended = music(name, id_, "-o", out)
+        assert ended.code == code
+        assert line in ended.error
+        assert made.asked == []
+
+    def test_devices_and_pipes_are_written_to(self, made: FakeApi, process: Process) -> None:
+        os.mkfifo("pipe.xyz")
+        done = process("download", GENERATION, "-o", "pipe.xyz")
+        assert Path("pipe.xyz").read_bytes() == SOUND
+        done.communicate()
+        assert done.returncode == Exit.DONE
 
 
 class TestLists:
