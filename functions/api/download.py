@@ -5,7 +5,7 @@ from __future__ import annotations
 from aws_lambda_powertools.event_handler import Response
 
 from backend import api, contract, openapi, problems
-from backend.files import send
+from backend.files import Format, send
 from backend.generations import file_key, file_name, require_succeeded
 from backend.problems import Problem
 from backend.records import PENDING_AUDIO, Audio
@@ -36,10 +36,16 @@ from functions.api.service import Wait, app, records, storage
         **openapi.file("The audio.", *contract.CONTENT_TYPES.values()),
     ),
 )
-def download(generation_id: GenerationId, wait: Wait = 20) -> Response:
-    """Answer the audio as soon as it is finished."""
+def download(generation_id: GenerationId, wait: Wait = 20, format: Format = None) -> Response:
+    """Answer the audio as soon as it is finished; in another format it has another address."""
     generation = await_generation(generation_id, wait)
     require_succeeded(generation)
+    if format not in (None, generation.format):
+        candidate = generation.best if generation.chosen is None else generation.chosen
+        if candidate is None:
+            raise problems.gone("candidate")
+        path = f"{app.prefix}/api/download/{generation.id}/{candidate}"
+        return api.redirect(f"{path}?format={format}")
     key = file_key(generation, generation.chosen, generation.format)
     stored = storage().head(key)
     if stored is None:

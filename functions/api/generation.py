@@ -301,10 +301,10 @@ def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
     """Refuse what cannot be made of this track; while nothing is known of one, its job fails of it."""
     features = audio.features or {}
     length = float(features["duration"])
-    if request.section and request.section.end > length:
+    if request.section and request.section.end > length + reach.SLACK:
         detail = f"The track ends at {length:g} s."
         raise problems.Problem(422, "section_out_of_range", detail, field="section")
-    if request.region and request.region.end > length:
+    if request.region and request.region.end > length + reach.SLACK:
         detail = f"The track ends at {length:g} s."
         raise problems.Problem(422, "region_out_of_range", detail, field="region")
     used = request.section.seconds if request.section else length

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body
 from aws_lambda_powertools.event_handler.openapi.params import Path as PathParameter
 
 from backend import api, contract, openapi, problems
-from backend.files import send
+from backend.files import Format, send
 from backend.generations import (
     file_key,
     file_name,
@@ -44,10 +44,6 @@ app = api.Api(settings)
 
 GenerationId = Annotated[str, PathParameter(description="Identifier of a generation.")]
 Number = Annotated[int, PathParameter(ge=0, le=99, description="Index of a candidate.")]
-Format = Annotated[
-    Literal["wav", "flac", "mp3", "ogg"] | None,
-    Query(description="By default, the format that the generation was asked for in."),
-]
 
 
 @app.get(

@@ -56,6 +56,12 @@ def _file_name(name: str) -> str:
     return visible
 
 
+def _words(text: str) -> str:
+    if not without_format_characters(text).strip():
+        raise ValueError("the text has no character that can be seen")
+    return text
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
@@ -234,7 +240,9 @@ class CopyRequest(_Request):
 class SearchRequest(_Request):
     """Looks for audio that fits a description."""
 
-    text: str = Field(min_length=1, max_length=1000, description="What it should sound like.")
+    text: Annotated[str, AfterValidator(_words)] = Field(
+        min_length=1, max_length=1000, description="What it should sound like."
+    )
     k: int = Field(default=10, ge=1, le=100, description="How many results.")
 
 
@@ -383,10 +391,15 @@ class Chroma(Answer):
 
 
 class AudioAnalysis(Answer):
-    """What a player shows of a track."""
+    """What a player needs of a track."""
 
     audio_id: str = Field(examples=[_ID])
     duration: float = Field(description="Seconds.")
+    loudness: float | None = Field(
+        default=None,
+        description="LUFS of the preview, in which more than two channels are mixed; null for silence, and "
+        "of tracks that were embedded before it was measured.",
+    )
     peaks: list[float] = Field(
         max_length=2000,
         description="The largest sample, 0 to 1, in each of so many parts of equal length.",

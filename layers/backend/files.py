@@ -5,12 +5,20 @@ What is too large for an answer of the API is read straight from the bucket, at 
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from backend import api, contract, representation
 from backend.api import Api
 from backend.problems import Problem
 from backend.storage import Storage, StoredObject, content_disposition
+
+Format = Annotated[
+    Literal["wav", "flac", "mp3", "ogg"] | None,
+    Query(description="By default, the format that the generation was asked for in."),
+]
 
 
 def send(

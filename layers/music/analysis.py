@@ -22,12 +22,13 @@ from music.interfaces import Embedder, Identity
 
 MIN_SECONDS = 0.5
 
-REVISION = "2"
+REVISION = "3"
 """Of the preview and the document of a track: it is raised when the same file gives others, so with each fit
 of what beats and bars are found by."""
 
 _LOUDNESS_RATE = 48_000  # Hz: the rate that BS.1770 gives its filters for
 _DECODED, _MEASURED = 0.4, 0.7  # of the progress, when that is done
+_HOT = 1.26  # the sample from which on a track is not clipped as players do, but played more softly
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,9 @@ class Analysis:
         How many windows `vector` is the mean of: 1 where the embedder takes the whole track at once.
     preview : bytes
         The track as an mp3 that every browser plays.
+    preview_loudness : float or None
+        Its integrated loudness in LUFS. It is not the track's where more than two channels were mixed, or
+        where samples were far beyond full scale. None for silence.
     peaks : list of float
         What its waveform is drawn by (see `music.audio.preview`).
     chroma : np.ndarray [shape=(12, n), float32]
@@ -63,14 +67,16 @@ class Analysis:
     identity: Identity
     windows: int
     preview: bytes
+    preview_loudness: float | None
     peaks: list[float]
     chroma: np.ndarray
 
     def document(self) -> dict[str, Any]:
-        """Return what a player shows of the track, JSON-ready: duration, peaks, beats, bars, chroma."""
+        """Return what a player needs of the track, JSON-ready."""
         values = [[round(float(value), 2) for value in column] for column in self.chroma.T]
         return {
             "duration": self.features.duration,
+            "loudness": self.preview_loudness,
             "peaks": self.peaks,
             "beats": self.features.beats,
             "bars": self.features.bars or [],
@@ -92,7 +98,8 @@ def analyse(
     160 MB for each 22 kHz of a rate that is needed as a whole.
 
     Where the channels cancel in their mean, an embedder that listens has heard next to nothing: the file is
-    decoded again, and it is given the side instead.
+    decoded again, and it is given the side instead. It is also decoded again where its samples are far beyond
+    full scale, for a preview that is not clipped.
 
     Parameters
     ----------
@@ -115,17 +122,26 @@ def analyse(
         If the file cannot be used, for good: see `music.audio.AudioError.CODES`.
     """
     meter, levels, preview = Loudness(_LOUDNESS_RATE), Levels(), Preview()
+    mixed: Loudness | None = None
     listener = embedder.listen()
     rates = {features.SAMPLE_RATE} if listener else {features.SAMPLE_RATE, embedder.sample_rate}
     whole = {rate: _Whole(rate) for rate in sorted(rates)}
 
     def level(block: np.ndarray) -> None:
+        nonlocal mixed
         meter.push(block)
         levels.push(block)
+        if len(block) > 2:
+            mixed = mixed or Loudness(RATE)
+
+    def show(block: np.ndarray) -> None:
+        preview.push(block)
+        if mixed:
+            mixed.push(block)
 
     uses: list[tuple[tuple[int, int], Callable[[np.ndarray], None]]] = [
         ((_LOUDNESS_RATE, MAX_CHANNELS), level),
-        ((RATE, 2), preview.push),
+        ((RATE, 2), show),
         *(((rate, 2), stereo.push) for rate, stereo in whole.items()),
     ]
     if listener:
@@ -169,7 +185,14 @@ def analyse(
     words = features.tags(measured)
     if measured.loudness is not None:  # what is heard in silence is nothing
         words += [tag for category in scores.values() for tag in category if tag not in words]
+    if preview.highest > _HOT:
+        gain, preview, mixed = 1.0 / preview.highest, Preview(), Loudness(RATE)
+        with closing(stream(path, rate=RATE, channels=2)) as blocks_again:
+            for block in blocks_again:
+                show(np.float32(gain) * block)
+                progress(_MEASURED)
     file, peaks = preview.finish()
+    shown = round(_loudness(mixed), 2) if mixed and measured.loudness is not None else measured.loudness
     progress(1.0)
     return Analysis(
         np.asarray(vector, dtype=np.float32),
@@ -179,6 +202,7 @@ def analyse(
         embedder.identity,
         listener.windows if listener else 1,
         file,
+        shown,
         peaks,
         chroma,
     )

@@ -45,7 +45,6 @@ _MOST_SAMPLES = 900 * 48_000  # of it, in each channel
 _LOWEST_BEFORE_SEAM = 9.0  # dB below the usual level: there the track dies away
 _SEAM_SECONDS = 0.02  # of the crossfade to what is made by another model
 _MOST_STRETCH = 0.04  # of a candidate whose tempo is nearly what is asked for
-_SLACK = 0.05  # seconds by which a section may end after the track, for durations are rounded
 _READ, _MADE = 0.05, 0.95  # of the progress, when the source is read, and when all candidates are scored
 
 
@@ -224,7 +223,7 @@ def generate(
 
     best: _Scored | None = None
     tried: list[dict[str, Any]] = []
-    heard: dict[str, Any] = {}
+    heard: list[dict[str, str]] = []
     faulty, replaced = 0, 0
     spare = candidate_seeds(parameters.seed, parameters.candidates + MAX_REPLACEMENTS)[
         parameters.candidates :
@@ -255,7 +254,8 @@ def generate(
                 faults = quality.faults(candidate.audio, rate, fingerprint, generator.checks)
         if chosen_for and not faults:
             with _timed(timings, "check"):
-                candidate, faults = _brought(candidate, rate, parameters)
+                candidate, faults, found = _brought(candidate, rate, parameters)
+                heard.append(found)
         if seam is not None and not candidate.fault:
             candidate = _behind(stereo, seam, candidate, rate, parameters.duration)
         # A generator that brings its source to a tempo and a key has searched for itself.
@@ -265,7 +265,7 @@ def generate(
             outcome["faults"] = faults
         tried.append(outcome)
         if candidate.fault:
-            heard = heard or candidate.details.get("heard", {})
+            heard.append(candidate.details.get("heard", {}))
             continue
         with _timed(timings, "master"):
             mastered = _mastered(candidate, rate, parameters, features.loudness)
@@ -384,14 +384,14 @@ def _require_support(profile: Profile, parameters: Parameters) -> None:
 
 def _require_room(parameters: Parameters, length: float) -> None:
     """Refuse a region or an extension that a track of `length` seconds has no room for."""
-    if parameters.region and parameters.region.end > length + _SLACK:
+    if parameters.region and parameters.region.end > length + reach.SLACK:
         raise GenerationError("region_out_of_range", f"The track ends at {length:.3f} s.")
     if parameters.mode == "extend" and length + parameters.duration > reach.LONGEST_EXTENDED:
         raise GenerationError("too_long", f"Track and music last over {reach.LONGEST_EXTENDED:g} s together.")
 
 
 def _require_reached(
-    parameters: Parameters, missing: Sequence[str], made: int, heard: dict[str, Any]
+    parameters: Parameters, missing: Sequence[str], made: int, heard: Sequence[dict[str, str]]
 ) -> None:
     """Refuse where the best candidate is not what was asked for.
 
@@ -403,12 +403,14 @@ def _require_reached(
         The faults of the best candidate.
     made : int
         How many there were.
-    heard : dict
-        The tempo and the key of one, where it is known.
+    heard : sequence of dict
+        The tempo and the key of each, in words, as far as they are known.
     """
-    for name, value in (("tempo", parameters.tempo), ("key", parameters.key)):
+    tempo = None if parameters.tempo is None else f"{parameters.tempo:g} BPM"
+    for name, value in (("tempo", tempo), ("key", parameters.key)):
         if name in missing:
-            nearest = f" One is heard in {heard[name]}." if name in heard else ""
+            others = dict.fromkeys(one[name] for one in heard if name in one)
+            nearest = f" What is heard: {', '.join(others)}." if others else ""
             raise GenerationError(
                 f"{name}_out_of_reach", f"No candidate has {value}; {made} were made.{nearest}"
             )
@@ -482,7 +484,7 @@ def _read(
         if section is None:
             return audio
         last = audio.shape[1] / rate
-        if section.end > last + _SLACK:
+        if section.end > last + reach.SLACK:
             raise GenerationError("section_out_of_range", f"The track ends at {last:.3f} s.")
         return audio[:, round(section.start * rate) : round(section.end * rate)]
 
@@ -544,20 +546,33 @@ def _as_asked(
     return features, tags
 
 
-def _brought(candidate: Candidate, rate: int, parameters: Parameters) -> tuple[Candidate, list[str]]:
-    """Stretch a candidate to the tempo that is asked for; or tell what is too far from what is asked for."""
+def _brought(
+    candidate: Candidate, rate: int, parameters: Parameters
+) -> tuple[Candidate, list[str], dict[str, str]]:
+    """Stretch a candidate to the tempo that is asked for; or tell what is too far from what is asked for.
+
+    Returns
+    -------
+    candidate : Candidate
+    faults : list of str
+        ``"tempo"``, ``"key"``.
+    heard : dict
+        Its tempo and its key in words, as far as they are heard.
+    """
     heard = measuring.measure(resample(candidate.audio, rate, measuring.SAMPLE_RATE), -np.inf)
+    told = {"tempo": f"{heard.tempo:g} BPM"} if heard.tempo else {}
+    told |= {"key": f"{heard.key} {heard.mode}"} if heard.key else {}
     faults = []
-    if parameters.key is not None and f"{heard.key} {heard.mode}" != parameters.key:
+    if parameters.key is not None and told.get("key") != parameters.key:
         faults.append("key")
     if parameters.tempo is not None:
         speed = parameters.tempo / heard.tempo if heard.tempo else np.inf
         if abs(speed - 1.0) > _MOST_STRETCH:
-            return candidate, ["tempo", *faults]
+            return candidate, ["tempo", *faults], told
         details = {**candidate.details, "speed": round(speed, 4)}
         audio = stretched(candidate.audio, 1.0 / speed, 0.0, rate)
         candidate = replace(candidate, audio=audio, details=details)
-    return candidate, faults
+    return candidate, faults, told
 
 
 def _mastered(candidate: Candidate, rate: int, parameters: Parameters, loudness: float | None) -> Mastered:

@@ -16,6 +16,8 @@ SLOWEST, FASTEST = 0.8, 1.25
 """The tempo of a result over its source's."""
 LONGEST_EXTENDED = 600.0
 """Seconds of a track and what it is extended by."""
+SLACK = 0.05
+"""Seconds by which a section or a region may end after the track: durations are shown rounded."""
 
 
 def speed(tempo: float, wanted: float) -> float:

@@ -311,6 +311,7 @@ def fake_models(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
             identity,
             windows=3,
             preview=b"mp3 " + b"+" * next(previews),
+            preview_loudness=-14.6,
             peaks=[0.25, 0.5],
             chroma=np.eye(12, 2, dtype=np.float32),
         )

@@ -99,14 +99,19 @@ class World:
         return self.stack.submit(audio, **{"format": "wav", **parameters})
 
     def finished(
-        self, body: bytes = b"RIFF music", audio: Audio | None = None, **parameters: Any
+        self,
+        body: bytes = b"RIFF music",
+        audio: Audio | None = None,
+        chosen: int | None = None,
+        **parameters: Any,
     ) -> Generation:
-        """Make a generation that has succeeded."""
+        """Make a generation that has succeeded; with `chosen`, of several candidates."""
         generation = self.generation(audio, **parameters)
         claimed = self.records.claim_generation(self.tenant, generation.id)
         key = generated_key(self.tenant, generation.id, (generation.parameters or {})["format"])
         self.stack.s3.put_object(Bucket="music", Key=key, Body=body, ContentType="audio/wav")
         result = {"engine": "mosaic", "similarity": {"embedding": 0.9}, "bytes": len(body)}
+        result |= {} if chosen is None else {"chosen": chosen}
         return self.records.finish_generation(claimed, result, size=len(body))
 
     def messages(self, queue: str) -> list[dict[str, Any]]:

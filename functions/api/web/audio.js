@@ -121,6 +121,12 @@ export class Deck {
     this.level(0);
   }
 
+  /** Say anew how loud a side is. @param {number} index @param {number | null} loudness In LUFS. */
+  measured(index, loudness) {
+    if (this.sides[index]) this.sides[index].loudness = loudness;
+    this.level(0);
+  }
+
   /** Read a side from another address, from the same second on. @param {number} index @param {string} source */
   change(index, source) {
     const { media } = this.sides[index];

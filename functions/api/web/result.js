@@ -93,8 +93,9 @@ function Compare({ generation, track, heard, deck }) {
   const loudness = generation.loudness?.integrated ?? null;
   useEffect(() => {
     if (track?.status !== "ready") return;
-    deck.load(SOURCE, playable(track), track.features?.loudness ?? null, () => address(track.audio_id));
+    deck.load(SOURCE, playable(track), source?.loudness ?? null, () => address(track.audio_id));
   }, [track?.audio_id, track?.status]);
+  useEffect(() => deck.measured(SOURCE, source?.loudness ?? null), [source?.loudness]);
   useEffect(() => {
     if (!play) return;
     const first = !deck.sides[MADE];

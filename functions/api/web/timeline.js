@@ -2,8 +2,8 @@
  * Pieces on one time scale, one lane above the other: waveforms, beats, spectrogram, harmony, and what joins them.
  *
  * @typedef {import("./audio.js").Deck} Deck
- * @typedef {{id: string, name: string, duration: number, peaks: number[] | null, beats?: number[], bars?: number[],
- *   chroma?: {hop: number, values: number[][]} | null, accent?: boolean, read?: () => Promise<Blob>,
+ * @typedef {{id: string, name: string, duration: number, loudness?: number | null, peaks: number[] | null,
+ *   beats?: number[], bars?: number[], chroma?: {hop: number, values: number[][]} | null, accent?: boolean, read?: () => Promise<Blob>,
  *   progress?: import("preact").ComponentChildren, side: number}} Lane
  * @typedef {{start: number, end: number, source_start: number}} Segment
  */

@@ -63,6 +63,7 @@ export function useTrackLane(track, side, name) {
             name,
             side,
             duration: drawn?.duration ?? features.duration,
+            loudness: drawn?.loudness ?? features.loudness,
             peaks: drawn?.peaks ?? null,
             beats: drawn?.beats ?? features.beats,
             bars: drawn?.bars,

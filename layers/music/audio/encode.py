@@ -15,7 +15,7 @@ Samples are rounded to 16 or 24 bits without dither: rounding is deterministic, 
 -98 dBFS, under the noise of the sources that come here. The lossy encoders take float samples as they are.
 
 A true-peak ceiling holds for wav and flac. Lossy decoders may rise over it: on loud music mastered to -1 dBTP
-by up to 0.1 dB in mp3 and 0.8 dB in ogg, still below full scale. LAME also takes 0.2 dB off the level.
+by up to 0.6 dB in mp3 and 0.8 dB in ogg, still below full scale. Their loudness is that of what was encoded.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ _DEEP = {"wav": _Format("pcm_s24le", "s32"), "flac": _Format("flac", "s32")}
 CONTENT_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
 """The media type of each format."""
 
+# What LAME multiplies samples by before it encodes, to be safe from clipping: we give it that much more.
+_LAME, _LAME_LOUD = 0.95, 0.98
+_LAME_RATE, _LAME_BIT_RATE = 32_000, 224_000  # Hz and bit/s from which on it is the second
 _BLOCK = 1 << 14  # samples that are handed to the encoder at once
 
 
@@ -159,14 +162,21 @@ class Encoder:
         stream = self._container.add_stream(kind.codec, rate=rate, options=options, layout=self._layout)
         assert isinstance(stream, av.AudioStream)
         stream.format = kind.sample_format
+        self._gain = 1.0
         if kind.bit_rate is not None:
             stream.bit_rate = (bit_rate or kind.bit_rate) * channels
+            if format == "mp3":
+                self._gain = 1.0 / (
+                    _LAME_LOUD if rate >= _LAME_RATE and stream.bit_rate >= _LAME_BIT_RATE else _LAME
+                )
         self._stream = stream
 
     def push(self, samples: np.ndarray) -> None:
         """Take the next samples [shape=(channels, n), float32]."""
         for start in range(0, samples.shape[1], _BLOCK):
             block = samples[:, start : start + _BLOCK]
+            if self._gain != 1.0:
+                block = block * np.float32(self._gain)
             if self._sample_format == "s16":
                 # 32768, not 32767: what decoders divide by, so that decoding gives back the rounded samples.
                 block = np.clip(np.rint(block * 32768.0), -32768, 32767).astype(np.int16)

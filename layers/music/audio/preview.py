@@ -28,6 +28,11 @@ _SLICE = 480  # samples, 10 ms, of which each has a peak until the length of the
 class Preview:
     """A track that comes in blocks.
 
+    Attributes
+    ----------
+    highest : float
+        The largest sample that came; what is beyond full scale is clipped.
+
     Examples
     --------
     >>> preview = Preview()
@@ -38,6 +43,7 @@ class Preview:
     """
 
     def __init__(self) -> None:
+        self.highest = 0.0
         self._encoder: Encoder | None = None
         self._thread = ThreadPoolExecutor(1)
         self._encoding: deque[Future[None]] = deque()
@@ -50,6 +56,7 @@ class Preview:
         self._encoding.append(self._thread.submit(self._encoder.push, np.clip(block, -1.0, 1.0)))
         self._wait(WAITING)
         level = np.concatenate([self._rest, np.abs(block).max(axis=0)])
+        self.highest = max(self.highest, float(level.max(initial=0.0)))
         whole = len(level) // _SLICE * _SLICE
         self._peaks.append(level[:whole].reshape(-1, _SLICE).max(axis=1))
         self._rest = level[whole:]

@@ -601,10 +601,11 @@ class TestGenerate:
     def test_a_section_is_a_second_at_least_and_inside_the_track(self, world: World) -> None:
         audio = world.ready()
         length = (audio.features or {})["duration"]
-        section = {"start": length - 1.5, "end": length}
-        answer = self.post(world, audio, {"section": section})
-        assert answer.status == 202, answer.body
-        assert answer.json["parameters"]["section"] == section
+        for end in (length, length + 0.04):  # durations are shown rounded
+            section = {"start": length - 1.5, "end": end}
+            answer = self.post(world, audio, {"section": section})
+            assert answer.status == 202, answer.body
+            assert answer.json["parameters"]["section"] == section
         for bad in (
             {"start": 2, "end": 2.9},
             {"start": 3, "end": 2},
@@ -989,6 +990,20 @@ class TestDownload:
         assert (answer.status, answer.body) == (302, b"")
         assert generated_key(world.tenant, generation.id, "wav") in answer.headers["location"]
         assert "response-content-disposition" in answer.headers["location"]
+
+    def test_another_format_has_another_address(self, world: World) -> None:
+        old = world.finished(b"RIFF", format="wav")
+        self.get(world, old, format="mp3").problem(410, "expired")
+        generation = world.finished(b"RIFF", format="wav", chosen=3)
+        assert self.get(world, generation, format="wav").body == b"RIFF"
+        for format in ("flac", "mp3", "ogg"):
+            answer = self.get(world, generation, format=format)
+            assert (answer.status, answer.body) == (302, b"")
+            where = f"/dev/api/download/{generation.id}/3?format={format}"
+            assert answer.headers["location"] == where
+        for format in ("aac", "WAV", ""):
+            problem = self.get(world, generation, format=format).problem(422, "invalid_parameter")
+            assert problem["field"] == "format"
 
     def test_unfinished(self, world: World) -> None:
         answer = self.get(world, world.generation())

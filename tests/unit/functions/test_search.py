@@ -55,7 +55,14 @@ def test_builtin_names_who_can(app: ModuleType, world: World) -> None:
 
 @pytest.mark.parametrize(
     ("body", "field"),
-    [({"k": 5}, "text"), ({"text": ""}, "text"), ({"text": "x", "k": 0}, "k"), ({"text": "x", "q": 1}, "q")],
+    [
+        ({"k": 5}, "text"),
+        ({"text": ""}, "text"),
+        ({"text": " \t"}, "text"),
+        ({"text": "\u200b"}, "text"),
+        ({"text": "x", "k": 0}, "k"),
+        ({"text": "x", "q": 1}, "q"),
+    ],
 )
 def test_the_wrong_field_is_named(app: ModuleType, world: World, body: Any, field: str) -> None:
     assert post(app, world, body).problem(422, "invalid_parameter")["field"] == field

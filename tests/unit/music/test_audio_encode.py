@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from music.audio.decode import decode
-from music.audio.encode import CONTENT_TYPES, encode
+from music.audio.decode import decode, resample
+from music.audio.encode import CONTENT_TYPES, Encoder, encode
 from music.audio.loudness import true_peak
 from tests.support.sound import chords
 
@@ -106,6 +106,19 @@ def test_lossy_files_raise_the_true_peak_little(format: str, tmp_path: Path) -> 
     audio *= np.float32(10 ** ((-1.0 - true_peak(audio)) / 20))
     got = decode(save(tmp_path, encode(audio, RATE, format)), rate=RATE, channels=2)
     assert true_peak(got) < 0.0
+
+
+@pytest.mark.parametrize(("format", "rate"), [("mp3", 16000), ("mp3", 32000), ("mp3", 48000), ("ogg", 48000)])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("bit_rate", [None, 64_000])
+def test_lossy_files_are_as_loud(
+    format: str, rate: int, channels: int, bit_rate: int | None, tmp_path: Path
+) -> None:
+    audio = resample(chords(3.0)[:channels], RATE, rate)
+    encoder = Encoder(rate, channels, format, bit_rate=bit_rate)
+    encoder.push(audio)
+    got = decode(save(tmp_path, encoder.finish()), rate=rate, channels=2)[:, : audio.shape[1]]
+    assert 20 * np.log10(got.std() / audio.std()) == pytest.approx(0.0, abs=0.1)
 
 
 @pytest.mark.parametrize("format", CONTENT_TYPES)

@@ -12,6 +12,7 @@ import pytest
 from music.analysis import REVISION, analyse
 from music.audio.decode import decode
 from music.audio.encode import Encoder, encode
+from music.audio.loudness import integrated_loudness
 from music.audio.preview import MAX_PEAKS, RATE, WAITING, Preview
 from music.dsp import bars, fitted
 from music.features import CHROMA_HOP
@@ -46,6 +47,37 @@ def test_every_file_has_a_preview_that_sounds_as_long(
     assert {len(row) for row in rows} == {12}
     assert all(0 <= value <= 1 for row in rows for value in row)
     assert np.argmax(np.sum(rows, axis=0)) == 9  # A
+
+
+@pytest.mark.parametrize(
+    ("gains", "codec"),
+    [
+        ([0.3], "pcm_s16le"),
+        ([0.3, 0.2], "pcm_s16le"),
+        ([0.2] * 6, "pcm_s16le"),
+        ([0.0, 0.0, 0.0, 0.0, 0.3, 0.3], "pcm_s16le"),
+        ([1.05, 1.05], "pcm_f32le"),
+        ([2.0, 1.0], "pcm_f32le"),
+        ([30.0] * 2, "pcm_f32le"),
+        ([0.0, 8.0, 0.0, 0.0, 8.0, 0.0], "pcm_f32le"),
+    ],
+)
+def test_a_preview_is_as_loud_as_is_told_and_not_distorted(
+    tmp_path: Path, gains: list[float], codec: str
+) -> None:
+    wave = np.sin(2 * np.pi * 440 * np.arange(4 * RATE) / RATE)
+    audio = np.outer(gains, wave).astype(np.float32)
+    (tmp_path / "x").write_bytes(sound.encode(audio, RATE, "wav", codec))
+    analysis = analyse(tmp_path / "x", load_embedder("builtin"))
+    (tmp_path / "preview").write_bytes(analysis.preview)
+    heard = decode(tmp_path / "preview", rate=RATE, channels=2)
+    assert integrated_loudness(heard, RATE) == pytest.approx(analysis.preview_loudness, abs=0.4)
+    assert analysis.document()["loudness"] == analysis.preview_loudness
+    if max(gains) > 1.26:
+        middle = heard[np.abs(heard).max(axis=1).argmax(), RATE : 2 * RATE]
+        spectrum = np.abs(np.fft.rfft(middle * np.hanning(RATE)))
+        assert spectrum[1000:].max() < 0.01 * spectrum.max()  # a clipped sine has a third harmonic
+        assert np.abs(heard).max() == pytest.approx(1.0, abs=0.1)
 
 
 def test_peaks_are_where_the_sound_is() -> None:
@@ -129,13 +161,14 @@ def test_silence_has_a_preview_and_no_harmony(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(encode(np.zeros((1, 44100), np.float32), 44100, "flac"))
     analysis = analyse(tmp_path / "x", load_embedder("builtin"))
     assert analysis.preview
+    assert analysis.preview_loudness is None
     assert set(analysis.peaks) == {0.0}
     assert not analysis.chroma.any()
 
 
 def test_weights_that_are_fitted_again_give_every_track_another_document() -> None:
     digest = hashlib.sha256(fitted.WEIGHTS.read_bytes() + bars.WEIGHTS.read_bytes()).hexdigest()[:16]
-    assert (REVISION, digest) == ("2", "83752623c9150e96"), "raise `analysis.REVISION`"
+    assert (REVISION, digest) == ("3", "83752623c9150e96"), "raise `analysis.REVISION`"
 
 
 def pushed(audio: np.ndarray, block: int = 1 << 16) -> tuple[bytes, list[float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -605,10 +606,14 @@ def test_a_candidate_near_the_tempo_is_chosen_and_stretched_to_it(source: Path, 
 def test_where_no_candidate_has_what_is_asked_for_the_job_fails_with_its_code(
     source: Path, asked: Any, code: str
 ) -> None:
-    generator = Clicks(*[100.0] * (1 + MAX_REPLACEMENTS))
+    generator = Clicks(100.0, 80.0, *[100.0] * (MAX_REPLACEMENTS - 1))
     with pytest.raises(GenerationError) as refused:
         choose(source, generator, **asked)
     assert refused.value.code == f"{code}_out_of_reach"
+    if code == "tempo":
+        assert f"120 BPM; {1 + MAX_REPLACEMENTS} were made" in refused.value.detail
+        heard = re.findall(r"([\d.]+) BPM", refused.value.detail)[1:]
+        assert [round(float(tempo) / 20) * 20 for tempo in heard] == [100, 80]
     assert len(generator.requests) == 1 + 1 + MAX_REPLACEMENTS - 1
 
 
