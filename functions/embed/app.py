@@ -120,9 +120,12 @@ class Embed(Worker[Audio]):
         progress(0.9)
         derived = self._derive(record, sha256, analysis)
         duplicate_of = records.contents.note(record.tenant, record.id, sha256)
-        vectors.put(
-            record.tenant, record.id, analysis.vector.tolist(), analysis.identity.id, analysis.windows
-        )
+        if analysis.features.loudness is None:  # silence is like nothing
+            vectors.delete(record.tenant, record.id)
+        else:
+            vectors.put(
+                record.tenant, record.id, analysis.vector.tolist(), analysis.identity.id, analysis.windows
+            )
         progress(0.95)
         finished, released = records.finish_audio(
             record,

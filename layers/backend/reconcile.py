@@ -169,7 +169,7 @@ class Reconciliation:
             # The worker sees that, too, and charges the tenant for it.
             self.queues.call(record)
             return "source_overwritten"
-        elif not self.vectors.has(record.tenant, record.id):
+        elif not record.silent and not self.vectors.has(record.tenant, record.id):
             action = "vector_missing"
         else:
             return None

@@ -328,6 +328,11 @@ class Audio(Record):
     kind: ClassVar[str] = "audio"
 
     @property
+    def silent(self) -> bool:
+        """Return whether nothing was heard in it."""
+        return self.features is not None and self.features["loudness"] is None
+
+    @property
     def stored_bytes(self) -> int:
         """Return the bytes that it has in the bucket."""
         derived = self.derived or {}

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,31 @@ def test_an_upload_becomes_an_embedding(stack: Stack, app: Any, uploaded: Audio)
     assert all(body["correlation_id"] == "corr-generation" for body in sent)
     assert stack.get_generation(first).status == "queued"
     assert [told["status"] for told in stack.published] == ["ready"]
+
+
+def test_silence_is_like_nothing(
+    stack: Stack, app: Any, uploaded: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its vector is kept in its record, but nothing finds it."""
+    assert stack.deliver(app, event(uploaded)) == []
+    assert stack.vectors() == [f"default/{uploaded.id}"]
+    analyse = app.analyse
+
+    def silent(*arguments: Any, **options: Any) -> Any:
+        analysis = analyse(*arguments, **options)
+        return replace(analysis, features=replace(analysis.features, loudness=None))
+
+    monkeypatch.setattr(app, "analyse", silent)
+    stack.upload(uploaded, b"silence")
+    other = stack.audio()
+    stack.upload(other, b"silence, too")
+    for audio in (uploaded, other):
+        assert stack.deliver(app, event(audio)) == []
+        found = stack.get_audio(audio)
+        assert (found.status, found.silent) == ("ready", True)
+        assert found.vector
+    assert stack.vectors() == []
+    assert stack.sweep() == {}
 
 
 def test_a_small_file_that_takes_minutes_to_decode_is_refused_and_charged(stack: Stack) -> None:
