@@ -340,9 +340,12 @@ def read_file(content_type: str) -> File:
         ).parts()
     except (MultipartError, binascii.Error, UnicodeEncodeError) as error:
         raise Problem(400, "invalid_body", f"The multipart body is malformed: {error}.") from error
-    part = next((part for part in parts if part.name == "file"), None)
-    if part is None:
+    files = [part for part in parts if part.name == "file"]
+    if not files:
         raise problems.invalid("file", "Field required; send it as -F 'file=@your_music.mp3'")
+    if len(files) > 1:
+        raise problems.invalid("file", f"There are {len(files)} files; send each in a request of its own")
+    (part,) = files
     filename = extended_name(part.headers.get("Content-Disposition", ""))
     if not filename and part.filename:
         filename = part.filename.encode("latin-1", "replace").decode("utf-8", "replace")

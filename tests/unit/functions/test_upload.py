@@ -31,6 +31,12 @@ def post(app: ModuleType, **arguments: Any) -> Answer:
     return call(app, "POST", "/api/upload", **arguments)
 
 
+def twice(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A form that has its file two times."""
+    body: bytes = arguments["body"]
+    return {**arguments, "body": body[: body.rindex(b"\r\n--") + 2] + body}
+
+
 class TestFile:
     """A file as multipart form data."""
 
@@ -140,6 +146,7 @@ class TestFile:
         [
             (form(SOUND, name="other"), "required"),
             (form(SOUND, filename=None), "not a file"),
+            (twice(form(SOUND)), "2 files"),
             (form(SOUND, filename="\u200b\u202e"), "not a file"),
             (form(b""), "empty"),
             (form(SOUND, "x" * 1025), "longer than 1024"),
