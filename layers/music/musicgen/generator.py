@@ -14,6 +14,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,7 +89,8 @@ class MusicGen:
     ``continue``: the last `PROMPT_SECONDS` of the track, silence at its end left out, are the begin of the
     first window; they are cut from the result. ``melody``: each window is given the pitch classes of the
     track, from the window's own place in it on; a track that is too short begins again. In these two modes
-    the user's prompt is all of the text; without one, it is as in ``similar``.
+    the user's prompt is all of the text, but for a tempo and a key that are asked for; without one, it is as
+    in ``similar``.
     """
 
     checks: Sequence[str] = quality.FAULTS
@@ -233,6 +235,14 @@ class MusicGen:
                 description = describe(request.features, tags[:count])
                 if len(self._tokenizer.encode(joined(prompt, description)).ids) <= most:
                     break
+        else:
+            wanted = request.parameters
+            told = replace(
+                request.features,
+                tempo=request.features.tempo if wanted.tempo is not None else 0.0,
+                key=request.features.key if wanted.key is not None else None,
+            )
+            description = describe(told, ())
         text = joined(prompt, description)
         return (self._text.encode(self._tokenizer.encode(text).ids) if text else None), description
 

@@ -344,13 +344,22 @@ def test_two_texts_give_two_results() -> None:
         assert not np.array_equal(one, two)
 
 
-def test_in_melody_and_continue_the_prompt_is_all_of_the_text() -> None:
-    made, language, _ = generator()
-    run(made, replace(PARAMETERS, mode="melody", prompt="a choir"), tags=["piano"])
-    run(made, replace(PARAMETERS, mode="melody"), tags=["piano"])
-    texts = [start[0].text for start in language.conditions]
-    assert np.array_equal(np.asarray(texts[0]), words("a choir"))
-    assert np.array_equal(np.asarray(texts[1]), words("keywords: piano. bpm: 120. key: D minor"))
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"prompt": "a choir"}, "a choir"),
+        ({}, "keywords: piano. bpm: 120. key: D minor"),
+        ({"prompt": "a choir", "tempo": 120.0}, "a choir. bpm: 120"),
+        ({"prompt": "a choir", "key": "D minor"}, "a choir. key: D minor"),
+    ],
+)
+def test_in_melody_and_continue_the_prompt_is_all_of_the_text_but_for_tempo_and_key(
+    asked: dict[str, Any], said: str
+) -> None:
+    for mode in ("melody", "continue"):
+        made, language, _ = generator()
+        run(made, replace(PARAMETERS, mode=mode, **asked), tags=["piano"])
+        assert np.array_equal(np.asarray(language.conditions[0][0].text), words(said))
 
 
 def test_later_windows_are_given_the_melody_from_there_on() -> None:
