@@ -25,6 +25,8 @@ PAUSES_SECONDS = (0.5, 2.0, 5.0)
 LONGEST_PAUSE_SECONDS = 30.0
 AGAIN = {429, 502, 503, 504}
 """Answers after which the same request may well succeed."""
+FULL = "too_many_unfinished"
+"""The code of the problem that as many jobs of a tenant are unfinished as may be."""
 
 _OF_KEYS = {401, 403}
 _NOT_THERE = {404, 410}
@@ -74,6 +76,13 @@ class Api:
     deployment : Deployment
         Its address, the stage included, and the key.
 
+    Attributes
+    ----------
+    await_room : callable or None
+        What to do with a `FULL` before the same request is sent again. It waits, or raises. None raises.
+    sent_at : float
+        When the last piece of a file was sent to the bucket, by the monotonic clock.
+
     Examples
     --------
     >>> Api(Deployment("http://127.0.0.1:8000", None)).get("/api/health")["status"]      # doctest: +SKIP
@@ -82,6 +91,8 @@ class Api:
 
     def __init__(self, deployment: Deployment) -> None:
         self.url, self._key = deployment.url, deployment.key
+        self.await_room: Callable[[Failure], None] | None = None
+        self.sent_at = 0.0
         self._opener = urllib.request.build_opener(_Redirects)
 
     def get(self, path: str, **query: Any) -> Any:
@@ -89,8 +100,18 @@ class Api:
         return self.send("GET", path, **query).document
 
     def post(self, path: str, body: Any, key: str | None = None) -> Reply:
-        """Send a JSON body. The request can be sent again, under its idempotency key, without harm."""
-        return self.send("POST", path, body, {"Idempotency-Key": key or uuid.uuid4().hex})
+        """Send a JSON body, once there is room for the job that it asks for.
+
+        The request can be sent again, under its idempotency key, without harm.
+        """
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        while True:
+            try:
+                return self.send("POST", path, body, headers)
+            except Failure as failure:
+                if failure.code != FULL or self.await_room is None:
+                    raise
+                self.await_room(failure)
 
     def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, page by page, the newest first."""
@@ -146,13 +167,13 @@ class Api:
             except urllib.error.HTTPError as error:
                 with error:
                     failure = self._problem(error)
-                if error.code not in AGAIN or pause is None:
-                    raise failure from error
                 asked = error.headers.get("Retry-After") or "0"
-                seconds = float(asked) if asked.isascii() and asked.isdigit() else 0.0
-                if seconds > LONGEST_PAUSE_SECONDS:
+                failure.pause = float(asked) if asked.isascii() and asked.isdigit() else 0.0
+                if error.code not in AGAIN or failure.code == FULL or pause is None:
                     raise failure from error
-                pause = max(pause, seconds)
+                if failure.pause > LONGEST_PAUSE_SECONDS:
+                    raise failure from error
+                pause = max(pause, failure.pause)
             except (OSError, http.client.HTTPException) as error:
                 if pause is None or not _passing(error):
                     raise self._unreachable(error) from error
@@ -196,6 +217,7 @@ class Api:
                         raise Failure(Exit.FILE, f"{path} became shorter while it was sent: try again")
                     left -= len(piece)
                     yield piece
+                    self.sent_at = time.monotonic()
                     sent(len(piece))
             yield tail
 

@@ -87,9 +87,10 @@ def _talks_to_the_api(function: Callable[..., None]) -> Callable[..., None]:
     def run(context: typer.Context, **values: Any) -> None:
         given = {parameter.name: values.pop(parameter.name) for parameter in shared}
         given = {name: value or context.obj[name] for name, value in given.items()}
-        api = Api(settings.deployment(given["api"], given["key"]))
+        api, output = Api(settings.deployment(given["api"], given["key"])), Output(given["as_json"])
+        api.await_room = jobs.Room(api, output.note).wait
         try:
-            function(Session(api, Output(given["as_json"])), **values)
+            function(Session(api, output), **values)
         except BrokenPipeError as error:
             raise Failure(Exit.READER_GONE, "whoever reads has read enough") from error
 
@@ -145,9 +146,15 @@ def upload(
 
 def _say_uploaded(output: Output, result: uploads.Uploaded, several: bool) -> None:
     if result.failure and several:
-        output.note(f"failed: {result.failure.line}")
+        _say_failed(output, result.path, result.failure)
     elif result.audio_id and not output.as_json:
         output.fields(result.audio_id, result.state, result.path)
+
+
+def _say_failed(output: Output, path: Path, failure: Failure) -> None:
+    """Say which of several files failed, and why."""
+    line = failure.line.removeprefix(f"{path.name}: ")
+    output.note(f"failed: {line}" if str(path) in line else f"failed: {path}: {line}")
 
 
 def _await_all(session: Session, results: Sequence[uploads.Uploaded]) -> list[uploads.Uploaded]:
@@ -163,7 +170,7 @@ def _await_all(session: Session, results: Sequence[uploads.Uploaded]) -> list[up
                     if failure.exit is not Exit.FAILED:
                         raise
                     if len(results) > 1:
-                        session.output.note(f"failed: {failure.line}")
+                        _say_failed(session.output, result.path, failure)
                     result = uploads.Uploaded(result.path, "failed", result.audio_id, failure)
                 finally:
                     bar.remove()

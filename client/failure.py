@@ -33,11 +33,13 @@ class Failure(Exception):
         What is wrong and what to do, in one line.
     code : str
         The stable code of the API's problem, where there is one.
+    pause : float
+        Seconds after which the API wants to be asked again; 0 where it does not say.
     """
 
-    def __init__(self, exit: Exit, line: str, code: str = "") -> None:
+    def __init__(self, exit: Exit, line: str, code: str = "", pause: float = 0.0) -> None:
         super().__init__(line)
-        self.exit, self.line, self.code = exit, line, code
+        self.exit, self.line, self.code, self.pause = exit, line, code, pause
 
 
 def file_failure(path: object, verb: str, error: OSError) -> Failure:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from client import api as http
 from client.api import Api
 from client.failure import Exit, Failure
 from client.output import Bar
@@ -15,6 +18,10 @@ from client.output import Bar
 SUCCEEDED = {"ready", "succeeded"}
 ENDED = {*SUCCEEDED, "failed", "cancelled"}
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0
+LOOK_SECONDS = 60.0
+"""While there is no room for more jobs, those under way are looked at this often."""
+PATIENCE_SECONDS = 900.0
+"""Nobody waits for room any longer where nothing has got on for so long."""
 
 
 def follow(api: Api, link: str, bar: Bar) -> dict[str, Any]:
@@ -127,23 +134,73 @@ def missing(what: str, id_: str) -> Failure:
 
 
 def recent(api: Api, finished: int) -> list[dict[str, Any]]:
-    """List the jobs of the newest records: those under way, and the newest `finished` generations.
+    """List all jobs that are under way, and the newest `finished` generations.
+
+    Every page is read: whatever was asked for, however long ago, may still be under way.
 
     Returns
     -------
     list of dict
         Records of tracks that are not embedded yet, then of generations; the newest first.
     """
-    tracks = itertools.islice(api.pages("/api/audio", limit=100), 100)
+    tracks = api.pages("/api/audio", limit=100)
     jobs = [record for record in tracks if record["status"] not in ENDED]
     ended = 0
-    for record in itertools.islice(api.pages("/api/generation", limit=100), 1000):
+    for record in api.pages("/api/generation", limit=100):
         if record["status"] in ENDED:
             ended += 1
             if ended > finished:
                 continue
         jobs.append(record)
     return jobs
+
+
+class Room:
+    """Waits where a tenant has as many unfinished jobs as it may have, as long as something gets on.
+
+    Parameters
+    ----------
+    api : Api
+        The deployment.
+    note : callable
+        Is told once, in a sentence, that it waits.
+    """
+
+    def __init__(self, api: Api, note: Callable[[str], object]) -> None:
+        self._api, self._note = api, note
+        self._lock = threading.Lock()
+        self._said = False
+        self._seen: set[tuple[str, str, float]] | None = None
+        self._looked_at = self._moved_at = -math.inf
+
+    def wait(self, failure: Failure) -> None:
+        """Wait before the request is sent again that the API has refused. It may be called from any thread.
+
+        Raises
+        ------
+        Failure
+            Nothing has got on for a long time.
+        """
+        with self._lock:
+            if not self._said:
+                self._said = True
+                self._note(f"{failure.line} It goes on as soon as there is room; Ctrl-C ends it.")
+            self._look()
+            if time.monotonic() - max(self._moved_at, self._api.sent_at) > PATIENCE_SECONDS:
+                why = f"nothing of it has got on for {PATIENCE_SECONDS / 60:.0f} minutes"
+                raise Failure(failure.exit, f"{failure.line.rstrip('.')}, and {why}", failure.code)
+        time.sleep(max(failure.pause, http.PAUSES_SECONDS[-1]))
+
+    def _look(self) -> None:
+        """Find out whether any job has got on since the last look."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_SECONDS:
+            return
+        under_way = recent(self._api, 0)
+        seen = {(identifier(record), record["status"], record["progress"]) for record in under_way}
+        if seen != self._seen:
+            self._moved_at = now
+        self._seen, self._looked_at = seen, now
 
 
 def quoted(id_: str) -> str:

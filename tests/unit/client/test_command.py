@@ -260,6 +260,17 @@ class TestRequests:
         assert len(keys) == 3
         assert len(set(keys)) == 1
 
+    def test_waits_for_room_for_its_job(self, made: FakeApi, music: Music) -> None:
+        full = problem(429, "too_many_unfinished", "3 of your generations are not finished yet.")
+        accepted = made.answers[f"POST /api/generate/{AUDIO}"]
+        assert isinstance(accepted, Told)
+        made.answers[f"POST /api/generate/{AUDIO}"] = [full] * 10 + [accepted]
+        ended = music("generate", AUDIO, "--no-wait")
+        assert (ended.code, ended.out) == (Exit.DONE, f"{GENERATION}\n")
+        assert ended.err.count("as soon as there is room") == 1
+        keys = {asked.headers["Idempotency-Key"] for asked in made.asked if asked.method == "POST"}
+        assert len(keys) == 1
+
     def test_is_not_sent_again_where_that_takes_long(self, made: FakeApi, music: Music) -> None:
         limit = problem(429, "limit", "Enough for today.")
         made.answers["GET /api/audio"] = Told(429, limit.body, {"Retry-After": "3600"})
@@ -684,6 +695,28 @@ class TestLists:
         ]
         assert len(music("jobs", "--json").json["items"]) == 2
         assert len(music("jobs", "--finished", "0").out.splitlines()) == 1
+
+    @pytest.mark.parametrize(("kind", "record"), [("audio", TRACK), ("generation", MADE)])
+    def test_jobs_tells_what_is_under_way_however_old_it_is(
+        self, made: FakeApi, music: Music, kind: str, record: dict[str, Any]
+    ) -> None:
+        name = f"{kind}_id"
+        under_way = record | {"status": "queued", "progress": 0.0}
+        items = [record | {name: f"{number:026d}"} for number in range(3000)]
+        items += [under_way | {name: f"{number:026d}"} for number in range(3000, 3160)]
+
+        def page(asked: Asked) -> Told:
+            start = int(asked.path.partition("cursor=")[2] or 0)
+            following = start + 100 if start + 100 < len(items) else None
+            return Told(200, {"items": items[start : start + 100], "cursor": following and str(following)})
+
+        made.answers |= {
+            "GET /api/audio": Told(200, {"items": [], "cursor": None}),
+            "GET /api/generation": Told(200, {"items": [], "cursor": None}),
+            f"GET /api/{kind}": page,
+        }
+        listed = music("jobs", "--finished", "0", "--json").json["items"]
+        assert [item[name] for item in listed] == [item[name] for item in items[3000:]]
 
     def test_jobs_are_followed_to_their_end(
         self, made: FakeApi, music: Music, monkeypatch: pytest.MonkeyPatch

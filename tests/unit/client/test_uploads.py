@@ -8,12 +8,16 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from client import files
-from client.failure import Exit
+from client import api as http
+from client import files, jobs
+from client.api import Api
+from client.failure import Exit, Failure
+from client.settings import Deployment as Deployed
 from tests.support.fake_api import Asked, Ended, FakeApi, Told, problem
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
@@ -202,7 +206,7 @@ def test_files_that_fail_are_told_and_the_others_go_on(
 
     def vanishing(asked: Asked) -> Told:
         (folder / "deep/er/2.mp3").unlink(missing_ok=True)
-        if asked.json["filename"] == "5.FLAC":
+        if asked.json["filename"] == "5.FLAC":  # a reason that names no file
             return problem(413, "too_large", "The largest file is 5 bytes.")
         return announce(asked)
 
@@ -216,8 +220,101 @@ def test_files_that_fail_are_told_and_the_others_go_on(
     assert errors["songs/deep/er/5.FLAC"] == {"code": "too_large", "detail": "The largest file is 5 bytes."}
     assert len(errors) == 3
     assert "failed: songs/0.mp3 is empty\n" in ended.err
+    assert "failed: songs/deep/er/5.FLAC: The largest file is 5 bytes.\n" in ended.err
     assert ended.err.endswith("error: 3 of 12 files failed\n")
     assert len(remote.stored) == 9
+
+
+FULL = problem(429, "too_many_unfinished", "3 of your tracks are not embedded yet.")
+
+
+def test_an_upload_waits_until_there_is_room(remote: Deployment, music: Music, folder: Path) -> None:
+    refused: list[str] = []
+
+    def filling(asked: Asked) -> Told:  # every file is refused more often than any other request is sent
+        name = asked.json["filename"]
+        if refused.count(name) < 10:
+            refused.append(name)
+            return FULL
+        return remote.announce(asked)
+
+    remote.api.answers |= {
+        "POST /api/upload": filling,
+        "GET /api/audio": Told(200, {"items": [], "cursor": None}),
+        "GET /api/generation": Told(200, {"items": [], "cursor": None}),
+    }
+    ended = music("upload", "songs")
+    assert ended.code == Exit.DONE
+    assert len(refused) == 120
+    assert set(remote.stored.values()) == {b"song %d" % number for number in range(12)}
+    (line,) = [line for line in ended.err.splitlines() if "left out" not in line]
+    assert line.startswith("3 of your tracks are not embedded yet. It goes on as soon as there is room")
+
+
+def test_waiting_for_room_ends_where_nothing_gets_on(
+    remote: Deployment, music: Music, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "PATIENCE_SECONDS", 0.1)
+    stuck = {"audio_id": "A", "status": "awaiting_upload", "progress": 0.0}
+    remote.api.answers |= {
+        "POST /api/upload": FULL,
+        "GET /api/audio": Told(200, {"items": [stuck], "cursor": None}),
+        "GET /api/generation": Told(200, {"items": [], "cursor": None}),
+    }
+    ended = music("upload", "songs", "--at-once", "12")
+    assert ended.code == Exit.FAILED
+    failed = [line for line in ended.err.splitlines() if line.startswith("failed: ")]
+    paths = {str(path) for path in Path("songs").rglob("[0-9]*")}
+    assert {line.split(": ")[1] for line in failed} == paths
+    assert all("nothing of it has got on" in line for line in failed)
+
+
+def test_waiting_for_room_is_interrupted(
+    remote: Deployment, folder: Path, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    remote.api.answers |= {
+        "POST /api/upload": FULL,
+        "GET /api/audio": Told(200, {"items": [], "cursor": None}),
+        "GET /api/generation": Told(200, {"items": [], "cursor": None}),
+    }
+    upload = process("upload", "songs/0.mp3")
+    assert upload.stderr
+    assert "It goes on as soon as there is room" in upload.stderr.readline()
+    upload.send_signal(signal.SIGINT)
+    upload.communicate()
+    assert upload.returncode == Exit.INTERRUPTED
+    assert remote.stored == {}
+
+
+@pytest.mark.parametrize("what", ["status", "progress", "sent"])
+def test_whatever_gets_on_keeps_an_upload_waiting(fake: FakeApi, what: str) -> None:
+    api = Api(Deployed(fake.url, None))
+    record = {"audio_id": "A", "status": "embedding", "progress": 0.0}
+    fake.answers |= {
+        "GET /api/audio": lambda asked: Told(200, {"items": [record], "cursor": None}),
+        "GET /api/generation": Told(200, {"items": [], "cursor": None}),
+    }
+    said: list[str] = []
+    now = 1e6
+    clock = SimpleNamespace(monotonic=lambda: now, sleep=lambda seconds: None)
+    full = Failure(Exit.REFUSED, "Full.", http.FULL, 15.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "time", clock)
+        room = jobs.Room(api, said.append)
+        for number in range(1, 20):  # far longer than anybody waits for nothing
+            now += jobs.PATIENCE_SECONDS * 0.9
+            if what == "sent":
+                api.sent_at = now
+            else:
+                record[what] = number / 20 if what == "progress" else f"status {number}"
+            room.wait(full)
+        now += jobs.PATIENCE_SECONDS * 0.9
+        room.wait(full)
+        now += jobs.PATIENCE_SECONDS * 0.2
+        with pytest.raises(Failure, match="nothing of it has got on for 15 minutes"):
+            room.wait(full)
+    assert len(said) == 1
 
 
 def test_what_no_file_can_escape_ends_all_at_once(remote: Deployment, music: Music, folder: Path) -> None:
@@ -281,7 +378,7 @@ def test_waiting_tells_which_could_not_be_embedded(remote: Deployment, music: Mu
     remote.api.answers["POST /bucket"] = judging
     ended = music("upload", "songs", "--wait")
     assert ended.code == Exit.FAILED
-    assert "failed: 3.FLAC: This is no music.\n" in ended.err
+    assert "failed: songs/3.FLAC: This is no music.\n" in ended.err
     assert ended.err.endswith("error: 1 of 12 files failed\n")
 
 
