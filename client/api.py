@@ -11,11 +11,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from client.failure import Exit, Failure, file_failure
+from client.files import file_name
 from client.settings import Deployment
 
 TIMEOUT_SECONDS = 60
@@ -253,8 +255,7 @@ class Api:
         with self.open("GET", path) as answer:
             length = answer.headers.get("Content-Length")
             total = int(length) if length else None
-            name = Path((answer.headers.get_filename() or "").replace("\\", "/")).name
-            yield File(name or "music.wav", total, self._pieces(answer, total))
+            yield File(_name(answer.headers), total, self._pieces(answer, total))
 
     def _pieces(self, answer: Any, total: int | None) -> Iterator[bytes]:
         count = 0
@@ -301,6 +302,23 @@ class Api:
     def _unreachable(self, error: Exception) -> Failure:
         hint = "start one with `music serve`, or give another address with --api or as MUSIC_API"
         return Failure(Exit.UNREACHABLE, f"no API answers at {self.url} ({_reason(error)}): {hint}")
+
+
+def _name(headers: Message) -> str:
+    """Return the name that an answer gives its file (RFC 6266): in any script, where both are there.
+
+    Examples
+    --------
+    >>> headers = Message()
+    >>> headers["Content-Disposition"] = "attachment; filename=K_ln.wav; filename*=UTF-8''K%C3%B6ln.wav"
+    >>> _name(headers)
+    'Köln.wav'
+    """
+    parameters = headers.get_params([], "content-disposition")
+    values = [value for name, value in parameters if name.lower() == "filename"]
+    # An extended value is a tuple: its character set, its language and its text.
+    values.sort(key=lambda value: not isinstance(value, tuple))
+    return file_name(collapse_rfc2231_value(values[0]) if values else "") or "music.wav"
 
 
 def _passing(error: Exception) -> bool:

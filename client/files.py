@@ -15,6 +15,30 @@ AUDIO = {
 }
 """Extensions of the files that are uploaded of a folder, in lower case."""
 
+MOST_BYTES_OF_NAME = 255
+"""What file systems take of a name, in UTF-8."""
+MOST_OF_ENDING = 16
+"""An ending of more characters is part of the name, and is cut with it."""
+
+
+def file_name(given: str) -> str:
+    """Return the name of a file as somebody else calls it, fit for a folder of the user; empty where none is.
+
+    It leads to no other folder, is not hidden, does nothing to a terminal, and is not too long.
+
+    Examples
+    --------
+    >>> file_name("../../.Frühling – 春の歌.wav"), file_name("a/b" + chr(27) + "[1m.mp3"), file_name("..")
+    ('Frühling – 春の歌.wav', 'b_[1m.mp3', '')
+    """
+    name = given.replace("\\", "/").rpartition("/")[2]
+    name = "".join(character if character.isprintable() else "_" for character in name).strip(". ")
+    stem, dot, ending = name.rpartition(".")
+    if len(ending) > MOST_OF_ENDING:
+        stem, dot, ending = name, "", ""
+    left = MOST_BYTES_OF_NAME - len(f"{dot}{ending}".encode())
+    return stem.encode()[:left].decode("utf-8", "ignore") + dot + ending
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
@@ -27,7 +51,7 @@ def whole(path: Path) -> Iterator[Path]:
         yield path
         return
     path = path.resolve()  # a link stays one
-    part = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    part = path.with_name(f".{uuid.uuid4().hex}{path.suffix[:MOST_OF_ENDING]}")
     try:
         yield part
         part.replace(path)

@@ -15,10 +15,12 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import typer
 
+from backend.storage import content_disposition
 from client import command, fields, settings
 from client.failure import Exit
 from client.stack import ROOT
@@ -355,11 +357,42 @@ class TestGenerate:
         assert music("generate", AUDIO, "-o", "folder").out == "folder/a-D4G.wav\n"
         assert Path("folder/a-D4G.wav").read_bytes() == SOUND
 
-    def test_a_name_of_the_deployment_leads_to_no_other_folder(self, made: FakeApi, music: Music) -> None:
-        name = {"Content-Disposition": 'attachment; filename="../../evil.wav"'}
-        made.answers[f"GET /api/download/{GENERATION}"] = Told(200, SOUND, name)
-        assert music("generate", AUDIO).out == "evil.wav\n"
-        assert Path("evil.wav").exists()
+    @pytest.mark.parametrize(
+        ("disposition", "name"),
+        [
+            ('filename="../../evil.wav"', "evil.wav"),
+            ("filename*=UTF-8''..%2F..%2Fevil.wav", "evil.wav"),
+            ('filename="..\\\\..\\\\evil.wav"', "evil.wav"),
+            ("filename*=UTF-8''%2Ebashrc", "bashrc"),
+            ("filename*=UTF-8''a%0A%1B%5B1m%E2%80%AEb.wav", "a__[1m_b.wav"),
+            ("filename*=UTF-8''%2E%2E", "music.wav"),
+            ("inline", "music.wav"),
+            ("filename*=UTF-8''K%F6ln.wav", "K\ufffdln.wav"),
+            ("filename*=unknown''K%C3%B6ln.wav", "K\xc3\xb6ln.wav"),
+            ("FileName*=utf-8'en'K%C3%B6ln.wav; filename=K_ln.wav", "K\xf6ln.wav"),
+            ("filename*=UTF-8''" + quote("春" * 200) + ".wav", "春" * 83 + ".wav"),
+            ('filename="a.' + "b" * 400 + '"', "a." + "b" * 253),
+        ],
+    )
+    def test_a_name_of_the_deployment_is_a_name_in_its_folder(
+        self, made: FakeApi, music: Music, disposition: str, name: str
+    ) -> None:
+        headers = {"Content-Disposition": f"attachment; {disposition}"}
+        made.answers[f"GET /api/download/{GENERATION}"] = Told(200, SOUND, headers)
+        assert music("generate", AUDIO).code == Exit.DONE
+        assert [path.name for path in Path().iterdir()] == [name]
+        assert len(os.fsencode(name)) <= 255
+
+    @pytest.mark.parametrize(
+        "name", ["Frühling – 春の歌.wav", "a-D4G.wav", '100 % "live".ogg', "🎵.mp3", "e\u0301.flac"]
+    )
+    def test_a_name_in_any_script_stays_as_the_deployment_sends_it(
+        self, made: FakeApi, music: Music, name: str
+    ) -> None:
+        headers = {"Content-Disposition": content_disposition(name)}
+        made.answers[f"GET /api/download/{GENERATION}"] = Told(200, SOUND, headers)
+        assert music("generate", AUDIO).out == f"{name}\n"
+        assert Path(name).read_bytes() == SOUND
 
     def test_in_json_is_the_record_and_the_file(self, made: FakeApi, music: Music) -> None:
         assert music("generate", AUDIO, "-o", "like.wav", "--json").json == MADE | {"file": "like.wav"}
