@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from backend.records import Audio, Generation
@@ -129,6 +129,16 @@ Key = Literal[
 ]  # fmt: skip
 
 
+_SHARPS = {"Db": "C#", "Eb": "D#", "Gb": "F#", "Ab": "G#", "Bb": "A#"}
+
+
+def _in_sharps(key: Any) -> Any:
+    if not isinstance(key, str):
+        return key
+    tonic, _, mode = key.partition(" ")
+    return f"{_SHARPS.get(tonic, tonic)} {mode}"
+
+
 class GenerateRequest(_Request):
     """How the new music is to be made."""
 
@@ -204,10 +214,10 @@ class GenerateRequest(_Request):
         description="Beats per minute of the result. A profile that copies its source plays it at 0.8 to 1.25"
         " times its tempo; of the others' candidates one is chosen and stretched by 4 % at most.",
     )
-    key: Key | None = Field(
+    key: Annotated[Key | None, BeforeValidator(_in_sharps)] = Field(
         default=None,
-        description="Key of the result. A profile that copies its source transposes it by up to 6 semitones "
-        "and cannot change its mode; of the others' candidates one is chosen.",
+        description="Key of the result; flats are taken, too. A profile that copies its source transposes it by "
+        "up to 6 semitones and cannot change its mode; of the others' candidates one is chosen.",
     )
 
 

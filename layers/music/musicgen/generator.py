@@ -128,7 +128,7 @@ class MusicGen:
         Raises
         ------
         GenerationError
-            ``prompt_too_long``; ``silent_source`` where there is nothing to continue or to take up.
+            ``prompt_too_long``; ``silent_source`` where nothing can be continued, taken up or described.
         Suspended
             There is not enough time: all that was made is kept.
         """
@@ -137,6 +137,10 @@ class MusicGen:
         kept = request.kept or Kept(Forgetful())
         text, description = self._describe(request)
         unwanted = self._encoded((parameters.negative_prompt or "").strip(), "negative prompt")
+        if is_silent(source) and not (parameters.prompt or "").strip():
+            raise GenerationError(
+                "silent_source", "The source is silent: only a prompt can say what to make."
+            )
         prompt = self._prompt(source) if parameters.mode == "continue" else None
         mono = folded(_sounding(source)) if parameters.mode == "melody" else None
         known = 0 if prompt is None else prompt.shape[1]

@@ -583,7 +583,7 @@ class TestGenerate:
             ("prompt", [None], ["", 5, "x" * 1001]),
             ("negative_prompt", [None], ["", 5, "x" * 1001]),
             ("tempo", [None, 120, 96.5, 150], [29.9, 301, "120", True]),
-            ("key", [None, "C minor", "F# minor"], ["C", "Bb major", "c major", "C Major", 1]),
+            ("key", [None, "C minor", "F# minor"], ["C", "Cb major", "c major", "C Major", 1]),
             ("volume", [], [1]),
         ],
     )
@@ -620,6 +620,15 @@ class TestGenerate:
         beyond = {"start": length - 1, "end": length + 0.1}
         problem = self.post(world, audio, {"section": beyond}).problem(422, "section_out_of_range")
         assert problem["field"] == "section"
+
+    def test_a_key_may_be_named_in_flats(self, world: World) -> None:
+        audio = world.ready(features={**FEATURES, "key": "D", "mode": "minor"})
+        for asked, key in {"Bb minor": "A# minor", "Eb minor": "D# minor", "F# minor": "F# minor"}.items():
+            answer = self.post(world, audio, {"key": asked})
+            assert answer.status == 202, answer.body
+            assert answer.json["parameters"]["key"] == key
+        for wrong in ("Hb minor", "Fb minor", "Bb", "bb minor", "Bb  minor", 5, ["Bb minor"]):
+            assert self.post(world, audio, {"key": wrong}).problem(422, "invalid_parameter")["field"] == "key"
 
     def test_a_loop_has_bars_and_nothing_that_contradicts_it(self, world: World) -> None:
         audio = world.ready(features={**FEATURES, "meter": "4/4", "bars": [0.5, 2.5, 4.5]})

@@ -313,11 +313,16 @@ def test_a_continuation_of_minutes_goes_on_over_windows() -> None:
     assert sum(codec.pushed) == 52 * 50
 
 
-@pytest.mark.parametrize("mode", ["continue", "melody"])
+@pytest.mark.parametrize("mode", ["similar", "continue", "melody"])
 def test_silence_has_nothing_to_go_on_from(mode: str) -> None:
     with pytest.raises(GenerationError) as caught:
         run(generator()[0], replace(PARAMETERS, mode=mode), source=np.zeros((1, 32000), np.float32))
     assert caught.value.code == "silent_source"
+
+
+def test_a_prompt_says_what_to_make_of_silence() -> None:
+    asked = replace(PARAMETERS, prompt="a choir")
+    assert run(generator()[0], asked, source=np.zeros((1, 32000), np.float32))[0].audio.any()
 
 
 def test_two_melodies_give_two_results() -> None:
