@@ -216,8 +216,8 @@ class GenerateRequest(_Request):
     )
     key: Annotated[Key | None, BeforeValidator(_in_sharps)] = Field(
         default=None,
-        description="Key of the result; flats are taken, too. A profile that copies its source transposes it by "
-        "up to 6 semitones and cannot change its mode; of the others' candidates one is chosen.",
+        description="Key of the result; flats are taken, too. A profile that copies its source transposes it "
+        "by up to 6 semitones and cannot change its mode; of the others' candidates one is chosen.",
     )
 
 
