@@ -24,11 +24,14 @@ from client.api import Api
 from client.downloads import Destination
 from client.downloads import download as fetch
 from client.failure import Exit, Failure
-from client.files import audio_files
+from client.files import AUDIO, audio_files
 from client.output import Output, clean
 
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout, where `music` runs in one."""
+
+ENDINGS = {"opus": "ogg", "oga": "ogg", "wave": "wav"}
+"""Other endings of files in a format that can be made."""
 
 HELP = """Upload tracks, find what sounds like them, and make new music like them.
 
@@ -390,12 +393,18 @@ def _fetching(generation: dict[str, Any]) -> str:
 def _format(given: str | None, destination: Destination) -> str | None:
     """Return the format that is wanted: as given, or by the ending of the file to write."""
     formats = next(field.schema["enum"] for field in fields.fields() if field.name == "format")
-    ending = destination.ending
     if given not in {None, *formats}:
         raise Failure(Exit.USAGE, f"--format takes {', '.join(formats)}, not {given}")
-    if ending in formats and given not in {None, ending}:
-        raise Failure(Exit.USAGE, f"{destination.given} is no name for --format {given}")
-    return ending if ending in formats else given
+    ending = ENDINGS.get(destination.ending, destination.ending)
+    if ending in formats:
+        if given not in {None, ending}:
+            raise Failure(Exit.USAGE, f"{destination.given} is no name for --format {given}")
+        return ending
+    if ending in AUDIO or (ending and given is None):
+        *others, last = formats
+        known = f"{', '.join(others)} or {last}"
+        raise Failure(Exit.USAGE, f"{destination.given} names no format that can be made, which are {known}")
+    return given
 
 
 def _say_generation(output: Output, generation: dict[str, Any], file: Path | None) -> None:

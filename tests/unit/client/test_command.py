@@ -21,7 +21,7 @@ import pytest
 import typer
 
 from backend.storage import content_disposition
-from client import command, fields, settings
+from client import command, fields, files, settings
 from client.failure import Exit
 from client.stack import ROOT
 from tests.support.fake_api import Asked, Ended, FakeApi, Told, problem, serving
@@ -57,6 +57,8 @@ MADE = {
     "parameters": {"format": "wav"},
     "links": {"self": f"/api/generation/{GENERATION}", "download": f"/api/download/{GENERATION}"},
 }
+MADE_OF = {"wav", "wave", "flac", "mp3", "ogg", "oga", "opus"}
+"""Endings of the formats that music is made in."""
 SOUND = bytes(range(256)) * 1000
 FILE = Told(
     200, SOUND, {"Content-Type": "audio/wav", "Content-Disposition": 'attachment; filename="a-D4G.wav"'}
@@ -203,6 +205,14 @@ class TestErrors:
             ["download", GENERATION, "-o", "-", "--json"],
             ["download", GENERATION, "--format", "midi"],
             ["download", GENERATION, "--format", "mp3", "-o", "like.wav"],
+            *(
+                [name, AUDIO, "-o", f"like.{ending}", *more]
+                for name in ("generate", "download")
+                for ending, more in (
+                    *((ending, []) for ending in sorted({*files.AUDIO, "xyz", "M4A"} - MADE_OF)),
+                    *((ending, ["--format", "flac"]) for ending in sorted(files.AUDIO - {"flac"})),
+                )
+            ),
             ["keys", "create"],
             ["redrive", "--stack", "a", "--endpoint-url", "b"],
         ],
@@ -342,10 +352,15 @@ class TestGenerate:
         assert music("generate", GENERATION, "--no-wait").code == Exit.DONE
         assert [asked.path for asked in made.asked if asked.method == "POST"] == [f"/api/generate/{AUDIO}"]
 
-    @pytest.mark.parametrize("out", ["like.flac", "LIKE.FLAC"])
-    def test_takes_the_format_from_the_file(self, made: FakeApi, music: Music, out: str) -> None:
+    @pytest.mark.parametrize(
+        ("out", "format_"),
+        [("like.flac", "flac"), ("LIKE.FLAC", "flac"), ("like.opus", "ogg"), ("v1.flac/", None), ("a", None)],
+    )
+    def test_takes_the_format_from_the_file(
+        self, made: FakeApi, music: Music, out: str, format_: str | None
+    ) -> None:
         assert music("generate", AUDIO, "-o", out).code == Exit.DONE
-        assert posted(made) == {"format": "flac"}
+        assert posted(made) == ({"format": format_} if format_ else {})
 
     def test_without_a_name_the_deployment_names_the_file(self, made: FakeApi, music: Music) -> None:
         assert music("generate", AUDIO).out == "a-D4G.wav\n"
@@ -496,7 +511,10 @@ class TestDownload:
             (["--format", "mp3"], "/1?format=mp3"),
             (["-o", "b.flac"], "/1?format=flac"),
             (["-o", "b.wav"], ""),  # as it was made
-            (["-o", "b.xyz"], ""),
+            (["-o", "b"], ""),
+            (["-o", ".b"], ""),
+            (["-o", "b.opus"], "/1?format=ogg"),
+            (["-o", "b.part", "--format", "mp3"], "/1?format=mp3"),
         ):
             assert music("download", GENERATION, "-f", *arguments).code == Exit.DONE
             assert made.asked[-1].path == f"/api/download/{GENERATION}{path}"
