@@ -47,6 +47,19 @@ app = typer.Typer(
 keys_app = typer.Typer(help="Make, list and revoke API keys, with AWS credentials.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
+
+def _not_blank(value: Any) -> Any:
+    """Refuse an argument that is empty, such as a variable of the shell that nobody has set."""
+    if any(not str(one).strip() for one in (value if isinstance(value, list) else [value])):
+        raise typer.BadParameter("it is empty")
+    return value
+
+
+def _argument(metavar: str, help_: str | None = None) -> Any:
+    """Make what names a track, a generation, a file or a key: an argument that is never empty."""
+    return typer.Argument(metavar=metavar, help=help_, show_default=False, callback=_not_blank)
+
+
 ApiOption = Annotated[str | None, typer.Option("--api", metavar="URL", help="Address of the deployment.")]
 KeyOption = Annotated[str | None, typer.Option("--key", metavar="KEY", help="API key.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -109,7 +122,7 @@ def _talks_to_the_api(function: Callable[..., None]) -> Callable[..., None]:
 @_talks_to_the_api
 def upload(
     session: Session,
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", show_default=False)],
+    names: Annotated[list[str], _argument("FILE|FOLDER...")],
     wait: Annotated[bool, typer.Option("--wait", help="Until every track is embedded.")] = False,
     at_once: Annotated[int, typer.Option("--at-once", min=1, max=32, help="Files at the same time.")] = 4,
 ) -> None:
@@ -118,6 +131,7 @@ def upload(
     After Ctrl-C the same command goes on where it was.
     """
     api, output = session.api, session.output
+    paths = [Path(name) for name in names]
     files, others = audio_files(paths)
     if others:
         output.note(f"files left out, for they are no audio: {others}")
@@ -211,7 +225,7 @@ def _track_row(record: dict[str, Any]) -> list[object]:
 @_talks_to_the_api
 def show(
     session: Session,
-    id_: Annotated[str, typer.Argument(metavar="ID", help="Of a track or of a generation.")],
+    id_: Annotated[str, _argument("ID", "Of a track or of a generation.")],
 ) -> None:
     """Show all that is known of a track or of a generation."""
     record = jobs.find(session.api, id_)
@@ -250,7 +264,7 @@ def _shown(value: object) -> str:
 @_talks_to_the_api
 def similar(
     session: Session,
-    id_: Annotated[str, typer.Argument(metavar="ID", help="Of a track.")],
+    id_: Annotated[str, _argument("ID", "Of a track.")],
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many.")] = 10,
     distinct: Annotated[bool, typer.Option("--distinct", help="Each content once.")] = False,
 ) -> None:
@@ -263,7 +277,7 @@ def similar(
 @_talks_to_the_api
 def search(
     session: Session,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What it should sound like.")],
+    text: Annotated[str, _argument("TEXT", "What it should sound like.")],
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many.")] = 10,
 ) -> None:
     """List the tracks that fit a description; it needs a profile that understands text."""
@@ -331,9 +345,7 @@ def _job_row(record: dict[str, Any]) -> list[object]:
 
 def _generate(
     session: Session,
-    source: Annotated[
-        str, typer.Argument(metavar="ID|FILE", help="A track, music that was made, or a file.")
-    ],
+    source: Annotated[str, _argument("ID|FILE", "A track, music that was made, or a file.")],
     out: OutOption = None,
     force: ForceOption = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Fetch the file once it is made.")] = True,
@@ -447,7 +459,7 @@ app.command("generate")(_talks_to_the_api(_command_of_generate()))
 @_talks_to_the_api
 def download(
     session: Session,
-    id_: Annotated[str, typer.Argument(metavar="ID", help="Of a generation.")],
+    id_: Annotated[str, _argument("ID", "Of a generation.")],
     out: OutOption = None,
     force: ForceOption = False,
     candidate: Annotated[
@@ -566,7 +578,7 @@ def list_keys(
 
 @keys_app.command("revoke")
 def revoke_key(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="What stands before a key's dot.")],
+    id_: Annotated[str, _argument("ID", "What stands before a key's dot.")],
     stack: StackOption = None,
     endpoint_url: EndpointOption = None,
 ) -> None:

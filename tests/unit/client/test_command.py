@@ -65,6 +65,21 @@ FILE = Told(
 )
 
 
+def commands() -> list[tuple[str, Any]]:
+    """All commands by their names, those of `music keys` too."""
+    group = typer.main.get_group(command.app)
+    found: list[tuple[str, Any]] = []
+    for name, known in group.commands.items():
+        inner = getattr(known, "commands", None)
+        found += [(f"{name} {one}", of) for one, of in inner.items()] if inner else [(name, known)]
+    return found
+
+
+def arguments_of(known: Any) -> list[Any]:
+    """What a command takes without an option's name before it."""
+    return [parameter for parameter in known.params if parameter.param_type_name == "argument"]
+
+
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
@@ -221,6 +236,16 @@ class TestErrors:
         ended = music(*arguments)
         assert ended.code == Exit.USAGE
         assert ended.error
+        assert fake.asked == []
+
+    @pytest.mark.parametrize("empty", ["", " ", "\t\n"])
+    @pytest.mark.parametrize("name", [name for name, known in commands() if arguments_of(known)])
+    def test_of_an_argument_that_is_empty(self, fake: FakeApi, music: Music, name: str, empty: str) -> None:
+        (argument,) = arguments_of(dict(commands())[name])
+        for given in ([empty], *([[AUDIO, empty]] if argument.nargs == -1 else [])):
+            ended = music(*name.split(), *given)
+            assert ended.code == Exit.USAGE
+            assert "it is empty" in ended.error
         assert fake.asked == []
 
     @pytest.mark.parametrize(
@@ -588,11 +613,7 @@ class TestDownload:
 
 def writing() -> list[str]:
     """The commands that write a file, which have -o."""
-    return [
-        name
-        for name, known in typer.main.get_group(command.app).commands.items()
-        if any("-o" in parameter.opts for parameter in known.params)
-    ]
+    return [name for name, known in commands() if any("-o" in parameter.opts for parameter in known.params)]
 
 
 class TestWhatStays:
