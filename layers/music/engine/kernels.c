@@ -746,7 +746,6 @@ static void expect(const Attend *op, int64_t item) {
         FETCH(op->k + sequence * op->new_keys * op->kv_stride + head * size + i);
         FETCH(op->v + sequence * op->new_keys * op->kv_stride + head * size + i);
     }
-    for (int64_t i = 0; i < size * LANES; i += 64) FETCH(there.at + old / LANES * size * LANES + i);
     for (int64_t i = 0; i < size * 2; i += 64) FETCH(there.at + there.apart + old / 2 * 2 * UP(size, LANES) + i);
     for (int side = 0; side < 2; side++, scales += op->capacity) {
         for (int64_t i = 0; i < 4 * LANES; i += LANES) FETCH(scales + i);
