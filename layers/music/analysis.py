@@ -192,7 +192,10 @@ def analyse(
                 show(np.float32(gain) * block)
                 progress(_MEASURED)
     file, peaks = preview.finish()
-    shown = round(_loudness(mixed), 2) if mixed and measured.loudness is not None else measured.loudness
+    shown = measured.loudness
+    if mixed and shown is not None:
+        loudness = _loudness(mixed)  # minus infinity where the channels cancel in their mix
+        shown = round(loudness, 2) if np.isfinite(loudness) else None
     progress(1.0)
     return Analysis(
         np.asarray(vector, dtype=np.float32),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from pathlib import Path
 
@@ -78,6 +79,18 @@ def test_a_preview_is_as_loud_as_is_told_and_not_distorted(
         spectrum = np.abs(np.fft.rfft(middle * np.hanning(RATE)))
         assert spectrum[1000:].max() < 0.01 * spectrum.max()  # a clipped sine has a third harmonic
         assert np.abs(heard).max() == pytest.approx(1.0, abs=0.1)
+
+
+def test_channels_that_cancel_in_their_mix_have_a_silent_preview(tmp_path: Path) -> None:
+    wave = np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE)
+    gains = [0.3, 0.3, 0.0, 0.0, -0.3 / 0.5**0.5, -0.3 / 0.5**0.5]  # the surrounds against the front
+    (tmp_path / "x").write_bytes(
+        sound.encode(np.outer(gains, wave).astype(np.float32), RATE, "wav", "pcm_f32le")
+    )
+    analysis = analyse(tmp_path / "x", load_embedder("builtin"))
+    assert analysis.features.loudness is not None
+    assert analysis.preview_loudness is None or analysis.preview_loudness < -90.0
+    assert json.loads(json.dumps(analysis.document(), allow_nan=False))
 
 
 def test_peaks_are_where_the_sound_is() -> None:
