@@ -128,13 +128,14 @@ def upload(
 ) -> None:
     """Upload files, and the audio files of folders; what is there already is not sent again.
 
-    After Ctrl-C the same command goes on where it was.
+    Files that are named are sent whatever they are called, those of folders by their endings. After Ctrl-C
+    the same command goes on where it was.
     """
     api, output = session.api, session.output
     paths = [Path(name) for name in names]
     files, others = audio_files(paths)
     if others:
-        output.note(f"files left out, for they are no audio: {others}")
+        output.note(f"files left out by their names: {others}")
     if not files:
         raise Failure(Exit.FILE, f"there is no audio file in {', '.join(map(str, paths))}")
     results: list[uploads.Uploaded] = []

@@ -11,9 +11,13 @@ from pathlib import Path
 from client.failure import Exit, Failure
 
 AUDIO = {
-    *("aac", "aif", "aifc", "aiff", "flac", "m4a", "mka", "mp3", "oga", "ogg", "opus", "wav", "webm"),
+    *("aac", "aif", "aifc", "aiff", "bwf", "flac", "m4a", "m4b", "m4r", "m4v", "mka", "mkv", "mov", "mp1"),
+    *("mp2", "mp3", "mp4", "oga", "ogg", "opus", "rf64", "w64", "wav", "wave", "weba", "webm"),
 }
-"""Extensions of the files that are uploaded of a folder, in lower case."""
+"""Endings of the files of a folder that are uploaded, in lower case: those of the kinds in docs/files.md.
+
+A file that is named is uploaded whatever it is called, since its bytes say what it is.
+"""
 
 MOST_BYTES_OF_NAME = 255
 """What file systems take of a name, in UTF-8."""
@@ -89,7 +93,7 @@ def audio_files(paths: list[Path]) -> tuple[list[Path], int]:
     list of Path
         In the order of their names within a folder.
     int
-        Files of folders that are left out.
+        Files of folders that are left out by their names.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import signal
 import subprocess
 import threading
@@ -18,6 +19,7 @@ from client import files, jobs
 from client.api import Api
 from client.failure import Exit, Failure
 from client.settings import Deployment as Deployed
+from client.stack import ROOT
 from tests.support.fake_api import Asked, Ended, FakeApi, Told, problem
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
@@ -116,7 +118,7 @@ def test_a_folder_is_uploaded_with_all_below_it(remote: Deployment, music: Music
     assert {state for _, state, _ in rows} == {"uploaded"}
     assert {Path(path).read_bytes() for _, _, path in rows} == set(remote.stored.values())
     assert set(remote.stored.values()) == {b"song %d" % number for number in range(12)}
-    assert ended.err == "files left out, for they are no audio: 2\n"
+    assert ended.err == "files left out by their names: 2\n"
 
 
 def test_a_folder_without_audio_is_a_mistake(remote: Deployment, music: Music, tmp_path: Path) -> None:
@@ -390,8 +392,34 @@ def test_names_that_are_no_text_are_sent(remote: Deployment, music: Music, folde
     assert record["filename"] == "K\ufffdln.mp3"
 
 
-def test_the_files_of_a_folder_are_those_that_the_api_knows(stack: Stack) -> None:
-    assert set(stack.app("upload").BY_EXTENSION) == files.AUDIO
+def test_the_files_of_a_folder_are_of_every_kind_that_is_taken(stack: Stack) -> None:
+    page = (ROOT / "docs/files.md").read_text("utf-8")
+    table = page.partition("<!-- kinds")[2].partition("<!-- end of kinds -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[3:]]
+    taken = {re.split(r"[ ,]", row[0])[0] for row in rows if not row[-1].startswith("refused")}
+    refused = {re.split(r"[ ,]", row[0])[0] for row in rows} - taken
+    assert {"wav", "mp2", "mov", "mka"} <= taken <= files.AUDIO
+    assert refused == {"caf", "au"}
+    assert not refused & files.AUDIO
+    (films,) = re.findall(r"The sound of a film in ([a-z0-9, ]+) is taken", page)
+    assert set(re.split(r", | or ", films)) <= files.AUDIO
+    assert {"m4b", "w64"} <= files.AUDIO  # m4a of a book, and Wave64
+    assert set(stack.app("upload").BY_EXTENSION) <= files.AUDIO
+
+
+def test_the_endings_of_the_files_of_a_folder_are_documented() -> None:
+    page = (ROOT / "docs/command-line.md").read_text("utf-8")
+    (listed,) = re.findall(r"files of these endings are:([^:]+?)\.\s+Hidden", page)
+    assert re.findall(r"`\.(\w+)`", listed) == sorted(files.AUDIO)
+
+
+def test_a_folders_files_are_those_that_can_be_named_one_by_one(
+    remote: Deployment, music: Music, folder: Path
+) -> None:
+    for number, ending in enumerate(sorted(files.AUDIO)):
+        (folder / f"kind.{ending.upper() if number % 2 else ending}").write_bytes(ending.encode())
+    assert music("upload", "songs").code == Exit.DONE
+    assert {ending.encode() for ending in files.AUDIO} <= set(remote.stored.values())
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
