@@ -38,11 +38,10 @@ from music.musicgen.sampling import Sampling, draw, guide, stream
 from music.musicgen.transformer import MusicGen
 from tests.benchmarks import floor
 from tests.benchmarks.machine import models_file, processor
+from tests.benchmarks.starts import STEPS, TOKENS
 from weights import Checkpoint, pack, synthetic
 from weights.export import export
 
-STEPS = 1500  # 30 s
-TOKENS = 20  # of a prompt
 SAMPLING = Sampling()  # the defaults of the contract: temperature 1, top-k 250, guidance 3
 POSITIONS = (50, 400, 750, 1100, 1450)
 SIZES = ("medium", "large")
@@ -162,8 +161,9 @@ def child(
     variant: str | None = None,
     group: Path | None = None,
     cold: Sequence[Path] = (),
+    module: str = "bench_models",
 ) -> dict[str, Any]:
-    """Run a function of this file in a process of its own; seconds are those from its start to `ready`."""
+    """Run a function of a module in a process of its own; seconds are those from its start to `ready`."""
     if cold:
         os.sync()  # what is not yet on the disk stays
     for path in cold:
@@ -174,35 +174,13 @@ def child(
     begun = time.time()
     joined = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(group)] if group else []
     done = subprocess.run(
-        [*joined, sys.executable, "-m", "tests.benchmarks.bench_models", "--child", *arguments],
+        [*joined, sys.executable, "-m", f"tests.benchmarks.{module}", "--child", *arguments],
         env=environment, check=True, capture_output=True, text=True,
     )  # fmt: skip
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if "ready" in result:
         result["seconds"] = result.pop("ready") - begun
     return result
-
-
-def child_first_token(folder: str) -> dict[str, Any]:
-    """What generate does up to its first token: load, encode the prompt, one step."""
-    from music import loading
-
-    os.environ["MODELS"] = folder
-    generator: Any = loading.load("small").generator
-    text = generator._text.encode(list(range(1, TOKENS + 1)))
-    state = generator._language.start([Condition(text), Condition(None)], STEPS)
-    state.advance(np.full((2, 1, 4), 2048))
-    return {"ready": time.time()}
-
-
-def child_vector(folder: str, track: str) -> dict[str, Any]:
-    """What embed does: load, decode, measure, embed, tag."""
-    from music import loading
-    from music.analysis import analyse
-
-    os.environ["MODELS"] = folder
-    analyse(track, loading.load_embedder("small"))
-    return {"ready": time.time()}
 
 
 def child_clip(folder: str, length: str) -> dict[str, Any]:
@@ -353,8 +331,8 @@ def processes(folder: Path, quick: bool) -> dict[str, Any]:
         ("generate: start to first token", ("first_token", bundle)),
         ("embed: start to vector of 30 s", ("vector", bundle, str(track))),
     ):
-        notes[f"{name}, cold page cache, s"] = child(*arguments, cold=files)["seconds"]
-        warm = [child(*arguments)["seconds"] for _ in range(3)]
+        notes[f"{name}, cold page cache, s"] = child(*arguments, cold=files, module="starts")["seconds"]
+        warm = [child(*arguments, module="starts")["seconds"] for _ in range(3)]
         found[f"{name}, warm page cache, s"] = statistics.median(warm)
     return {"figures": found, "details": notes}
 
