@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from client.failure import Exit, Failure, file_failure
@@ -182,7 +182,9 @@ class Api:
             time.sleep(pause)
         raise AssertionError
 
-    def post_file(self, upload: dict[str, Any], path: Path, size: int, sent: Callable[[int], object]) -> None:
+    def post_file(
+        self, upload: dict[str, Any], path: Path, file: BinaryIO, size: int, sent: Callable[[int], object]
+    ) -> None:
         """Post a file straight to the bucket, as a presigned upload says.
 
         Parameters
@@ -190,7 +192,9 @@ class Api:
         upload : dict
             `url` and `fields`, as the API answered.
         path : Path
-            The file.
+            What the user calls the file.
+        file : binary file
+            Its content, from the beginning on.
         size : int
             Bytes that were announced; a file that has fewer by now has changed.
         sent : callable
@@ -212,15 +216,17 @@ class Api:
         def pieces() -> Iterator[bytes]:
             yield head
             left = size
-            with path.open("rb") as file:
-                while left:
+            while left:
+                try:
                     piece = file.read(min(PIECE_BYTES, left))
-                    if not piece:
-                        raise Failure(Exit.FILE, f"{path} became shorter while it was sent: try again")
-                    left -= len(piece)
-                    yield piece
-                    self.sent_at = time.monotonic()
-                    sent(len(piece))
+                except OSError as error:
+                    raise file_failure(path, "read", error) from error
+                if not piece:
+                    raise Failure(Exit.FILE, f"{path} became shorter while it was sent: try again")
+                left -= len(piece)
+                yield piece
+                self.sent_at = time.monotonic()
+                sent(len(piece))
             yield tail
 
         headers = {
@@ -229,6 +235,7 @@ class Api:
             "User-Agent": "music",
         }
         request = urllib.request.Request(upload["url"], pieces(), headers, method="POST")  # noqa: S310
+        file.seek(0)
         try:
             with self._opener.open(request, timeout=TIMEOUT_SECONDS):
                 pass
@@ -239,8 +246,6 @@ class Api:
             again = Exit.UNREACHABLE if error.code >= 500 else Exit.REFUSED
             raise Failure(again, f"the bucket refuses {path}: {code}") from error
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, OSError) and error.filename is not None:
-                raise file_failure(path, "read", error) from error
             raise Failure(Exit.UNREACHABLE, f"the bucket takes no file: {_reason(error)}") from error
 
     @contextmanager

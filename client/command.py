@@ -24,7 +24,7 @@ from client.api import Api
 from client.downloads import Destination
 from client.downloads import download as fetch
 from client.failure import Exit, Failure
-from client.files import AUDIO, audio_files
+from client.files import AUDIO, audio_files, is_source
 from client.output import Output, clean
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -360,13 +360,14 @@ def _generate(
     """
     api, output = session.api, session.output
     path = Path(source)
-    destination = Destination(out, force, path if path.is_file() else None)
+    is_file = is_source(path)
+    destination = Destination(out, force, path if is_file else None)
     _check(destination, output)
     body = fields.body({**values, "format": _format(values["format"], destination)})
     generation: dict[str, Any] | None = None
     try:
         with output.progress() as bars:
-            if path.is_file():
+            if is_file:
                 uploaded = uploads.upload(api, path, bars)
                 audio_id = uploaded.audio_id
             elif path.exists() or not source.isalnum():
@@ -377,7 +378,7 @@ def _generate(
             if not wait:
                 _say_generation(output, generation, None)
                 return
-            if path.is_file():
+            if is_file:
                 jobs.follow(api, f"/api/audio/{audio_id}", bars.add("embed"))
             generation = jobs.follow(api, generation["links"]["self"], bars.add("generate"))
             file = fetch(api, generation["links"]["download"], destination, bars)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from client.failure import Exit, Failure
+from client.failure import Exit, Failure, file_failure
 
 AUDIO = {
     *("aac", "aif", "aifc", "aiff", "bwf", "flac", "m4a", "m4b", "m4r", "m4v", "mka", "mkv", "mov", "mp1"),
@@ -19,6 +21,7 @@ AUDIO = {
 A file that is named is uploaded whatever it is called, since its bytes say what it is.
 """
 
+COPY_BYTES = 1 << 20
 MOST_BYTES_OF_NAME = 255
 """What file systems take of a name, in UTF-8."""
 MOST_OF_ENDING = 16
@@ -83,10 +86,69 @@ def check_folder(folder: Path, path: Path) -> None:
         raise Failure(Exit.FILE, f"{path} cannot be written: nothing may be written to {folder}")
 
 
+@contextmanager
+def opened(path: Path, most_bytes: Callable[[], int]) -> Iterator[BinaryIO]:
+    """Open a file to read it more than once. What can be read only once, such as a pipe, is copied before.
+
+    Parameters
+    ----------
+    most_bytes : callable
+        Answers how many bytes such a copy may have.
+
+    Raises
+    ------
+    Failure
+        It cannot be read, or is larger.
+    """
+    with ExitStack() as stack:
+        try:
+            file: BinaryIO = stack.enter_context(path.open("rb"))
+            if not path.is_file():
+                most = most_bytes()
+                # It has no name: whatever ends this process, nothing of it is left.
+                copy = stack.enter_context(tempfile.TemporaryFile())
+                while piece := file.read(COPY_BYTES):
+                    if copy.tell() + len(piece) > most:
+                        raise Failure(Exit.REFUSED, f"{path} has more than {most} bytes, the largest upload")
+                    copy.write(piece)
+                copy.seek(0)
+                file = copy
+        except OSError as error:
+            raise file_failure(path, "read", error) from error
+        yield file
+
+
+def is_source(path: Path) -> bool:
+    """Tell whether something can be read as a file: one, or a pipe, or a device.
+
+    Raises
+    ------
+    Failure
+        The name is too long for any file.
+    """
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError as error:
+        raise file_failure(path, "read", error) from error
+
+
+def upload_name(path: Path) -> str:
+    """Return what the track of a file is called. A pipe that the shell has made has no name of its own.
+
+    Examples
+    --------
+    >>> upload_name(Path("songs/a.mp3")), upload_name(Path("/dev/fd/63"))
+    ('a.mp3', 'stdin')
+    """
+    if str(path.parent) in {"/dev", "/dev/fd", "/proc/self/fd"}:
+        return "stdin"
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
 def audio_files(paths: list[Path]) -> tuple[list[Path], int]:
     """List what is to be uploaded: files as they are named, and the audio files of folders, however deep.
 
-    Hidden files, and folders behind links, are left out.
+    Hidden files, folders behind links, and the pipes and devices of folders, are left out.
 
     Returns
     -------
@@ -103,7 +165,7 @@ def audio_files(paths: list[Path]) -> tuple[list[Path], int]:
     found: list[Path] = []
     others = 0
     for path in paths:
-        if not path.is_dir():
+        if is_source(path) or not path.is_dir():
             if not path.exists():
                 raise Failure(Exit.FILE, f"there is no file {path}")
             found.append(path)
@@ -111,8 +173,10 @@ def audio_files(paths: list[Path]) -> tuple[list[Path], int]:
         for folder, folders, names in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
-                if not name.startswith(".") and name.rpartition(".")[2].lower() in AUDIO:
-                    found.append(Path(folder, name))
+                file = Path(folder, name)
+                named = not name.startswith(".") and name.rpartition(".")[2].lower() in AUDIO
+                if named and (file.is_file() or not file.exists()):  # a broken link is told
+                    found.append(file)
                 else:
                     others += 1
     return list(dict.fromkeys(found)), others

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import queue
 import threading
 import uuid
@@ -11,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from client.api import PIECE_BYTES, Api
 from client.failure import Exit, Failure, file_failure
+from client.files import opened, upload_name
 from client.output import Bar, Bars
 
 TRIES = 3
@@ -81,49 +81,50 @@ def upload(api: Api, path: Path, bars: Bars, contents: Contents | None = None) -
     ------
     Failure
     """
-    name = os.fsencode(path.name).decode("utf-8", "replace")
+    name = upload_name(path)
     bar = bars.add(name, None)
     try:
-        sha256, size = _measure(path)
-        if not size:
-            raise Failure(Exit.FILE, f"{path} is empty")
-        bar.resize(size)
-        track, first = (contents or Contents()).claim(sha256)
-        if not first and (audio_id := track.result()):
-            return Uploaded(path, "there", audio_id)
-        body = {"filename": name, "bytes": size, "sha256": sha256}
-        audio_id = None
-        try:
-            result = _send_at_last(api, path, body, bar)
-            audio_id = result.audio_id
-            return result
-        finally:
-            if first:
-                track.set_result(audio_id)
+        with opened(path, lambda: int(api.get("/api/profile")["limits"]["upload_bytes"])) as file:
+            sha256, size = _measure(path, file)
+            if not size:
+                raise Failure(Exit.FILE, f"{path} is empty")
+            bar.resize(size)
+            track, first = (contents or Contents()).claim(sha256)
+            if not first and (audio_id := track.result()):
+                return Uploaded(path, "there", audio_id)
+            body = {"filename": name, "bytes": size, "sha256": sha256}
+            audio_id = None
+            try:
+                result = _send_at_last(api, path, file, body, bar)
+                audio_id = result.audio_id
+                return result
+            finally:
+                if first:
+                    track.set_result(audio_id)
     finally:
         bar.remove()
 
 
-def _send_at_last(api: Api, path: Path, body: dict[str, Any], bar: Bar) -> Uploaded:
+def _send_at_last(api: Api, path: Path, file: BinaryIO, body: dict[str, Any], bar: Bar) -> Uploaded:
     """Send a file, some times where the connection to the bucket breaks: its record stays the same."""
     for _ in range(TRIES - 1):
         try:
-            return _send(api, path, body, bar)
+            return _send(api, path, file, body, bar)
         except Failure as failure:
             if failure.exit is not Exit.UNREACHABLE:
                 raise
             bar.update(0)
-    return _send(api, path, body, bar)
+    return _send(api, path, file, body, bar)
 
 
-def _send(api: Api, path: Path, body: dict[str, Any], bar: Bar) -> Uploaded:
+def _send(api: Api, path: Path, file: BinaryIO, body: dict[str, Any], bar: Bar) -> Uploaded:
     """Announce a file, and post it where it is wanted."""
     for key in _keys(f"{body['sha256']} {body['filename']}"):
         try:
             reply = api.post("/api/upload", body, key)
             document = reply.document
             if document["status"] == "awaiting_upload":
-                api.post_file(document["upload"], path, body["bytes"], bar.advance)
+                api.post_file(document["upload"], path, file, body["bytes"], bar.advance)
                 return Uploaded(path, "uploaded", document["audio_id"])
             # The answer to a key that is known is the first one, whatever became of the track since.
             if reply.status == 200 or api.get(document["links"]["self"])["status"] != "failed":
@@ -185,14 +186,13 @@ def _settled(api: Api, path: Path, bars: Bars, contents: Contents) -> Uploaded:
         return Uploaded(path, "failed", failure=failure)
 
 
-def _measure(path: Path) -> tuple[str, int]:
-    """Return a file's SHA-256 and its bytes."""
+def _measure(path: Path, file: BinaryIO) -> tuple[str, int]:
+    """Return the SHA-256 of a file's content, and its bytes."""
     found, size = hashlib.sha256(), 0
     try:
-        with path.open("rb") as file:
-            while piece := file.read(8 * PIECE_BYTES):
-                found.update(piece)
-                size += len(piece)
+        while piece := file.read(8 * PIECE_BYTES):
+            found.update(piece)
+            size += len(piece)
     except OSError as error:
         raise file_failure(path, "read", error) from error
     return found.hexdigest(), size

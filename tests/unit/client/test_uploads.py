@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import signal
 import subprocess
@@ -390,6 +391,78 @@ def test_names_that_are_no_text_are_sent(remote: Deployment, music: Music, folde
     assert music("upload", str(path)).code == Exit.DONE
     (record,) = remote.records.values()
     assert record["filename"] == "K\ufffdln.mp3"
+
+
+def limited(remote: Deployment, most: int) -> None:
+    remote.api.answers["GET /api/profile"] = Told(200, {"limits": {"upload_bytes": most}})
+
+
+@pytest.mark.parametrize("content", [b"", b"song of a pipe", bytes(range(256)) * 20_000])
+def test_a_pipe_is_read_once_and_sent(
+    remote: Deployment, process: Callable[..., subprocess.Popen[bytes]], content: bytes
+) -> None:
+    limited(remote, len(content))
+    upload = process("upload", "/dev/stdin", stdin=subprocess.PIPE, text=False)
+    out, err = upload.communicate(content)
+    if not content:
+        assert (upload.returncode, err) == (Exit.FILE, b"error: /dev/stdin is empty\n")
+        return
+    assert upload.returncode == Exit.DONE
+    assert out.split(b"\t")[1:] == [b"uploaded", b"/dev/stdin\n"]
+    assert list(remote.stored.values()) == [content]
+    assert [record["filename"] for record in remote.records.values()] == ["stdin"]
+
+
+def test_a_named_pipe_is_sent_under_its_name(
+    remote: Deployment, process: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    limited(remote, 100)
+    pipe = tmp_path / "song.wav"
+    os.mkfifo(pipe)
+    upload = process("upload", str(pipe))
+    pipe.write_bytes(b"song of a pipe")
+    upload.communicate()
+    assert upload.returncode == Exit.DONE
+    assert list(remote.stored.values()) == [b"song of a pipe"]
+    assert [record["filename"] for record in remote.records.values()] == ["song.wav"]
+
+
+@pytest.mark.parametrize("command", ["upload", "generate"])
+def test_of_what_never_ends_no_more_is_read_than_can_be_uploaded(
+    remote: Deployment, music: Music, command: str
+) -> None:
+    limited(remote, 5_000_000)
+    ended = music(command, "/dev/zero")
+    assert (ended.code, ended.error) == (
+        Exit.REFUSED,
+        "/dev/zero has more than 5000000 bytes, the largest upload",
+    )
+    assert remote.records == {}
+
+
+def test_a_pipe_that_nobody_writes_to_is_interrupted(
+    remote: Deployment, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    limited(remote, 100)
+    upload = process("upload", "/dev/stdin", stdin=subprocess.PIPE)
+    eventually(lambda: any(asked.path == "/api/profile" for asked in remote.api.asked))
+    upload.send_signal(signal.SIGINT)
+    assert upload.wait() == Exit.INTERRUPTED  # its standard input is open still
+
+
+def test_the_pipes_of_a_folder_are_left_out(remote: Deployment, music: Music, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.wav")
+    ended = music("upload", "songs")
+    assert ended.code == Exit.DONE
+    assert len(remote.stored) == 12
+    assert ended.err == "files left out by their names: 3\n"
+
+
+@pytest.mark.parametrize("command", ["upload", "generate"])
+def test_a_name_too_long_for_a_file_is_one_line(remote: Deployment, music: Music, command: str) -> None:
+    ended = music(command, "n" * 300)
+    assert ended.code == Exit.FILE
+    assert "File name too long" in ended.error
 
 
 def test_the_files_of_a_folder_are_of_every_kind_that_is_taken(stack: Stack) -> None:
