@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from client.failure import Exit, Failure, file_failure
+from client.failure import STALE, Exit, Failure, file_failure, stale_line
 from client.files import file_name
 from client.settings import Deployment
 
@@ -298,6 +298,9 @@ class Api:
             return Failure(Exit.UNREACHABLE, f"{self.url}: {detail}", code)
         if field := document.get("field"):
             detail = detail if str(field) in detail else f"{field}: {detail}"
+        if code == STALE:
+            link = str((document.get("links") or {}).get("embed", ""))
+            detail = stale_line(detail, link.rpartition("/embed")[0].rpartition("/")[2] or "ID")
         return Failure(Exit.REFUSED, detail, code)
 
     def _no_backend(self, why: str) -> Failure:

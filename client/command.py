@@ -198,6 +198,54 @@ def _await_all(session: Session, results: Sequence[uploads.Uploaded]) -> list[up
 
 @app.command()
 @_talks_to_the_api
+def embed(
+    session: Session,
+    ids: Annotated[list[str] | None, _argument("ID...", "Of tracks.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All tracks that need it.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Until every track is embedded.")] = False,
+) -> None:
+    """Embed tracks again, after a change of the deployment's profile."""
+    api, output = session.api, session.output
+    if bool(ids) is every:
+        raise Failure(Exit.USAGE, "say which tracks are to be embedded again, or --all")
+    with output.progress() as bars:
+        ids = list(dict.fromkeys(jobs.stale(api) if every else ids or ()))
+        several = len(ids) > 1
+        done = _each(output, ids, several, lambda id_: jobs.embed_again(api, id_))
+        if wait:
+
+            def follow(id_: str) -> dict[str, Any]:
+                return jobs.follow(api, f"/api/audio/{id_}", bars.add(f"embed {id_}"))
+
+            done = _each(output, list(done), several, follow)
+    if output.as_json:
+        output.document({"items": list(done.values())})
+    else:
+        for id_, record in done.items():
+            output.fields(id_, record["status"])
+    if not ids:
+        output.note("every track is embedded under the profile in force")
+    if failed := len(ids) - len(done):
+        raise Failure(Exit.FAILED, f"{failed} of {len(ids)} tracks failed")
+
+
+def _each(
+    output: Output, ids: Sequence[str], several: bool, step: Callable[[str], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Take a step for each id, say of several which fail, and return the records of the others."""
+    done = {}
+    for id_ in ids:
+        try:
+            done[id_] = step(id_)
+        except Failure as failure:
+            if not several or failure.exit in uploads.FATAL:
+                raise
+            output.note(f"failed: {id_}: {failure.line}")
+    return done
+
+
+@app.command()
+@_talks_to_the_api
 def tracks(
     session: Session,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only so many, the newest.")] = None,

@@ -42,6 +42,15 @@ class Failure(Exception):
         self.exit, self.line, self.code, self.pause = exit, line, code, pause
 
 
+STALE = "stale_embedding"
+"""The code of a problem of a track that was embedded under another profile."""
+
+
+def stale_line(line: str, audio_id: str) -> str:
+    """Say, after what is wrong with a stale track, which command mends it."""
+    return f"{line} `music embed {audio_id}` does that, and `music embed --all` to all such tracks"
+
+
 def file_failure(path: object, verb: str, error: OSError) -> Failure:
     """Say that a file cannot be read or written, and why."""
     return Failure(Exit.FILE, f"{path} cannot be {verb}: {error.strerror or error}")

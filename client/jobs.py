@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from client import api as http
 from client.api import Api
-from client.failure import Exit, Failure
+from client.failure import STALE, Exit, Failure, stale_line
 from client.output import Bar
 
 SUCCEEDED = {"ready", "succeeded"}
@@ -81,6 +81,8 @@ def check(record: dict[str, Any]) -> None:
         error = record.get("error") or {}
         what = record.get("filename") or identifier(record)
         reason = error.get("detail") or f"The job was {record['status']}."
+        if error.get("code") == STALE:
+            reason = stale_line(reason, record["audio_id"])
         raise Failure(Exit.FAILED, f"{what}: {reason}", error.get("code", record["status"]))
 
 
@@ -124,6 +126,33 @@ def track_of(api: Api, id_: str) -> str:
             if failure.exit is not Exit.NOT_FOUND:  # deleted since
                 raise
     return str(api.post("/api/audio", {"generation_id": record["generation_id"]}).document["audio_id"])
+
+
+def stale(api: Api) -> Iterator[str]:
+    """Yield the ids of the tracks whose embedding is of another profile than the one in force."""
+    for record in api.pages("/api/audio", limit=100):
+        if record["status"] == "ready":
+            try:
+                api.get(f"/api/embedding/{record['audio_id']}", wait=0)
+            except Failure as failure:
+                if failure.code == STALE:
+                    yield str(record["audio_id"])
+                elif failure.exit is not Exit.NOT_FOUND:  # deleted since
+                    raise
+
+
+def embed_again(api: Api, id_: str) -> dict[str, Any]:
+    """Ask for a track to be embedded under the profile in force, and return what the API answers.
+
+    Raises
+    ------
+    Failure
+        There is no such track, its file never came, or it failed.
+    """
+    try:
+        return dict(api.post(f"/api/audio/{quoted(id_)}/embed", None).document)
+    except Failure as failure:
+        raise (missing("track", id_) if failure.code == "not_found" else failure) from failure
 
 
 def missing(what: str, id_: str) -> Failure:

@@ -717,6 +717,85 @@ class TestWhatStays:
         assert done.returncode == Exit.DONE
 
 
+def stale(audio_id: str) -> Told:
+    """The answer of a deployment whose profile has changed since a track was embedded."""
+    links = {"embed": f"/api/audio/{audio_id}/embed"}
+    return problem(409, "stale_embedding", "Another profile is in force.", links=links)
+
+
+class TestEmbed:
+    """`music embed`, and the commands that name it."""
+
+    @pytest.fixture
+    def moved(self, made: FakeApi) -> FakeApi:
+        """A deployment with a new profile, two tracks of an old one, one of this one, and one under way."""
+        current, under_way = (f"01JZ8Q4W3N6V7X9Y2A5B8C1D4{end}" for end in "XY")
+        tracks = [TRACK | {"audio_id": id_} for id_ in (AUDIO, current, OTHER)]
+        tracks.insert(1, TRACK | {"audio_id": under_way, "status": "embedding"})
+        made.answers["GET /api/audio"] = Told(200, {"items": tracks, "cursor": None})
+        made.answers[f"GET /api/embedding/{current}"] = Told(200, {"embedding": []})
+        for id_ in (AUDIO, OTHER):
+            pending = {"audio_id": id_, "status": "uploaded", "progress": 0.0}
+            made.answers |= {
+                f"GET /api/embedding/{id_}": stale(id_),
+                f"GET /api/similar/{id_}": stale(id_),
+                f"POST /api/generate/{id_}": stale(id_),
+                f"POST /api/audio/{id_}/embed": Told(202, pending),
+                f"GET /api/audio/{id_}": Told(200, TRACK | {"audio_id": id_}),
+            }
+        return made
+
+    def embedded(self, api: FakeApi) -> list[str]:
+        return [asked.path.split("/")[3] for asked in api.asked if asked.path.endswith("/embed")]
+
+    @pytest.mark.parametrize("arguments", [["similar", AUDIO], ["generate", AUDIO]])
+    def test_a_stale_track_is_told_with_the_command_that_mends_it(
+        self, moved: FakeApi, music: Music, arguments: list[str]
+    ) -> None:
+        ended = music(*arguments)
+        assert ended.code == Exit.REFUSED
+        assert f"`music embed {AUDIO}`" in ended.error
+        named = re.findall(r"`music ([^`]+)`", ended.error)
+        assert [music(*command.split()).code for command in named] == [Exit.DONE] * len(named)
+
+    def test_a_job_that_finds_its_track_stale_names_the_command(self, moved: FakeApi, music: Music) -> None:
+        error = {"code": "stale_embedding", "detail": "It was embedded by another model."}
+        failed = MADE | {"status": "failed", "error": error}
+        moved.answers[f"GET /api/generation/{GENERATION}"] = Told(200, failed)
+        ended = music("download", GENERATION, "--wait")
+        assert (ended.code, f"`music embed {AUDIO}`" in ended.error) == (Exit.FAILED, True)
+
+    def test_of_all_is_of_those_that_are_stale(self, moved: FakeApi, music: Music) -> None:
+        ended = music("embed", "--all")
+        assert (ended.code, ended.out) == (Exit.DONE, f"{AUDIO}\tuploaded\n{OTHER}\tuploaded\n")
+        assert self.embedded(moved) == [AUDIO, OTHER]
+
+    def test_of_all_where_none_is_stale_is_nothing(self, made: FakeApi, music: Music) -> None:
+        made.answers[f"GET /api/embedding/{AUDIO}"] = Told(200, {"embedding": []})
+        ended = music("embed", "--all", "--json")
+        assert (ended.code, ended.json) == (Exit.DONE, {"items": []})
+        assert self.embedded(made) == []
+
+    def test_waits_for_tracks_to_be_ready(self, moved: FakeApi, music: Music) -> None:
+        ended = music("embed", OTHER, AUDIO, OTHER, "--wait")
+        assert (ended.code, ended.out) == (Exit.DONE, f"{OTHER}\tready\n{AUDIO}\tready\n")
+        assert self.embedded(moved) == [OTHER, AUDIO]
+
+    @pytest.mark.parametrize("wait", [[], ["--wait"]])
+    def test_of_several_tells_which_fail(self, moved: FakeApi, music: Music, wait: list[str]) -> None:
+        ended = music("embed", GENERATION, AUDIO, *wait, "--json")
+        assert ended.code == Exit.FAILED
+        assert [item["audio_id"] for item in ended.json["items"]] == [AUDIO]
+        assert f"failed: {GENERATION}: there is no track {GENERATION}" in ended.err
+        assert ended.err.endswith("error: 1 of 2 tracks failed\n")
+        assert music("embed", GENERATION).code == Exit.NOT_FOUND
+
+    def test_takes_tracks_or_all(self, moved: FakeApi, music: Music) -> None:
+        assert music("embed").code == Exit.USAGE
+        assert music("embed", AUDIO, "--all").code == Exit.USAGE
+        assert moved.asked == []
+
+
 class TestLists:
     """`music tracks`, `show`, `similar`, `search`, `jobs` and `open`."""
 
@@ -904,7 +983,18 @@ class TestProgram:
     @pytest.mark.parametrize(
         "name",
         [
-            *("upload", "tracks", "show", "similar", "search", "jobs", "generate", "download", "open"),
+            *(
+                "upload",
+                "embed",
+                "tracks",
+                "show",
+                "similar",
+                "search",
+                "jobs",
+                "generate",
+                "download",
+                "open",
+            ),
             *("demo", "redrive", "deploy", "keys", "keys create", "keys list", "keys revoke"),
         ],
     )
