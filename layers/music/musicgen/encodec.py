@@ -26,7 +26,7 @@ from music.engine.packing import Tensors, Weight, WeightsError
 
 _BLOCK = 1 << 18
 """How many numbers a layer computes at a time: 1 MiB stays in a cache near the core."""
-_FRAMES = 96
+_FRAMES = 192
 """How many frames the LSTM takes at a time: the matrices of its input are read once for all of them."""
 TOGETHER = 16
 """How many samples the last convolution computes at once: one alone would use one of a vector's 16 lanes."""

@@ -45,7 +45,7 @@ MAX_TEXT_TOKENS = 304
 
 _OFFSET = 0.01  # of a channel's RMS: a smaller offset is let be, and the samples are as published
 _FADE_SECONDS = 0.02  # where a continuation was cut from its source
-_CHUNK_SECONDS = 1.0  # of codes that are decoded at once while others are made
+_CHUNK_SECONDS = 3.84  # of codes that are decoded at once: as many as the LSTM of EnCodec takes
 _PREFILL = 64  # positions that are caught up with at once
 _FINISH_SECONDS = 10.0  # what follows the last step, and for each second of music:
 _FINISH_SHARE = 0.25

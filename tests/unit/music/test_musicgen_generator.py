@@ -140,11 +140,11 @@ def test_audio_is_decoded_while_codes_are_made() -> None:
     made, language, codec = generator()
     seen: list[int] = []
     run(
-        made, replace(PARAMETERS, duration=5.0), progress=lambda done: seen.append(len(codec.pushed))
+        made, replace(PARAMETERS, duration=9.0), progress=lambda done: seen.append(len(codec.pushed))
     )  # fmt: skip
-    assert codec.pushed == [50] * 5
-    assert seen[-10] == 4  # only the last chunk is left when the last step is made
-    assert len(language.calls) == 253
+    assert codec.pushed == [192, 192, 66]
+    assert seen[-10] == 2  # only the last chunk is left when the last step is made
+    assert len(language.calls) == 453
 
 
 def test_logits_that_are_not_finite_stop_one_candidate_and_name_the_step() -> None:
@@ -169,7 +169,7 @@ def test_audio_that_is_not_finite_is_a_fault_of_one_candidate() -> None:
 def test_candidates_that_are_made_together_are_decoded_together() -> None:
     made, _, codec = generator()
     run(made, replace(PARAMETERS, duration=5.0, candidates=3))
-    assert codec.pushed == [50] * 5
+    assert codec.pushed == [192, 58]
 
 
 def test_details_say_how_it_was_made() -> None:
