@@ -11,7 +11,10 @@ import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./v
 
 /** @typedef {import("./api.js").Track} Track */
 
-const AUDIO = /\.(wav|wave|flac|mp3|ogg|oga|opus|m4a|mp4|aac|aif|aiff|aifc|webm|mka)$/i;
+const ENDINGS =
+  "aac aif aifc aiff bwf flac m4a m4b m4r m4v mka mkv mov mp1 mp2 mp3 mp4 oga ogg opus rf64 w64 wav wave weba webm".split(" ");
+const AUDIO = new RegExp(`\\.(${ENDINGS.join("|")})$`, "i");
+const ACCEPTED = ["audio/*", ...ENDINGS.map((ending) => `.${ending}`)].join(",");
 const FILLED = "music-library-filled";
 const NO_FILTER = { text: "", tempo: "", key: "", tag: "" };
 const filter = new Signal(NO_FILTER);
@@ -99,7 +102,7 @@ export function Start({ small }) {
           <button type="button" class="button quiet" onClick=${sample} disabled=${fetching}>${S.start.sample}</button>
         </div>
         <p class="small">${S.start.formats}</p>
-        <input type="file" multiple accept="audio/*,video/mp4,video/webm,.flac,.opus,.aif,.aiff,.mka" hidden ref=${files} onChange=${chosen} aria-label=${S.start.files} />
+        <input type="file" multiple accept=${ACCEPTED} hidden ref=${files} onChange=${chosen} aria-label=${S.start.files} />
         <input type="file" webkitdirectory hidden ref=${folder} onChange=${chosen} aria-label=${S.start.folder} />
       </div>
     </section>

@@ -480,6 +480,12 @@ def test_the_files_of_a_folder_are_of_every_kind_that_is_taken(stack: Stack) -> 
     assert set(stack.app("upload").BY_EXTENSION) <= files.AUDIO
 
 
+def test_the_page_knows_the_same_endings() -> None:
+    library = (Path(__file__).parents[3] / "functions/api/web/library.js").read_text("utf-8")
+    (endings,) = re.findall(r'const ENDINGS =\s+"([a-z0-9 ]+)"', library)
+    assert endings.split() == sorted(files.AUDIO)
+
+
 def test_the_endings_of_the_files_of_a_folder_are_documented() -> None:
     page = (ROOT / "docs/command-line.md").read_text("utf-8")
     (listed,) = re.findall(r"files of these endings are:([^:]+?)\.\s+Hidden", page)
