@@ -160,8 +160,12 @@ def audio_files(paths: list[Path]) -> tuple[list[Path], int]:
     Raises
     ------
     Failure
-        There is no such file or folder.
+        There is no such file or folder, or a folder cannot be read.
     """
+
+    def unreadable(error: OSError) -> None:
+        raise file_failure(error.filename, "read", error)
+
     found: list[Path] = []
     others = 0
     for path in paths:
@@ -170,7 +174,7 @@ def audio_files(paths: list[Path]) -> tuple[list[Path], int]:
                 raise Failure(Exit.FILE, f"there is no file {path}")
             found.append(path)
             continue
-        for folder, folders, names in os.walk(path):
+        for folder, folders, names in os.walk(path, onerror=unreadable):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 file = Path(folder, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -120,6 +121,25 @@ def test_a_folder_is_uploaded_with_all_below_it(remote: Deployment, music: Music
     assert {Path(path).read_bytes() for _, _, path in rows} == set(remote.stored.values())
     assert set(remote.stored.values()) == {b"song %d" % number for number in range(12)}
     assert ended.err == "files left out by their names: 2\n"
+
+
+def test_a_folder_that_cannot_be_read_is_told_before_anything_is_sent(
+    remote: Deployment, music: Music, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = folder / "closed"
+    closed.mkdir()
+    scan = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    ended = music("upload", str(folder))
+    assert ended.code == Exit.FILE
+    assert ended.err == f"error: {closed} cannot be read: Permission denied\n"
+    assert not remote.stored
 
 
 def test_a_folder_without_audio_is_a_mistake(remote: Deployment, music: Music, tmp_path: Path) -> None:
