@@ -42,6 +42,11 @@ export class Problem extends Error {
     this.detail = document.detail ?? "";
     this.field = document.field ?? null;
   }
+
+  /** Whether the same request may be answered later. */
+  get passes() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
 }
 
 /** @type {((entered: void) => void)[]} */
@@ -76,6 +81,12 @@ function askForKey(why) {
 /** @param {number} seconds */
 export function pause(seconds) {
   return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+}
+
+/** Wait some seconds, or less where the browser comes back online. @param {number} seconds */
+export function lull(seconds) {
+  const back = new Promise((resolve) => addEventListener("online", resolve, { once: true }));
+  return Promise.race([pause(seconds), back]);
 }
 
 /** Return a text that nobody else has: an `Idempotency-Key`. */

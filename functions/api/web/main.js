@@ -3,10 +3,9 @@ import { ASSETS, enterKey, forgetKey, keyKnown, keyWanted, offline, ROOT } from 
 import { player } from "./audio.js";
 import { icon } from "./icons.js";
 import { Library } from "./library.js";
-import { readProfile } from "./profile.js";
 import { ResultView } from "./result.js";
 import { Signal, useSignal } from "./signal.js";
-import { complain, generations, notices, spoken, start, unfinished } from "./store.js";
+import { generations, notices, spoken, start, unfinished } from "./store.js";
 import { S } from "./strings.js";
 import { TrackView } from "./track.js";
 import { html, render, useEffect, useRef } from "./vendor.js";
@@ -110,4 +109,3 @@ const root = /** @type {HTMLElement} */ (document.getElementById("app"));
 root.replaceChildren();
 render(html`<${App} />`, root);
 start();
-readProfile().catch(complain);

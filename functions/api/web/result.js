@@ -6,7 +6,7 @@ import { useSignal, useTitle } from "./signal.js";
 import { cancel, complain, failure, generate, generations, notify, readGeneration, readTrack, remove, stem, unfinished } from "./store.js";
 import { S } from "./strings.js";
 import { Timeline, Transport } from "./timeline.js";
-import { Gone, Meter, useDeck, useFile, useTrack, useTrackLane } from "./track.js";
+import { Gone, Meter, useDeck, useFile, useRecord, useTrack, useTrackLane } from "./track.js";
 import { html, useEffect, useMemo, useState } from "./vendor.js";
 
 /**
@@ -27,16 +27,11 @@ const keeps = ({ candidates_expire_at: end }) => end != null && Date.parse(end) 
 /** @param {{id: string}} props */
 export function ResultView({ id }) {
   const known = useSignal(generations).get(id);
-  const [generation, setGeneration] = useState(/** @type {Generation | null} */ (null));
-  const [problem, setProblem] = useState("");
   // Lists have no links to play: read it once more when it is finished.
-  useEffect(() => {
-    readGeneration(id).then(setGeneration, (error) => setProblem(error.message));
-  }, [id, known?.status]);
-  if (problem) return html`<${Gone} text=${problem} />`;
-  const record = generation?.generation_id === id ? { ...generation, ...(unfinished(generation.status) ? known : {}) } : null;
-  if (!record) return html`<p class="empty" aria-busy="true">${S.loading}</p>`;
-  return html`<${Result} generation=${record} changed=${setGeneration} />`;
+  const { record, problem, setRecord } = useRecord(readGeneration, id, known?.status);
+  if (!record) return problem ? html`<${Gone} text=${problem} />` : html`<p class="empty" aria-busy="true">${S.loading}</p>`;
+  const generation = { ...record, ...(unfinished(record.status) ? known : {}) };
+  return html`<${Result} generation=${generation} changed=${setRecord} />`;
 }
 
 /** @param {{generation: Generation, changed: (generation: Generation) => void}} props */

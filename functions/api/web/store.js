@@ -8,7 +8,8 @@
  *   problem: string | null, abort: AbortController}} Upload
  * @typedef {{id: number, text: string, undo: (() => void) | null, problem: boolean}} Notice
  */
-import { call, pages, pause, Problem, send, unique } from "./api.js";
+import { call, offline, pages, pause, Problem, send, unique } from "./api.js";
+import { profile, readProfile } from "./profile.js";
 import { Signal } from "./signal.js";
 import { S } from "./strings.js";
 
@@ -21,6 +22,8 @@ const UNDO_SECONDS = 8;
 
 /** Tracks by id, newest first; null until the first page is there. @type {Signal<Map<string, Track> | null>} */
 export const tracks = new Signal(/** @type {Map<string, Track> | null} */ (null));
+/** What became known of tracks before the list was there. @type {Map<string, Track>} */
+const early = new Map();
 /** Generations by id, newest first. @type {Signal<Map<string, Generation>>} */
 export const generations = new Signal(new Map());
 /** @type {Signal<Upload[]>} */
@@ -46,9 +49,10 @@ export const unfinished = (status) => UNFINISHED_TRACK.has(status) || UNFINISHED
 
 /** @param {Track} track */
 function keep(track) {
-  const before = tracks.value?.get(track.audio_id);
+  const before = trackOf(track.audio_id);
   if (leaving.has(track.audio_id)) return;
-  tracks.set(newestFirst(new Map(tracks.value ?? []).set(track.audio_id, track)));
+  if (tracks.value) tracks.set(newestFirst(new Map(tracks.value).set(track.audio_id, track)));
+  else early.set(track.audio_id, track);
   if (before && before.status !== track.status) {
     if (track.status === "ready") spoken.set(S.ready(track.filename));
     if (track.status === "failed") spoken.set(`${track.filename}: ${failure(track)}`);
@@ -71,7 +75,10 @@ function newestFirst(records) {
 }
 
 /** @param {string} audioId */
-export const nameOf = (audioId) => stem(tracks.value?.get(audioId)?.filename ?? "");
+const trackOf = (audioId) => (tracks.value ?? early).get(audioId);
+
+/** @param {string} audioId */
+export const nameOf = (audioId) => stem(trackOf(audioId)?.filename ?? "");
 
 /** A file's name without its folder and extension. @param {string} filename */
 export function stem(filename) {
@@ -100,16 +107,24 @@ export async function readGeneration(id) {
 
 /** Read everything, and go on reading what is unfinished. */
 export async function start() {
-  tabs.onmessage = () => load();
+  tabs.onmessage = () => load().catch(complain);
   document.addEventListener("visibilitychange", () => document.hidden || wake());
   addEventListener("online", wake);
   addEventListener("pagehide", () => due.forEach((end) => end()));
   addEventListener("beforeunload", (event) => {
     if (uploads.value.some(({ state }) => state !== "failed")) event.preventDefault();
   });
-  await load();
+  await complete().catch(complain);
   watch();
-  if (leaving.size) await finish();
+  if (leaving.size) await finish().catch(complain);
+}
+
+/** Whether both lists are as they were when they were read last. */
+let listed = false;
+
+/** Read what could not be read yet. Where the API is out of reach, that tells when it is back. */
+async function complete() {
+  await Promise.all([listed || load(), (profile.value && !offline.value) || readProfile()]);
 }
 
 /** Delete what the page before this one sent, but did not get through. */
@@ -119,7 +134,12 @@ async function finish() {
   for (const [id, path] of leaving) if (path && !due.has(id) && there.has(id)) await erase(path, id);
 }
 
-/** Read both lists. @returns {Promise<Set<string>>} Ids of what they still have, though it is to be deleted. */
+/**
+ * Read both lists.
+ *
+ * @returns {Promise<Set<string>>} Ids of what they still have, though it is to be deleted.
+ * @throws {Problem} They are read again by and by.
+ */
 async function load() {
   /** @type {Set<string>} */
   const hidden = new Set();
@@ -132,18 +152,18 @@ async function load() {
   await Promise.all([
     pages("api/audio", (/** @type {Track[]} */ items) => {
       for (const item of items) leaving.has(item.audio_id) ? hidden.add(item.audio_id) : found.set(item.audio_id, item);
-      if (!before) tracks.set(newestFirst(merge(before, tracks.value, found)));
+      if (!before) tracks.set(newestFirst(merge(before, tracks.value ?? early, found)));
     }),
     pages("api/generation", (/** @type {Generation[]} */ items) => {
       for (const item of items) leaving.has(item.generation_id) ? hidden.add(item.generation_id) : made.set(item.generation_id, item);
     }),
-  ]).then(
-    () => {
-      tracks.set(newestFirst(merge(before, tracks.value, found)));
-      generations.set(newestFirst(merge(beforeMade, generations.value, made)));
-    },
-    (problem) => notify(problem.message, { problem: true }),
-  );
+  ]).catch((problem) => {
+    listed = false;
+    throw problem;
+  });
+  listed = true;
+  tracks.set(newestFirst(merge(before, tracks.value ?? early, found)));
+  generations.set(newestFirst(merge(beforeMade, generations.value, made)));
   wake();
   return hidden;
 }
@@ -172,6 +192,7 @@ async function watch() {
     const waiting = [...(tracks.value?.values() ?? [])].filter(({ status }) => UNFINISHED_TRACK.has(status));
     const running = [...generations.value.values()].filter(({ status }) => UNFINISHED_GENERATION.has(status));
     try {
+      await complete();
       await Promise.all([
         refresh(waiting.map(({ audio_id }) => audio_id), readTrack, "api/audio", keep),
         refresh(running.map(({ generation_id }) => generation_id), readGeneration, "api/generation", keepGeneration),
@@ -207,6 +228,7 @@ async function refresh(ids, read, list, take) {
 
 /** @param {string} id */
 function forget(id) {
+  early.delete(id);
   const left = new Map(tracks.value ?? []);
   if (left.delete(id)) tracks.set(left);
   const made = new Map(generations.value);
@@ -237,7 +259,7 @@ export function complain(problem) {
  * @param {string} text
  */
 export function remove(path, id, text) {
-  const before = { track: tracks.value?.get(id), generation: generations.value.get(id) };
+  const before = { track: trackOf(id), generation: generations.value.get(id) };
   const end = () => {
     clearTimeout(timer);
     due.delete(id);
@@ -276,7 +298,7 @@ async function erase(path, id) {
     leave(id, gone ? "" : null);
     if (!gone) {
       complain(problem);
-      await load();
+      await load().catch(complain);
     }
   }
   tabs.postMessage("changed");

@@ -1,5 +1,5 @@
 /** One track: what it is made of, what is near it, and what is made from it. */
-import { call } from "./api.js";
+import { call, lull, Problem } from "./api.js";
 import { address, Deck, outline, playable, read } from "./audio.js";
 import { icon } from "./icons.js";
 import { PlayButton, removeTrack, Rename, Status } from "./library.js";
@@ -75,15 +75,49 @@ export function useTrackLane(track, side, name) {
   );
 }
 
+const AGAIN_SECONDS = 3;
+
+/**
+ * Read a record, as often as it takes: a server that is away for a while comes back.
+ *
+ * @template T
+ * @param {(id: string) => Promise<T>} read
+ * @param {string} id
+ * @param {string | undefined} status It is read once more when that changes.
+ * @returns {{record: T | null, problem: string, setRecord: (record: T) => void}}
+ */
+export function useRecord(read, id, status) {
+  const [record, setRecord] = useState(/** @type {T | null} */ (null));
+  const [problem, setProblem] = useState("");
+  useEffect(() => {
+    let shown = true;
+    const go = async () => {
+      while (shown) {
+        try {
+          const found = await read(id);
+          if (!shown) return;
+          setRecord(() => found);
+          return setProblem("");
+        } catch (error) {
+          if (!(error instanceof Problem)) throw error;
+          if (!shown) return;
+          setProblem(error.message);
+          if (!error.passes) return setRecord(null);
+          await lull(AGAIN_SECONDS);
+        }
+      }
+    };
+    go();
+    return () => void (shown = false);
+  }, [id, status]);
+  return { record, problem, setRecord };
+}
+
 /** Read a track with what only its own address tells. @param {string} id */
 export function useTrack(id) {
   const known = useSignal(tracks)?.get(id);
-  const [track, setTrack] = useState(/** @type {Track | null} */ (null));
-  const [problem, setProblem] = useState("");
-  useEffect(() => {
-    readTrack(id).then(setTrack, (error) => setProblem(error.message));
-  }, [id, known?.status]);
-  return { track: track?.audio_id === id ? { ...track, ...(known && { filename: known.filename }) } : null, problem };
+  const { record, problem } = useRecord(readTrack, id, known?.status);
+  return { track: record && { ...record, ...(known && { filename: known.filename }) }, problem };
 }
 
 /** @param {{id: string}} props */
@@ -91,8 +125,7 @@ export function TrackView({ id }) {
   const { track, problem } = useTrack(id);
   const [renaming, setRenaming] = useState(false);
   useTitle(track ? stem(track.filename) : "");
-  if (problem) return html`<${Gone} text=${problem} />`;
-  if (!track) return html`<p class="empty" aria-busy="true">${S.loading}</p>`;
+  if (!track) return problem ? html`<${Gone} text=${problem} />` : html`<p class="empty" aria-busy="true">${S.loading}</p>`;
   const name = stem(track.filename);
   return html`
     <article class="track">
