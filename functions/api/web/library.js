@@ -5,7 +5,7 @@ import { icon } from "./icons.js";
 import { Atlas } from "./map.js";
 import { canSearch } from "./profile.js";
 import { Signal, useSignal, useTitle } from "./signal.js";
-import { add, complain, dismiss, failure, notify, readTrack, remove, retry, stem, tracks, unfinished, uploads } from "./store.js";
+import { add, complain, dismiss, failure, generations, notify, readTrack, remove, retry, stem, tracks, unfinished, uploads } from "./store.js";
 import { S } from "./strings.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor.js";
 
@@ -313,7 +313,8 @@ export function Rename({ track, done }) {
 
 /** @param {Track} track */
 export function removeTrack(track) {
-  remove(`api/audio/${track.audio_id}`, track.audio_id, S.undo.deleted(stem(track.filename)));
+  const made = [...generations.value.values()].filter(({ audio_id }) => audio_id === track.audio_id);
+  remove(`api/audio/${track.audio_id}`, track.audio_id, S.undo.deleted(stem(track.filename), made.length));
 }
 
 /** @param {{track: Track & {score?: number}}} props */

@@ -3,10 +3,10 @@ import { call, unique } from "./api.js";
 import { address, outline, playable } from "./audio.js";
 import { icon } from "./icons.js";
 import { useSignal, useTitle } from "./signal.js";
-import { cancel, complain, failure, generate, generations, notify, readGeneration, readTrack, remove, stem, unfinished } from "./store.js";
+import { cancel, complain, failure, generate, generations, leaving, notify, readGeneration, readTrack, remove, stem, undoOf, unfinished } from "./store.js";
 import { S } from "./strings.js";
 import { Timeline, Transport } from "./timeline.js";
-import { Gone, Meter, useDeck, useFile, useRecord, useTrack, useTrackLane } from "./track.js";
+import { Gone, leaveFor, Meter, useDeck, useFile, useRecord, useTrack, useTrackLane } from "./track.js";
 import { html, useEffect, useMemo, useState } from "./vendor.js";
 
 /**
@@ -29,6 +29,7 @@ export function ResultView({ id }) {
   const known = useSignal(generations).get(id);
   // Lists have no links to play: read it once more when it is finished.
   const { record, problem, setRecord } = useRecord(readGeneration, id, known?.status);
+  if (useSignal(leaving).has(id)) return html`<${Gone} text=${S.undo.gone} undo=${undoOf(id)} />`;
   if (!record) return problem ? html`<${Gone} text=${problem} />` : html`<p class="empty" aria-busy="true">${S.loading}</p>`;
   const generation = { ...record, ...(unfinished(record.status) ? known : {}) };
   return html`<${Result} generation=${generation} changed=${setRecord} />`;
@@ -227,10 +228,8 @@ function Actions({ generation, heard }) {
       complain(problem);
     }
   };
-  const drop = () => {
-    remove(`api/generation/${generation_id}`, generation_id, S.undo.deletedResult);
-    location.hash = `#/track/${generation.audio_id}`;
-  };
+  const drop = () =>
+    leaveFor(`#/track/${generation.audio_id}`, () => remove(`api/generation/${generation_id}`, generation_id, S.undo.deletedResult));
   return html`
     <div class="actions">
       <div class="joined">

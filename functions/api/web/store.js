@@ -37,10 +37,11 @@ const LEAVING = "leaving";
 /**
  * Paths of what is to be deleted, by id, "" once that is done; what is undone or refused is taken out. The tab keeps
  * them over a reload: the page that is left sends what is due, and the next one may ask before that is carried out.
- * @type {Map<string, string>}
+ * @type {Signal<Map<string, string>>}
  */
-const leaving = new Map(JSON.parse(sessionStorage.getItem(LEAVING) ?? "[]"));
-/** What deletes each of them as soon as nobody can undo it any more. @type {Map<string, () => void>} */
+export const leaving = new Signal(new Map(JSON.parse(sessionStorage.getItem(LEAVING) ?? "[]")));
+/** What deletes each of them as soon as nobody can undo it any more, and what undoes it.
+ * @type {Map<string, {end: () => void, undo: () => void}>} */
 const due = new Map();
 const tabs = new BroadcastChannel("music");
 
@@ -50,7 +51,7 @@ export const unfinished = (status) => UNFINISHED_TRACK.has(status) || UNFINISHED
 /** @param {Track} track */
 function keep(track) {
   const before = trackOf(track.audio_id);
-  if (leaving.has(track.audio_id)) return;
+  if (leaving.value.has(track.audio_id)) return;
   if (tracks.value) tracks.set(newestFirst(new Map(tracks.value).set(track.audio_id, track)));
   else early.set(track.audio_id, track);
   if (before && before.status !== track.status) {
@@ -62,7 +63,7 @@ function keep(track) {
 /** @param {Generation} generation */
 function keepGeneration(generation) {
   const before = generations.value.get(generation.generation_id);
-  if (leaving.has(generation.generation_id)) return;
+  if (leaving.value.has(generation.generation_id)) return;
   generations.set(newestFirst(new Map(generations.value).set(generation.generation_id, generation)));
   if (before && before.status !== generation.status && generation.status === "succeeded") {
     spoken.set(S.made(nameOf(generation.audio_id)));
@@ -110,13 +111,13 @@ export async function start() {
   tabs.onmessage = () => load().catch(complain);
   document.addEventListener("visibilitychange", () => document.hidden || wake());
   addEventListener("online", wake);
-  addEventListener("pagehide", () => due.forEach((end) => end()));
+  addEventListener("pagehide", () => due.forEach(({ end }) => end()));
   addEventListener("beforeunload", (event) => {
     if (uploads.value.some(({ state }) => state !== "failed")) event.preventDefault();
   });
   await complete().catch(complain);
   watch();
-  if (leaving.size) await finish().catch(complain);
+  if (leaving.value.size) await finish().catch(complain);
 }
 
 /** Whether both lists are as they were when they were read last. */
@@ -131,7 +132,7 @@ async function complete() {
 async function finish() {
   await pause(UNDO_SECONDS);
   const there = await load();
-  for (const [id, path] of leaving) if (path && !due.has(id) && there.has(id)) await erase(path, id);
+  for (const [id, path] of leaving.value) if (path && !due.has(id) && there.has(id)) await erase(path, id);
 }
 
 /**
@@ -151,11 +152,11 @@ async function load() {
   const beforeMade = generations.value;
   await Promise.all([
     pages("api/audio", (/** @type {Track[]} */ items) => {
-      for (const item of items) leaving.has(item.audio_id) ? hidden.add(item.audio_id) : found.set(item.audio_id, item);
+      for (const item of items) leaving.value.has(item.audio_id) ? hidden.add(item.audio_id) : found.set(item.audio_id, item);
       if (!before) tracks.set(newestFirst(merge(before, tracks.value ?? early, found)));
     }),
     pages("api/generation", (/** @type {Generation[]} */ items) => {
-      for (const item of items) leaving.has(item.generation_id) ? hidden.add(item.generation_id) : made.set(item.generation_id, item);
+      for (const item of items) leaving.value.has(item.generation_id) ? hidden.add(item.generation_id) : made.set(item.generation_id, item);
     }),
   ]).catch((problem) => {
     listed = false;
@@ -238,7 +239,9 @@ function forget(id) {
 /** Say something for a while. @param {string} text @param {{undo?: () => void, problem?: boolean}} [options] */
 export function notify(text, { undo, problem = false } = {}) {
   const notice = { id: performance.now(), text, undo: undo ?? null, problem };
-  notices.set([...notices.value, notice].slice(-3));
+  const all = [...notices.value, notice];
+  const latest = all.filter(({ undo }) => !undo).slice(-3);
+  notices.set(all.filter((one) => one.undo || latest.includes(one)));
   spoken.set(text);
   const end = () => notices.set(notices.value.filter((other) => other !== notice));
   setTimeout(end, UNDO_SECONDS * 1000);
@@ -263,29 +266,34 @@ export function remove(path, id, text) {
   const end = () => {
     clearTimeout(timer);
     due.delete(id);
+    leave(id, path); // whoever shows it takes the undo away
     erase(path, id);
   };
   const timer = setTimeout(end, UNDO_SECONDS * 1000);
+  const undo = () => {
+    clearTimeout(timer);
+    due.delete(id);
+    leave(id, null);
+    if (before.track) keep(before.track);
+    if (before.generation) keepGeneration(before.generation);
+    dismiss();
+  };
+  const dismiss = notify(text, { undo });
   forget(id);
+  due.set(id, { end, undo });
   leave(id, path);
-  due.set(id, end);
-  const dismiss = notify(text, {
-    undo: () => {
-      clearTimeout(timer);
-      due.delete(id);
-      leave(id, null);
-      if (before.track) keep(before.track);
-      if (before.generation) keepGeneration(before.generation);
-      dismiss();
-    },
-  });
 }
+
+/** What brings a record back that is to be deleted; null where that is too late. @param {string} id */
+export const undoOf = (id) => due.get(id)?.undo ?? null;
 
 /** Note what is to become of a record. @param {string} id @param {string | null} path See `leaving`; null: it stays. */
 function leave(id, path) {
-  if (path === null) leaving.delete(id);
-  else leaving.set(id, path);
-  sessionStorage.setItem(LEAVING, JSON.stringify([...leaving].filter(([, path]) => path)));
+  const now = new Map(leaving.value);
+  if (path === null) now.delete(id);
+  else now.set(id, path);
+  leaving.set(now);
+  sessionStorage.setItem(LEAVING, JSON.stringify([...leaving.value].filter(([, path]) => path)));
 }
 
 /** Delete a record for good, or show it again if that is refused. @param {string} path @param {string} id */

@@ -306,7 +306,9 @@ export const S = {
   },
 
   undo: {
-    deleted: (/** @type {string} */ name) => `${name} is deleted.`,
+    deleted: (/** @type {string} */ name, /** @type {number} */ results) =>
+      results ? `${name} and ${counted(results, "result")} are deleted.` : `${name} is deleted.`,
+    gone: "It is deleted.",
     deletedResult: "The result is deleted.",
     undo: "Undo",
   },

@@ -5,7 +5,7 @@ import { icon } from "./icons.js";
 import { PlayButton, removeTrack, Rename, Status } from "./library.js";
 import { Make } from "./make.js";
 import { useSignal, useTitle } from "./signal.js";
-import { complain, failure, generations, readTrack, stem, tracks, unfinished } from "./store.js";
+import { complain, failure, generations, leaving, nameOf, readTrack, stem, tracks, undoOf, unfinished } from "./store.js";
 import { S } from "./strings.js";
 import { Timeline, Transport } from "./timeline.js";
 import { html, useEffect, useMemo, useState } from "./vendor.js";
@@ -124,7 +124,9 @@ export function useTrack(id) {
 export function TrackView({ id }) {
   const { track, problem } = useTrack(id);
   const [renaming, setRenaming] = useState(false);
-  useTitle(track ? stem(track.filename) : "");
+  const gone = useSignal(leaving).has(id);
+  useTitle(track && !gone ? stem(track.filename) : "");
+  if (gone) return html`<${Gone} text=${S.undo.gone} undo=${undoOf(id)} />`;
   if (!track) return problem ? html`<${Gone} text=${problem} />` : html`<p class="empty" aria-busy="true">${S.loading}</p>`;
   const name = stem(track.filename);
   return html`
@@ -137,54 +139,79 @@ export function TrackView({ id }) {
               <div class="title-actions">
                 <button type="button" class="icon-button" aria-label=${S.library.rename(name)} onClick=${() => setRenaming(true)}>${icon("rename")}</button>
                 <button type="button" class="icon-button" aria-label=${S.library.remove(name)}
-                  onClick=${() => (removeTrack(track), (location.hash = "#/"))}>${icon("remove")}</button>
+                  onClick=${() => leaveFor("#/", () => removeTrack(track))}>${icon("remove")}</button>
               </div>`}
       </header>
-      ${track.status === "ready"
-        ? html`<${Ready} track=${track} />`
-        : html`<div class="pending"><${Status} track=${track} /></div>
-            ${unfinished(track.status) && html`<div class="columns"><div></div><${Make} audioId=${id} waits /></div>`}`}
+      <${Whole} track=${track} />
     </article>
   `;
 }
 
-/** @param {{text: string}} props */
-export function Gone({ text }) {
-  return html`<div class="empty"><p role="alert">${text}</p><a class="button" href="#/">${S.track.back}</a></div>`;
+/** Go elsewhere, and do something once this view is left. @param {string} hash @param {() => void} then */
+export function leaveFor(hash, then) {
+  addEventListener("hashchange", then, { once: true });
+  location.hash = hash;
 }
 
-/** @param {{track: Track}} props */
-function Ready({ track }) {
+/** @param {{text: string, undo?: (() => void) | null}} props */
+export function Gone({ text, undo = null }) {
+  return html`
+    <div class="empty">
+      <p role="alert">${text} ${undo && html`<button type="button" class="link" onClick=${undo}>${S.undo.undo}</button>`}</p>
+      <a class="button" href="#/">${S.track.back}</a>
+    </div>
+  `;
+}
+
+/** All of a track, as far as it is known: what is chosen for new music stays when it turns ready. @param {{track: Track}} props */
+function Whole({ track }) {
   const deck = useDeck();
   const lane = useTrackLane(track, 0, "");
-  const features = /** @type {NonNullable<Track["features"]>} */ (track.features);
-  useEffect(() => deck.load(0, playable(track), null, () => address(track.audio_id)), [track.audio_id]);
+  const ready = track.status === "ready";
+  const features = ready ? track.features : null;
+  useEffect(() => {
+    if (ready) deck.load(0, playable(track), null, () => address(track.audio_id));
+    else deck.pause();
+  }, [track.audio_id, ready]);
   const [embedding, setEmbedding] = useState(/** @type {Embedding | null} */ (null));
   const [stale, setStale] = useState(false);
   const section = useSignal(deck.loop);
   useEffect(() => {
+    setEmbedding(null);
+    setStale(false);
+    if (!ready) return;
     call("GET", `api/embedding/${track.audio_id}?wait=0`).then(setEmbedding, (problem) => {
       if (problem.code === "stale_embedding") setStale(true);
       else complain(problem);
     });
-  }, [track.audio_id]);
+  }, [track.audio_id, ready]);
+  const original = track.duplicate_of ? nameOf(track.duplicate_of) : "";
+  const told = features &&
+    html`
+      <${Results} audioId=${track.audio_id} />
+      <${Tags} tags=${track.tags ?? []} scores=${embedding?.tag_scores ?? {}} />
+      ${!stale && html`<${Neighbours} audioId=${track.audio_id} />`}
+      ${original && html`<p class="small">${S.track.duplicate} <a href=${`#/track/${track.duplicate_of}`}>${original}</a></p>`}
+      ${track.made_from && html`<p class="small">${S.track.madeFrom} <a href=${`#/result/${track.made_from.generation_id}`}>${S.result.made}</a></p>`}
+    `;
   return html`
-    <${Facts} features=${features} />
-    ${stale && html`<${Stale} track=${track} />`}
-    <section class="panel">
-      ${lane && html`<${Timeline} lanes=${[lane]} deck=${deck} label=${S.timeline.wave} />`}
-      <${Transport} deck=${deck} duration=${features.duration} />
-    </section>
-    <div class="columns">
-      <div>
-        <${Results} audioId=${track.audio_id} />
-        <${Tags} tags=${track.tags ?? []} scores=${embedding?.tag_scores ?? {}} />
-        ${!stale && html`<${Neighbours} audioId=${track.audio_id} />`}
-        ${track.duplicate_of && html`<p class="small">${S.track.duplicate} <a href=${`#/track/${track.duplicate_of}`}>${stem(track.filename)}</a></p>`}
-        ${track.made_from && html`<p class="small">${S.track.madeFrom} <a href=${`#/result/${track.made_from.generation_id}`}>${S.result.made}</a></p>`}
+    ${features
+      ? html`
+          <${Facts} features=${features} />
+          ${stale && html`<${Stale} track=${track} />`}
+          <section class="panel">
+            ${lane && html`<${Timeline} lanes=${[lane]} deck=${deck} label=${S.timeline.wave} />`}
+            <${Transport} deck=${deck} duration=${features.duration} />
+          </section>
+        `
+      : html`<div class="pending"><${Status} track=${track} /></div>`}
+    ${(features || unfinished(track.status)) &&
+    html`
+      <div class="columns" key="columns">
+        <div>${told}</div>
+        <${Make} audioId=${track.audio_id} waits=${!features} tempo=${features?.tempo} section=${section} />
       </div>
-      <${Make} audioId=${track.audio_id} tempo=${features.tempo} section=${section} />
-    </div>
+    `}
   `;
 }
 
