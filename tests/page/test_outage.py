@@ -49,65 +49,62 @@ def outage(visit: Visit, wanted: str) -> Iterator[None]:
     while sum(wanted in url for url in tried) < PATIENCE:
         visit.page.wait_for_timeout(20)
     visit.context.unroute(API)
-    visit.page.wait_for_timeout(20)
-    # Chromium tells the console of each.
-    visit.said[:] = [line for line in visit.said if "net::ERR_INTERNET_DISCONNECTED" not in line]
 
 
-def test_an_outage_at_the_start_is_made_good(browser: Browser, stack: StackProcess, track: str) -> None:
-    with visiting(browser, stack) as visit:
-        visit.page.goto("about:blank")
-        with outage(visit, "/api/audio?"):
-            visit.page.goto(visit.url)
-        visit.ready(SAMPLE)
-        expect(visit.page.locator(".notice", has_text="No connection.")).to_have_count(0)
-        visit.open(SAMPLE)
-        expect(visit.page.get_by_role("button", name="Make music")).to_be_visible()
+@pytest.fixture
+def visit(browser: Browser, stack: StackProcess, track: str) -> Iterator[Visit]:
+    """A visit in which Chromium may tell the console of requests that an outage stopped."""
+    with visiting(browser, stack) as arrived:
+        yield arrived
+        arrived.said[:] = [line for line in arrived.said if "net::ERR_INTERNET_DISCONNECTED" not in line]
 
 
-def test_a_track_that_is_opened_in_an_outage_shows_after_it(
-    browser: Browser, stack: StackProcess, track: str
-) -> None:
-    with visiting(browser, stack) as visit:
-        visit.ready(SAMPLE)
-        with outage(visit, track.rpartition("/")[2]):
-            visit.page.goto(f"{visit.url}{track}")
-        visit.drawn("source")
-        expect(visit.page.locator(".notice", has_text="No connection.")).to_have_count(0)
+def test_an_outage_at_the_start_is_made_good(visit: Visit) -> None:
+    visit.page.goto("about:blank")
+    with outage(visit, "/api/audio?"):
+        visit.page.goto(visit.url)
+    visit.ready(SAMPLE)
+    expect(visit.page.locator(".notice", has_text="No connection.")).to_have_count(0)
+    visit.open(SAMPLE)
+    expect(visit.page.get_by_role("button", name="Make music")).to_be_visible()
 
 
-def test_a_result_that_is_opened_in_an_outage_shows_after_it(
-    browser: Browser, stack: StackProcess, track: str
-) -> None:
-    with visiting(browser, stack) as visit:
-        visit.open(SAMPLE)
-        visit.make()
-        visit.made()
-        address = visit.page.url
-        visit.page.goto(f"{visit.url}#/")
-        with outage(visit, address.rpartition("/")[2]):
-            visit.page.goto(address)
-        visit.made()
+def test_a_track_that_is_opened_in_an_outage_shows_after_it(visit: Visit, track: str) -> None:
+    visit.ready(SAMPLE)
+    with outage(visit, track.rpartition("/")[2]):
+        visit.page.goto(f"{visit.url}{track}")
+    visit.drawn("source")
+    expect(visit.page.locator(".notice", has_text="No connection.")).to_have_count(0)
 
 
-def test_a_list_that_cannot_be_read_hides_no_track(browser: Browser, stack: StackProcess, track: str) -> None:
-    with visiting(browser, stack) as visit:
-        visit.upload(as_file("listed.wav", tone(2)))
-        visit.ready("listed")
-        lists = re.compile(r"/api/audio\?")
+def test_a_result_that_is_opened_in_an_outage_shows_after_it(visit: Visit) -> None:
+    visit.open(SAMPLE)
+    visit.make()
+    visit.made()
+    address = visit.page.url
+    visit.page.goto(f"{visit.url}#/")
+    with outage(visit, address.rpartition("/")[2]):
+        visit.page.goto(address)
+    visit.made()
 
-        def fail(route: Route) -> None:
-            route.fulfill(status=500, json={"code": "internal_error", "detail": "It failed."})
 
-        visit.page.goto("about:blank")
-        visit.context.route(lists, fail)
-        with visit.page.expect_response(lists):
-            visit.page.goto(f"{visit.url}{track}")
-        visit.drawn("source")
-        visit.page.get_by_role("link", name="Library").click()
-        expect(visit.page.get_by_role("heading", name="More music like yours.")).to_be_visible()
-        expect(visit.page.locator(".library")).to_have_count(0)  # one track would be a wrong list
-        visit.context.unroute(lists)
-        visit.ready(SAMPLE)
-        visit.ready("listed")
-        visit.refused(500)
+def test_a_list_that_cannot_be_read_hides_no_track(visit: Visit, track: str) -> None:
+    visit.upload(as_file("listed.wav", tone(2)))
+    visit.ready("listed")
+    lists = re.compile(r"/api/audio\?")
+
+    def fail(route: Route) -> None:
+        route.fulfill(status=500, json={"code": "internal_error", "detail": "It failed."})
+
+    visit.page.goto("about:blank")
+    visit.context.route(lists, fail)
+    with visit.page.expect_response(lists):
+        visit.page.goto(f"{visit.url}{track}")
+    visit.drawn("source")
+    visit.page.get_by_role("link", name="Library").click()
+    expect(visit.page.get_by_role("heading", name="More music like yours.")).to_be_visible()
+    expect(visit.page.locator(".library")).to_have_count(0)  # one track would be a wrong list
+    visit.context.unroute(lists)
+    visit.ready(SAMPLE)
+    visit.ready("listed")
+    visit.refused(500)
