@@ -128,6 +128,7 @@ def content_security_policy(nonce: str) -> str:
         "img-src": "'self'",
         "media-src": f"'self' {bucket} blob:",
         "connect-src": f"'self' {bucket}",
+        "frame-src": bucket,  # downloads
         # These do not fall back to `default-src`.
         "base-uri": "'none'",
         "form-action": "'none'",

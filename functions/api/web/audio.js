@@ -162,6 +162,12 @@ export class Deck {
     return this.media?.duration || 0;
   }
 
+  /** The loop, if it lies in what is heard: the other side may be longer. */
+  region() {
+    const { value } = this.loop;
+    return value && value.start < (this.duration || Infinity) ? value : null;
+  }
+
   /** Set every side's gain: the heard one's so that all are equally loud. @param {number} seconds */
   level(seconds) {
     const known = this.sides.map((side) => side?.loudness).filter((loudness) => loudness != null);
@@ -187,7 +193,7 @@ export class Deck {
     this.level(0);
     await this.context.resume();
     const { media } = this;
-    const region = this.loop.value;
+    const region = this.region();
     if (region && (media.currentTime < region.start || media.currentTime >= region.end)) media.currentTime = region.start;
     this.begin();
   }
@@ -224,15 +230,18 @@ export class Deck {
     this.time.set(time);
   }
 
-  /** Let another side be heard, from the same second on. @param {number} index */
+  /** Let another side be heard, from the same second on, or from its beginning if it ends sooner. @param {number} index */
   async switch(index) {
     const before = this.media;
     if (index === this.active.value || !this.sides[index]) return;
     const after = this.sides[index].media;
+    const looped = this.region();
     this.active.set(index);
     this.failed.set(this.sides[index].failed);
-    const time = Math.min(before.currentTime, (after.duration || Infinity) - 0.05);
-    after.currentTime = time;
+    const beyond = before.currentTime >= after.duration - 0.05;
+    // Back where the loop lies, it goes on with that.
+    const region = this.region();
+    after.currentTime = this.playing.value && region && !looped ? region.start : beyond ? 0 : before.currentTime;
     if (this.playing.value) {
       await after.play().catch(() => {});
       this.level(FADE_SECONDS);
@@ -246,8 +255,9 @@ export class Deck {
   /** @param {number} index */
   ended(index) {
     if (index !== this.active.value) return;
-    if (this.loop.value) {
-      this.media.currentTime = this.loop.value.start;
+    const region = this.region();
+    if (region) {
+      this.media.currentTime = region.start;
       this.media.play();
     } else {
       this.wanted = false;
@@ -259,7 +269,7 @@ export class Deck {
   follow() {
     cancelAnimationFrame(this.frame);
     if (!this.playing.value) return;
-    const region = this.loop.value;
+    const region = this.region();
     if (region && this.media.currentTime >= region.end) this.media.currentTime = region.start;
     this.time.set(this.media.currentTime);
     this.frame = requestAnimationFrame(this.follow);

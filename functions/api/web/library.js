@@ -51,30 +51,41 @@ async function filesOf(dropped) {
   return files;
 }
 
-/** Where tracks come in: the whole window takes what is dropped. @param {{small: boolean}} props */
+/** Whether files are held over the window. */
+export const dragged = new Signal(false);
+
+/** Take in what is dropped on the window, whatever it shows. @returns {() => void} Ends that. */
+export function takeDrops() {
+  let depth = 0;
+  const holds = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files");
+  const on = {
+    dragenter: (/** @type {DragEvent} */ event) => holds(event) && (depth++, dragged.set(true)),
+    dragleave: (/** @type {DragEvent} */ event) => holds(event) && --depth === 0 && dragged.set(false),
+    dragover: (/** @type {DragEvent} */ event) => holds(event) && event.preventDefault(),
+    drop: async (/** @type {DragEvent} */ event) => {
+      if (!event.dataTransfer || !holds(event)) return;
+      event.preventDefault();
+      depth = 0;
+      dragged.set(false);
+      const files = await filesOf(event.dataTransfer);
+      const before = uploads.value.length;
+      take(files);
+      const added = uploads.value.length - before;
+      // The library shows them itself.
+      if (added > 0 && /^#\/(track|result)/.test(location.hash)) notify(S.start.added(added));
+    },
+  };
+  const all = Object.entries(on);
+  for (const [name, listener] of all) addEventListener(name, /** @type {any} */ (listener));
+  return () => all.forEach(([name, listener]) => removeEventListener(name, /** @type {any} */ (listener)));
+}
+
+/** Where tracks come in. @param {{small: boolean}} props */
 export function Start({ small }) {
-  const [over, setOver] = useState(false);
+  const over = useSignal(dragged);
   const [fetching, setFetching] = useState(false);
   const files = /** @type {{current: HTMLInputElement | null}} */ (useRef(null));
   const folder = /** @type {{current: HTMLInputElement | null}} */ (useRef(null));
-  useEffect(() => {
-    let depth = 0;
-    const holds = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files");
-    const on = {
-      dragenter: (/** @type {DragEvent} */ event) => holds(event) && (depth++, setOver(true)),
-      dragleave: (/** @type {DragEvent} */ event) => holds(event) && --depth === 0 && setOver(false),
-      dragover: (/** @type {DragEvent} */ event) => event.preventDefault(),
-      drop: async (/** @type {DragEvent} */ event) => {
-        event.preventDefault();
-        depth = 0;
-        setOver(false);
-        if (event.dataTransfer && holds(event)) take(await filesOf(event.dataTransfer));
-      },
-    };
-    const all = Object.entries(on);
-    for (const [name, listener] of all) addEventListener(name, /** @type {any} */ (listener));
-    return () => all.forEach(([name, listener]) => removeEventListener(name, /** @type {any} */ (listener)));
-  }, []);
   const chosen = (/** @type {any} */ event) => {
     take([...event.currentTarget.files].filter(({ name }) => !name.startsWith(".")));
     event.currentTarget.value = "";

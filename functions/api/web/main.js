@@ -2,7 +2,7 @@
 import { ASSETS, enterKey, forgetKey, keyKnown, keyWanted, offline, ROOT } from "./api.js";
 import { player } from "./audio.js";
 import { icon } from "./icons.js";
-import { Library } from "./library.js";
+import { dragged, Library, takeDrops } from "./library.js";
 import { ResultView } from "./result.js";
 import { Signal, useSignal } from "./signal.js";
 import { generations, notices, spoken, start, unfinished } from "./store.js";
@@ -25,6 +25,7 @@ function App() {
     }
     first.current = false;
   }, [hash]);
+  useEffect(takeDrops, []);
   const view =
     where === "track" ? html`<${TrackView} key=${id} id=${id} />`
     : where === "result" ? html`<${ResultView} key=${id} id=${id} />`
@@ -92,8 +93,10 @@ function Notices() {
   const list = useSignal(notices);
   const away = useSignal(offline);
   const said = useSignal(spoken);
+  const held = useSignal(dragged) && /^#\/(track|result)/.test(location.hash);
   return html`
     <div class="notices">
+      ${held && html`<p class="notice">${S.start.release}</p>`}
       ${away && html`<p class="notice">${S.offline}</p>`}
       ${list.map(({ id, text, undo, problem }) => html`
         <p key=${id} class=${`notice ${problem ? "bad" : ""}`}>${text}

@@ -3,7 +3,7 @@ import { profile } from "./profile.js";
 import { useSignal } from "./signal.js";
 import { complain, generate } from "./store.js";
 import { S } from "./strings.js";
-import { html, useState } from "./vendor.js";
+import { html, useEffect, useState } from "./vendor.js";
 
 /** @typedef {import("./profile.js").Field} Field */
 
@@ -20,6 +20,8 @@ function idle({ mode, loop, before }) {
   return names;
 }
 const BEATS_PER_BAR = 4;
+/** Seconds of the shortest part of a track that the API takes. */
+const SHORTEST_PART = 1;
 /** What each preset changes of the defaults, where the profile has the field. @type {Record<string, Record<string, number>>} */
 const PRESETS = {
   balanced: {},
@@ -40,6 +42,13 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
   const [partly, setPartly] = useState(false);
   const [busy, setBusy] = useState(false);
   const [wrong, setWrong] = useState(/** @type {{field: string | null, text: string} | null} */ (null));
+  useEffect(() => {
+    const control = wrong?.field ? document.getElementById(`make-${wrong.field}`) : null;
+    const details = control?.closest("details");
+    if (details) details.open = true;
+    control?.focus();
+  }, [wrong]);
+  useEffect(() => setWrong(null), [section]);
   if (!known) return html`<section class="make panel" aria-busy="true"></section>`;
   const { fields } = known;
   const [extends_, repaints] = ["extend", "repaint"].map((mode) => values.mode === mode);
@@ -48,8 +57,9 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
   const asked = { ...(loop && { bars: LOOP_BARS }), ...values, loop };
   const silent = idle(asked);
   const offered = Object.keys(fields).filter((name) => !fixed(fields[name]) && !silent.includes(name));
+  const raw = (/** @type {string} */ name) => asked[name] ?? fields[name]?.default ?? null;
   /** @param {string} name @returns {unknown} */
-  const value = (name) => asked[name] ?? fields[name]?.default ?? null;
+  const value = (name) => (numeric(fields[name]) && typeof raw(name) === "string" ? parsed(String(raw(name))) : raw(name));
   const set = (/** @type {string} */ name, /** @type {unknown} */ given) => {
     setWrong(null);
     setValues({ ...values, [name]: given });
@@ -62,27 +72,32 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
   };
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
+    const given = Object.entries(asked).filter(([name, given]) => offered.includes(name) && (given || name !== "loop"));
+    const body = Object.fromEntries(given.map(([name]) => [name, value(name)]));
+    const garbled = given.find(([name]) => Number.isNaN(body[name]));
+    if (garbled) return setWrong({ field: garbled[0], text: S.make.noNumber });
     setBusy(true);
     try {
       const part = repaints ? { region: section } : partly && section ? { section } : {};
-      const body = Object.fromEntries(Object.entries(asked).filter(([name, given]) => offered.includes(name) && (given || name !== "loop")));
       const { generation_id } = await generate(audioId, { ...body, ...part });
       location.hash = `#/result/${generation_id}`;
     } catch (problem) {
       const { field = null, message } = /** @type {import("./api.js").Problem} */ (problem);
-      setWrong({ field, text: message });
+      setWrong({ field: field && field.split(".")[0], text: message });
       if (!field) complain(problem);
     }
-    setBusy(false);
+    return setBusy(false);
   };
   const speed = known.speed.music_seconds_per_second;
   const region = section ? section.end - section.start : 0;
+  // Why it cannot be made yet, if so.
+  const lacks = repaints && !section ? S.timeline.loopHint : (repaints || partly) && section && region < SHORTEST_PART ? S.make.tooShort : "";
   const length = repaints ? region : loop ? (Number(value("bars")) * BEATS_PER_BAR * 60) / (tempo || 120) : Number(value("duration"));
   const seconds = length * Number(value("candidates"));
   const shown = FIRST.filter((name) => offered.includes(name));
   const others = offered.filter((name) => !FIRST.includes(name));
   const field = (/** @type {string} */ name) => html`
-    <${Setting} key=${name} name=${name} field=${fields[name]} value=${value(name)} set=${(/** @type {unknown} */ given) => set(name, given)}
+    <${Setting} key=${name} name=${name} field=${fields[name]} value=${raw(name)} set=${(/** @type {unknown} */ given) => set(name, given)}
       wrong=${wrong?.field === name ? wrong.text : ""} />
   `;
   return html`
@@ -107,14 +122,20 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
         `}
         ${others.length > 0 && html`<details><summary>${S.make.more}</summary>${others.map(field)}</details>`}
         <div class="make-foot">
-          <button class="button primary wide" disabled=${busy || (repaints && !section)}>${S.make.button}</button>
-          <p class="small estimate">${waits ? S.make.waits : speed ? S.make.takes(seconds / speed) : S.make.unknown}</p>
-          ${wrong && wrong.field === null && html`<p class="problem" role="alert">${wrong.text}</p>`}
+          <button class="button primary wide" disabled=${busy || lacks} aria-describedby="make-estimate">${S.make.button}</button>
+          <p class="small estimate" id="make-estimate">${lacks ? lacks : waits ? S.make.waits : !speed ? S.make.unknown : seconds ? S.make.takes(seconds / speed) : ""}</p>
+          ${wrong && !offered.includes(wrong.field ?? "") && html`<p class="problem" role="alert">${wrong.text}</p>`}
         </div>
       </form>
     </section>
   `;
 }
+
+/** @param {Field | undefined} field */
+const numeric = (field) => field?.type === "number" || field?.type === "integer";
+
+/** A number as people write it: with a dot, or with a comma. @param {string} text */
+const parsed = (text) => Number(text.trim().replace(/^([-\d]*),(\d*)$/, "$1.$2") || NaN);
 
 /** Whether there is nothing to choose by hand. @param {Field} field */
 const fixed = ({ type, enum: choices }) => choices?.length === 1 || type === "object";
@@ -124,13 +145,13 @@ function Setting({ name, field, value, set, wrong }) {
   const [label, hint, unit = ""] = S.make.fields[name] ?? [name.replaceAll("_", " "), field.description ?? ""];
   const id = `make-${name}`;
   const about = { id, "aria-describedby": `${id}-hint`, "aria-invalid": wrong ? true : undefined };
-  const numeric = field.type === "number" || field.type === "integer";
-  const ranged = numeric && field.minimum != null && field.maximum != null && !field.nullable;
+  const ranged = numeric(field) && field.minimum != null && field.maximum != null && !field.nullable;
   const step = field.type === "integer" || (field.maximum ?? 0) > 20 ? 1 : 0.05;
   const choices = field.enum && [...(field.nullable ? [null] : []), ...field.enum];
   const typed = (/** @type {any} */ event) => {
     const text = event.currentTarget.value;
-    set(text === "" ? (field.default ?? null) : numeric ? Number(text) : text);
+    // What is typed stays as it is until it is sent: `120.` becomes 120.05.
+    set(text === "" ? (field.default ?? null) : ranged ? Number(text) : text);
   };
   const control = choices
     ? html`<select ...${about} onChange=${(/** @type {any} */ event) => set(choices[event.currentTarget.selectedIndex])}>
@@ -141,8 +162,8 @@ function Setting({ name, field, value, set, wrong }) {
       : ranged
         ? html`<input type="range" ...${about} min=${field.minimum} max=${field.maximum} step=${step} value=${value} onInput=${typed}
             aria-valuetext=${`${value} ${unit}`} />`
-        : html`<input type=${numeric ? "number" : "text"} ...${about} min=${field.minimum} max=${field.maximum} maxlength=${field.max_length}
-            value=${value ?? ""} placeholder=${name === "seed" ? S.make.random : field.nullable && numeric ? S.make.auto : ""} onInput=${typed} />`;
+        : html`<input type="text" ...${about} inputmode=${numeric(field) ? "decimal" : undefined} autocomplete="off" maxlength=${field.max_length}
+            value=${value ?? ""} placeholder=${name === "seed" ? S.make.random : field.nullable && numeric(field) ? S.make.auto : ""} onInput=${typed} />`;
   return html`
     <div class=${`setting ${field.type === "boolean" ? "switch" : ""}`}>
       <label for=${id}>${label}</label>

@@ -83,8 +83,9 @@ function Compare({ generation, track, heard, deck }) {
   const file = useFile(play);
   const [drawn, setDrawn] = useState(/** @type {{peaks: number[], duration: number} | null} */ (null));
   const origins = useOrigins(generation, heard);
+  const expected = generation.duration ?? lengthOf(parameters, source?.duration ?? 0);
   useEffect(() => {
-    if (play) file().then(outline).then(setDrawn, () => setDrawn({ peaks: [0], duration: parameters.duration ?? 0 }));
+    if (play) file().then(outline).then(setDrawn, () => setDrawn({ peaks: [0], duration: expected }));
   }, [file]);
   const loudness = generation.loudness?.integrated ?? null;
   useEffect(() => {
@@ -104,12 +105,12 @@ function Compare({ generation, track, heard, deck }) {
         id: "made",
         name: `B · ${S.result.made}${candidates && candidates.length > 1 ? ` · ${S.result.candidate(heard + 1)}` : ""}`,
         side: MADE,
-        duration: drawn?.duration ?? generation.duration ?? parameters.duration ?? 0,
+        duration: drawn?.duration ?? expected,
         peaks: drawn?.peaks ?? null,
         accent: true,
         read: done ? file : undefined,
       }),
-    [drawn, heard, file, done, generation.duration],
+    [drawn, heard, file, done, expected],
   );
   const lanes = [source ?? empty(), done ? made : { ...made, progress: html`<${Progress} generation=${generation} />` }];
   return html`
@@ -122,6 +123,18 @@ function Compare({ generation, track, heard, deck }) {
       ${done && html`<p class="small shortcuts">${S.result.shortcuts} ${S.result.equal}.</p>`}
     </section>
   `;
+}
+
+/**
+ * Return how long the file of a result will be, in seconds: it holds the source, too, where that goes on or is made
+ * anew in part.
+ *
+ * @param {Generation["parameters"]} parameters
+ * @param {number} source Seconds of the source.
+ */
+function lengthOf({ mode, duration = 0, section }, source) {
+  if (mode === "repaint") return source;
+  return mode === "extend" ? duration + (section ? section.end - section.start : source) : duration;
 }
 
 /** Where one of the tries plays. @param {Generation} generation @param {number} heard */
@@ -190,6 +203,14 @@ function Ended({ generation }) {
   `;
 }
 
+/** Fetch a file without leaving the page, which would end uploads. @param {string} url */
+function save(url) {
+  const frame = document.createElement("iframe");
+  frame.hidden = true;
+  frame.src = url;
+  document.body.append(frame);
+}
+
 /** @param {{generation: Generation, heard: number}} props */
 function Actions({ generation, heard }) {
   const { generation_id, parameters } = generation;
@@ -210,7 +231,7 @@ function Actions({ generation, heard }) {
     }
     setBusy(false);
   };
-  const download = () => fetchFile(({ url }) => location.assign(url));
+  const download = () => fetchFile(({ url }) => save(url));
   const share = () =>
     fetchFile(({ url, expires_at }) =>
       navigator.clipboard.writeText(url).then(

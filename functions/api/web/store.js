@@ -81,11 +81,8 @@ const trackOf = (audioId) => (tracks.value ?? early).get(audioId);
 /** @param {string} audioId */
 export const nameOf = (audioId) => stem(trackOf(audioId)?.filename ?? "");
 
-/** A file's name without its folder and extension. @param {string} filename */
-export function stem(filename) {
-  const name = filename.split(/[/\\]/).pop() ?? "";
-  return name.replace(/(.)\.[A-Za-z0-9]{1,5}$/, "$1");
-}
+/** A file's name without its extension. @param {string} filename */
+export const stem = (filename) => filename.replace(/(.)\.[A-Za-z0-9]{1,5}$/s, "$1");
 
 /** Why a record failed, in words. @param {{error?: {code: string, detail: string} | null}} record */
 export function failure({ error }) {

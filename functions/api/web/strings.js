@@ -12,6 +12,22 @@ export function clock(seconds) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
+/**
+ * A part from one second to another: with tenths where it is short.
+ *
+ * @param {number} start
+ * @param {number} end
+ * @param {string} joint
+ */
+function part(start, end, joint) {
+  const tenths = (/** @type {number} */ seconds) => {
+    const whole = Math.round(seconds * 10);
+    return `${clock(whole / 10)}.${whole % 10}`;
+  };
+  const time = end - start < 10 ? tenths : clock;
+  return `${time(start)}${joint}${time(end)}`;
+}
+
 /** @param {number} seconds @returns {string} Such as `about 2 minutes`. */
 function about(seconds) {
   if (seconds < 10) return "a few seconds";
@@ -56,6 +72,7 @@ export const S = {
     formats: "wav, flac, mp3, ogg, opus, m4a, webm, aiff · up to 200 MB and 15 minutes each",
     sampleName: "Twelve Bars for a Test.mp3",
     noAudio: "There is no music in there that we can read.",
+    added: (/** @type {number} */ count) => `${counted(count, "file")} ${count === 1 ? "is" : "are"} being added to your tracks.`,
     skipped: (/** @type {number} */ count) =>
       `${counted(count, "file")} ${count === 1 ? "is" : "are"} no music, and ${count === 1 ? "was" : "were"} left out.`,
   },
@@ -140,7 +157,9 @@ export const S = {
     position: "Position",
     at: (/** @type {number} */ now, /** @type {number} */ all) => `${clock(now)} of ${clock(all)}`,
     loop: "Loop",
-    loopOf: (/** @type {number} */ start, /** @type {number} */ end) => `Loop ${clock(start)} to ${clock(end)}`,
+    loopOf: (/** @type {number} */ start, /** @type {number} */ end) => `Loop ${part(start, end, " to ")}`,
+    /** A loop that the other of two does not reach. @param {number} start @param {number} end @param {string} letter */
+    loopOnly: (start, end, letter) => `Loop ${part(start, end, " to ")}, in ${letter} only`,
     loopHint: "Drag over a waveform to loop a part of it.",
     unplayable: "This browser cannot play the file.",
     tooLong: "Too long to draw its spectrogram here.",
@@ -164,6 +183,8 @@ export const S = {
     }),
     section: "Only the looped part",
     region: "The looped part is made anew",
+    tooShort: "The looped part has to last a second or more.",
+    noNumber: "This is no number.",
     auto: "Automatic",
     random: "Random",
     yes: "Yes",
@@ -208,7 +229,7 @@ export const S = {
       if (typeof value === "number") return `${value.toLocaleString("en")} ${S.make.fields[name]?.[2] ?? ""}`.trim();
       if (typeof value === "string") return S.make.values[name]?.[value] ?? value.replaceAll("_", " ");
       const { start, end } = /** @type {{start?: number, end?: number}} */ (value);
-      return start === undefined || end === undefined ? JSON.stringify(value) : `${clock(start)} – ${clock(end)}`;
+      return start === undefined || end === undefined ? JSON.stringify(value) : part(start, end, " – ");
     },
   },
 

@@ -14,6 +14,7 @@ import { S } from "./strings.js";
 import { html, Regions, Spectrogram, useEffect, useLayoutEffect, useRef, useState, WaveSurfer } from "./vendor.js";
 
 const HEIGHT = 104;
+const LOOP_SECONDS = 4;
 const LONGEST_SPECTROGRAM = 900; // seconds; longer ones take too much memory
 const MARGIN = 6; // left and right of the axis, for the head of the playhead
 const MAX_ZOOM = 16;
@@ -90,7 +91,7 @@ export function Timeline({ lanes, deck, origins = null, label }) {
           ${lanes.map(
             (lane, index) => html`
               ${index > 0 && origins && html`<${Ribbons} segments=${origins} scale=${scale} seconds=${seconds} deck=${deck} />`}
-              <${Strip} key=${lane.id} lane=${lane} scale=${scale} deck=${deck} many=${lanes.length > 1} />
+              <${Strip} key=${lane.id} lane=${lane} scale=${scale} view=${width - 2 * MARGIN} deck=${deck} many=${lanes.length > 1} />
               ${shown.chroma && lane.chroma && html`<${Chroma} lane=${lane} scale=${scale} />`}
               ${shown.spectrogram && lane.read && html`<${Spectrum} key=${`${lane.id}-s`} lane=${lane} scale=${scale} />`}
             `,
@@ -157,8 +158,12 @@ function Ruler({ seconds, scale }) {
   `;
 }
 
-/** A waveform, with its beats behind it. @param {{lane: Lane, scale: number, deck: Deck, many: boolean}} props */
-function Strip({ lane, scale, deck, many }) {
+/**
+ * A waveform, with its beats behind it, or how far it is made, at the width that is in sight.
+ *
+ * @param {{lane: Lane, scale: number, view: number, deck: Deck, many: boolean}} props
+ */
+function Strip({ lane, scale, view, deck, many }) {
   const box = /** @type {{current: HTMLDivElement | null}} */ (useRef(null));
   const scheme = useScheme();
   const active = useSignal(deck.active) === lane.side;
@@ -188,7 +193,7 @@ function Strip({ lane, scale, deck, many }) {
       own = true;
       regions.clearRegions();
       const { value } = deck.loop;
-      if (value) regions.addRegion({ ...value, end: Math.min(value.end, lane.duration), color: tint });
+      if (value && value.start < lane.duration) regions.addRegion({ ...value, end: Math.min(value.end, lane.duration), color: tint });
       own = false;
     };
     const take = (/** @type {any} */ region) => {
@@ -221,11 +226,12 @@ function Strip({ lane, scale, deck, many }) {
   return html`
     <div class=${`lane ${active && many ? "heard" : ""}`} data-lane=${lane.id}>
       <div class="lane-name">${lane.name}</div>
-      <div class="lane-body" style=${{ width: `${width}px`, height: `${HEIGHT}px` }}>
-        <${Grid} lane=${lane} scale=${scale} width=${width} scheme=${scheme} />
-        <div class="wave" ref=${box}></div>
-        ${lane.progress}
-      </div>
+      ${lane.progress
+        ? html`<div class="lane-progress" style=${{ width: `${view}px`, height: `${HEIGHT}px` }}>${lane.progress}</div>`
+        : html`<div class="lane-body" style=${{ width: `${width}px`, height: `${HEIGHT}px` }}>
+            <${Grid} lane=${lane} scale=${scale} width=${width} scheme=${scheme} />
+            <div class="wave" ref=${box}></div>
+          </div>`}
     </div>
   `;
 }
@@ -383,15 +389,20 @@ export function Transport({ deck, duration, switchable = false, children }) {
   const playing = useSignal(deck.playing);
   const loop = useSignal(deck.loop);
   const failed = useSignal(deck.failed);
+  const active = useSignal(deck.active);
   const toggleLoop = () => {
     if (deck.loop.value) return deck.loop.set(null);
-    const start = deck.time.value;
-    return deck.loop.set({ start, end: Math.min(start + 4, duration) });
+    const whole = deck.duration || duration;
+    const start = Math.max(0, Math.min(deck.time.value, whole - LOOP_SECONDS));
+    return deck.loop.set({ start, end: Math.min(start + LOOP_SECONDS, whole) });
   };
   useEffect(() => {
     const press = (/** @type {KeyboardEvent} */ event) => {
       const target = /** @type {HTMLElement} */ (event.target);
-      if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select, dialog")) return;
+      // Keyboards of many languages have brackets on AltGr, which Windows calls Ctrl and Alt, or on Alt.
+      const bracket = "[]".includes(event.key) && (event.altKey || event.getModifierState("AltGraph"));
+      if (event.metaKey || ((event.ctrlKey || event.altKey) && !bracket)) return;
+      if (target.closest("input, textarea, select, dialog")) return;
       if (event.key === " " && target.closest("button, a, summary")) return; // it presses that
       const slider = target.getAttribute("role") === "slider";
       const step = event.shiftKey ? 5 : 1;
@@ -432,7 +443,11 @@ export function Transport({ deck, duration, switchable = false, children }) {
       <${Clock} deck=${deck} duration=${duration} />
       ${children}
       <button type="button" class="toggle loop" aria-pressed=${loop !== null} onClick=${toggleLoop}>
-        ${icon("loop")} ${loop ? S.timeline.loopOf(loop.start, loop.end) : S.timeline.loop}
+        ${icon("loop")} ${!loop
+          ? S.timeline.loop
+          : deck.region()
+            ? S.timeline.loopOf(loop.start, loop.end)
+            : S.timeline.loopOnly(loop.start, loop.end, "BA"[active])}
       </button>
       ${failed && html`<p class="problem" role="alert">${S.timeline.unplayable}</p>`}
     </div>

@@ -109,7 +109,8 @@ class TestPolicy:
         assert directives["script-src"] == "'self'"
         hosts = {source for sources in directives.values() for source in sources.split() if "//" in source}
         assert len(hosts) == 1  # the bucket's
-        assert hosts <= set(directives["connect-src"].split()) & set(directives["media-src"].split())
+        for name in ("connect-src", "media-src", "frame-src"):
+            assert hosts <= set(directives[name].split())
 
     def test_it_is_the_bucket_that_tracks_come_from(self, world: World, document: Answer) -> None:
         record = world.call("GET", "/api/audio/{audio_id}", audio_id=world.claimed().id).json

@@ -1,0 +1,350 @@
+"""Small things on the page that stood in people's way: long tracks, names, fields, keys and drops."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Dialog, Page, Route, expect
+
+from client.stack import StackProcess
+from tests.page.test_page import as_file, tone
+from tests.page.visit import Visit, visiting
+
+LONG, SECONDS, MADE = "A long tone", 60, 10
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[StackProcess]:
+    with StackProcess() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def result(browser: Browser, stack: StackProcess) -> str:
+    """The address of a result that is much shorter than its source."""
+    with visiting(browser, stack) as visit:
+        visit.upload(as_file(f"{LONG}.wav", tone(SECONDS)))
+        visit.open(LONG)
+        visit.make()
+        visit.made()
+        return visit.page.url
+
+
+@contextmanager
+def at_track(browser: Browser, stack: StackProcess, **options: Any) -> Iterator[Visit]:
+    """Visit the long track."""
+    with visiting(browser, stack, **options) as visit:
+        visit.open(LONG)
+        yield visit
+
+
+@contextmanager
+def at_result(browser: Browser, stack: StackProcess, result: str) -> Iterator[Visit]:
+    """Visit its result."""
+    with visiting(browser, stack) as visit:
+        visit.page.goto(result)
+        visit.made()
+        yield visit
+
+
+def change(visit: Visit, changes: dict[str, Any], parameters: dict[str, Any]) -> None:
+    """Let every record of a generation say something else."""
+
+    def answer(route: Route) -> None:
+        record = route.fetch().json()
+        for one in record.get("items", [record]):
+            one.update(changes)
+            one["parameters"].update(parameters)
+        route.fulfill(json=record)
+
+    visit.context.route(re.compile(r"/api/generation(\?|/[0-9A-Z]{26}$)"), answer)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, SECONDS),
+        ({"mode": "extend"}, SECONDS + MADE),
+        ({"mode": "extend", "section": {"start": 0, "end": 20}}, SECONDS),
+        ({"mode": "repaint", "duration": 4, "region": {"start": 20, "end": 24}}, SECONDS),
+    ],
+    ids=["short", "extend", "extend a part", "repaint"],
+)
+def test_progress_beside_a_long_track_can_be_read_and_cancelled(
+    browser: Browser,
+    stack: StackProcess,
+    result: str,
+    parameters: dict[str, Any],
+    expected: int,
+    width: int,
+) -> None:
+    with visiting(browser, stack, viewport={"width": width, "height": 844}) as visit:
+        running = {"status": "running", "stage": "making", "progress": 0.25, "seconds_left": 90}
+        change(visit, {**running, "duration": None, "candidates": None, "similarity": None}, parameters)
+        visit.page.goto(result)
+        visit.drawn("source")
+        frame = visit.page.locator(".timeline-frame").bounding_box()
+        making = visit.page.locator(".making")
+        box, words = making.bounding_box(), making.locator("p").bounding_box()
+        cancel = making.get_by_role("button", name="Cancel").bounding_box()
+        assert frame
+        assert box
+        assert words
+        assert cancel
+        assert box["width"] == pytest.approx(frame["width"], abs=16)
+        assert words["x"] >= box["x"]
+        assert words["x"] + words["width"] <= cancel["x"]
+        assert cancel["x"] + cancel["width"] <= box["x"] + box["width"]
+        assert words["height"] <= box["height"]
+        # Source and result have one scale.
+        axis, source = (
+            visit.page.locator(place).bounding_box() for place in (".axis", "[data-lane=source] .wave")
+        )
+        assert axis
+        assert source
+        assert axis["width"] / source["width"] == pytest.approx(expected / SECONDS, abs=0.01)
+        # However far the time scale is zoomed, it stays in sight.
+        zoom = visit.page.get_by_role("slider", name="Zoom")
+        zoom.focus()
+        zoom.press("End")
+        expect(making.get_by_role("button", name="Cancel")).to_be_in_viewport(ratio=1)
+        visit.page.locator(".timeline-frame").evaluate("frame => { frame.scrollLeft = frame.scrollWidth; }")
+        expect(making.get_by_role("button", name="Cancel")).to_be_in_viewport(ratio=1)
+
+
+def test_a_name_with_a_slash_stays_whole(browser: Browser, stack: StackProcess) -> None:
+    with visiting(browser, stack) as visit:
+        visit.upload(as_file("slashed.ogg", tone(2)))
+        visit.ready("slashed").get_by_role("link", name="slashed").click()
+        heading = visit.page.get_by_role("heading", level=1)
+        for before, name in (("slashed", "AC/DC - Back\\in/Black"), ("AC/DC - Back\\in/Black", "Sonata 1/2")):
+            expect(heading).to_have_text(before)
+            visit.page.get_by_role("button", name=f"Rename {before}").click()
+            visit.page.get_by_label("New name").fill(name)
+            with visit.page.expect_request(lambda asked: asked.method == "PATCH") as sent:
+                visit.page.get_by_role("button", name="Save").click()
+            assert sent.value.post_data_json == {"filename": f"{name}.ogg"}
+            expect(heading).to_have_text(name)
+        visit.page.goto(f"{visit.url}#/")
+        visit.ready("Sonata 1/2")
+
+
+class TestMake:
+    """The form for new music."""
+
+    @pytest.mark.parametrize("mode", ["similar", "repaint"])
+    def test_a_loop_that_is_too_short_says_so(
+        self, browser: Browser, stack: StackProcess, result: str, mode: str
+    ) -> None:
+        with at_track(browser, stack) as visit:
+            button, foot = (
+                visit.page.get_by_role("button", name="Make music"),
+                visit.page.locator(".make-foot"),
+            )
+            if mode == "repaint":
+                visit.page.locator("#make-mode").select_option("All but a part, made anew")
+                expect(foot).to_contain_text("Drag over a waveform")
+            visit.drag_over(10, 10.4, of=SECONDS)
+            if mode == "similar":
+                expect(button).to_be_enabled()
+                visit.page.get_by_role("switch", name="Only the looped part").check()
+            expect(button).to_be_disabled()
+            expect(foot).to_contain_text("has to last a second")
+            expect(visit.page.locator("button.loop")).to_have_text(
+                re.compile(r"^\s*Loop 0:(09\.9|10\.[01]) to 0:10\.[1-9]\s*$")
+            )
+
+    @pytest.mark.parametrize("field", ["region", "section.end", "sample_rate", "seed"])
+    def test_what_the_server_refuses_is_shown(
+        self, browser: Browser, stack: StackProcess, result: str, field: str
+    ) -> None:
+        refusal = {"code": "field_refused", "detail": "The server refuses this.", "field": field}
+        with at_track(browser, stack) as visit:
+            visit.context.route("**/api/generate/*", lambda route: route.fulfill(status=422, json=refusal))
+            visit.page.get_by_role("button", name="Make music").click()
+            expect(visit.page.locator(".make").get_by_text("The server refuses this.")).to_be_in_viewport(
+                ratio=1
+            )
+            visit.refused(422)
+
+    def test_a_wrong_field_among_all_settings_is_shown_though_they_are_closed(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        with at_track(browser, stack) as visit:
+            visit.page.locator("summary").click()
+            seed = visit.page.get_by_label("Seed")
+            seed.fill("-5")
+            visit.page.locator("summary").click()
+            expect(seed).to_be_hidden()
+            visit.page.get_by_role("button", name="Make music").click()
+            expect(seed).to_be_focused()
+            expect(seed).to_be_in_viewport(ratio=1)
+            expect(visit.page.locator("#make-seed-hint .problem")).to_be_visible()
+            visit.refused(422)
+            seed.fill("five")
+            visit.page.get_by_role("button", name="Make music").click()
+            expect(visit.page.locator("#make-seed-hint")).to_have_text("This is no number.")
+
+    @pytest.mark.parametrize(("typed", "tempo"), [("120.05", 120.05), ("96,5", 96.5), ("90", 90), ("", None)])
+    def test_a_number_is_taken_as_it_is_typed(
+        self, browser: Browser, stack: StackProcess, result: str, typed: str, tempo: float | None
+    ) -> None:
+        with at_track(browser, stack) as visit:
+            visit.context.route("**/api/generate/*", lambda route: route.abort())
+            visit.page.locator("summary").click()
+            field = visit.page.locator("#make-tempo")
+            field.press_sequentially(f"{typed}x")
+            field.press("Backspace")
+            expect(field).to_have_value(typed)
+            with visit.page.expect_request("**/api/generate/*") as sent:
+                visit.page.get_by_role("button", name="Make music").click()
+            assert sent.value.post_data_json.get("tempo") == tempo
+            visit.page.goto("about:blank")
+            visit.said.clear()  # Chromium tells of what was not sent
+
+
+class TestDrop:
+    """Files are taken wherever they fall."""
+
+    @pytest.mark.parametrize("place", ["track", "result"])
+    def test_a_drop_beside_the_library_is_taken(
+        self, browser: Browser, stack: StackProcess, result: str, tmp_path: Path, place: str
+    ) -> None:
+        dropped = tmp_path / f"dropped on a {place}.wav"
+        dropped.write_bytes(tone(2, 330))
+        visiting_it = at_track(browser, stack) if place == "track" else at_result(browser, stack, result)
+        with visiting_it as visit:
+            hold(visit.page, dropped)
+            expect(visit.page.locator(".notice")).to_have_text("Let go to add them")
+            hold(visit.page, dropped, "drop")
+            expect(visit.page.locator(".notice")).to_have_text("1 file is being added to your tracks.")
+            visit.page.goto(f"{visit.url}#/")
+            visit.ready(dropped.stem)
+            hold(visit.page, dropped)
+            expect(visit.page.locator(".drop.over")).to_be_visible()
+            assert len(visit.context.pages) == 1
+
+
+def hold(page: Page, file: Path, then: str = "dragOver") -> None:
+    """Hold a file over the page, as the desktop does, and maybe let it fall."""
+    tools = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    for kind in dict.fromkeys(("dragEnter", "dragOver", then)):
+        tools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
+    tools.detach()
+
+
+class TestPlaying:
+    """What is heard of a short result beside a long source."""
+
+    def test_a_result_that_ends_sooner_starts_at_its_beginning(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        with at_result(browser, stack, result) as visit:
+            self.play_source_from(visit, 31)
+            visit.page.keyboard.press("x")
+            expect(visit.page.get_by_role("button", name="Hearing New music")).to_have_attribute(
+                "aria-pressed", "true"
+            )
+            visit.page.wait_for_function(
+                """() => {
+                    const at = Number(document.querySelector("[role=slider]").ariaValueNow);
+                    return at > 0 && at < 11;
+                }"""
+            )
+            expect(visit.page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
+
+    def test_a_loop_of_the_source_alone_is_none_of_the_result(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        with at_result(browser, stack, result) as visit:
+            visit.drag_over(30, 34, of=SECONDS)
+            self.play_source_from(visit, 31)
+            loop = visit.page.locator("button.loop")
+            whole = re.compile(r"^\s*Loop 0:(29|30)\.\d to 0:3[34]\.\d\s*$")
+            expect(loop).to_have_text(whole)
+            visit.page.keyboard.press("x")
+            expect(loop).to_contain_text(", in A only")
+            expect(visit.page.locator("[data-lane=made] .wave [part~=region]")).to_have_count(0)
+            visit.plays_past(1)
+            visit.page.keyboard.press("x")
+            expect(loop).to_have_text(whole)
+            visit.plays_past(29)
+            assert 29 <= visit.at() <= 35
+
+    def play_source_from(self, visit: Visit, second: int) -> None:
+        """Play the source from a second on."""
+        visit.page.get_by_role("button", name="Hearing Your track").click()
+        box = visit.page.locator("[data-lane=source] .wave").bounding_box()
+        assert box
+        x = box["x"] + box["width"] * second / SECONDS
+        visit.page.mouse.click(x, box["y"] + box["height"] / 2)
+        visit.slider.focus()
+        visit.page.keyboard.press("Space")
+        visit.plays_past(second)
+        assert visit.at() >= second
+
+    def test_a_loop_from_the_end_lasts_four_seconds(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        with at_track(browser, stack) as visit:
+            visit.slider.focus()
+            visit.page.keyboard.press("End")
+            visit.page.keyboard.press("l")
+            expect(visit.page.locator("button.loop")).to_have_text("Loop 0:56.0 to 1:00.0")
+
+    @pytest.mark.parametrize("held", [{"altKey": True}, {"altKey": True, "ctrlKey": True}, {}])
+    def test_brackets_work_where_they_need_another_key(
+        self, browser: Browser, stack: StackProcess, result: str, held: dict[str, bool]
+    ) -> None:
+        """On Windows that is Ctrl and Alt, on a Mac Alt alone, and some systems name it AltGraph."""
+        press = """held => dispatchEvent.call(document.body, new KeyboardEvent("keydown",
+            {key: "[", code: "Digit8", bubbles: true, modifierAltGraph: !held.altKey, ...held}))"""
+        with at_track(browser, stack) as visit:
+            loop = visit.page.locator("button.loop")
+            visit.page.evaluate(press, {"ctrlKey": True, "altKey": False, "modifierAltGraph": False})
+            visit.page.evaluate(press, {"metaKey": True, "altKey": True})
+            expect(loop).to_have_text("Loop")
+            visit.page.evaluate(press, held)
+            expect(loop).to_have_text("Loop 0:00.0 to 0:00.5")
+
+
+def test_a_download_does_not_leave_the_page(browser: Browser, stack: StackProcess, result: str) -> None:
+    with at_result(browser, stack, result) as visit:
+        asked: list[str] = []
+
+        def go_on(dialog: Dialog) -> None:
+            asked.append(dialog.type)
+            dialog.accept()
+
+        visit.page.on("dialog", go_on)
+        held: list[Route] = []
+
+        def delay(route: Route) -> None:
+            if route.request.method != "POST":
+                route.fallback()
+            else:
+                held.append(route)
+
+        visit.context.route(f"**{visit.bucket}/**", delay)
+        visit.page.goto(f"{visit.url}#/")
+        visit.upload(as_file("sent meanwhile.wav", tone(2, 440)))
+        while not held:
+            visit.page.wait_for_timeout(20)
+        visit.page.evaluate("address => { location.href = address; }", result)
+        visit.made()
+        with visit.page.expect_download() as download:
+            visit.page.get_by_role("button", name="Download").click()
+        assert download.value.suggested_filename.startswith(LONG)
+        assert asked == []
+        for route in held:
+            route.fallback()
+        visit.page.goto(f"{visit.url}#/")
+        visit.ready("sent meanwhile")
+        assert asked == []
