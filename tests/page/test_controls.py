@@ -256,7 +256,7 @@ class TestPlaying:
             visit.page.wait_for_function(
                 """() => {
                     const at = Number(document.querySelector("[role=slider]").ariaValueNow);
-                    return at > 0 && at < 11;
+                    return at >= 1 && at <= 6;
                 }"""
             )
             expect(visit.page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
