@@ -317,10 +317,11 @@ def processes(folder: Path, quick: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     notes: dict[str, Any] = {}
     bundle = str(folder / "int8")
-    clip = child("clip", bundle, "6" if quick else "30")
-    notes["clip"] = clip
-    found["whole clip over its tokens alone"] = clip["whole"] / clip["tokens"]
-    found["resident memory of a 30 s clip, GB"] = clip["memory"] / 1e9
+    # The machine's pace drifts by as much as a bar allows: the median of several clips.
+    clips = [child("clip", bundle, "6" if quick else "30") for _ in range(1 if quick else 5)]
+    notes["clips"] = clips
+    found["whole clip over its tokens alone"] = statistics.median(c["whole"] / c["tokens"] for c in clips)
+    found["resident memory of a 30 s clip, GB"] = max(clip["memory"] for clip in clips) / 1e9
     files = list((folder / "int8" / "small").iterdir())
     track = folder / "track.wav"
     noise = np.random.default_rng(0).standard_normal((2, 44100 * 30)).astype(np.float32) / 10
@@ -332,7 +333,7 @@ def processes(folder: Path, quick: bool) -> dict[str, Any]:
         ("embed: start to vector of 30 s", ("vector", bundle, str(track))),
     ):
         notes[f"{name}, cold page cache, s"] = child(*arguments, cold=files, module="starts")["seconds"]
-        warm = [child(*arguments, module="starts")["seconds"] for _ in range(3)]
+        warm = [child(*arguments, module="starts")["seconds"] for _ in range(9)]
         found[f"{name}, warm page cache, s"] = statistics.median(warm)
     return {"figures": found, "details": notes}
 
