@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, Route, expect
 
 from client.stack import StackProcess
-from tests.page.test_page import as_file, tone
+from tests.page.files import as_file, tone
 from tests.page.visit import Visit, visiting
 
 LONG, SECONDS, MADE = "A long tone", 60, 10

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from client.stack import StackProcess
-from tests.page.test_page import as_file, tone
+from tests.page.files import as_file, tone
 from tests.page.visit import Visit, visiting
 
 SAMPLE = "Twelve Bars for a Test"

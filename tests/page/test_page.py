@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import urllib.request
@@ -11,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from playwright.sync_api import APIResponse, Browser, Dialog, Page, Route, expect
 
 from client import sample
 from client.stack import StackProcess
+from tests.page.files import as_file, tone
 from tests.page.seeding import seed
 from tests.page.visit import Visit, visiting
 from tests.support import sound
@@ -67,22 +66,6 @@ def heard(visit: Visit, result: str) -> Visit:
     visit.page.goto(result)
     visit.made()
     return visit
-
-
-def tone(seconds: float, frequency: float = 220.0) -> bytes:
-    """Make a wav file of a tone that swells twice a second."""
-    time = np.arange(int(seconds * 22_050)) / 22_050
-    samples = np.sin(2 * np.pi * frequency * time) * (0.3 + 0.25 * np.sin(4 * np.pi * time))
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setparams((1, 2, 22_050, 0, "NONE", "not compressed"))
-        writer.writeframes((samples * 32_000).astype("<i2").tobytes())
-    return file.getvalue()
-
-
-def as_file(name: str, content: bytes, kind: str = "audio/wav") -> Any:
-    """Return a file as Playwright takes it."""
-    return {"name": name, "mimeType": kind, "buffer": content}
 
 
 def test_from_a_file_to_new_music(home: Visit, tmp_path: Path) -> None:
