@@ -12,6 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from client.stack import StackProcess
+from tests.page.files import SAMPLE
+from tests.page.visit import visiting
 from tests.support import debian
 
 # What needs the networks runs where there are some.
@@ -27,6 +30,21 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         yield started
         started.close()
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[StackProcess]:
+    """A deployment of the module's own, as it comes."""
+    with StackProcess() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def track(browser: Browser, stack: StackProcess) -> str:
+    """The address of the sample in the library, relative to the page."""
+    with visiting(browser, stack) as visit:
+        visit.page.get_by_role("button", name="Try it with our sample").click()
+        return visit.ready(SAMPLE).get_by_role("link").get_attribute("href") or ""
 
 
 class _Empty(BaseHTTPRequestHandler):

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+SAMPLE = "Twelve Bars for a Test"
+"""What the page calls the track that it brings along."""
+
 
 def tone(seconds: float, frequency: float = 220.0) -> bytes:
     """Make a wav file of a tone that swells twice a second."""

@@ -19,12 +19,6 @@ LONG, SECONDS, MADE = "A long tone", 60, 10
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[StackProcess]:
-    with StackProcess() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def result(browser: Browser, stack: StackProcess) -> str:
     """The address of a result that is much shorter than its source."""
     with visiting(browser, stack) as visit:

@@ -10,25 +10,10 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from client.stack import StackProcess
-from tests.page.files import as_file, tone
+from tests.page.files import SAMPLE, as_file, tone
 from tests.page.visit import Visit, visiting
 
-SAMPLE = "Twelve Bars for a Test"
 API = re.compile(r"/api/")
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[StackProcess]:
-    with StackProcess() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def track(browser: Browser, stack: StackProcess) -> str:
-    """The address of a track in the library, relative to the page."""
-    with visiting(browser, stack) as visit:
-        visit.page.get_by_role("button", name="Try it with our sample").click()
-        return visit.ready(SAMPLE).get_by_role("link").get_attribute("href") or ""
 
 
 PATIENCE = 4

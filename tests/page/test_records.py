@@ -10,25 +10,8 @@ from playwright.sync_api import Browser, Route, expect
 
 from client import sample
 from client.stack import StackProcess
-from tests.page.files import as_file, tone
+from tests.page.files import SAMPLE, as_file, tone
 from tests.page.visit import Visit, visiting
-
-SAMPLE = "Twelve Bars for a Test"
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[StackProcess]:
-    with StackProcess() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def track(browser: Browser, stack: StackProcess) -> str:
-    """Where the sample is in the page."""
-    with visiting(browser, stack) as visit:
-        visit.page.get_by_role("button", name="Try it with our sample").click()
-        return visit.ready(SAMPLE).get_by_role("link").get_attribute("href") or ""
-
 
 HELD = """
     const held = new Map(), {setTimeout, clearTimeout} = window;
