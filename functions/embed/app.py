@@ -41,7 +41,7 @@ vectors = Vectors.from_settings(settings)
 queues = Queues.from_settings(settings)
 limits = Limits.from_settings(settings)
 costs = profiles.DECLARED[settings.profile].costs
-events = Events.from_settings(settings)
+events = Events.from_settings(settings, records)
 
 
 class Embed(Worker[Audio]):

@@ -140,7 +140,7 @@ class Endpoint:
     def _lane(self, app: Any, settings: Settings) -> Runner[Generation]:
         """Make what does one job at a time: boto3 resources must not be shared by threads."""
         records = Records.from_settings(settings)
-        storage, events = app.Storage.from_settings(settings), app.Events.from_settings(settings)
+        storage, events = app.Storage.from_settings(settings), app.Events.from_settings(settings, records)
         return Runner(
             app.Generate(records, storage, events),
             records=records,

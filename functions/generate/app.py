@@ -40,7 +40,7 @@ records = Records.from_settings(settings)
 storage = Storage.from_settings(settings)
 queues = Queues.from_settings(settings)
 limits = Limits.from_settings(settings)
-events = Events.from_settings(settings)
+events = Events.from_settings(settings, records)
 
 
 class Generate(Worker[Generation]):

@@ -7,6 +7,7 @@
                                     failed once it cannot arrive any more
     waiting for an audio that has   released or failed with it
     come to its end
+    at its end, its event not sent  published again, ever more rarely
     candidates kept long enough     those that are not the result are removed
     life over                       record, object, vector and generations expire together
     tombstone not yet purged        what it stood for is removed
@@ -43,7 +44,7 @@ storage = Storage.from_settings(settings)
 vectors = Vectors.from_settings(settings)
 queues = Queues.from_settings(settings)
 limits = Limits.from_settings(settings)
-events = Events.from_settings(settings)
+events = Events.from_settings(settings, records)
 reconciliation = Reconciliation(records, storage, vectors, queues)
 
 
@@ -70,6 +71,11 @@ class Sweep:
         if record.deleted or record.expires_at <= records.now():
             expire(record, records, storage, vectors)
             return "purged" if record.deleted else "expired"
+        if record.event_due and events.publish(record):
+            return "event_sent"
+        if record.event_due and records.now() < record.rests_until:
+            records.schedule.postpone(record)
+            return "event_not_sent"
         if record.status in {"uploaded", "queued"}:
             waits = self._waits(record)
             records.schedule.postpone(record, long=waits)

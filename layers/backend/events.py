@@ -1,7 +1,8 @@
 """Completion and failure are published as EventBridge events.
 
-Delivery is at least once: compare ``generation_id`` or ``audio_id`` and ``status``. The records are the
-truth; an event that cannot be sent is logged and holds nothing up.
+Delivery is at least once: compare ``generation_id`` or ``audio_id`` and ``status``. The move that ends a record
+notes that its event is due, and whoever makes it publishes the event and takes the note away. Where that
+fails, or its process dies, the sweeper does it. An event that cannot be sent holds nothing else up.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from backend.observability import logger
-from backend.records import Audio, Generation
+from backend.records import Audio, Generation, Records
 from backend.settings import Settings, client
 
 if TYPE_CHECKING:
@@ -28,24 +29,33 @@ class Events:
     ----------
     bus : str
         Name of the bus.
+    records : Records
+        Where it is noted that an event is sent.
     eventbridge : EventBridgeClient, optional
         Client to use; one with bounded retries is made when absent.
     """
 
-    def __init__(self, bus: str, eventbridge: EventBridgeClient | None = None) -> None:
-        self._bus = bus
+    def __init__(self, bus: str, records: Records, eventbridge: EventBridgeClient | None = None) -> None:
+        self._bus, self._records = bus, records
         self._eventbridge: EventBridgeClient = eventbridge or client("events")
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Events:
+    def from_settings(cls, settings: Settings, records: Records) -> Events:
         """Make the bus that a deployment has."""
-        return cls(settings.event_bus_name)
+        return cls(settings.event_bus_name, records)
 
-    def publish(self, record: Audio | Generation) -> None:
-        """Publish that a record has come to its end.
+    def publish(self, record: Audio | Generation) -> bool:
+        """Publish that a record has come to its end, if that is due.
 
         The detail type is such as ``Generation succeeded`` or ``Audio failed``.
+
+        Returns
+        -------
+        bool
+            Whether nothing is left to be sent; otherwise the sweeper tries again.
         """
+        if not record.event_due:
+            return True
         detail = {
             "tenant": record.tenant,
             f"{record.kind}_id": record.id,
@@ -65,8 +75,11 @@ class Events:
                     }
                 ]
             )
+            if answer["FailedEntryCount"]:
+                logger.error("event refused", extra={"record": record.id, "entries": answer["Entries"]})
+                return False
+            self._records.event_sent(record)
         except (BotoCoreError, ClientError):
             logger.exception("event not sent", extra={"record": record.id})
-            return
-        if answer["FailedEntryCount"]:
-            logger.error("event refused", extra={"record": record.id, "entries": answer["Entries"]})
+            return False
+        return True

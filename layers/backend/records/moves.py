@@ -35,7 +35,6 @@ from backend.records.table import (
 )
 from backend.records.turns import Turns
 from backend.records.types import (
-    CHOICE_SECONDS,
     CLAIM,
     COOL_DOWN_SECONDS,
     FREE,
@@ -364,6 +363,7 @@ class Records:
             "status": "uploaded",
             "resends": 0,
             "progress": 0.0,
+            "event_due": None,
             "due_at": now + RESEND_SECONDS,
             # The attempt number fences, so it only ever grows; the count of tries starts again.
             "attempts_before": audio.attempt,
@@ -549,7 +549,7 @@ class Records:
         """
         changes = {
             **changes,
-            "due_at": audio.expires_at,
+            **self._telling(),
             "lease_expires_at": None,
             "updated_at": iso(self.now()),
         }
@@ -776,17 +776,15 @@ class Records:
             "status": "succeeded",
             "result": dict(result),
             "progress": 1.0,
-            "due_at": generation.expires_at,
             "error": None,
             "lease_expires_at": None,
+            **self._telling(),
         }
         if candidates_seconds is not None:
-            gone_at = min(self.now() + candidates_seconds, generation.expires_at)
             changes |= {
                 "chosen": result["chosen"],
                 "chosen_bytes": result["bytes"],
-                "candidates_expire_at": gone_at,
-                "due_at": min(gone_at + CHOICE_SECONDS, generation.expires_at),
+                "candidates_expire_at": min(self.now() + candidates_seconds, generation.expires_at),
             }
         if generation.counted is None:
             return self.items.fenced_move(generation, leaving="running", changes=changes)
@@ -855,8 +853,8 @@ class Records:
         changes = {
             "status": "failed",
             "error": {"code": code, "detail": detail},
-            "due_at": generation.expires_at,
             "lease_expires_at": None,
+            **self._telling(),
         }
         failed = self.items.fenced_move(generation, leaving=generation.status, changes=changes)
         self._settle(failed)
@@ -985,6 +983,7 @@ class Records:
         """
         changes = {
             "status": "uploaded" if record.kind == "audio" else "queued",
+            "event_due": None,
             "due_at": self.now() + RESEND_SECONDS,
             "attempts_before": record.attempt,
             "resends": 0,
@@ -992,6 +991,16 @@ class Records:
             "error": None,
         }
         return self.items.fenced_move(record, leaving="failed", changes=changes)
+
+    def _telling(self) -> dict[str, Any]:
+        """Return what a move to ready, succeeded or failed writes, so that its event is sent, whoever dies."""
+        return {"event_due": True, "due_at": self.now() + RESEND_SECONDS, "resends": 0}
+
+    def event_sent(self, record: Audio | Generation) -> None:
+        """Note that the event of a record's end is published. One that has moved on needs no note."""
+        changes = {"event_due": None, "due_at": record.rests_until}
+        with suppress(Fenced):
+            self.items.fenced_move(record, leaving=record.status, changes=changes)
 
     def bury(self, record: R, status: Tombstone = "deleted") -> R:
         """Turn a record into a tombstone: deleted by its owner or expired by retention.

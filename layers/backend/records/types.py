@@ -187,6 +187,8 @@ class Record:
         Id of the request that made it, which joins logs and messages.
     expires_at : float
         End of its life, in epoch seconds.
+    event_due : bool
+        Whether the event that it has come to its end is still to be published.
     due_at : float
         When the sweeper is to look at it, in epoch seconds.
     attempt : int
@@ -232,6 +234,7 @@ class Record:
     updated_at: str
     correlation_id: str
     expires_at: float
+    event_due: bool = False
     due_at: float = 0.0
     attempt: int = 0
     attempts_before: int = 0
@@ -268,6 +271,11 @@ class Record:
     def deleted(self) -> bool:
         """Return whether this is a tombstone."""
         return self.status in TOMBSTONES
+
+    @property
+    def rests_until(self) -> float:
+        """Return when one that has come to its end, and whose event is published, is due, in epoch seconds."""
+        return self.expires_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -388,6 +396,13 @@ class Generation(Record):
         """Return the candidate that was found the best; None where candidates were not kept."""
         best: int | None = (self.result or {}).get("chosen")
         return best
+
+    @property
+    def rests_until(self) -> float:
+        """Return the same; candidates that are not kept any more are removed then."""
+        if self.candidates_expire_at is None:
+            return self.expires_at
+        return min(self.candidates_expire_at + CHOICE_SECONDS, self.expires_at)
 
     def has_candidates(self, now: float) -> bool:
         """Return whether the candidates that are not the result are still there."""

@@ -256,6 +256,59 @@ def finished(stack: Stack, audio: Audio) -> Any:
     return generation
 
 
+def audio_that_failed(stack: Stack, audio: Audio) -> Audio:
+    return stack.records.fail_audio(uploaded(stack, audio), "undecodable", "The file is damaged.")[0]
+
+
+def generation_that_failed(stack: Stack, audio: Audio) -> Generation:
+    return stack.records.fail_generation(stack.submit(ready(stack, audio)), "too_long", "It is too long.")
+
+
+@pytest.mark.parametrize("end", [ready, finished, audio_that_failed, generation_that_failed])
+def test_the_event_of_an_end_is_published_once_whatever_fails_meanwhile(
+    end: Any, stack: Stack, audio: Audio
+) -> None:
+    stack.bus_is_down = True  # or the process died before it said so
+    record = end(stack, audio)
+    tried_at = []
+    for _ in range(60):
+        stack.clock.now += 60
+        if stack.sweep().get("event_not_sent"):
+            tried_at.append(stack.clock.now)
+    pauses = [later - sooner for sooner, later in pairwise(tried_at)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == RESEND_LIMIT_SECONDS
+    stack.bus_is_down = False
+    stack.clock.now += RESEND_LIMIT_SECONDS
+    assert stack.sweep()["event_sent"] >= 1
+    stack.clock.now += RESEND_LIMIT_SECONDS
+    assert stack.sweep() == {}
+    assert [told["id"] for told in stack.published].count(record.id) == 1
+
+
+def test_what_is_asked_for_again_has_no_event_of_its_old_end(stack: Stack, audio: Audio) -> None:
+    stack.bus_is_down = True
+    source = ready(stack, audio)
+    failed = generation_that_failed(stack, audio)
+    stack.records.reopen(failed)
+    stack.records.embed_again("default", source.id)
+    stack.bus_is_down = False
+    stack.clock.now += RESEND_SECONDS + 1
+    assert stack.sweep() == {"sent_again": 2}
+    assert stack.published == []
+
+
+def test_candidates_and_records_go_in_time_though_no_event_can_be_sent(stack: Stack, audio: Audio) -> None:
+    stack.bus_is_down = True
+    generation = finished(stack, audio)
+    stack.clock.now += 3 * 86400 + 120
+    assert stack.sweep()["candidates_expired"] == 1
+    stack.clock.now += RETENTION
+    stack.sweep()
+    assert stack.objects() == []
+    assert stack.get_generation(generation).status == "expired"
+
+
 def test_record_object_and_vector_expire_together(stack: Stack, audio: Audio) -> None:
     generation = finished(stack, audio)
     stack.clock.now += RETENTION - 60
