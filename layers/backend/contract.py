@@ -212,7 +212,7 @@ class GenerateRequest(_Request):
         le=300,
         allow_inf_nan=False,
         description="Beats per minute of the result. A profile that copies its source plays it at 0.8 to 1.25"
-        " times its tempo; of the others' candidates one is chosen and stretched by 4 % at most.",
+        " times its tempo; of the others' candidates one is chosen and stretched by 12 % at most.",
     )
     key: Annotated[Key | None, BeforeValidator(_in_sharps)] = Field(
         default=None,

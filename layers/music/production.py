@@ -44,7 +44,7 @@ _SLOWEST_RATE, _FASTEST_RATE = 8000, 192_000  # Hz of a source that is worked on
 _MOST_SAMPLES = 900 * 48_000  # of it, in each channel
 _LOWEST_BEFORE_SEAM = 9.0  # dB below the usual level: there the track dies away
 _SEAM_SECONDS = 0.02  # of the crossfade to what is made by another model
-_MOST_STRETCH = 0.04  # of a candidate whose tempo is nearly what is asked for
+_MOST_STRETCH = 0.12  # of a candidate whose tempo is nearly what is asked for
 _READ, _MADE = 0.05, 0.95  # of the progress, when the source is read, and when all candidates are scored
 
 
