@@ -13,6 +13,8 @@ Parts may be run one by one; each writes its figures into the report, beside tho
 - clips: 30 s at the API's defaults in the modes `similar` and `melody`, through analysis, mastering and the
   quality gate. Share of chroma frames that agree with the source's (baseline: with another source's), and of
   tempi found again within 4 % or an octave (baseline: the tempo of another clip).
+- asked: 15 s at a tempo that is asked for, the source's and one up to a fifth away from it, four candidates:
+  how many requests come to it, and in how many files it is found (to 4 %), how far they are stretched for it.
 - choice: whether the candidate that CLAP likes best of four is better by the measures that have no say.
 - picture: spectrograms of 12 clips below their sources.
 
@@ -40,7 +42,7 @@ from music.audio.encode import encode
 from music.clap.tags import categories, tags_of
 from music.features import SAMPLE_RATE as ANALYSIS_RATE
 from music.features import measure_likeness
-from music.interfaces import Parameters, Request
+from music.interfaces import GenerationError, Parameters, Request
 from music.mir512.embedder import Mir512
 from music.musicgen import delay, melody
 from music.musicgen.encodec import Encodec
@@ -394,6 +396,48 @@ def _defaults() -> dict[str, Any]:
     return {name: getattr(asked, name) for name in ("temperature", "top_k", "guidance_scale")}
 
 
+def asked(options: argparse.Namespace) -> dict[str, Any]:
+    """See the module."""
+    draws = np.random.default_rng(0)
+    found: dict[str, Any] = {"candidates": 4, "duration": 15.0}
+    ratios = {
+        "as the source": np.ones(options.clips),
+        "another": np.exp(draws.uniform(-0.2, 0.2, options.clips)),
+    }
+    for name, ratio in ratios.items():
+        reached: list[bool] = []
+        kept: list[bool] = []
+        speeds: list[float] = []
+        for number in range(options.clips):
+            analysis = analysed(number)
+            if not analysis.features.tempo:
+                continue
+            wanted = round(analysis.features.tempo * float(ratio[number]), 2)
+            try:
+                result = generate(
+                    written(number), profile(),
+                    Parameters(seed=3000 + number, duration=15.0, candidates=4, tempo=wanted),
+                    analysis.vector, analysis.features, lambda done: None, tags=analysis.tags,
+                )  # fmt: skip
+            except GenerationError as error:
+                print(f"  {name} {number}: {error.detail}", flush=True)
+                reached.append(False)
+                continue
+            reached.append(True)
+            speeds.append(result.report["details"]["speed"])
+            (CLIPS / "asked").write_bytes(result.audio)
+            heard = tempo(decode(CLIPS / "asked", rate=RATE, channels=1)[0])
+            kept.append(truth.same_tempo(heard, wanted))
+            print(f"  {name} {number}: {wanted} BPM, heard {heard}, speed {speeds[-1]}", flush=True)
+        found[name] = {
+            "requests": len(reached),
+            "reached": mean(reached),
+            "tempo_in_the_file": mean(kept),
+            "stretched_by": mean([abs(speed - 1.0) for speed in speeds]),
+        }
+    return found
+
+
 def choice(options: argparse.Namespace) -> dict[str, Any]:
     """See the module."""
     first: list[dict[str, float]] = []
@@ -451,6 +495,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "clap": clap,
     "int8": int8,
     "clips": clips,
+    "asked": asked,
     "choice": choice,
     "picture": picture,
 }
