@@ -33,7 +33,7 @@ from backend.storage import (
     Storage,
     candidate_key,
     upload_key,
-    without_format_characters,
+    without_hidden_characters,
 )
 from music import profiles
 
@@ -349,7 +349,7 @@ def read_file(content_type: str) -> File:
     filename = extended_name(part.headers.get("Content-Disposition", ""))
     if not filename and part.filename:
         filename = part.filename.encode("latin-1", "replace").decode("utf-8", "replace")
-    filename = without_format_characters(filename)
+    filename = without_hidden_characters(filename)
     if not filename:
         raise problems.invalid("file", "This is not a file; send it as -F 'file=@your_music.mp3'")
     declared = part.headers.get("Content-Type", "")

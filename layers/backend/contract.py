@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from backend.records import Audio, Generation
 from backend.records.table import iso
 from backend.settings import MAX_UPLOAD_BYTES
-from backend.storage import without_format_characters
+from backend.storage import without_hidden_characters
 
 VERSION = "0.1.0"
 
@@ -51,13 +51,17 @@ DUPLICATE_OF: Any = Field(
 
 
 def _file_name(name: str) -> str:
-    if not (visible := without_format_characters(name)):
+    if not (visible := without_hidden_characters(name)):
         raise ValueError("the name has no character that can be seen")
     return visible
 
 
+FileName = Annotated[str, AfterValidator(_file_name)]
+"""A file's name, as its owner gives it: what nobody sees of it is left out."""
+
+
 def _words(text: str) -> str:
-    if not without_format_characters(text).strip():
+    if not without_hidden_characters(text).strip():
         raise ValueError("the text has no character that can be seen")
     return text
 
@@ -79,8 +83,10 @@ class Answer(BaseModel):
 class DirectUploadRequest(_Request):
     """Asks for a presigned upload straight to the bucket."""
 
-    filename: Annotated[str, AfterValidator(_file_name)] = Field(
-        min_length=1, max_length=1024, description="Name of the file; data only."
+    filename: FileName = Field(
+        min_length=1,
+        max_length=1024,
+        description="Name of the file; data only. Characters that nobody sees are left out.",
     )
     bytes: int = Field(
         ge=1,
@@ -230,11 +236,10 @@ class ChooseRequest(_Request):
 class RenameRequest(_Request):
     """What a source track is to be called."""
 
-    filename: str = Field(
+    filename: Annotated[FileName, AfterValidator(_words)] = Field(
         min_length=1,
         max_length=1024,
-        pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
-        description="Its new name, with something to be seen in it and without control characters.",
+        description="Its new name, with something to be seen in it. What nobody sees is left out.",
     )
 
 

@@ -1,8 +1,8 @@
 """Completion and failure are published as EventBridge events.
 
-Delivery is at least once: compare ``generation_id`` or ``audio_id`` and ``status``. The move that ends a record
-notes that its event is due, and whoever makes it publishes the event and takes the note away. Where that
-fails, or its process dies, the sweeper does it. An event that cannot be sent holds nothing else up.
+Delivery is at least once: compare ``generation_id`` or ``audio_id`` and ``status``. The move that ends a
+record notes that its event is due, and whoever makes it publishes the event and takes the note away. Where
+that fails, or its process dies, the sweeper does it. An event that cannot be sent holds nothing else up.
 """
 
 from __future__ import annotations

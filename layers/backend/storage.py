@@ -62,6 +62,7 @@ _CANDIDATE_KEY = re.compile(
 _CONFLICT_TRIES = 5
 # All headers of a response have 10 kB in API Gateway, and a character may take 12 bytes of one.
 _MAX_NAME, _MAX_EXTENSION = 150, 10
+_HIDDEN = {"Cc", "Cf", "Zl", "Zp"}  # categories of Unicode
 
 
 def pack(report: Mapping[str, Any]) -> str:
@@ -180,17 +181,17 @@ def parse_generated_key(key: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
-def without_format_characters(name: str) -> str:
-    """Return a file's name without the characters that nobody sees (Unicode's category Cf).
+def without_hidden_characters(name: str) -> str:
+    """Return a file's name without the characters that nobody sees (Unicode's categories Cc, Cf, Zl and Zp).
 
-    They turn the direction of writing, which hides an extension, or make two names look alike.
+    They turn the direction of writing, which hides an extension, make two names look alike, or end a line.
 
     Examples
     --------
-    >>> without_format_characters("evil\u202egpj.exe")
+    >>> without_hidden_characters("evil\u202egpj.exe")
     'evilgpj.exe'
     """
-    return "".join(character for character in name if unicodedata.category(character) != "Cf")
+    return "".join(character for character in name if unicodedata.category(character) not in _HIDDEN)
 
 
 def content_disposition(filename: str, disposition: str = "attachment") -> str:
@@ -203,8 +204,8 @@ def content_disposition(filename: str, disposition: str = "attachment") -> str:
     >>> content_disposition("Köln.wav")
     'attachment; filename="K_ln.wav"; filename*=UTF-8\\'\\'K%C3%B6ln.wav'
     """
-    # Control characters would end the header, separators and dots would name a folder.
-    name = re.sub(r"[\x00-\x1f\x7f-\x9f/\\\u2028\u2029]", "_", without_format_characters(filename))
+    # Separators and dots would name a folder.
+    name = re.sub(r"[/\\]", "_", without_hidden_characters(filename))
     stem, dot, extension = name.rpartition(".")
     if len(extension) <= _MAX_EXTENSION:
         name = stem[: _MAX_NAME - len(dot + extension)] + dot + extension

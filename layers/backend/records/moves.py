@@ -993,7 +993,7 @@ class Records:
         return self.items.fenced_move(record, leaving="failed", changes=changes)
 
     def _telling(self) -> dict[str, Any]:
-        """Return what a move to ready, succeeded or failed writes, so that its event is sent, whoever dies."""
+        """Return what a move to ready, succeeded or failed writes, so that its event is sent."""
         return {"event_due": True, "due_at": self.now() + RESEND_SECONDS, "resends": 0}
 
     def event_sent(self, record: Audio | Generation) -> None:

@@ -274,7 +274,7 @@ class Record:
 
     @property
     def rests_until(self) -> float:
-        """Return when one that has come to its end, and whose event is published, is due, in epoch seconds."""
+        """Return when it is due, in epoch seconds, once its end is told and nothing is left to do."""
         return self.expires_at
 
 

@@ -6,7 +6,7 @@ Name  Codec                 Decoded duration      Notes
 wav   16 or 24-bit PCM      exact
 flac  16 or 24-bit FLAC     exact                 the same samples as wav
 mp3   LAME, 112 kbit/s per  at most 48 samples    a header tells delay and padding; players that ignore
-      channel               more                  it add about 50 ms
+      channel               more                  it add about 50 ms; 8 to 48 kHz, in MPEG's nine rates
 ogg   Opus, 96 kbit/s per   exact to a sample     48 kHz, as Opus always is (PyAV's wheel has no
       channel                                     good Vorbis encoder)
 ====  ====================  ====================  =====================================================
@@ -38,14 +38,15 @@ class _Format:
     codec: str
     sample_format: str
     bit_rate: int | None = None  # bit/s for each channel
-    rate: int | None = None  # Hz, where it is used at one rate only
+    rates: tuple[int, ...] = ()  # Hz, ascending, where it does not have every rate
 
 
+_MPEG_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _FORMATS = {
     "wav": _Format("pcm_s16le", "s16"),
     "flac": _Format("flac", "s16"),
-    "mp3": _Format("libmp3lame", "fltp", bit_rate=112_000),
-    "ogg": _Format("libopus", "flt", bit_rate=96_000, rate=48_000),
+    "mp3": _Format("libmp3lame", "fltp", bit_rate=112_000, rates=_MPEG_RATES),
+    "ogg": _Format("libopus", "flt", bit_rate=96_000, rates=(48_000,)),
 }
 
 _DEEP = {"wav": _Format("pcm_s24le", "s32"), "flac": _Format("flac", "s32")}
@@ -74,7 +75,8 @@ def encode(
     audio : np.ndarray [shape=(channels, n), float32]
         One or two channels, at least one sample. wav and flac clip what is beyond full scale.
     rate : int
-        Sample rate in Hz; mp3 knows 8, 11.025, 12, 16, 22.05, 24, 32, 44.1 and 48 kHz only.
+        Sample rate in Hz. Where the format does not have it, the file has the next one above that the
+        format has, or its highest.
     format : {"wav", "flac", "mp3", "ogg"}
         A key of `CONTENT_TYPES`.
     tags : mapping of str to str, optional
@@ -93,9 +95,9 @@ def encode(
     >>> encode(tone, 32000, "wav", {"title": "A tone"})[:4]
     b'RIFF'
     """
-    kind = _FORMATS[format]
-    if kind.rate is not None:
-        audio, rate = resample(audio, rate, kind.rate), kind.rate
+    if (rates := _FORMATS[format].rates) and rate not in rates:
+        had = next((one for one in rates if one > rate), rates[-1])
+        audio, rate = resample(audio, rate, had), had
     encoder = Encoder(rate, len(audio), format, tags, bit_depth=bit_depth)
     encoder.push(np.asarray(audio, dtype=np.float32))
     return encoder.finish()
@@ -114,7 +116,7 @@ class Encoder:
     Parameters
     ----------
     rate : int
-        Sample rate in Hz, one that the format knows: for ogg 48,000.
+        Sample rate in Hz, one that the format has: for ogg 48,000, for mp3 what MPEG defines up to that.
     channels : int
         1 or 2.
     format : {"wav", "flac", "mp3", "ogg"}

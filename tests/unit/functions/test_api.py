@@ -33,7 +33,7 @@ from backend.storage import analysis_key, generated_key, preview_key, upload_key
 from music import profiles, reach
 from music.audio.decode import MAX_SECONDS
 from tests.support import hostile
-from tests.support.requests import Answer, event
+from tests.support.requests import Answer, call, event
 from tests.support.stack import DIMENSION, ENVIRONMENT, Context, Stack
 from tests.support.world import FEATURES, World, current_identity, unit
 
@@ -183,13 +183,24 @@ class TestAudio:
             assert "\n" not in content.headers["content-disposition"]
 
     @pytest.mark.parametrize(
-        "name", ["", " ", "\t", "a\nb", "a\x00b", "a\x1b[31m", "x\x85y", "a" * 1025, "\ud800", 5, None, ["a"]]
+        "name", ["", " ", "\t", "\u200b", "\ufeff ", " \u202e\x1b", "a" * 1025, "\ud800", 5, None, ["a"]]
     )
     def test_a_name_that_cannot_be_read_is_refused(self, world: World, name: Any) -> None:
         audio = world.ready()
         answer = world.call("PATCH", "/api/audio/{audio_id}", body={"filename": name}, audio_id=audio.id)
         assert answer.problem(422, "invalid_parameter")["field"] == "filename"
         assert world.stack.get_audio(audio).filename == "my söng.wav"
+
+    @pytest.mark.parametrize(
+        "name", ["a\u202egpj.exe", "a\ngpj.exe", "agpj\x00.exe\x85", "a\u2028gpj\ufeff.exe"]
+    )
+    def test_what_nobody_sees_of_a_name_is_left_out(self, world: World, name: str) -> None:
+        audio = world.ready()
+        renamed = world.call("PATCH", "/api/audio/{audio_id}", body={"filename": name}, audio_id=audio.id)
+        announced = call(
+            world.stack.app("upload"), "POST", "/api/upload", body={"filename": name, "bytes": 5}
+        )
+        assert [renamed.json["filename"], announced.json["filename"]] == ["agpj.exe", "agpj.exe"]
 
     def test_a_name_outlives_the_embedding_that_ends_meanwhile(self, world: World) -> None:
         claimed = world.claimed()

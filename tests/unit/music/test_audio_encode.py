@@ -160,3 +160,21 @@ def test_24_bits_hold_what_16_do_not(format: str) -> None:
 def test_a_lossy_format_has_no_bit_depth(format: str) -> None:
     with pytest.raises(KeyError):
         encode(np.zeros((1, 100), np.float32), 48000, format, bit_depth=24)
+
+
+@pytest.mark.parametrize("format", CONTENT_TYPES)
+@pytest.mark.parametrize(
+    ("rate", "had"), [(8000, 8000), (12_345, 16_000), (37_800, 44_100), (88_200, 48_000), (192_000, 48_000)]
+)
+def test_every_rate_has_a_file_in_every_format(tmp_path: Path, format: str, rate: int, had: int) -> None:
+    tone = 0.3 * np.sin(2.0 * np.pi * 440.0 * np.arange(rate) / rate)
+    data = encode(tone.astype(np.float32)[None], rate, format)
+    path = save(tmp_path, data)
+    with av.open(str(path)) as container:
+        assert container.streams.audio[0].rate == {"mp3": had, "ogg": 48_000}.get(format, rate)
+    heard = decode(path, rate=48_000, channels=1)[0]
+    assert len(heard) / 48_000 == pytest.approx(1.0, abs=0.02)
+    middle = heard[12_000:36_000]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    assert np.argmax(spectrum) * 48_000 / len(middle) == pytest.approx(440.0, abs=4.0)
+    assert float(np.abs(middle).max()) == pytest.approx(0.3, rel=0.1)
