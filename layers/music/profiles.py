@@ -51,8 +51,8 @@ class Costs:
     Notes
     -----
     Those of `builtin` are fitted to what ``tests/benchmarks/bench_costs.py`` measured on one processor
-    (docs/benchmarks/costs.json). The neural profiles add what docs/benchmarks/models-amd-epyc.json has for
-    CLAP and MusicGen `small` on two threads; `medium` and `large` are taken to be as much slower as their
+    (docs/benchmarks/costs.json). The neural profiles add what docs/benchmarks/models-amd-epyc-avx512.json has
+    for CLAP and MusicGen `small` on two threads; `medium` and `large` are taken to be as much slower as their
     weights are more. What a job took replaces what was predicted when it ends.
     """
 

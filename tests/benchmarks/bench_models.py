@@ -526,7 +526,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--engine", action="store_true", help="only steps of the engine: needs no torch")
     parser.add_argument("--bundles", type=Path, help="with bundles of the other sizes in int8")
     parser.add_argument(
-        "--json", type=Path, help="default: docs/benchmarks/models-PROCESSOR.json; none with --engine"
+        "--json", type=Path, help="default: docs/benchmarks/models-PROCESSOR-SET.json; none with --engine"
     )
     parser.add_argument("--child", nargs="+")
     given = parser.parse_args(arguments)
@@ -561,7 +561,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else "python -m tests.benchmarks.bench_models --engine" + (" --bundles DIR" if given.bundles else ""),
         **{name: version(name) for name in ("numpy", *(() if given.engine else ("torch", "transformers")))},
     }  # fmt: skip
-    target = given.json or (None if given.engine else models_file(processor()))
+    target = given.json or (None if given.engine else models_file(processor(), ops.variant()))
     if target:
         target.write_text(json.dumps(rounded(result), indent=1) + "\n")
     print(table(result, given.quick))

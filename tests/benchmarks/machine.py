@@ -19,16 +19,16 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def models_file(processor: str) -> Path:
-    """Say where the results of `bench_models` on a processor lie.
+def models_file(processor: str, instruction_set: str) -> Path:
+    """Say where the results of `bench_models` on a processor lie; several go by one name.
 
     Examples
     --------
-    >>> models_file("Intel(R) Xeon(R) Processor")
-    PosixPath('docs/benchmarks/models-intel-xeon.json')
+    >>> models_file("Intel(R) Xeon(R) Processor", "amx")
+    PosixPath('docs/benchmarks/models-intel-xeon-amx.json')
     """
-    words = re.sub(r"\((r|tm)\)|\bprocessor\b", " ", processor.lower())
-    return Path("docs/benchmarks") / f"models-{'-'.join(re.findall('[a-z0-9]+', words))}.json"
+    words = re.findall("[a-z0-9]+", re.sub(r"\((r|tm)\)|\bprocessor\b", " ", processor.lower()))
+    return Path("docs/benchmarks") / f"models-{'-'.join([*words, instruction_set])}.json"
 
 
 def machine() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Draw docs/benchmarks/models.png and print what a generated minute costs, from what bench_models wrote.
 
-python -m tests.benchmarks.plot_models [docs/benchmarks/models-PROCESSOR.json]
+python -m tests.benchmarks.plot_models [docs/benchmarks/models-PROCESSOR-SET.json]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from music.engine import ops
 from tests.benchmarks.machine import models_file, processor
 
 TARGET = Path("docs/benchmarks/models.png")
@@ -71,6 +72,7 @@ def draw(result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    measured = json.loads((Path(sys.argv[1]) if sys.argv[1:] else models_file(processor())).read_text())
+    file = Path(sys.argv[1]) if sys.argv[1:] else models_file(processor(), ops.variant())
+    measured = json.loads(file.read_text())
     draw(measured)
     print(costs(measured))
