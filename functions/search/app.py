@@ -5,6 +5,7 @@ The map is computed here, since of the images that answer requests this one alon
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache, partial
 from typing import Annotated, NamedTuple
 
@@ -81,15 +82,15 @@ def get_map(
     limit: Annotated[int, Query(ge=1, le=100, description="Records on a page.")] = 100,
 ) -> Response:
     """Answer a page of the map. All pages that follow one first page have its axes."""
-    newest, _, position = (cursor or "").partition(".")
+    begun, _, position = (cursor or "").partition(".")
     try:
         if cursor and not position:
             raise ValueError(cursor)
+        at = int(begun) if cursor else math.ceil(records.now() * 1000)
         page, following = records.list_audio(app.tenant, position or None, limit, vectors=True)
     except ValueError as error:
         raise problems.invalid("cursor", "Not a cursor of this map") from error
-    newest = newest or (page[0].id if page else "")
-    axes = axes_of(app.tenant, newest)
+    axes = axes_of(app.tenant, at)
     shown = [audio for audio in page if comparable(audio)]
     points = (
         (np.stack([vector_of(audio) for audio in shown]) - axes.mean) @ axes.directions.T if shown else []
@@ -108,22 +109,23 @@ def get_map(
     explained = [round(float(share), 6) for share in axes.explained]
     return api.reply(
         200,
-        contract.Map(items=items, cursor=f"{newest}.{following}" if following else None, explained=explained),
+        contract.Map(items=items, cursor=f"{at}.{following}" if following else None, explained=explained),
     )
 
 
 @lru_cache(maxsize=64)
-def axes_of(tenant: str, newest: str) -> Axes:
-    """Compute the axes of a tenant's map from the tracks that are not newer than `newest`.
+def axes_of(tenant: str, at: int) -> Axes:
+    """Compute the axes of a tenant's map as it was at a time, in milliseconds: that of a first page.
 
-    They are kept, so that later pages agree with the first one even where tracks go meanwhile. Where this is
-    another process, what went since is missing, and the axes turn a little.
+    They are kept for the pages that follow it. Where another process answers these, it leaves out what was
+    embedded since; what was embedded again or went since is missing, and the axes turn a little.
     """
     found: list[np.ndarray] = []
     cursor = None
     for _ in range(MAP_PAGES):
         page, cursor = records.list_audio(tenant, cursor, 100, vectors=True)
-        found += [vector_of(audio) for audio in page if audio.id <= newest and comparable(audio)]
+        known = (audio for audio in page if (audio.embedded_at or 0.0) * 1000 <= at)
+        found += [vector_of(audio) for audio in known if comparable(audio)]
         if not cursor or len(found) >= MAP_TRACKS:
             break
     return principal_axes(np.array(found[:MAP_TRACKS]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,7 @@ from music.clap.embedder import ClapSearch
 from music.engine.bundle import open_bundle
 from tests.support.requests import Answer, call
 from tests.support.stack import Stack
-from tests.support.world import World
+from tests.support.world import FEATURES, World, current_identity, unit
 from weights import pack
 
 
@@ -31,7 +31,7 @@ def world(deployment: Stack) -> World:
 
 @pytest.fixture
 def app(world: World, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    app = importlib.import_module("functions.search.app")
+    app = world.stack.app("search")
     monkeypatch.setattr(app, "vectors", world.index)
     return app
 
@@ -123,12 +123,45 @@ class TestMap:
         whole = self.get(app, world).json["items"]
         page = self.get(app, world, limit=3).json
         found = page["items"]
+        world.clock.now += 1
         self.cloud(world, np.array([[0.0, 90.0]]))  # a newcomer that would turn the axes
         app.axes_of.cache_clear()  # another process answers
         while page["cursor"]:
             page = self.get(app, world, limit=3, cursor=page["cursor"]).json
             found += page["items"]
         assert found == whole
+
+    def test_a_first_page_has_the_axes_of_what_is_ready_by_then(self, app: ModuleType, world: World) -> None:
+        """The newest track is on its way at the first look, then ready, embedded again, and gone."""
+        points = np.random.default_rng(6).standard_normal((4, 2)) * (3.0, 1.0)
+        self.cloud(world, points)
+        pending = world.claimed()
+
+        def look() -> dict[str, Any]:
+            world.clock.now += 1
+            answer: dict[str, Any] = self.get(app, world).json
+            return answer
+
+        first = look()
+        for vector in (unit(7), unit(8)):
+            finished, _ = world.records.finish_audio(
+                pending,
+                vector=vector.astype("<f4").tobytes(),
+                identity=asdict(current_identity()),
+                features=FEATURES,
+                tags=[],
+            )
+            found = look()
+            assert len(found["items"]) == 5
+            # In the middle of all that is shown.
+            assert np.mean([(item["x"], item["y"]) for item in found["items"]], axis=0) == pytest.approx(
+                (0.0, 0.0), abs=1e-5
+            )
+            assert found["explained"] != first["explained"]
+            world.records.embed_again(world.tenant, finished.id)
+            pending = world.records.claim_audio(world.tenant, finished.id)
+        world.records.bury(pending)
+        assert look() == first
 
     def test_only_what_can_be_compared_and_is_ones_own(
         self, app: ModuleType, world: World, deployment: Stack
