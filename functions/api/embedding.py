@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from backend import api, contract, openapi, problems
 from backend.problems import Problem
 from backend.records import PENDING_AUDIO, Audio, Charge, Conflict, Limits
-from backend.vectors import MAX_RESULTS, distinct, neighbours
+from backend.vectors import MAX_QUERIES, MAX_RESULTS, distinct, neighbours
 from functions.api.audio import AudioId, find_audio
 from functions.api.service import LOCATION, Wait, app, queues, records, settings, vectors
 from music import interfaces, profiles
@@ -116,7 +115,12 @@ def get_similar(
     audio_id: AudioId,
     k: Annotated[int, Query(ge=1, le=MAX_RESULTS, description="How many.")] = 10,
     only_distinct: Annotated[
-        bool, Query(alias="distinct", description="Only one of each content, and none of the track's own.")
+        bool,
+        Query(
+            alias="distinct",
+            description="Only one of each content, and none of the track's own, of the "
+            f"{MAX_QUERIES * MAX_RESULTS} nearest.",
+        ),
     ] = False,
 ) -> Response:
     """Answer the tracks nearest to one, never itself."""
@@ -125,12 +129,16 @@ def get_similar(
         code = "awaiting_upload" if audio.status == "awaiting_upload" else "not_finished"
         raise problems.later(409, code, f"The audio is {audio.status}: it has no embedding yet.")
     vector, _ = current_vector(audio)
-    asked = MAX_RESULTS if only_distinct else k
-    matches = vectors().query(audio.tenant, vector, identity_of(audio), asked, exclude=audio.id)
-    found: Iterator[tuple[Audio, float]] = neighbours(matches, audio.tenant, records)
+    identity = identity_of(audio)
+    matches = (
+        vectors().nearest(audio.tenant, vector, identity, audio.id)
+        if only_distinct
+        else vectors().query(audio.tenant, vector, identity, k, exclude=[audio.id])
+    )
+    found = neighbours(matches, audio.tenant, records)
     if only_distinct:
-        found = islice(distinct(found, audio), k)
-    return api.reply(200, contract.similar_answer(app.prefix, found))
+        found = distinct(found, audio)
+    return api.reply(200, contract.similar_answer(app.prefix, islice(found, k)))
 
 
 def pending_embedding(audio: Audio) -> Response:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3vectors import S3VectorsClient
 
 MAX_RESULTS = 100
+"""Neighbours that one query answers at most."""
+MAX_QUERIES = 5
+"""Queries that are made one after another."""
 
 
 class IndexMissing(Exception):
@@ -138,7 +141,7 @@ class Vectors:
             self._s3vectors.delete_vectors(**self._where, keys=[vector_key(tenant, audio_id)])
 
     def query(
-        self, tenant: str, vector: Sequence[float], identity: str, k: int, exclude: str | None = None
+        self, tenant: str, vector: Sequence[float], identity: str, k: int, exclude: Sequence[str] = ()
     ) -> list[Match]:
         """Return the nearest audio of the same tenant and identity, best first.
 
@@ -150,15 +153,15 @@ class Vectors:
             Only vectors made by the same embedder, revision, pipeline and precision are compared.
         k : int
             How many, 1 to 100.
-        exclude : str, optional
-            Audio to leave out: the one the vector belongs to. Excluded by the index, not afterwards,
+        exclude : sequence of str
+            Audio to leave out, such as the one the vector belongs to. Excluded by the index, not afterwards,
             so that k neighbours come back and not k - 1.
         """
         if not 1 <= k <= MAX_RESULTS:
             raise ValueError(f"k must be 1 to {MAX_RESULTS}, not {k}")
         conditions: list[dict[str, Any]] = [{"tenant": {"$eq": tenant}}, {"identity": {"$eq": identity}}]
-        if exclude is not None:
-            conditions.append({"audio_id": {"$ne": exclude}})
+        if exclude:
+            conditions.append({"audio_id": {"$nin": list(exclude)}})
         request: dict[str, Any] = {
             **self._where,
             "topK": k,
@@ -177,7 +180,20 @@ class Vectors:
                 token = answer.get("nextToken")
                 if not token:
                     break
-        return sorted((m for m in matches if m.audio_id != exclude), key=lambda match: -match.score)[:k]
+        return sorted((m for m in matches if m.audio_id not in exclude), key=lambda match: -match.score)[:k]
+
+    def nearest(self, tenant: str, vector: Sequence[float], identity: str, exclude: str) -> Iterator[Match]:
+        """Go through the nearest audio, best first: `MAX_QUERIES` times what one query answers, at most.
+
+        The parameters are those of `query`, which is asked as soon as what it answered is used up.
+        """
+        known = [exclude]
+        for _ in range(MAX_QUERIES):
+            matches = self.query(tenant, vector, identity, MAX_RESULTS, exclude=known)
+            if not matches:
+                return
+            yield from matches
+            known += [match.audio_id for match in matches]
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:

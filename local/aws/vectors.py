@@ -94,7 +94,7 @@ def list_vectors(request: Mapping[str, Any], *, account: str) -> dict[str, Any]:
 
 
 def fits(wanted: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    """Tell whether metadata fits a filter made of the operators in use here: ``$and``, ``$eq``, ``$ne``.
+    """Tell whether metadata fits a filter made of the operators in use here: ``$and``, ``$eq``, ``$nin``.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def fits(wanted: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
 
     Examples
     --------
-    >>> fits({"$and": [{"tenant": {"$eq": "a"}}, {"id": {"$ne": "x"}}]}, {"tenant": "a", "id": "y"})
+    >>> fits({"$and": [{"tenant": {"$eq": "a"}}, {"id": {"$nin": ["x"]}}]}, {"tenant": "a", "id": "y"})
     True
     """
     for name, value in wanted.items():
@@ -112,14 +112,17 @@ def fits(wanted: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
         elif isinstance(value, Mapping) and len(value) == 1 and (key := next(iter(value))) in _COMPARE:
             fit = _COMPARE[key](metadata.get(name), value[key])
         else:
-            message = f"The local stack knows the filters $and, $eq and $ne, not {{{name!r}: {value!r}}}"
+            message = f"The local stack knows the filters $and, $eq and $nin, not {{{name!r}: {value!r}}}"
             raise QueryError(400, "ValidationException", message)
         if not fit:
             return False
     return True
 
 
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {"$eq": operator.eq, "$ne": operator.ne}
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "$eq": operator.eq,
+    "$nin": lambda value, others: value not in others,
+}
 
 
 def index_of(request: Mapping[str, Any], account: str) -> Index:

@@ -61,7 +61,7 @@ def stubbed(stack: Stack) -> Iterator[tuple[Vectors, Stubber]]:
 
 
 def request(k: int, **more: Any) -> dict[str, Any]:
-    conditions = [{"tenant": {"$eq": "t"}}, {"identity": {"$eq": "i"}}, {"audio_id": {"$ne": "me"}}]
+    conditions = [{"tenant": {"$eq": "t"}}, {"identity": {"$eq": "i"}}, {"audio_id": {"$nin": ["me"]}}]
     return {
         **WHERE,
         "topK": k,
@@ -80,7 +80,7 @@ def answer(*found: tuple[str, float], **more: Any) -> dict[str, Any]:
 def test_query_asks_for_the_tenants_own_and_the_same_identity(stubbed: tuple[Vectors, Stubber]) -> None:
     vectors, stubber = stubbed
     stubber.add_response("query_vectors", answer(("b", 0.75), ("a", 0.25)), request(2))
-    found = vectors.query("t", unit(0), "i", 2, exclude="me")
+    found = vectors.query("t", unit(0), "i", 2, exclude=["me"])
     assert found == [Match("a", 0.75), Match("b", 0.25)]
 
 
@@ -88,7 +88,7 @@ def test_query_follows_pages_and_never_returns_itself(stubbed: tuple[Vectors, St
     vectors, stubber = stubbed
     stubber.add_response("query_vectors", answer(("me", 0.0), ("a", 0.1), nextToken="page2"), request(3))
     stubber.add_response("query_vectors", answer(("b", 0.2)), request(3, nextToken="page2"))
-    found = vectors.query("t", unit(0), "i", 3, exclude="me")
+    found = vectors.query("t", unit(0), "i", 3, exclude=["me"])
     assert [match.audio_id for match in found] == ["a", "b"]
     assert math.isclose(found[0].score, 0.9)
 

@@ -25,6 +25,7 @@ from botocore.exceptions import (
 from pydantic import ValidationError
 
 from backend import contract
+from backend import vectors as indexed
 from backend.api import Api
 from backend.contract import INLINE_BYTES, GenerateRequest, Section
 from backend.records import COOL_DOWN_SECONDS, MIN_CHARGE_SECONDS, Audio, Generation, Limits
@@ -510,6 +511,17 @@ class TestSimilar:
         assert nearest == results[0]
         problem = self.get(world, audio, distinct="perhaps").problem(422, "invalid_parameter")
         assert problem["field"] == "distinct"
+
+    def test_distinct_looks_behind_copies_in_so_many_queries(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(indexed, "MAX_RESULTS", 2)
+        audio, *_ = [world.ready(unit(3), sha256="a") for _ in range(6)]
+        other = world.ready(unit(4), sha256="b")
+        (found,) = self.get(world, audio, distinct="true").json["results"]
+        assert found["audio_id"] == other.id
+        monkeypatch.setattr(indexed, "MAX_QUERIES", 2)
+        assert self.get(world, audio, distinct="true").json["results"] == []
 
     @pytest.mark.parametrize("k", [0, 101, "all"])
     def test_k(self, world: World, k: Any) -> None:
