@@ -313,6 +313,13 @@ def check_reach(request: contract.GenerateRequest, audio: Audio) -> None:
             f"Track and music may last {reach.LONGEST_EXTENDED:g} s together: name a section, or less music."
         )
         raise problems.Problem(422, "too_long", detail, field="duration")
+    if request.section is None:
+        check_music(request, audio)
+
+
+def check_music(request: contract.GenerateRequest, audio: Audio) -> None:
+    """Refuse what a track's own tempo, key and bars do not reach; those of a section, its job finds out."""
+    features = audio.features or {}
     if request.loop:
         with reachable("loop"):
             reach.require_bars(features.get("bars"))

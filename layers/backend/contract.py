@@ -191,7 +191,10 @@ class GenerateRequest(_Request):
     candidates: int = Field(default=1, ge=1, le=8, description="Make so many and keep the most similar.")
     format: Literal["wav", "flac", "mp3", "ogg"] = Field(default="wav", description="Output format.")
     section: Section | None = Field(
-        default=None, description="Use only this part of the source, as if nothing else were there."
+        default=None,
+        description="Use only this part of the source, as if nothing else were there. `tempo`, `key` and "
+        "`loop` depend on what is heard in it, so its job tells what is out of reach. Its tempo and bars are "
+        "the source's, unless it surely has another tempo.",
     )
     ending: Literal["natural", "fade", "cut"] | None = Field(
         default=None,

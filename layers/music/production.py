@@ -45,6 +45,8 @@ _MOST_SAMPLES = 900 * 48_000  # of it, in each channel
 _LOWEST_BEFORE_SEAM = 9.0  # dB below the usual level: there the track dies away
 _SEAM_SECONDS = 0.02  # of the crossfade to what is made by another model
 _MOST_STRETCH = 0.12  # of a candidate whose tempo is nearly what is asked for
+_SURE_TEMPO = 0.9  # likelihood of a section's own tempo, from which on it may be another than the whole's
+_SAME_TEMPO = 0.02  # octaves
 _READ, _MADE = 0.05, 0.95  # of the progress, when the source is read, and when all candidates are scored
 
 
@@ -502,7 +504,8 @@ def _of_section(
 ) -> tuple[np.ndarray, Features, list[str]]:
     """Return the vector, the features and the tags of a section, as if it were a track.
 
-    Beats, bars and tempo are those of the whole track, where it has some: they are the surer for it.
+    Beats, bars and tempo are those of the whole track, where it has some: they are the surer for it. Only a
+    section that surely has another tempo has its own.
     """
     embedder = profile.embedder
     vector = embedder.embed(resample(audio, rate, embedder.sample_rate))
@@ -510,7 +513,7 @@ def _of_section(
     if not np.isfinite(loudness) and not is_silent(audio):
         loudness = integrated_loudness(audio, rate, -np.inf)
     measured = measuring.measure(resample(audio, rate, measuring.SAMPLE_RATE), loudness)
-    if whole.beats:
+    if whole.beats and not _has_another_tempo(measured, whole):
         measured = replace(
             measured,
             tempo=whole.tempo,
@@ -525,6 +528,14 @@ def _of_section(
         scores = embedder.tags(vector)
         words += [tag for category in scores.values() for tag in category if tag not in words]
     return vector, measured, words
+
+
+def _has_another_tempo(measured: Features, whole: Features) -> bool:
+    """Tell whether a section surely has another tempo than the whole, which is not its half or its double."""
+    if not measured.tempo or (measured.tempo_confidence or 0.0) < _SURE_TEMPO:
+        return False
+    octaves = abs(np.log2(measured.tempo / whole.tempo))
+    return bool(abs(octaves - round(octaves)) > _SAME_TEMPO)
 
 
 def _inside(times: Sequence[float], section: Section) -> list[float]:

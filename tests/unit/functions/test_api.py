@@ -758,6 +758,17 @@ class TestGenerate:
         assert self.post(world, plain, {"key": "C major"}).problem(422, "no_key")["field"] == "key"
         assert self.post(world, world.claimed(), {"tempo": 40, "key": "C major"}).status == 202
 
+    def test_what_is_in_reach_of_a_section_is_its_jobs_to_say(self, world: World) -> None:
+        audio = world.ready(features={**FEATURES, "tempo": 120.0, "key": "A", "mode": "major", "bars": None})
+        for body, code in (
+            ({"key": "C minor"}, "key_out_of_reach"),
+            ({"tempo": 84}, "tempo_out_of_reach"),
+            ({"loop": True, "bars": 4}, "no_bars"),
+        ):
+            self.post(world, audio, body).problem(422, code)
+            answer = self.post(world, audio, {**body, "section": {"start": 1, "end": 3}})
+            assert answer.status == 202, answer.body
+
     def test_a_neural_profile_takes_any_tempo_and_key(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -424,6 +424,27 @@ def test_a_section_has_the_beats_and_bars_of_the_track(two_parts: Path) -> None:
     assert generator.features.duration == 2.75
 
 
+def test_of_a_section_with_another_tempo_and_key_its_own_are_in_reach(tmp_path: Path) -> None:
+    parts = [sound.song(120.0, 9, "minor", 12.0), sound.song(84.0, 0, "major", 12.0)]
+    path = tmp_path / "x"
+    path.write_bytes(sound.wav(np.concatenate(parts)[None], 22050))
+    profile = load("builtin")
+    heard = analyse(path, profile.embedder)
+
+    def of_the_second(**asked: Any) -> dict[str, Any]:
+        parameters = Parameters(seed=1, duration=8.0, section=Section(12.0, 24.0), **asked)
+        return generate(path, profile, parameters, heard.vector, heard.features, lambda done: None).report
+
+    report = of_the_second(tempo=88.2, key="D major", loop=True, bars=4)
+    assert report["details"]["speed"] == pytest.approx(1.05, abs=0.004)
+    assert report["details"]["semitones"] == 2
+    assert report["duration"] == pytest.approx(16 * 60.0 / 88.2, rel=0.01)
+    with pytest.raises(GenerationError, match="in C major; in reach are C major"):
+        of_the_second(key="C minor")
+    with pytest.raises(GenerationError, match=r"8[34]\.\d+ BPM; 67\.\d+ to 10[45]\.\d+ are"):
+        of_the_second(tempo=120.0)
+
+
 def test_a_section_beyond_the_end_fails_with_its_code(two_parts: Path) -> None:
     run(two_parts, candidates=1, section=Section(4.0, 6.04))
     with pytest.raises(GenerationError, match="ends at 6") as refused:
