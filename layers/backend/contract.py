@@ -163,13 +163,18 @@ class GenerateRequest(_Request):
         default=None, ge=0, le=MAX_SEED, description="Null: the server draws one and records it."
     )
     prompt: str | None = Field(
-        default=None, min_length=1, max_length=1000, description="Needs a profile that understands text."
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="Needs a profile that understands text. Over 256 tokens of its text encoder the job "
+        "fails with `prompt_too_long`.",
     )
     negative_prompt: str | None = Field(
         default=None,
         min_length=1,
         max_length=1000,
-        description="What to keep away from; needs what `prompt` needs, and a `guidance_scale` over 1.",
+        description="What to keep away from; needs what `prompt` needs, and a `guidance_scale` over 1. "
+        "As long as that at most.",
     )
     mode: Literal["similar", "continue", "melody", "extend", "repaint"] = Field(
         default="similar",
@@ -186,7 +191,8 @@ class GenerateRequest(_Request):
         default=None,
         description="With `repaint`: what is made anew, from the first beat in it to the last. Outside, the "
         "file is the source sample for sample, at its rate and no less than its depth. `duration`, "
-        "`section`, `ending` and `sample_rate` may not stand beside it.",
+        "`section`, `ending` and `sample_rate` may not stand beside it. Of a source with over 2 channels the "
+        "job fails with `too_many_channels`; its rate is bounded as that of `sample_rate` `source` is.",
     )
     candidates: int = Field(default=1, ge=1, le=8, description="Make so many and keep the most similar.")
     format: Literal["wav", "flac", "mp3", "ogg"] = Field(default="wav", description="Output format.")
@@ -212,7 +218,8 @@ class GenerateRequest(_Request):
     sample_rate: Literal[32000, 44100, 48000, "source"] = Field(
         default=32000,
         description="Hz, of the work and of the file; a profile may know 32000 only. ogg is always 48000. "
-        "`source` is the source's own, in wav and flac.",
+        "`source` is the source's own, in wav and flac: 8,000 to 192,000 Hz and up to 43,200,000 samples in "
+        "a channel (900 s at 48 kHz), or the job fails with `source_rate`.",
     )
     bit_depth: Literal[16, 24] = Field(default=16, description="Of wav and flac.")
     tempo: float | None = Field(
@@ -221,12 +228,14 @@ class GenerateRequest(_Request):
         le=300,
         allow_inf_nan=False,
         description="Beats per minute of the result. A profile that copies its source plays it at 0.8 to 1.25"
-        " times its tempo; of the others' candidates one is chosen and stretched by 12 % at most.",
+        " times its tempo; of the others' candidates one is chosen and stretched by 12 % at most. The job "
+        "fails with `tempo_out_of_reach` where none has it; a copying profile's of 10 s or more alone.",
     )
     key: Annotated[Key | None, BeforeValidator(_in_sharps)] = Field(
         default=None,
         description="Key of the result; flats are taken, too. A profile that copies its source transposes it "
-        "by up to 6 semitones and cannot change its mode; of the others' candidates one is chosen.",
+        "by up to 6 semitones and cannot change its mode; of the others' candidates one is chosen. The job "
+        "fails with `key_out_of_reach` as it does of `tempo`.",
     )
 
 
@@ -259,7 +268,9 @@ class SearchRequest(_Request):
     """Looks for audio that fits a description."""
 
     text: Annotated[str, AfterValidator(_words)] = Field(
-        min_length=1, max_length=1000, description="What it should sound like."
+        min_length=1,
+        max_length=1000,
+        description="What it should sound like; over 510 tokens of the text encoder it is `text_too_long`.",
     )
     k: int = Field(default=10, ge=1, le=100, description="How many results.")
 

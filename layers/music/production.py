@@ -436,7 +436,9 @@ def _format(path: str | Path, parameters: Parameters, features: Features) -> tup
     rate, channels, bits = probe(path)
     if not _SLOWEST_RATE <= rate <= _FASTEST_RATE or rate * features.duration > _MOST_SAMPLES:
         raise GenerationError(
-            "source_rate", f"{features.duration:g} s at {rate} Hz are not worked on at the track's own rate."
+            "source_rate",
+            f"The track has {features.duration:g} s at {rate} Hz. At its own rate one is worked on that has "
+            f"{_SLOWEST_RATE} to {_FASTEST_RATE} Hz and at most {_MOST_SAMPLES} samples in a channel.",
         )
     if repaint and channels > 2:
         raise GenerationError("too_many_channels", f"The track has {channels} channels, not one or two.")

@@ -764,6 +764,33 @@ def test_a_result_has_the_rate_of_its_source_where_that_is_asked_for(tmp_path: P
     assert made.report["parameters"]["sample_rate"] == "source"
 
 
+@pytest.mark.parametrize(("rate", "seconds"), [(6000, 20.0), (8000, 5401.0)])
+@pytest.mark.parametrize(
+    "asked",
+    [{"sample_rate": "source"}, {"mode": "repaint", "region": Section(1.0, 3.0)}],
+    ids=["own", "repaint"],
+)
+def test_a_rate_that_is_not_worked_on_fails_with_what_is(
+    source: Path, tmp_path: Path, rate: int, seconds: float, asked: dict[str, Any]
+) -> None:
+    heard = analyse(source, PROFILE.embedder)
+    features = replace(heard.features, duration=seconds)
+    soundfile.write(tmp_path / "x", np.zeros(rate), rate, format="WAV")
+    parameters = Parameters(seed=1, **asked)
+    with pytest.raises(GenerationError, match="8000 to 192000 Hz and at most 43200000 samples") as refused:
+        generate(tmp_path / "x", load("builtin"), parameters, heard.vector, features, lambda done: None)
+    assert refused.value.code == "source_rate"
+
+
+def test_a_region_of_a_track_with_many_channels_fails_with_its_code(source: Path, tmp_path: Path) -> None:
+    heard = analyse(source, PROFILE.embedder)
+    soundfile.write(tmp_path / "x", np.zeros((32000, 3)), 32000, format="WAV")
+    parameters = Parameters(seed=1, mode="repaint", region=Section(1.0, 3.0))
+    with pytest.raises(GenerationError, match="3 channels") as refused:
+        generate(tmp_path / "x", load("builtin"), parameters, heard.vector, heard.features, lambda done: None)
+    assert refused.value.code == "too_many_channels"
+
+
 def test_a_region_past_the_end_fails_with_its_code(tmp_path: Path) -> None:
     write_song(tmp_path / "x", 44100, "PCM_16")
     with pytest.raises(GenerationError) as refused:
