@@ -372,6 +372,24 @@ class TestResult:
                 assert answer.headers["Content-Type"] == "audio/wav"
                 assert answer.read(4) == b"RIFF"
 
+    def test_another_tab_downloads_the_try_that_it_shows(self, heard: Visit, tmp_path: Path) -> None:
+        """Though it has not heard yet that another one was chosen."""
+        chosen = heard.page.locator(".candidates > li").filter(has=heard.page.get_by_text("Chosen"))
+        number = int(chosen.locator("b").inner_text().removeprefix("Try ")) - 1
+        generation = heard.page.url.rpartition("/")[2]
+        heard.page.evaluate(
+            """([generation, chosen]) => fetch(`/api/generation/${generation}`, {
+                method: "PATCH", body: JSON.stringify({chosen}), headers: {"Content-Type": "application/json"},
+            })""",
+            [generation, 1 - number],
+        )
+        with heard.page.expect_download() as download:
+            heard.page.get_by_role("button", name="Download").click()
+        saved = tmp_path / "saved.wav"
+        download.value.save_as(saved)
+        with urllib.request.urlopen(f"{heard.url}api/download/{generation}/{number}") as shown:
+            assert saved.read_bytes() == shown.read()
+
     def test_it_becomes_a_track(self, heard: Visit) -> None:
         heard.page.get_by_role("button", name="Use as a track").click()
         expect(heard.page.locator(".track")).to_be_visible()

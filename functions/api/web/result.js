@@ -223,9 +223,9 @@ function Actions({ generation, heard }) {
     setBusy(true);
     try {
       // A link of the page's own would carry no key: the answer to JSON is an address that needs none.
-      const plain = format === own && heard === (generation.chosen ?? 0);
-      const path = plain ? `api/download/${generation_id}` : `api/download/${generation_id}/${heard}?format=${format}`;
-      await take(await call("GET", path));
+      // It names the try that is heard: another one may be chosen meanwhile. What older releases made has none.
+      const number = generation.chosen == null ? "" : `/${heard}`;
+      await take(await call("GET", `api/download/${generation_id}${number}?format=${format}`));
     } catch (problem) {
       complain(problem);
     }
