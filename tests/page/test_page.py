@@ -379,7 +379,9 @@ class TestResult:
         generation = heard.page.url.rpartition("/")[2]
         heard.page.evaluate(
             """([generation, chosen]) => fetch(`/api/generation/${generation}`, {
-                method: "PATCH", body: JSON.stringify({chosen}), headers: {"Content-Type": "application/json"},
+                method: "PATCH",
+                headers: {"Content-Type": "application/json"},
+                body: JSON.stringify({chosen}),
             })""",
             [generation, 1 - number],
         )
@@ -565,6 +567,32 @@ def test_what_one_tab_does_shows_in_the_other(home: Visit) -> None:
     row.get_by_role("button", name="Delete shared").click()
     expect(home.row("shared", other)).to_have_count(0)
     other.close()
+
+
+def test_a_new_name_another_choice_and_a_new_track_show_in_the_other_tab(home: Visit, result: str) -> None:
+    home.page.goto(result)
+    home.made()
+    library, other = home.tab(), home.context.new_page()
+    other.goto(result)
+    expect(other.locator(".actions")).to_be_visible()
+    tries = ".candidates > li"
+    rejected = home.page.locator(tries).filter(has_not=home.page.get_by_text("Chosen"))
+    name = rejected.locator("b").inner_text()
+    rejected.get_by_role("button", name="Choose").click()
+    expect(other.locator(tries).filter(has_text=name)).to_contain_text("Chosen")
+    expect(other.locator("[data-lane=made] .lane-name")).to_contain_text(name)
+    other.close()
+
+    home.page.get_by_role("button", name="Use as a track").click()
+    expect(home.page.locator(".track")).to_be_visible()
+    address = home.page.url.partition("#")[2]
+    expect(library.locator(f"a[href='#{address}']")).to_be_visible()
+    home.page.get_by_role("button", name="Rename").click()
+    home.page.get_by_label("New name").fill("Told to all")
+    home.page.get_by_role("button", name="Save").click()
+    home.ready("Told to all", library)
+    library.close()
+    home.page.get_by_role("button", name="Delete Told to all").click()
 
 
 def test_what_is_uploaded_while_the_list_is_read_is_shown(browser: Browser, stack: StackProcess) -> None:

@@ -5,7 +5,7 @@ import { icon } from "./icons.js";
 import { Atlas } from "./map.js";
 import { canSearch } from "./profile.js";
 import { Signal, useSignal, useTitle } from "./signal.js";
-import { add, complain, dismiss, failure, generations, notify, readTrack, remove, retry, stem, tracks, unfinished, uploads } from "./store.js";
+import { add, complain, dismiss, failure, generations, notify, readTrack, remove, retry, stem, tell, tracks, unfinished, uploads } from "./store.js";
 import { S } from "./strings.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor.js";
 
@@ -306,6 +306,7 @@ export function Rename({ track, done }) {
     try {
       await call("PATCH", `api/audio/${track.audio_id}`, { body: { filename: name + extension } });
       await readTrack(track.audio_id);
+      tell();
     } catch (problem) {
       complain(problem);
     }

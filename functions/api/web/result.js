@@ -3,7 +3,7 @@ import { call, unique } from "./api.js";
 import { address, outline, playable } from "./audio.js";
 import { icon } from "./icons.js";
 import { useSignal, useTitle } from "./signal.js";
-import { cancel, complain, failure, generate, generations, leaving, notify, readGeneration, readTrack, remove, stem, undoOf, unfinished } from "./store.js";
+import { cancel, choose, complain, failure, generate, generations, leaving, notify, readGeneration, readTrack, remove, stem, tell, undoOf, unfinished } from "./store.js";
 import { S } from "./strings.js";
 import { Timeline, Transport } from "./timeline.js";
 import { Gone, leaveFor, Meter, useDeck, useFile, useRecord, useTrack, useTrackLane } from "./track.js";
@@ -27,16 +27,16 @@ const keeps = ({ candidates_expire_at: end }) => end != null && Date.parse(end) 
 /** @param {{id: string}} props */
 export function ResultView({ id }) {
   const known = useSignal(generations).get(id);
-  // Lists have no links to play: read it once more when it is finished.
-  const { record, problem, setRecord } = useRecord(readGeneration, id, known?.status);
+  // Lists have no links to play: read it once more when it is finished, or another try is chosen.
+  const { record, problem } = useRecord(readGeneration, id, `${known?.status} ${known?.chosen}`);
   if (useSignal(leaving).has(id)) return html`<${Gone} text=${S.undo.gone} undo=${undoOf(id)} />`;
   if (!record) return problem ? html`<${Gone} text=${problem} />` : html`<p class="empty" aria-busy="true">${S.loading}</p>`;
   const generation = { ...record, ...(unfinished(record.status) ? known : {}) };
-  return html`<${Result} generation=${generation} changed=${setRecord} />`;
+  return html`<${Result} generation=${generation} />`;
 }
 
-/** @param {{generation: Generation, changed: (generation: Generation) => void}} props */
-function Result({ generation, changed }) {
+/** @param {{generation: Generation}} props */
+function Result({ generation }) {
   const { track, problem } = useTrack(generation.audio_id);
   const { status, similarity, audio_id } = generation;
   const name = track ? stem(track.filename) : "";
@@ -66,7 +66,7 @@ function Result({ generation, changed }) {
       html`
         <${Actions} generation=${generation} heard=${heard} />
         <div class="columns even">
-          <${Candidates} generation=${generation} heard=${heard} hear=${hear} deck=${deck} changed=${changed} />
+          <${Candidates} generation=${generation} heard=${heard} hear=${hear} deck=${deck} />
           <${Details} generation=${generation} />
         </div>
       `}
@@ -243,6 +243,7 @@ function Actions({ generation, heard }) {
     try {
       const { audio_id } = await call("POST", "api/audio", { body: { generation_id, candidate: heard }, idempotencyKey: unique() });
       await readTrack(audio_id);
+      tell();
       notify(S.result.used);
       location.hash = `#/track/${audio_id}`;
     } catch (problem) {
@@ -268,23 +269,12 @@ function Actions({ generation, heard }) {
   `;
 }
 
-/**
- * @param {{generation: Generation, heard: number, hear: (index: number) => void, deck: Deck,
- *   changed: (generation: Generation) => void}} props
- */
-function Candidates({ generation, heard, hear, deck, changed }) {
+/** @param {{generation: Generation, heard: number, hear: (index: number) => void, deck: Deck}} props */
+function Candidates({ generation, heard, hear, deck }) {
   const sounding = [useSignal(deck.playing), useSignal(deck.active) === MADE].every(Boolean);
   const { candidates, similarity, generation_id } = generation;
   const list = candidates ?? [];
   const chosen = generation.chosen ?? 0;
-  const choose = async (/** @type {number} */ index) => {
-    try {
-      await call("PATCH", `api/generation/${generation_id}`, { body: { chosen: index } });
-      changed(await readGeneration(generation_id));
-    } catch (problem) {
-      complain(problem);
-    }
-  };
   const bars = (/** @type {import("./api.js").Candidate["similarity"]} */ scores) =>
     Object.entries(S.result.score).map(([name, label]) => {
       const share = scores?.[/** @type {"embedding"} */ (name)];
@@ -306,7 +296,7 @@ function Candidates({ generation, heard, hear, deck, changed }) {
                 ? html`<span class="chosen">${icon("check")}${S.result.chosen}</span>`
                 : keeps(generation) &&
                   candidate.links &&
-                  html`<button type="button" class="button small-button" aria-label=${S.result.chooseIt(index + 1)} onClick=${() => choose(index)}>${S.result.choose}</button>`}
+                  html`<button type="button" class="button small-button" aria-label=${S.result.chooseIt(index + 1)} onClick=${() => choose(generation_id, index)}>${S.result.choose}</button>`}
             </div>
             ${candidate.similarity ? bars(candidate.similarity) : html`<p class="small">${S.result.failed}</p>`}
           </li>

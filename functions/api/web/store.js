@@ -44,6 +44,8 @@ export const leaving = new Signal(new Map(JSON.parse(sessionStorage.getItem(LEAV
  * @type {Map<string, {end: () => void, undo: () => void}>} */
 const due = new Map();
 const tabs = new BroadcastChannel("music");
+/** Let the other tabs read anew what this one changed. */
+export const tell = () => tabs.postMessage("changed");
 
 /** @param {string} status */
 export const unfinished = (status) => UNFINISHED_TRACK.has(status) || UNFINISHED_GENERATION.has(status);
@@ -147,10 +149,11 @@ async function load() {
   const made = new Map();
   const before = tracks.value;
   const beforeMade = generations.value;
+  const show = () => tracks.set(newestFirst(merge(before, tracks.value ?? early, found)));
   await Promise.all([
     pages("api/audio", (/** @type {Track[]} */ items) => {
       for (const item of items) leaving.value.has(item.audio_id) ? hidden.add(item.audio_id) : found.set(item.audio_id, item);
-      if (!before) tracks.set(newestFirst(merge(before, tracks.value ?? early, found)));
+      if (!before) show();
     }),
     pages("api/generation", (/** @type {Generation[]} */ items) => {
       for (const item of items) leaving.value.has(item.generation_id) ? hidden.add(item.generation_id) : made.set(item.generation_id, item);
@@ -160,7 +163,7 @@ async function load() {
     throw problem;
   });
   listed = true;
-  tracks.set(newestFirst(merge(before, tracks.value ?? early, found)));
+  show();
   generations.set(newestFirst(merge(beforeMade, generations.value, made)));
   wake();
   return hidden;
@@ -306,14 +309,24 @@ async function erase(path, id) {
       await load().catch(complain);
     }
   }
-  tabs.postMessage("changed");
+  tell();
 }
 
 /** Cancel a generation. @param {string} id */
 export async function cancel(id) {
   try {
     keepGeneration(await call("DELETE", `api/generation/${id}`));
-    tabs.postMessage("changed");
+    tell();
+  } catch (problem) {
+    complain(problem);
+  }
+}
+
+/** Let another try be the result. @param {string} id @param {number} index Of the try. */
+export async function choose(id, index) {
+  try {
+    keepGeneration(await call("PATCH", `api/generation/${id}`, { body: { chosen: index } }));
+    tell();
   } catch (problem) {
     complain(problem);
   }
@@ -329,7 +342,7 @@ export async function cancel(id) {
 export async function generate(audioId, body) {
   const generation = await call("POST", `api/generate/${audioId}`, { body, idempotencyKey: unique() });
   keepGeneration(generation);
-  tabs.postMessage("changed");
+  tell();
   wake();
   return generation;
 }
@@ -379,7 +392,7 @@ async function store({ id, file, abort }) {
     throw problem;
   }
   await readTrack(announced.audio_id);
-  tabs.postMessage("changed");
+  tell();
   wake();
 }
 

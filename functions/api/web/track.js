@@ -5,7 +5,7 @@ import { icon } from "./icons.js";
 import { PlayButton, removeTrack, Rename, Status } from "./library.js";
 import { Make } from "./make.js";
 import { useSignal, useTitle } from "./signal.js";
-import { complain, failure, generations, leaving, nameOf, readTrack, stem, tracks, undoOf, unfinished } from "./store.js";
+import { complain, failure, generations, leaving, nameOf, readTrack, stem, tell, tracks, undoOf, unfinished } from "./store.js";
 import { S } from "./strings.js";
 import { Timeline, Transport } from "./timeline.js";
 import { html, useEffect, useMemo, useState } from "./vendor.js";
@@ -84,7 +84,7 @@ const AGAIN_SECONDS = 3;
  * @param {(id: string) => Promise<T>} read
  * @param {string} id
  * @param {string | undefined} status It is read once more when that changes.
- * @returns {{record: T | null, problem: string, setRecord: (record: T) => void}}
+ * @returns {{record: T | null, problem: string}}
  */
 export function useRecord(read, id, status) {
   const [record, setRecord] = useState(/** @type {T | null} */ (null));
@@ -110,7 +110,7 @@ export function useRecord(read, id, status) {
     go();
     return () => void (shown = false);
   }, [id, status]);
-  return { record, problem, setRecord };
+  return { record, problem };
 }
 
 /** Read a track with what only its own address tells. @param {string} id */
@@ -233,7 +233,7 @@ export function Facts({ features }) {
 
 /** @param {{track: Track}} props */
 function Stale({ track }) {
-  const again = () => call("POST", `api/audio/${track.audio_id}/embed`).then(() => readTrack(track.audio_id), complain);
+  const again = () => call("POST", `api/audio/${track.audio_id}/embed`).then(() => readTrack(track.audio_id)).then(tell, complain);
   return html`<p class="note">${S.track.stale} <button type="button" class="button small-button" onClick=${again}>${S.track.embedAgain}</button></p>`;
 }
 
