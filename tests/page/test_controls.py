@@ -284,6 +284,30 @@ class TestPlaying:
         visit.plays_past(second)
         assert visit.at() >= second
 
+    def test_a_loop_holds_in_a_tab_that_is_not_in_sight(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        """No frame is drawn there."""
+        with at_track(browser, stack) as visit:
+            visit.drag_over(10, 11.6, of=SECONDS)
+            visit.page.evaluate(
+                """() => {
+                    window.requestAnimationFrame = () => 0;
+                    const {play} = HTMLMediaElement.prototype;
+                    window.heard = [];
+                    HTMLMediaElement.prototype.play = function () {
+                        this.addEventListener("timeupdate", () => window.heard.push(this.currentTime));
+                        return play.call(this);
+                    };
+                }"""
+            )
+            visit.page.keyboard.press("Space")
+            again = "() => heard.some((at, index) => at < heard[index - 1])"
+            visit.page.wait_for_function(again, polling=100)
+            heard = visit.page.evaluate("heard")
+            assert min(heard) > 9
+            assert max(heard) < 13
+
     def test_a_loop_from_the_end_lasts_four_seconds(
         self, browser: Browser, stack: StackProcess, result: str
     ) -> None:

@@ -115,6 +115,7 @@ export class Deck {
       media.src = source;
       media.onended = () => this.ended(index);
       media.onerror = () => this.broken(index);
+      media.ontimeupdate = () => media === this.media && this.follow(); // in a hidden tab, where no frames are drawn
       media.onpause = () => media === this.media && !media.ended && this.pause(); // a headset may do it, too
       this.sides[index] = { media, loudness, gain: null, failed: false, renewed: -Infinity, renew };
     }
