@@ -73,6 +73,32 @@ def test_a_result_that_is_opened_in_an_outage_shows_after_it(visit: Visit) -> No
     visit.made()
 
 
+def test_a_spectrogram_shows_once_its_file_can_be_read(visit: Visit) -> None:
+    visit.open(SAMPLE)
+    files, state = f"**{visit.bucket}/**", visit.page.locator(".lane-state")
+    expired: set[str] = set()
+
+    def disconnect(route: Route) -> None:
+        route.abort("internetdisconnected") if route.request.resource_type == "fetch" else route.fallback()
+
+    def expire(route: Route) -> None:
+        if route.request.resource_type != "fetch" or expired:
+            return route.fallback()
+        expired.add(route.request.url)
+        return route.fulfill(status=403, headers={"Access-Control-Allow-Origin": "*"})
+
+    visit.context.route(files, disconnect)
+    visit.page.get_by_role("button", name="Spectrogram").click()
+    expect(state).to_have_text("The server cannot be reached. Check the connection, then try again.")
+    visit.context.unroute(files)
+    visit.context.route(files, expire)
+    expect(visit.page.locator(".spectrum canvas").first).to_be_visible()
+    expect(state).to_have_count(0)
+    assert expired
+    visit.said[:] = [line for line in visit.said if "net::ERR_INTERNET_DISCONNECTED" not in line]
+    visit.refused(403)
+
+
 def test_a_list_that_cannot_be_read_hides_no_track(visit: Visit, track: str) -> None:
     visit.upload(as_file("listed.wav", tone(2)))
     visit.ready("listed")

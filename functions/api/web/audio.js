@@ -1,5 +1,5 @@
 /** Sound: a player for what lists show, decks that switch between two pieces, and what is drawn of a file. */
-import { call } from "./api.js";
+import { call, Problem } from "./api.js";
 import { Signal } from "./signal.js";
 import { S } from "./strings.js";
 import { notify } from "./store.js";
@@ -292,11 +292,16 @@ export class Deck {
  *
  * @param {string} source
  * @returns {Promise<Blob>}
+ * @throws {Problem}
  */
 export async function read(source) {
-  const answer = await fetch(source);
-  if (!answer.ok) throw new Error(`${answer.status}`);
-  return answer.blob();
+  try {
+    const answer = await fetch(source);
+    if (answer.ok) return await answer.blob();
+    throw new Problem(answer.status, {});
+  } catch (problem) {
+    throw problem instanceof Problem ? problem : new Problem(0, { code: "offline" });
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 /** A result beside its source: to compare, to choose among its tries, to take away. */
-import { call, unique } from "./api.js";
+import { call, persist, unique } from "./api.js";
 import { address, outline, playable } from "./audio.js";
 import { icon } from "./icons.js";
 import { useSignal, useTitle } from "./signal.js";
@@ -80,13 +80,15 @@ function Compare({ generation, track, heard, deck }) {
   const done = status === "succeeded";
   const source = useTrackLane(track, SOURCE, `A · ${S.result.source}`);
   const play = done ? addressOf(generation, heard) : undefined;
-  const file = useFile(play);
+  const renew = async () => addressOf(await readGeneration(generation.generation_id), heard);
+  const file = useFile(play, renew);
   const [drawn, setDrawn] = useState(/** @type {{peaks: number[], duration: number} | null} */ (null));
   const origins = useOrigins(generation, heard);
   const expected = generation.duration ?? lengthOf(parameters, source?.duration ?? 0);
-  useEffect(() => {
-    if (play) file().then(outline).then(setDrawn, () => setDrawn({ peaks: [0], duration: expected }));
-  }, [file]);
+  useEffect(
+    () => (play ? persist(() => file().then(outline), setDrawn, () => setDrawn({ peaks: [0], duration: expected })) : undefined),
+    [file],
+  );
   const loudness = generation.loudness?.integrated ?? null;
   useEffect(() => {
     if (track?.status !== "ready") return;
@@ -96,7 +98,7 @@ function Compare({ generation, track, heard, deck }) {
   useEffect(() => {
     if (!play) return;
     const first = !deck.sides[MADE];
-    deck.load(MADE, play, loudness, async () => addressOf(await readGeneration(generation.generation_id), heard));
+    deck.load(MADE, play, loudness, renew);
     if (first && !deck.playing.value) deck.active.set(MADE);
   }, [play?.split("?")[0], loudness]);
   const made = useMemo(

@@ -7,6 +7,7 @@
  *   progress?: import("preact").ComponentChildren, side: number}} Lane
  * @typedef {{start: number, end: number, source_start: number}} Segment
  */
+import { persist, Problem } from "./api.js";
 import { DRAWN_RATE } from "./audio.js";
 import { icon } from "./icons.js";
 import { useSignal } from "./signal.js";
@@ -316,7 +317,7 @@ function Spectrum({ lane, scale }) {
   const [state, setState] = useState(lane.duration > LONGEST_SPECTROGRAM ? S.timeline.tooLong : S.timeline.drawing);
   useEffect(() => {
     if (lane.duration > LONGEST_SPECTROGRAM || !box.current || width < 2) return undefined;
-    let ended = false;
+    setState(S.timeline.drawing);
     // One of its own: that of the waveform knows the peaks alone.
     const wave = WaveSurfer.create({
       container: box.current,
@@ -338,15 +339,15 @@ function Spectrum({ lane, scale }) {
     });
     wave.registerPlugin(spectrogram);
     spectrogram.on("ready", () => setState(""));
-    /** @type {NonNullable<Lane["read"]>} */ (lane.read)().then(
-      (file) => (ended ? undefined : wave.loadBlob(file)),
-      () => setState(S.timeline.unplayable),
-    );
+    let shown = true;
+    const say = (/** @type {any} */ problem) => shown && setState(problem instanceof Problem ? problem.message : S.timeline.unplayable);
+    const end = persist(/** @type {NonNullable<Lane["read"]>} */ (lane.read), (file) => wave.loadBlob(file).catch(say), say, say);
     return () => {
-      ended = true;
+      shown = false;
+      end();
       wave.destroy();
     };
-  }, [lane.id, lane.duration, width, scheme]);
+  }, [lane.read, lane.duration, width, scheme]);
   return html`
     <div class="lane extra" data-lane=${`${lane.id}-spectrogram`}>
       <div class="lane-body spectrum" style=${{ width: `${width}px` }}>

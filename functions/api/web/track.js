@@ -24,12 +24,26 @@ export function useDeck() {
   return deck;
 }
 
-/** Read a file at most once. @param {string | undefined} source */
-export function useFile(source) {
+/**
+ * Read a file at most once, unless that fails.
+ *
+ * @param {string | undefined} source
+ * @param {() => Promise<string>} renew Gets an address anew: each is good for minutes.
+ * @returns {() => Promise<Blob>}
+ */
+export function useFile(source, renew) {
   return useMemo(() => {
     /** @type {Promise<Blob> | undefined} */
     let file;
-    return () => (file ??= read(source ?? ""));
+    const get = async () => {
+      try {
+        return await read(source ?? "").catch(async () => read(await renew()));
+      } catch (problem) {
+        file = undefined;
+        throw problem;
+      }
+    };
+    return () => (file ??= get());
   }, [source?.split("?")[0]]);
 }
 
@@ -43,7 +57,7 @@ export function useFile(source) {
  */
 export function useTrackLane(track, side, name) {
   const source = track ? playable(track) : undefined;
-  const file = useFile(source);
+  const file = useFile(source, () => address(track?.audio_id ?? ""));
   const [drawn, setDrawn] = useState(/** @type {Partial<Lane> | null} */ (null));
   const id = track?.status === "ready" ? track.audio_id : null;
   useEffect(() => {
