@@ -308,14 +308,25 @@ class TestPlaying:
             assert min(heard) > 9
             assert max(heard) < 13
 
-    def test_a_loop_from_the_end_lasts_four_seconds(
+    def test_a_loop_at_the_end_is_a_part_that_the_server_takes(
         self, browser: Browser, stack: StackProcess, result: str
     ) -> None:
+        """The mp3 that is heard lasts longer than the track."""
+        refusal = {"code": "field_refused", "detail": "The server refuses this.", "field": "region"}
         with at_track(browser, stack) as visit:
-            visit.slider.focus()
-            visit.page.keyboard.press("End")
-            visit.page.keyboard.press("l")
-            expect(visit.page.locator("button.loop")).to_have_text("Loop 0:56.0 to 1:00.0")
+            visit.context.route("**/api/generate/*", lambda route: route.fulfill(status=422, json=refusal))
+            for key, start in (("l", SECONDS - 4), ("[", SECONDS - 1), ("]", 0)):
+                visit.slider.focus()
+                visit.page.keyboard.press("End")
+                visit.page.keyboard.press(key)
+                visit.page.get_by_role("switch", name="Only the looped part").check()
+                with visit.page.expect_request("**/api/generate/*") as sent:
+                    visit.page.get_by_role("button", name="Make music").click()
+                section = (sent.value.post_data_json or {})["section"]
+                assert section == pytest.approx({"start": start, "end": SECONDS}, abs=0.05)
+                assert section["end"] <= SECONDS
+                visit.page.locator("button.loop").click()
+            visit.refused(422)
 
     @pytest.mark.parametrize("held", [{"altKey": True}, {"altKey": True, "ctrlKey": True}, {}])
     def test_brackets_work_where_they_need_another_key(
@@ -330,7 +341,7 @@ class TestPlaying:
             visit.page.evaluate(press, {"metaKey": True, "altKey": True})
             expect(loop).to_have_text("Loop")
             visit.page.evaluate(press, held)
-            expect(loop).to_have_text("Loop 0:00.0 to 0:00.5")
+            expect(loop).to_have_text("Loop 0:00.0 to 0:01.0")
 
 
 def test_a_download_does_not_leave_the_page(browser: Browser, stack: StackProcess, result: str) -> None:

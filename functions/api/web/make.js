@@ -3,6 +3,7 @@ import { profile } from "./profile.js";
 import { useSignal } from "./signal.js";
 import { complain, generate } from "./store.js";
 import { S } from "./strings.js";
+import { SHORTEST_PART } from "./timeline.js";
 import { html, useEffect, useState } from "./vendor.js";
 
 /** @typedef {import("./profile.js").Field} Field */
@@ -20,8 +21,6 @@ function idle({ mode, loop, before }) {
   return names;
 }
 const BEATS_PER_BAR = 4;
-/** Seconds of the shortest part of a track that the API takes. */
-const SHORTEST_PART = 1;
 /** What each preset changes of the defaults, where the profile has the field. @type {Record<string, Record<string, number>>} */
 const PRESETS = {
   balanced: {},

@@ -16,6 +16,8 @@ import { html, Regions, Spectrogram, useEffect, useLayoutEffect, useRef, useStat
 
 const HEIGHT = 104;
 const LOOP_SECONDS = 4;
+/** Seconds of the shortest part of a track that the API takes. */
+export const SHORTEST_PART = 1;
 const LONGEST_SPECTROGRAM = 900; // seconds; longer ones take too much memory
 const MARGIN = 6; // left and right of the axis, for the head of the playhead
 const MAX_ZOOM = 16;
@@ -382,6 +384,19 @@ function Ribbons({ segments, scale, seconds, deck }) {
 }
 
 /**
+ * Return a loop within what is heard, which the API takes as a part of it.
+ *
+ * @param {number} start
+ * @param {number} end
+ * @param {number} whole Seconds of what is heard.
+ * @param {number} [shortest] Where it would be shorter, it begins sooner or ends later.
+ */
+function within(start, end, whole, shortest = SHORTEST_PART) {
+  const from = Math.max(0, Math.min(start, end - shortest, whole - shortest));
+  return { start: from, end: Math.min(Math.max(end, from + shortest), whole) };
+}
+
+/**
  * Play, time, loop; and the keys for them while the focus is in no field.
  *
  * @param {{deck: Deck, duration: number, switchable?: boolean, children?: any}} props
@@ -391,11 +406,11 @@ export function Transport({ deck, duration, switchable = false, children }) {
   const loop = useSignal(deck.loop);
   const failed = useSignal(deck.failed);
   const active = useSignal(deck.active);
+  // An mp3 lasts a little longer than what it was made of.
+  const whole = () => Math.min(deck.duration || duration, duration);
   const toggleLoop = () => {
-    if (deck.loop.value) return deck.loop.set(null);
-    const whole = deck.duration || duration;
-    const start = Math.max(0, Math.min(deck.time.value, whole - LOOP_SECONDS));
-    return deck.loop.set({ start, end: Math.min(start + LOOP_SECONDS, whole) });
+    const now = deck.time.value;
+    deck.loop.set(deck.loop.value ? null : within(now, now + LOOP_SECONDS, whole(), LOOP_SECONDS));
   };
   useEffect(() => {
     const press = (/** @type {KeyboardEvent} */ event) => {
@@ -407,17 +422,18 @@ export function Transport({ deck, duration, switchable = false, children }) {
       if (event.key === " " && target.closest("button, a, summary")) return; // it presses that
       const slider = target.getAttribute("role") === "slider";
       const step = event.shiftKey ? 5 : 1;
-      const region = deck.loop.value;
+      const now = deck.time.value;
+      const { start = 0, end = 0 } = deck.loop.value ?? {};
       /** @type {Record<string, () => unknown>} */
       const keys = {
         " ": () => deck.toggle(),
         x: () => switchable && deck.switch(1 - Math.min(deck.active.value, 1)),
         l: toggleLoop,
-        "[": () => deck.loop.set({ start: deck.time.value, end: Math.max(region?.end ?? 0, deck.time.value + 0.5) }),
-        "]": () => deck.loop.set({ start: Math.min(region?.start ?? 0, deck.time.value), end: deck.time.value + 0.01 }),
+        "[": () => deck.loop.set(within(now, Math.max(end, now + SHORTEST_PART), whole())),
+        "]": () => deck.loop.set(within(start, now, whole())),
         ...(slider && {
-          ArrowLeft: () => deck.seek(deck.time.value - step),
-          ArrowRight: () => deck.seek(deck.time.value + step),
+          ArrowLeft: () => deck.seek(now - step),
+          ArrowRight: () => deck.seek(now + step),
           Home: () => deck.seek(0),
           End: () => deck.seek(duration),
         }),
