@@ -99,6 +99,48 @@ def test_a_spectrogram_shows_once_its_file_can_be_read(visit: Visit) -> None:
     visit.refused(403)
 
 
+def test_what_belongs_to_a_record_is_read_as_often_as_it_takes(visit: Visit, track: str) -> None:
+    visit.open(SAMPLE)
+    visit.make()
+    visit.made()
+    result = visit.page.url
+    visit.page.goto("about:blank")
+    failed: set[str] = set()
+
+    def fail(route: Route) -> None:
+        if (path := route.request.url.partition("?")[0]) in failed:
+            return route.fallback()
+        failed.add(path)
+        return route.fulfill(status=500, json={"code": "internal_error", "detail": "It failed."})
+
+    tried: list[str] = []
+
+    def disconnect(route: Route) -> None:
+        if route.request.resource_type != "fetch" or len(tried) > PATIENCE:
+            return route.fallback()
+        tried.append(route.request.url)
+        return route.abort("internetdisconnected")
+
+    visit.context.route(re.compile(r"/analysis|/origins|/api/(similar|embedding|map)"), fail)
+    visit.context.route(f"**{visit.bucket}/**", disconnect)
+    page = visit.page
+    with page.expect_response(lambda answer: "/api/embedding/" in answer.url and answer.ok):
+        page.goto(f"{visit.url}{track}")
+    visit.drawn("source")
+    expect(page.get_by_role("button", name="Harmony")).to_be_visible()
+    expect(page.locator("section", has_text="Nearest of your tracks").locator("p, ul").first).to_be_visible()
+    page.goto(f"{visit.url}#/map")
+    expect(page.locator(".atlas svg, .library p.empty")).to_be_visible()
+    page.goto(result)
+    expect(page.get_by_role("img", name="Where each part comes from")).to_be_visible()
+    visit.made()
+    assert len(failed) == 5
+    assert len(tried) > PATIENCE  # and nothing was drawn instead
+    expect(page.locator(".notice.bad")).to_have_count(0)
+    visit.said[:] = [line for line in visit.said if "net::ERR_INTERNET_DISCONNECTED" not in line]
+    visit.refused(500)
+
+
 def test_a_list_that_cannot_be_read_hides_no_track(visit: Visit, track: str) -> None:
     visit.upload(as_file("listed.wav", tone(2)))
     visit.ready("listed")

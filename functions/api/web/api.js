@@ -85,7 +85,7 @@ export function pause(seconds) {
 }
 
 /** Wait some seconds, or less where the browser comes back online. @param {number} seconds */
-export function lull(seconds) {
+function lull(seconds) {
   const back = new Promise((resolve) => addEventListener("online", resolve, { once: true }));
   return Promise.race([pause(seconds), back]);
 }

@@ -1,5 +1,5 @@
 /** The map: tracks that sound alike lie close together. */
-import { pages } from "./api.js";
+import { pages, persist } from "./api.js";
 import { player } from "./audio.js";
 import { useSignal } from "./signal.js";
 import { complain, stem, tracks } from "./store.js";
@@ -21,9 +21,13 @@ export function Atlas({ shown }) {
   const ready = useSignal(tracks);
   const count = [...(ready?.values() ?? [])].filter(({ status }) => status === "ready").length;
   useEffect(() => {
-    /** @type {MapPoint[]} */
-    const found = [];
-    pages("api/map", (/** @type {MapPoint[]} */ items) => void found.push(...items)).then(() => setPoints(found), complain);
+    const read = async () => {
+      /** @type {MapPoint[]} */
+      const found = [];
+      await pages("api/map", (/** @type {MapPoint[]} */ items) => void found.push(...items));
+      return found;
+    };
+    return persist(read, setPoints, complain);
   }, [count]);
   const ids = useMemo(() => new Set(shown.map(({ audio_id }) => audio_id)), [shown]);
   if (!points) return html`<div class="atlas" aria-busy="true"></div>`;

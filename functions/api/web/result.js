@@ -178,7 +178,8 @@ function useOrigins({ links: { origins } }, heard) {
   useEffect(() => {
     setSegments(null);
     // What a generator composes from scratch has no origins.
-    if (origins) call("GET", `${origins}?candidate=${heard}`).then((found) => setSegments(found.segments), complain);
+    if (!origins) return undefined;
+    return persist(() => call("GET", `${origins}?candidate=${heard}`), (found) => setSegments(found.segments), complain);
   }, [origins, heard]);
   return segments;
 }

@@ -1,5 +1,5 @@
 /** One track: what it is made of, what is near it, and what is made from it. */
-import { call, lull, Problem } from "./api.js";
+import { call, persist } from "./api.js";
 import { address, Deck, outline, playable, read } from "./audio.js";
 import { icon } from "./icons.js";
 import { PlayButton, removeTrack, Rename, Status } from "./library.js";
@@ -62,11 +62,10 @@ export function useTrackLane(track, side, name) {
   const id = track?.status === "ready" ? track.audio_id : null;
   useEffect(() => {
     setDrawn(null);
-    if (!id) return;
+    if (!id) return undefined;
     const { analysis } = track?.links ?? {};
     // What was embedded before there were analyses has none.
-    const found = analysis ? call("GET", analysis) : file().then(outline);
-    found.then(setDrawn, () => setDrawn({}));
+    return persist(() => (analysis ? call("GET", analysis) : file().then(outline)), setDrawn, () => setDrawn({}));
   }, [id]);
   const { features } = track ?? {};
   return useMemo(
@@ -89,8 +88,6 @@ export function useTrackLane(track, side, name) {
   );
 }
 
-const AGAIN_SECONDS = 3;
-
 /**
  * Read a record, as often as it takes: a server that is away for a while comes back.
  *
@@ -103,27 +100,14 @@ const AGAIN_SECONDS = 3;
 export function useRecord(read, id, status) {
   const [record, setRecord] = useState(/** @type {T | null} */ (null));
   const [problem, setProblem] = useState("");
-  useEffect(() => {
-    let shown = true;
-    const go = async () => {
-      while (shown) {
-        try {
-          const found = await read(id);
-          if (!shown) return;
-          setRecord(() => found);
-          return setProblem("");
-        } catch (error) {
-          if (!(error instanceof Problem)) throw error;
-          if (!shown) return;
-          setProblem(error.message);
-          if (!error.passes) return setRecord(null);
-          await lull(AGAIN_SECONDS);
-        }
-      }
-    };
-    go();
-    return () => void (shown = false);
-  }, [id, status]);
+  const show = (/** @type {T | null} */ found, /** @type {string} */ why) => {
+    setRecord(() => found);
+    setProblem(why);
+  };
+  useEffect(
+    () => persist(() => read(id), (found) => show(found, ""), ({ message }) => show(null, message), ({ message }) => setProblem(message)),
+    [id, status],
+  );
   return { record, problem };
 }
 
@@ -193,8 +177,8 @@ function Whole({ track }) {
   useEffect(() => {
     setEmbedding(null);
     setStale(false);
-    if (!ready) return;
-    call("GET", `api/embedding/${track.audio_id}?wait=0`).then(setEmbedding, (problem) => {
+    if (!ready) return undefined;
+    return persist(() => call("GET", `api/embedding/${track.audio_id}?wait=0`), setEmbedding, (problem) => {
       if (problem.code === "stale_embedding") setStale(true);
       else complain(problem);
     });
@@ -290,7 +274,7 @@ function Neighbours({ audioId }) {
   const [found, setFound] = useState(/** @type {import("./api.js").Similar["results"] | null} */ (null));
   useEffect(() => {
     setFound(null);
-    call("GET", `api/similar/${audioId}?k=8`).then(({ results }) => setFound(results), complain);
+    return persist(() => call("GET", `api/similar/${audioId}?k=8`), ({ results }) => setFound(results), complain);
   }, [audioId]);
   return html`
     <section>
