@@ -284,6 +284,26 @@ class TestPlaying:
         visit.plays_past(second)
         assert visit.at() >= second
 
+    def test_nothing_plays_of_a_result_whose_track_is_still_read(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        def unread(route: Route) -> None:
+            record = route.fetch().json()
+            for one in record.get("items", [record]):
+                one |= {"status": "embedding", "progress": 0.5, "features": None}
+            route.fulfill(json=record)
+
+        with visiting(browser, stack) as visit:
+            visit.context.route(re.compile(r"/api/audio(\?|/[0-9A-Z]{26}$)"), unread)
+            waiting = {"status": "waiting", "progress": 0, "candidates": None, "similarity": None}
+            change(visit, waiting, {})
+            visit.page.goto(result)
+            expect(visit.page.locator(".making")).to_contain_text("Waiting for the track")
+            visit.page.locator("button.loop").click()
+            visit.page.get_by_role("button", name="Play", exact=True).click()
+            expect(visit.page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+            visit.page.goto("about:blank")
+
     def test_a_loop_holds_in_a_tab_that_is_not_in_sight(
         self, browser: Browser, stack: StackProcess, result: str
     ) -> None:

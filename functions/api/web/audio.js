@@ -181,6 +181,7 @@ export class Deck {
   }
 
   async play() {
+    if (!this.media) return; // the track is still read
     alone(this.pause);
     this.wanted = true;
     if (!this.context) {
