@@ -364,6 +364,16 @@ class TestPlaying:
             expect(loop).to_have_text("Loop 0:00.0 to 0:01.0")
 
 
+def test_an_address_without_an_identifier_shows_the_library(
+    browser: Browser, stack: StackProcess, result: str
+) -> None:
+    with visiting(browser, stack) as visit:
+        for address in ("#/track/", "#/track", "#/result/", "#/result", "#/map/01ARZ3NDEKTSV4RRFFQ69G5FAV"):
+            visit.page.goto("about:blank")
+            visit.page.goto(f"{visit.url}{address}")
+            visit.ready(LONG)
+
+
 def test_a_download_does_not_leave_the_page(browser: Browser, stack: StackProcess, result: str) -> None:
     with at_result(browser, stack, result) as visit:
         asked: list[str] = []

@@ -19,6 +19,16 @@ const FILLED = "music-library-filled";
 const NO_FILTER = { text: "", tempo: "", key: "", tag: "" };
 const filter = new Signal(NO_FILTER);
 
+/**
+ * Return what an address shows: the library where it names no track or result.
+ *
+ * @param {string} hash
+ */
+export function placeOf(hash) {
+  const [, where, id] = /^#\/(track|result)\/([0-9A-Z]+)$/.exec(hash) ?? [];
+  return { where: where ?? (/^#\/map\/?$/.test(hash) ? "map" : "list"), id };
+}
+
 /** Take in what is music of some files. @param {File[]} files */
 function take(files) {
   const music = files.filter(({ name, type }) => type.startsWith("audio/") || AUDIO.test(name));
@@ -72,7 +82,7 @@ export function takeDrops() {
       take(files);
       const added = uploads.value.length - before;
       // The library shows them itself.
-      if (added > 0 && /^#\/(track|result)/.test(location.hash)) notify(S.start.added(added));
+      if (added > 0 && placeOf(location.hash).id) notify(S.start.added(added));
     },
   };
   const all = Object.entries(on);

@@ -2,7 +2,7 @@
 import { ASSETS, enterKey, forgetKey, keyKnown, keyWanted, offline, ROOT } from "./api.js";
 import { player } from "./audio.js";
 import { icon } from "./icons.js";
-import { dragged, Library, takeDrops } from "./library.js";
+import { dragged, Library, placeOf, takeDrops } from "./library.js";
 import { ResultView } from "./result.js";
 import { Signal, useSignal } from "./signal.js";
 import { generations, notices, spoken, start, unfinished } from "./store.js";
@@ -14,7 +14,7 @@ const route = new Signal(location.hash);
 
 function App() {
   const hash = useSignal(route);
-  const [, where, id] = /^#\/(track|result|map)?\/?([0-9A-Z]*)$/.exec(hash) ?? [];
+  const { where, id } = placeOf(hash);
   const main = /** @type {{current: HTMLElement | null}} */ (useRef(null));
   const first = /** @type {{current: boolean}} */ (useRef(true));
   useEffect(() => {
@@ -29,7 +29,7 @@ function App() {
   const view =
     where === "track" ? html`<${TrackView} key=${id} id=${id} />`
     : where === "result" ? html`<${ResultView} key=${id} id=${id} />`
-    : html`<${Library} view=${where === "map" ? "map" : "list"} />`;
+    : html`<${Library} view=${where} />`;
   return html`
     <a class="skip" href="#main" onClick=${(/** @type {Event} */ event) => (event.preventDefault(), main.current?.focus())}>${S.nav.skip}</a>
     <header class="bar">
@@ -93,7 +93,7 @@ function Notices() {
   const list = useSignal(notices);
   const away = useSignal(offline);
   const said = useSignal(spoken);
-  const held = useSignal(dragged) && /^#\/(track|result)/.test(location.hash);
+  const held = useSignal(dragged) && placeOf(location.hash).id;
   return html`
     <div class="notices">
       ${held && html`<p class="notice">${S.start.release}</p>`}
