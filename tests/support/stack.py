@@ -89,6 +89,8 @@ class Stack:
     sqs: Any
     s3vectors: Any
     published: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    """The operations of AWS that were asked for, one after the other."""
     bus_is_down: bool = False
 
     def app(self, name: str) -> ModuleType:
@@ -188,6 +190,7 @@ class Stack:
         for queue in ("embed", "generate", "embed-dead", "generate-dead"):
             self.drain(queue)
         self.published.clear()
+        self.asked.clear()
         self.bus_is_down = False
         self.clock.now = START
 
@@ -269,6 +272,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
         def answer(client: BaseClient, operation: str, request: dict[str, Any]) -> Any:
             """Take note of events instead of sending them: moto does not tell which it has got."""
+            made.asked.append(operation)
             if operation != "PutEvents":
                 return ask(client, operation, request)
             if made.bus_is_down:

@@ -113,6 +113,29 @@ class Items:
         item = self.read(item_key(tenant, sort_key(kind, record_id)))
         return from_item(kind, item) if item else None
 
+    def get_all(self, kind: type[R], tenant: str, ids: Iterable[str]) -> dict[str, R]:
+        """Read records consistently, a hundred with a request; tombstones come, too, and no vectors.
+
+        Returns
+        -------
+        dict
+            Those that there are, by id.
+        """
+        names = _names(kind)
+        wanted = {"ConsistentRead": True, "ProjectionExpression": ", ".join(names)}
+        found: dict[str, R] = {}
+        every = [item_key(tenant, sort_key(kind, record_id)) for record_id in sorted(set(ids))]
+        for start in range(0, len(every), 100):
+            keys = every[start : start + 100]
+            asked: Any = {self.table.name: {**wanted, "ExpressionAttributeNames": names, "Keys": keys}}
+            for _ in rounds():
+                answer = self.table.meta.client.batch_get_item(RequestItems=asked)
+                for item in answer["Responses"].get(self.table.name, []):
+                    found[str(item["id"])] = from_item(kind, item)
+                if not (asked := answer["UnprocessedKeys"]):
+                    break
+        return found
+
     def list(
         self,
         kind: type[R],
@@ -152,8 +175,7 @@ class Items:
         if audio_id is not None:
             name, value = "audio_pk", audio_partition(tenant, audio_id)
         start = _read_cursor(cursor, prefix) if cursor else None
-        left_out = {"replayed"} if vectors else {"replayed", "vector"}
-        names: dict[str, str] = {f"#{f.name}": f.name for f in fields(kind) if f.name not in left_out}
+        names = _names(kind, vectors=vectors)
         request: dict[str, Any] = {
             "KeyConditionExpression": f"{name} = :partition AND begins_with(sk, :prefix)",
             "FilterExpression": f"NOT {IS_DEAD}",
@@ -547,6 +569,12 @@ def sort_key(kind: type[Record], record_id: str) -> str:
 def record_key(record: Record) -> dict[str, str]:
     """Return the key of a record's item."""
     return item_key(record.tenant, sort_key(type(record), record.id))
+
+
+def _names(kind: type[Record], *, vectors: bool = False) -> dict[str, str]:
+    """Return the attributes of a kind's items, with vectors or without, by their placeholders."""
+    left_out = {"replayed"} if vectors else {"replayed", "vector"}
+    return {f"#{field.name}": field.name for field in fields(kind) if field.name not in left_out}
 
 
 def _cursor(sk: str) -> str:

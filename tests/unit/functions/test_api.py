@@ -940,6 +940,18 @@ class TestGenerate:
         made = [self.post(world, audio, {"duration": 10}).json["generation_id"] for _ in range(4)]
         assert [body["generation_id"] for body in world.messages("generate")] == made[:2]
 
+    @pytest.mark.parametrize("most", [2, 30])
+    def test_a_refusal_costs_about_what_an_acceptance_does(
+        self, most: int, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(world.app.generation, "limits", Limits(most, 10**6, 10**9))
+        audio = world.ready()
+        for _ in range(most):
+            assert self.post(world, audio, {}).status == 202
+        world.stack.asked.clear()
+        self.post(world, audio, {}).problem(429, "too_many_unfinished")
+        assert len(world.stack.asked) <= 7
+
     def test_a_tenant_has_limits(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         costs = world.app.generation.costs
         of_ten = costs.generation(3.0, 10, 1).seconds

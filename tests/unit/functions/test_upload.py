@@ -399,6 +399,19 @@ def test_a_tenant_gets_only_so_much_of_the_workers_time_a_day(
     assert post(app, tenant="other", **form(b"x" * 60)).status == 201
 
 
+@pytest.mark.parametrize("most", [2, 30])
+def test_a_refusal_costs_about_what_an_acceptance_does(
+    most: int, app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "limits", Limits(unfinished=most, worker_seconds_per_day=0, stored_bytes=10**9))
+    body = {"filename": "song.mp3", "bytes": 1000}
+    for _ in range(most):
+        assert post(app, body=body).status == 201
+    stack.asked.clear()
+    post(app, body=body).problem(429, "too_many_unfinished")
+    assert len(stack.asked) <= 5
+
+
 def test_who_is_refused_has_nothing_noted(
     app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
