@@ -29,7 +29,7 @@ def list_audio(cursor: Cursor = None, limit: Limit = 50) -> Response:
         page, following = records.list_audio(app.tenant, cursor, limit)
     except ValueError as error:
         raise problems.invalid("cursor", "Not a cursor of this list") from error
-    items = [contract.audio_answer(app.prefix, audio) for audio in page]
+    items = [contract.audio_answer(app.prefix, audio) for audio in records.contents.living(page)]
     return api.reply(200, contract.AudioList(items=items, cursor=following))
 
 
@@ -43,7 +43,7 @@ def list_audio(cursor: Cursor = None, limit: Limit = 50) -> Response:
 def get_audio(audio_id: AudioId) -> Response:
     """Show a source track's record, with a link that plays it without a header."""
     audio = find_audio(audio_id)
-    answer = contract.audio_answer(app.prefix, audio)
+    answer = audio_answer(audio)
     if audio.status in {"uploaded", "embedding", "ready"}:
         answer.links["play"] = (
             storage()
@@ -82,7 +82,7 @@ def rename_audio(audio_id: AudioId, body: Annotated[contract.RenameRequest, Body
     """Give a source track another name; lists, maps, neighbours and downloads have it from now on."""
     audio = find_audio(audio_id)
     renamed = records.rename_audio(audio.tenant, audio.id, body.filename)
-    return api.reply(200, contract.audio_answer(app.prefix, renamed))
+    return api.reply(200, audio_answer(renamed))
 
 
 @app.delete(
@@ -98,6 +98,12 @@ def delete_audio(audio_id: AudioId) -> Response:
     audio = records.bury(find_audio(audio_id))
     purge(audio, records, storage(), vectors())
     return Response(204, body="")
+
+
+def audio_answer(audio: Audio) -> contract.AudioAnswer:
+    """Show a source track's record as it is now."""
+    (current,) = records.contents.living([audio])
+    return contract.audio_answer(app.prefix, current)
 
 
 def preview_name(audio: Audio) -> str:

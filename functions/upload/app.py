@@ -249,6 +249,7 @@ def place(audio: Audio, content: bytes, kind: str) -> Response:
 
 def uploaded(status: int, audio: Audio, size: int | None, kind: str) -> Response:
     """Answer that a file is there."""
+    (audio,) = records.contents.living([audio])
     links = contract.audio_links(app.prefix, audio.id)
     answer = contract.Uploaded.model_validate(
         {

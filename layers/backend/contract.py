@@ -46,7 +46,9 @@ _OTHER = "01JZ8QB1T5G2H4J6K8M0N3P5Q7"
 _TIME = "2026-01-02T03:04:05.678Z"
 
 DUPLICATE_OF: Any = Field(
-    default=None, description="Your oldest track with exactly the same content; missing when there is none."
+    default=None,
+    description="Your oldest track with exactly the same content when this one came in; missing when there "
+    "was none, and once that one is deleted.",
 )
 
 

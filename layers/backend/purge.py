@@ -33,6 +33,7 @@ def purge(
         storage.delete_generated(record.tenant, record.id)
     else:
         remove_audio_data(record.tenant, record.id, storage, vectors)
+        records.contents.forget(record)
         cursor: str | None = None
         while True:
             generations, cursor = records.list_generations(record.tenant, record.id, cursor)

@@ -69,6 +69,7 @@ class World:
         revision: str | None = None,
         identity: interfaces.Identity | None = None,
         sha256: str | None = None,
+        duplicate_of: str | None = None,
         features: dict[str, Any] | None = None,
         **arguments: Any,
     ) -> Audio:
@@ -84,6 +85,7 @@ class World:
             features=features or FEATURES,
             tags=["minor"],
             sha256=sha256,
+            duplicate_of=duplicate_of,
         )
         return self.stack.get_audio(audio)
 

@@ -1,19 +1,21 @@
 """Which of a tenant's audio have the same content: an item for each content, with the oldest few ids.
 
 Table layout
-    sk = content#{sha256 of a file}      audio: ids, those that are gone meanwhile included
+    sk = content#{sha256 of a file}      audio: ids, some that are gone meanwhile included
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from backend.records.table import Items, item_key
 from backend.records.types import RESEND_LIMIT_SECONDS, Audio
 
-KEPT = 8
-"""Ids of the same content that are noted: however often a file is posted, the item grows no larger, and no
-upload looks at more records than these."""
+KEPT = 100
+"""Ids of the same content that are noted: however often a file is posted, the item grows no larger, and one
+request reads all of their records."""
 
 
 class Contents:
@@ -34,7 +36,7 @@ class Contents:
     def note(self, tenant: str, audio_id: str, sha256: str) -> str | None:
         """Note an audio's content, and find the tenant's oldest living audio that has the same.
 
-        Of many copies the first few are noted. While any of them lives it is found; when all of these are
+        Of many copies the first `KEPT` are noted. While any of them lives it is found; when all of these are
         gone, the next upload is the first again.
 
         Parameters
@@ -51,25 +53,28 @@ class Contents:
         """
         key = _key(tenant, sha256)
         noted = self._add(key, audio_id)
-        older, gone = None, set()
-        for other in sorted(noted)[:KEPT]:  # ids sort by time
-            if other >= audio_id:
-                break
-            audio = self._items.get(Audio, tenant, other)
-            # One that is not embedded yet has not said what it holds, but it was noted here.
-            if audio and not audio.deleted and audio.sha256 in {None, sha256}:
-                older = other
-                break
-            gone.add(other)
-        if gone:
-            self._items.table.update_item(
-                Key=key,
-                UpdateExpression="DELETE audio :gone",
-                ExpressionAttributeValues={":gone": gone},
-            )
+        before = {other for other in noted if other < audio_id}  # ids sort by time
+        found = self._items.get_all(Audio, tenant, before)
+        # One that is not embedded yet has not said what it holds, but it was noted here.
+        older = {one.id for one in found.values() if not one.deleted and one.sha256 in {None, sha256}}
+        if gone := before - older:
+            self._remove(key, gone)
             if audio_id not in noted:
                 self._add(key, audio_id)
-        return older
+        return min(older, default=None)
+
+    def forget(self, audio: Audio) -> None:
+        """Take out a removed audio, which leaves room for another copy."""
+        if audio.sha256:
+            self._remove(_key(audio.tenant, audio.sha256), {audio.id})
+
+    def living(self, audio: Iterable[Audio]) -> list[Audio]:
+        """Leave out of a tenant's audio which one each is a duplicate of, where that is gone meanwhile."""
+        shown = list(audio)
+        named = {one.duplicate_of for one in shown if one.duplicate_of}
+        found = self._items.get_all(Audio, shown[0].tenant, named) if named else {}
+        gone = named - {one.id for one in found.values() if not one.deleted}
+        return [replace(one, duplicate_of=None) if one.duplicate_of in gone else one for one in shown]
 
     def find(self, tenant: str, sha256: str) -> Audio | None:
         """Find the tenant's oldest audio whose stored file has this content; a failed one does not count.
@@ -80,11 +85,20 @@ class Contents:
             Of the file, in hexadecimal. The audio's own was measured, never only claimed.
         """
         noted: set[str] = self._items.read(_key(tenant, sha256)).get("audio", set())
-        for audio_id in sorted(noted)[:KEPT]:  # ids sort by time
-            audio = self._items.get(Audio, tenant, audio_id)
-            if audio and audio.sha256 == sha256 and audio.status in {"uploaded", "embedding", "ready"}:
+        found = self._items.get_all(Audio, tenant, noted)
+        for _, audio in sorted(found.items()):  # ids sort by time
+            if audio.sha256 == sha256 and audio.status in {"uploaded", "embedding", "ready"}:
                 return audio
         return None
+
+    def _remove(self, key: dict[str, str], gone: set[str]) -> None:
+        request = {
+            "Key": key,
+            "UpdateExpression": "DELETE audio :gone",
+            "ExpressionAttributeValues": {":gone": gone},
+            "ConditionExpression": "attribute_exists(pk)",  # nothing is made only to be emptied
+        }
+        self._items.ask(request)
 
     def _add(self, key: dict[str, str], audio_id: str) -> set[str]:
         """Add an id where there is room for one; return those that are there then."""

@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 _BEFORE_CLAIM = {working: leaving for leaving, working in CLAIM.values()}
 _TOMBSTONE_KEEPS = {
     *("tenant", "id", "status", "created_at", "updated_at", "correlation_id", "expires_at", "due_at"),
-    *("audio_id", "result"),  # so that whoever purges knows what to remove
+    *("audio_id", "result", "sha256"),  # so that whoever purges knows what to remove
     *("counted", "charged", "charged_on", "worked", "timed"),  # and what to settle
     *("attempt", "claimed_at", "lease_expires_at"),
 }

@@ -295,7 +295,8 @@ class Audio(Record):
     sha256 : str or None
         SHA-256 of the file, in hexadecimal.
     duplicate_of : str or None
-        Id of the tenant's oldest audio with the same content when this one was taken in.
+        Id of the tenant's oldest audio with the same content when this one was taken in; it may be gone
+        since (see `Contents.living`).
     vector : bytes or None
         Unit vector in little-endian float32; lists leave it out.
     identity : dict or None

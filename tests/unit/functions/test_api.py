@@ -154,6 +154,21 @@ class TestAudio:
         assert document["links"]["content"] == f"/dev/api/audio/{audio.id}/content"
         assert document["created_at"].endswith("Z")
 
+    def test_a_duplicate_names_no_track_that_is_deleted(self, world: World) -> None:
+        first = world.ready()
+        copy = world.ready(duplicate_of=first.id)
+
+        def named() -> list[str | None]:
+            paths = ["/api/audio/{audio_id}", "/api/embedding/{audio_id}"]
+            shown = [world.call("GET", path, audio_id=copy.id).json for path in paths]
+            listed = world.call("GET", "/api/audio").json["items"]
+            shown += [item for item in listed if item["audio_id"] == copy.id]
+            return [answer.get("duplicate_of") for answer in shown]
+
+        assert named() == [first.id] * 3
+        assert world.call("DELETE", "/api/audio/{audio_id}", audio_id=first.id).status == 204
+        assert named() == [None] * 3
+
     def test_record_of_a_failure_says_why(self, world: World) -> None:
         document = world.call("GET", "/api/audio/{audio_id}", audio_id=world.failed().id).json
         assert document["status"] == "failed"

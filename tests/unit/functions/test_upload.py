@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from backend.contract import MULTIPART_BYTES
-from backend.records import MIN_CHARGE_SECONDS, Conflict, Limits
+from backend.records import MIN_CHARGE_SECONDS, Conflict, Limits, contents
 from backend.settings import MAX_UPLOAD_BYTES
 from backend.storage import upload_key
 from tests.support import hostile
@@ -29,6 +29,11 @@ def app(stack: Stack) -> ModuleType:
 
 def post(app: ModuleType, **arguments: Any) -> Answer:
     return call(app, "POST", "/api/upload", **arguments)
+
+
+def delete(stack: Stack, audio_id: str) -> None:
+    path = "/api/audio/{audio_id}"
+    assert call(stack.app("api"), "DELETE", path, tenant="default", audio_id=audio_id).status == 204
 
 
 def twice(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -473,6 +478,27 @@ class TestContentHash:
         stack.records.bury(stack.records.get_audio("default", deleted))  # type: ignore[type-var]
         stack.records.fail_audio(stack.records.claim_audio("default", failed), "undecodable", "No sound.")
         assert self.announce(app).json["status"] == "awaiting_upload"
+
+    def test_copies_are_known_though_those_before_them_are_deleted(
+        self, app: ModuleType, stack: Stack
+    ) -> None:
+        *first, last = [post(app, **form(SOUND)).json["audio_id"] for _ in range(10)]
+        for audio_id in first:
+            delete(stack, audio_id)
+        answer = self.announce(app)
+        assert (answer.status, answer.json["audio_id"]) == (200, last)
+        assert "duplicate_of" not in answer.json
+
+    def test_room_is_made_by_what_is_deleted(
+        self, app: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(contents, "KEPT", 2)
+        first, second = (post(app, **form(SOUND)).json["audio_id"] for _ in range(2))
+        delete(stack, first)
+        third = post(app, **form(SOUND)).json
+        assert third["duplicate_of"] == second
+        delete(stack, second)
+        assert self.announce(app).json["audio_id"] == third["audio_id"]
 
     @pytest.mark.parametrize("sha256", ["", "0" * 63, "F" * 64, "../" + "0" * 61])
     def test_a_hash_is_64_digits(self, app: ModuleType, stack: Stack, sha256: str) -> None:

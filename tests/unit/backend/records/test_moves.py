@@ -14,9 +14,9 @@ from backend.records import (
     NotFound,
     Records,
     TooManyWaiting,
+    contents,
     new_id,
 )
-from backend.records.contents import KEPT
 from tests.support.records import finish, new_audio, race, ready, submit, uploaded
 from tests.support.table import START, Clock
 
@@ -74,23 +74,29 @@ class TestContent:
         records.finish_audio(claimed, vector=b"", identity={}, features={}, tags=[], sha256="1" * 64)
         assert self.note(records)[1] == ids[2]
 
-    def test_copies_without_number_leave_a_small_item(self, records: Records) -> None:
+    def test_copies_without_number_leave_a_small_item(
+        self, records: Records, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(contents, "KEPT", 4)
         first = self.note(records)[0]
         asked: list[str] = []
         records.items.table.meta.client.meta.events.register(
             "before-send", lambda event_name, **_: asked.append(event_name)
         )
-        for _ in range(3 * KEPT):
+        for _ in range(8):
             made = uploaded(records)
             asked.clear()
             assert records.contents.note("default", made.id, self.HASH) == first
             assert len(asked) <= 3
         item = records.items.read({"pk": "tenant#default", "sk": f"content#{self.HASH}"})
-        assert len(item["audio"]) == KEPT
+        assert len(item["audio"]) == 4
 
-    def test_when_the_first_ones_are_gone_it_begins_anew(self, records: Records) -> None:
-        ids = [self.note(records)[0] for _ in range(KEPT + 2)]
-        for audio_id in ids[:KEPT]:
+    def test_when_the_first_ones_are_gone_it_begins_anew(
+        self, records: Records, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(contents, "KEPT", 4)
+        ids = [self.note(records)[0] for _ in range(6)]
+        for audio_id in ids[:4]:
             records.bury(records.get_audio("default", audio_id))  # type: ignore[type-var]
         new = self.note(records)
         assert new[1] is None
