@@ -10,7 +10,8 @@
     at its end, its event not sent  published again, ever more rarely
     candidates kept long enough     those that are not the result are removed
     life over                       record, object, vector and generations expire together
-    tombstone not yet purged        what it stood for is removed
+    tombstone not yet purged        what it stood for is removed; of an audio with very many generations, as
+                                    much as one look has time for, and the rest in the next sweeps
 
 Every tenant gets its share of a sweep before anybody gets more. In the time that is left, some more records,
 objects and vectors are reconciled (`backend.reconcile`). Every move is conditional on what was read, so a

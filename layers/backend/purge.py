@@ -1,16 +1,21 @@
 """Removes what a tombstone stands for: objects, vectors and generations.
 
 `Records.bury` comes first, so that writers are fenced before anything goes. Every step may run again: whoever
-dies half way leaves a tombstone that the sweeper finds.
+dies half way leaves a tombstone that the sweeper finds. An audio may have thousands of generations: one call
+buries `MOST_BURIED` of them, which nobody sees any more, and removes the objects of `AT_ONCE`. The sweeper
+does the rest, a tombstone at a time.
 """
 
 from __future__ import annotations
 
 from typing import cast
 
-from backend.records import Audio, Generation, NotFound, Records, Tombstone
+from backend.records import Audio, Generation, Records, Tombstone
 from backend.storage import Storage, parse_candidate_key, upload_key
 from backend.vectors import Vectors
+
+AT_ONCE = 20
+"""Generations of an audio whose objects are removed with it: so many take a few seconds."""
 
 
 def purge(
@@ -20,34 +25,29 @@ def purge(
     vectors: Vectors,
     status: Tombstone = "deleted",
 ) -> None:
-    """Remove everything that a buried record stands for, and take it off the sweeper's list.
+    """Remove what a buried record stands for, and take it off the sweeper's list.
 
     Parameters
     ----------
     record : Audio or Generation
-        Buried already. An audio takes its vector and its generations with it.
+        Buried already. An audio takes its vector and its generations with it; what is more
+        than a call has time for is left to the sweeper.
     status : "deleted" or "expired"
         What becomes of those generations.
     """
+    more = False
     if isinstance(record, Generation):
         storage.delete_generated(record.tenant, record.id)
     else:
+        buried, more = records.bury_generations(record, status)
         remove_audio_data(record.tenant, record.id, storage, vectors)
         records.contents.forget(record)
-        cursor: str | None = None
-        while True:
-            generations, cursor = records.list_generations(record.tenant, record.id, cursor)
-            for generation in generations:
-                try:
-                    records.bury(generation, status)
-                except NotFound:
-                    continue  # somebody else was faster; the index lags behind the table
-                purge(generation, records, storage, vectors)
-            if cursor is None:
-                break
+        for generation in buried[:AT_ONCE]:
+            purge(generation, records, storage, vectors)
     records.usage.count(record, 0)
     records.usage.settle(record)
-    records.purged(record)
+    if not more:
+        records.purged(record)
 
 
 def remove_candidates(generation: Generation, records: Records, storage: Storage) -> None:

@@ -35,12 +35,14 @@ from backend.records.table import (
 )
 from backend.records.turns import Turns
 from backend.records.types import (
+    BURIED_TOGETHER,
     CLAIM,
     COOL_DOWN_SECONDS,
     FREE,
     LEASE_SECONDS,
     MAX_COPIES_NAMED,
     MAX_WAITING,
+    MOST_BURIED,
     PENDING_AUDIO,
     RESEND_SECONDS,
     TOMBSTONE_SECONDS,
@@ -1018,18 +1020,47 @@ class Records:
         NotFound
             It is gone already.
         """
-        now = self.now()
-        gone = {f.name for f in fields(record)} - _TOMBSTONE_KEEPS | {"waiting", "audio_pk"}
-        changes = dict.fromkeys(sorted(gone)) | {
-            "status": status,
-            "due_at": now + RESEND_SECONDS,
-            "ttl": int(now + TOMBSTONE_SECONDS),
-        }
+        changes = self._burying(type(record), status)
         try:
             before = self.items.update(record_key(record), IS_ALIVE, changes, DEAD, returns="ALL_OLD")
         except ConditionFailed as refused:
             raise NotFound(refused.item.get("status")) from None
         return from_item(type(record), before)
+
+    def bury_generations(self, audio: Audio, status: Tombstone) -> tuple[list[Generation], bool]:
+        """Bury the generations of a buried audio, `MOST_BURIED` at most.
+
+        Returns
+        -------
+        list of Generation
+            Those that are tombstones now. Each is on the sweeper's list by itself.
+        bool
+            Whether there may be more.
+        """
+        buried: list[Generation] = []
+        cursor: str | None = None
+        changes = self._burying(Generation, status)
+        for _ in range(0, MOST_BURIED, BURIED_TOGETHER):
+            page, cursor = self.list_generations(audio.tenant, audio.id, cursor, BURIED_TOGETHER)
+            if page and self.items.update_all(map(record_key, page), IS_ALIVE, changes, DEAD):
+                buried += page
+            else:  # one is gone already, as the index lags behind the table, or moves just now
+                for generation in page:
+                    with suppress(NotFound):
+                        buried.append(self.bury(generation, status))
+            if cursor is None:
+                break
+        return buried, cursor is not None
+
+    def _burying(self, kind: type[Record], status: Tombstone) -> dict[str, Any]:
+        """Return what turns a record of a kind into a tombstone."""
+        now = self.now()
+        gone = {f.name for f in fields(kind)} - _TOMBSTONE_KEEPS | {"waiting", "audio_pk"}
+        return dict.fromkeys(sorted(gone)) | {
+            "status": status,
+            "due_at": now + RESEND_SECONDS,
+            "ttl": int(now + TOMBSTONE_SECONDS),
+        }
 
     def purged(self, record: Record) -> None:
         """Take a tombstone off the sweeper's list: everything it stood for is removed."""

@@ -26,6 +26,10 @@ UPLOAD_GRACE_SECONDS = 3600
 TOMBSTONE_SECONDS = 14 * 24 * 3600
 """Seconds that a tombstone stays: longer than any queue keeps a message, so that no late event can bring a
 deleted record back."""
+BURIED_TOGETHER = 25
+"""Generations of an audio that one write buries."""
+MOST_BURIED = 1000
+"""Generations that are buried with an audio at once: so many take a few seconds. More are next time."""
 IDEMPOTENCY_SECONDS = 24 * 3600
 """Seconds for which an idempotency key is remembered."""
 STORAGE_RETRY_SECONDS = 3600

@@ -28,7 +28,14 @@ from backend import contract
 from backend import vectors as indexed
 from backend.api import Api
 from backend.contract import INLINE_BYTES, GenerateRequest, Section
-from backend.records import COOL_DOWN_SECONDS, MIN_CHARGE_SECONDS, Audio, Generation, Limits
+from backend.records import (
+    COOL_DOWN_SECONDS,
+    MIN_CHARGE_SECONDS,
+    RESEND_SECONDS,
+    Audio,
+    Generation,
+    Limits,
+)
 from backend.settings import Settings
 from backend.storage import analysis_key, generated_key, preview_key, upload_key
 from music import profiles, reach
@@ -335,6 +342,28 @@ class TestAudio:
             world.call("GET", resource, generation_id=generation.id).problem(404, "not_found")
         assert not [key for key in world.stack.objects() if f"/{world.tenant}/" in key]
         assert not [key for key in world.stack.vectors() if key.startswith(f"{world.tenant}/")]
+
+    def test_delete_takes_bounded_time_and_shows_nothing_any_more(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("backend.purge.AT_ONCE", 2)
+        limits = Limits(unfinished=100, worker_seconds_per_day=0, stored_bytes=10**9)
+        audio = world.ready()
+        made = [world.stack.submit(audio, limits=limits, format="wav").id for _ in range(60)]
+        for generation_id in made:
+            key = generated_key(world.tenant, generation_id, "wav")
+            world.stack.s3.put_object(Bucket="music", Key=key, Body=b"music")
+        world.stack.asked.clear()
+        assert world.call("DELETE", "/api/audio/{audio_id}", audio_id=audio.id).status == 204
+        assert len(world.stack.asked) < 50
+        for generation_id in made:
+            path = "/api/generation/{generation_id}"
+            world.call("GET", path, generation_id=generation_id).problem(404, "not_found")
+        assert world.call("GET", "/api/generation").json["items"] == []
+        world.clock.now += RESEND_SECONDS + 1
+        world.stack.sweep()
+        assert not [key for key in world.stack.objects() if f"/{world.tenant}/" in key]
+        assert world.records.usage.stored(world.tenant) == 0
 
 
 class TestEmbedding:

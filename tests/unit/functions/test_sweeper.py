@@ -20,6 +20,7 @@ from backend.records import (
     Generation,
     Limits,
 )
+from backend.storage import generated_key
 from tests.support.stack import Context, Stack, fake_models
 
 RETENTION = 30 * 86400
@@ -359,6 +360,28 @@ def test_a_deletion_that_died_half_way_is_ended(stack: Stack, audio: Audio) -> N
     assert stack.objects() == []
     assert stack.vectors() == []
     assert stack.get_generation(generation).status == "deleted"
+    assert stack.sweep() == {}
+
+
+def test_generations_without_number_go_in_several_sweeps(
+    stack: Stack, audio: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.purge.AT_ONCE", 1)
+    monkeypatch.setattr("backend.records.moves.BURIED_TOGETHER", 2)
+    monkeypatch.setattr("backend.records.moves.MOST_BURIED", 4)
+    source = ready(stack, audio)
+    made = [stack.submit(source) for _ in range(9)]
+    for generation in made:
+        key = generated_key("default", generation.id, "wav")
+        stack.s3.put_object(Bucket="music", Key=key, Body=b"music")
+    stack.records.bury(source)  # and who did so died
+    gone = []
+    for _ in range(5):
+        stack.clock.now += RESEND_SECONDS + 1
+        assert "errors" not in stack.sweep()
+        gone.append(sum(stack.get_generation(one).deleted for one in made))
+    assert gone == [4, 8, 9, 9, 9]
+    assert stack.objects() == stack.vectors() == []
     assert stack.sweep() == {}
 
 
