@@ -111,7 +111,8 @@ def test_a_source_that_came_when_its_time_was_over_is_deleted(stack: Stack) -> N
 def test_a_result_that_is_not_one_is_deleted(stack: Stack, audio: Audio, end: str) -> None:
     generation = stack.submit(audio, format="wav")
     if end == "failed":
-        stack.records.fail_generation(generation, "interrupted", "The worker died.")
+        failed = stack.records.fail_generation(generation, "interrupted", "The worker died.")
+        stack.records.event_sent(failed)
     else:
         stack.records.cancel_generation("default", generation.id)
     put(stack, generated_key("default", generation.id, "wav"))
@@ -138,7 +139,7 @@ def test_receipts_of_an_endpoint_are_left_alone(stack: Stack) -> None:
 def test_vectors_of_nobody_are_deleted(stack: Stack, audio: Audio) -> None:
     vectors = stack.app("sweeper").vectors
     failed, gone = stack.audio(), stack.audio()
-    stack.records.fail_audio(failed, "undecodable", "This is not audio.")
+    stack.records.event_sent(stack.records.fail_audio(failed, "undecodable", "This is not audio.")[0])
     stack.records.purged(stack.records.bury(gone))
     for audio_id in (failed.id, gone.id, new_id()):
         vectors.put("default", audio_id, [1.0] + [0.0] * 511, "identity")
