@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Dialog, Page, Route, expect
 
 from client.stack import StackProcess
 from tests.page.files import as_file, tone
-from tests.page.visit import Visit, visiting
+from tests.page.visit import HELD, Visit, visiting
 
 LONG, SECONDS, MADE = "A long tone", 60, 10
 
@@ -202,6 +202,37 @@ class TestMake:
             assert (sent.value.post_data_json or {}).get("tempo") == tempo
             visit.page.goto("about:blank")
             visit.said.clear()  # Chromium tells of what was not sent
+
+
+class TestFocus:
+    """It stays beside what goes."""
+
+    def test_renaming_deleting_and_undoing_keep_it_in_the_list(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        with visiting(browser, stack) as visit:
+            visit.context.add_init_script(HELD)
+            visit.page.reload()
+            visit.upload(as_file("kept.wav", tone(2)))
+            row = visit.ready("kept")
+            rename = row.get_by_role("button", name="Rename kept")
+            for last in ("Enter", "Escape"):
+                rename.press("Enter")
+                expect(visit.page.get_by_label("New name")).to_be_focused()
+                visit.page.keyboard.press(last)
+                expect(rename).to_be_focused()
+            after = row.locator("xpath=following-sibling::li[1]//button").first
+            name = after.get_attribute("aria-label") or ""
+            for undo in ("Control+z", "Enter"):
+                row.get_by_role("button", name="Delete kept").press("Enter")
+                expect(row).to_have_count(0)
+                expect(visit.page.get_by_role("button", name=name, exact=True)).to_be_focused()
+                if undo == "Enter":
+                    visit.page.get_by_role("button", name="Undo").focus()
+                visit.page.keyboard.press(undo)
+                expect(row.get_by_role("link", name="kept")).to_be_focused()
+            row.get_by_role("button", name="Delete kept").press("Enter")
+            visit.page.goto("about:blank")  # which no undo comes after
 
 
 class TestDrop:

@@ -11,15 +11,7 @@ from playwright.sync_api import Browser, Route, expect
 from client import sample
 from client.stack import StackProcess
 from tests.page.files import SAMPLE, as_file, tone
-from tests.page.visit import Visit, visiting
-
-HELD = """
-    const held = new Map(), {setTimeout, clearTimeout} = window;
-    window.setTimeout = (run, wait, ...given) =>
-        wait === 8000 ? held.set(-held.size - 1, run) && -held.size : setTimeout(run, wait, ...given);
-    window.clearTimeout = timer => held.has(timer) ? held.set(timer, () => {}) : clearTimeout(timer);
-    window.lapse = () => [...held].forEach(([timer, run]) => (held.set(timer, () => {}), run()));
-"""
+from tests.page.visit import HELD, Visit, visiting
 
 
 @pytest.fixture

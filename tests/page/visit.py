@@ -16,6 +16,14 @@ from client.stack import StackProcess
 PATIENCE_MS = 120_000
 """How long a job may take before a test gives it up. No test is faster or slower for it."""
 expect.set_options(timeout=PATIENCE_MS)
+HELD = """
+    const held = new Map(), {setTimeout, clearTimeout} = window;
+    window.setTimeout = (run, wait, ...given) =>
+        wait === 8000 ? held.set(-held.size - 1, run) && -held.size : setTimeout(run, wait, ...given);
+    window.clearTimeout = timer => held.has(timer) ? held.set(timer, () => {}) : clearTimeout(timer);
+    window.lapse = () => [...held].forEach(([timer, run]) => (held.set(timer, () => {}), run()));
+"""
+"""Lets the time in which a deletion can be undone lapse when a test calls `lapse()`, and not before."""
 
 
 class Visit:

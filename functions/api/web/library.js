@@ -1,6 +1,7 @@
 /** The start, and the list of tracks. */
 import { ASSETS, call } from "./api.js";
 import { player } from "./audio.js";
+import { useHeir } from "./focus.js";
 import { icon } from "./icons.js";
 import { Atlas } from "./map.js";
 import { canSearch } from "./profile.js";
@@ -342,6 +343,7 @@ export function removeTrack(track) {
 /** @param {{track: Track & {score?: number}}} props */
 function Row({ track }) {
   const [renaming, setRenaming] = useState(false);
+  const rename = useHeir(renaming);
   const name = stem(track.filename);
   const { features } = track;
   const ready = track.status === "ready";
@@ -364,7 +366,7 @@ function Row({ track }) {
       `}
       <div class="row-actions">
         ${ready &&
-        html`<button type="button" class="icon-button" aria-label=${S.library.rename(name)} onClick=${() => setRenaming(true)}>${icon("rename")}</button>`}
+        html`<button type="button" class="icon-button" ref=${rename} aria-label=${S.library.rename(name)} onClick=${() => setRenaming(true)}>${icon("rename")}</button>`}
         <button type="button" class="icon-button" aria-label=${S.library.remove(name)} onClick=${() => removeTrack(track)}>${icon("remove")}</button>
       </div>
     </li>

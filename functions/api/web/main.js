@@ -1,6 +1,7 @@
 /** The page: what is shown where, and what lies over everything. */
 import { ASSETS, enterKey, forgetKey, keyKnown, keyWanted, offline, ROOT } from "./api.js";
 import { player } from "./audio.js";
+import { keepFocus } from "./focus.js";
 import { icon } from "./icons.js";
 import { dragged, Library, placeOf, takeDrops } from "./library.js";
 import { ResultView } from "./result.js";
@@ -8,7 +9,7 @@ import { Signal, useSignal } from "./signal.js";
 import { generations, notices, spoken, start, unfinished } from "./store.js";
 import { S } from "./strings.js";
 import { TrackView } from "./track.js";
-import { html, render, useEffect, useRef } from "./vendor.js";
+import { html, render, useEffect, useLayoutEffect, useRef } from "./vendor.js";
 
 const route = new Signal(location.hash);
 
@@ -17,7 +18,8 @@ function App() {
   const { where, id } = placeOf(hash);
   const main = /** @type {{current: HTMLElement | null}} */ (useRef(null));
   const first = /** @type {{current: boolean}} */ (useRef(true));
-  useEffect(() => {
+  // Before the focus would be kept beside what it leaves.
+  useLayoutEffect(() => {
     player.stop();
     if (!first.current) {
       if (where !== "map") scrollTo(0, 0);
@@ -26,6 +28,8 @@ function App() {
     first.current = false;
   }, [hash]);
   useEffect(takeDrops, []);
+  useEffect(keepFocus, []);
+  useEffect(takeUndo, []);
   const view =
     where === "track" ? html`<${TrackView} key=${id} id=${id} />`
     : where === "result" ? html`<${ResultView} key=${id} id=${id} />`
@@ -89,6 +93,29 @@ function KeyDialog() {
   `;
 }
 
+/** Undo a deletion, and go to what is back. @param {import("./store.js").Notice} notice */
+function bringBack({ undo, about }) {
+  undo?.();
+  setTimeout(() => {
+    const main = document.getElementById("main");
+    /** @type {HTMLElement | null | undefined} */ (main?.querySelector(`a[href$="${about}"]`) ?? main)?.focus();
+  });
+}
+
+/** Undo the last deletion with the keys for that: its button is far from most places. @returns {() => void} Ends that. */
+function takeUndo() {
+  const press = (/** @type {KeyboardEvent} */ event) => {
+    if (event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
+    if (/** @type {HTMLElement} */ (event.target).closest("input:not([type=range], [type=checkbox]), dialog")) return;
+    const notice = notices.value.filter(({ undo }) => undo).at(-1);
+    if (!notice) return;
+    event.preventDefault();
+    bringBack(notice);
+  };
+  addEventListener("keydown", press);
+  return () => removeEventListener("keydown", press);
+}
+
 function Notices() {
   const list = useSignal(notices);
   const away = useSignal(offline);
@@ -98,9 +125,11 @@ function Notices() {
     <div class="notices">
       ${held && html`<p class="notice">${S.start.release}</p>`}
       ${away && html`<p class="notice">${S.offline}</p>`}
-      ${list.map(({ id, text, undo, problem }) => html`
-        <p key=${id} class=${`notice ${problem ? "bad" : ""}`}>${text}
-          ${undo && html`<button type="button" class="link" onClick=${undo}>${S.undo.undo}</button>`}</p>
+      ${list.map((notice) => html`
+        <p key=${notice.id} class=${`notice ${notice.problem ? "bad" : ""}`}>${notice.text}
+          ${notice.undo &&
+          html`<button type="button" class="link" aria-keyshortcuts="Control+Z Meta+Z" onClick=${() => bringBack(notice)}>${S.undo.undo}</button>
+            <kbd class="small" aria-hidden="true">${S.undo.keys}</kbd>`}</p>
       `)}
     </div>
     <div class="visually-hidden" role="status">${said}</div>

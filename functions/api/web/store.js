@@ -6,7 +6,8 @@
  * @typedef {import("./api.js").Generation} Generation
  * @typedef {{id: string, file: File, sent: number, state: "waiting" | "sending" | "failed", audioId: string | null,
  *   problem: string | null, abort: AbortController}} Upload
- * @typedef {{id: number, text: string, undo: (() => void) | null, problem: boolean}} Notice
+ * @typedef {{id: number, text: string, undo: (() => void) | null, problem: boolean,
+ *   about: string}} Notice `about` is the id of what an undo brings back.
  */
 import { call, offline, pages, pause, Problem, send, unique } from "./api.js";
 import { profile, readProfile } from "./profile.js";
@@ -236,9 +237,9 @@ function forget(id) {
   if (made.delete(id)) generations.set(made);
 }
 
-/** Say something for a while. @param {string} text @param {{undo?: () => void, problem?: boolean}} [options] */
-export function notify(text, { undo, problem = false } = {}) {
-  const notice = { id: performance.now(), text, undo: undo ?? null, problem };
+/** Say something for a while. @param {string} text @param {{undo?: () => void, problem?: boolean, about?: string}} [options] */
+export function notify(text, { undo, problem = false, about = "" } = {}) {
+  const notice = { id: performance.now(), text, undo: undo ?? null, problem, about };
   const all = [...notices.value, notice];
   const latest = all.filter(({ undo }) => !undo).slice(-3);
   notices.set(all.filter((one) => one.undo || latest.includes(one)));
@@ -278,7 +279,7 @@ export function remove(path, id, text) {
     if (before.generation) keepGeneration(before.generation);
     dismiss();
   };
-  const dismiss = notify(text, { undo });
+  const dismiss = notify(text, { undo, about: id });
   forget(id);
   due.set(id, { end, undo });
   leave(id, path);

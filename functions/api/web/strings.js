@@ -332,6 +332,7 @@ export const S = {
     gone: "It is deleted.",
     deletedResult: "The result is deleted.",
     undo: "Undo",
+    keys: "Ctrl Z",
   },
   offline: "No connection. Trying again…",
   loading: "Loading…",

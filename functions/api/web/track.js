@@ -1,6 +1,7 @@
 /** One track: what it is made of, what is near it, and what is made from it. */
 import { call, persist } from "./api.js";
 import { address, Deck, outline, playable, read } from "./audio.js";
+import { useHeir } from "./focus.js";
 import { icon } from "./icons.js";
 import { PlayButton, removeTrack, Rename, Status } from "./library.js";
 import { Make } from "./make.js";
@@ -122,6 +123,7 @@ export function useTrack(id) {
 export function TrackView({ id }) {
   const { track, problem } = useTrack(id);
   const [renaming, setRenaming] = useState(false);
+  const rename = useHeir(renaming);
   const gone = useSignal(leaving).has(id);
   useTitle(track && !gone ? stem(track.filename) : "");
   if (gone) return html`<${Gone} text=${S.undo.gone} undo=${undoOf(id)} />`;
@@ -135,7 +137,7 @@ export function TrackView({ id }) {
           ? html`<${Rename} track=${track} done=${() => setRenaming(false)} />`
           : html`<h1>${name}</h1>
               <div class="title-actions">
-                <button type="button" class="icon-button" aria-label=${S.library.rename(name)} onClick=${() => setRenaming(true)}>${icon("rename")}</button>
+                <button type="button" class="icon-button" ref=${rename} aria-label=${S.library.rename(name)} onClick=${() => setRenaming(true)}>${icon("rename")}</button>
                 <button type="button" class="icon-button" aria-label=${S.library.remove(name)}
                   onClick=${() => leaveFor("#/", () => removeTrack(track))}>${icon("remove")}</button>
               </div>`}
