@@ -204,6 +204,33 @@ class TestMake:
             visit.said.clear()  # Chromium tells of what was not sent
 
 
+class TestResult:
+    """What the page says of one, and what can be done with it."""
+
+    @pytest.mark.parametrize("status", ["failed", "cancelled"])
+    def test_one_that_came_to_nothing_says_what_was_asked_and_can_be_deleted(
+        self, browser: Browser, stack: StackProcess, result: str, status: str
+    ) -> None:
+        with visiting(browser, stack) as visit:
+            error = {"code": "tempo_out_of_reach", "detail": "Not heard at 240 BPM."}
+            visit.context.add_init_script(HELD)
+            visit.page.goto("about:blank")
+            change(visit, {"status": status, "error": error}, {"tempo": 240, "seed": 1234567})
+            visit.page.goto(result)
+            visit.drawn("source")
+            assert visit.detail("Tempo") == "240 BPM"
+            assert visit.detail("Seed") == "1234567"
+            assert visit.detail("Length") == f"{MADE} s"
+            visit.page.get_by_role("button", name="Delete").click()
+            visit.drawn("source")
+            made = visit.page.locator(f"a[href='#{result.partition('#')[2]}']")
+            expect(visit.page.locator(".notice")).to_contain_text("The result is deleted.")
+            expect(made).to_have_count(0)
+            visit.page.keyboard.press("Control+z")
+            expect(made).to_be_focused()
+            expect(visit.page.locator(".notice")).to_have_count(0)
+
+
 class TestFocus:
     """It stays beside what goes."""
 
@@ -233,6 +260,36 @@ class TestFocus:
                 expect(row.get_by_role("link", name="kept")).to_be_focused()
             row.get_by_role("button", name="Delete kept").press("Enter")
             visit.page.goto("about:blank")  # which no undo comes after
+
+    def test_cancelling_and_choosing_leave_it_at_what_takes_their_place(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        state: dict[str, Any] = {"status": "running", "stage": "making", "progress": 0.5, "candidates": None}
+
+        def answer(route: Route) -> None:
+            method = route.request.method
+            if method == "DELETE":
+                state["status"] = "cancelled"
+            elif method == "PATCH":
+                state.update(route.request.post_data_json or {})
+            record = route.fetch(method="GET", post_data="").json()
+            for one in record.get("items", [record]):
+                links = one.get("links", {})
+                one.update(state)
+                if one["candidates"]:
+                    one["candidates"] = [{"seed": seed, "links": links} for seed in one["candidates"]]
+            route.fulfill(json=record)
+
+        with visiting(browser, stack) as visit:
+            visit.context.route(re.compile(r"/api/generation(\?|/[0-9A-Z]{26}$)"), answer)
+            visit.page.goto(result)
+            visit.page.get_by_role("button", name="Cancel").press("Enter")
+            expect(visit.page.get_by_role("button", name="Try again")).to_be_focused()
+            later = "2999-01-01T00:00:00Z"
+            state |= {"status": "succeeded", "candidates": [1, 2], "chosen": 0, "candidates_expire_at": later}
+            visit.page.reload()
+            visit.page.get_by_role("button", name="Choose try 2").press("Enter")
+            expect(visit.page.get_by_role("button", name="Hear try 2")).to_be_focused()
 
 
 class TestDrop:

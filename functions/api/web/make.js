@@ -13,7 +13,7 @@ const FIRST = ["duration", "bars", "temperature", "candidates", "mode", "prompt"
 /** How long a loop is at first. */
 const LOOP_BARS = 8;
 /** Fields that say nothing beside other ones, and may not stand there. @param {Record<string, unknown>} asked */
-function idle({ mode, loop, before }) {
+export function idle({ mode, loop, before }) {
   const names = [loop ? "duration" : "bars", mode === "extend" ? "" : "before"];
   if (loop || (mode === "extend" && before)) names.push("ending");
   if (mode === "extend" || mode === "repaint") names.push("loop", "bars", "tempo", "key");

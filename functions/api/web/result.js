@@ -1,7 +1,9 @@
 /** A result beside its source: to compare, to choose among its tries, to take away. */
 import { call, persist, unique } from "./api.js";
 import { address, outline, playable } from "./audio.js";
+import { useHeir } from "./focus.js";
 import { icon } from "./icons.js";
+import { idle } from "./make.js";
 import { useSignal, useTitle } from "./signal.js";
 import { cancel, choose, complain, failure, generate, generations, leaving, notify, readGeneration, readTrack, remove, stem, tell, undoOf, unfinished } from "./store.js";
 import { S } from "./strings.js";
@@ -45,6 +47,7 @@ function Result({ generation }) {
   const [picked, setHeard] = useState(/** @type {number | null} */ (null));
   const heard = picked ?? generation.chosen ?? 0;
   const deck = useDeck();
+  const retry = useHeir(unfinished(status));
   const hear = (/** @type {number} */ index) => {
     const same = index === heard && deck.active.value === MADE;
     setHeard(index);
@@ -61,7 +64,7 @@ function Result({ generation }) {
       </header>
       <${Compare} generation=${generation} track=${track} heard=${heard} deck=${deck} />
       ${unfinished(status) && html`<p class="small">${S.making.leave}</p>`}
-      ${(status === "failed" || status === "cancelled") && html`<${Ended} generation=${generation} />`}
+      ${(status === "failed" || status === "cancelled") && html`<${Ended} generation=${generation} button=${retry} />`}
       ${done &&
       html`
         <${Actions} generation=${generation} heard=${heard} />
@@ -195,14 +198,22 @@ async function again({ audio_id, parameters }) {
   }
 }
 
-/** @param {{generation: Generation}} props */
-function Ended({ generation }) {
+/** Go back to the track, and delete a generation of it. @param {Generation} generation */
+const discard = ({ generation_id, audio_id }) =>
+  leaveFor(`#/track/${audio_id}`, () => remove(`api/generation/${generation_id}`, generation_id, S.undo.deletedResult));
+
+/** @param {{generation: Generation, button: {current: HTMLButtonElement | null}}} props */
+function Ended({ generation, button }) {
   const failed = generation.status === "failed";
   return html`
     <section class="note">
       <p role="alert"><b>${failed ? S.result.failedTitle : S.result.stopped}</b> ${failed && failure(generation)}</p>
-      <button type="button" class="button" onClick=${() => again(generation)}>${S.result.retry}</button>
+      <div class="note-actions">
+        <button type="button" class="button" ref=${button} onClick=${() => again(generation)}>${S.result.retry}</button>
+        <button type="button" class="button quiet" onClick=${() => discard(generation)}>${icon("remove")}${S.result.remove}</button>
+      </div>
     </section>
+    <section><h2>${S.result.asked}</h2><${Facts} rows=${wishes(generation)} /></section>
   `;
 }
 
@@ -253,8 +264,6 @@ function Actions({ generation, heard }) {
       complain(problem);
     }
   };
-  const drop = () =>
-    leaveFor(`#/track/${generation.audio_id}`, () => remove(`api/generation/${generation_id}`, generation_id, S.undo.deletedResult));
   return html`
     <div class="actions">
       <div class="joined">
@@ -267,7 +276,7 @@ function Actions({ generation, heard }) {
       <button type="button" class="button" onClick=${use}>${icon("add")}${S.result.use}</button>
       ${/* Browsers have none where the page is not secure. */ navigator.clipboard &&
       html`<button type="button" class="button" onClick=${share} disabled=${busy}>${icon("link")}${S.result.share}</button>`}
-      <button type="button" class="button quiet" onClick=${drop}>${icon("remove")}${S.result.remove}</button>
+      <button type="button" class="button quiet" onClick=${() => discard(generation)}>${icon("remove")}${S.result.remove}</button>
     </div>
   `;
 }
@@ -308,6 +317,29 @@ function Candidates({ generation, heard, hear, deck }) {
       ${!keeps(generation) && html`<p class="small">${S.result.gone}</p>`}
     </section>
   `;
+}
+
+/**
+ * What was asked for, in words, as far as it says something.
+ *
+ * @param {Generation} generation
+ * @returns {[string, string][]}
+ */
+function wishes({ parameters, status }) {
+  const { format, mode } = parameters;
+  const silent = idle(parameters);
+  // What has no samples of its own has no depth, and what is made anew in part has that of the track.
+  if (mode === "repaint" || !["wav", "flac"].includes(format ?? "wav")) silent.push("bit_depth");
+  // The result itself tells these.
+  if (status === "succeeded") silent.push("duration", "sample_rate", "seed");
+  return Object.entries(parameters)
+    .filter(([name, value]) => value !== null && value !== false && !silent.includes(name))
+    .map(([name, value]) => [S.make.fields[name]?.[0] ?? name.replaceAll("_", " "), S.make.valueOf(name, value)]);
+}
+
+/** @param {{rows: [string, string][]}} props */
+function Facts({ rows }) {
+  return html`<dl class="details">${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
 /** @param {{generation: Generation}} props */

@@ -221,10 +221,12 @@ export const S = {
         repaint: "All but a part, made anew",
       },
       ending: { natural: "With a last sound", fade: "Faded out", cut: "Cut off" },
+      sample_rate: { source: "The track's own" },
     }),
     /** A field's value, in words. @param {string} name @param {unknown} value @returns {string} */
     valueOf: (name, value) => {
       if (value === null || value === undefined) return S.make.auto;
+      if (name === "seed") return String(value);
       if (typeof value === "boolean") return value ? S.make.yes : S.make.no;
       if (typeof value === "number") return `${value.toLocaleString("en")} ${S.make.fields[name]?.[2] ?? ""}`.trim();
       if (typeof value === "string") return S.make.values[name]?.[value] ?? value.replaceAll("_", " ");
@@ -290,6 +292,7 @@ export const S = {
     origins: "Where each part comes from",
     noOrigins: "This model composes from scratch: no part is taken from one place.",
     details: "How it was made",
+    asked: "What was asked for",
     sound: (/** @type {number} */ rate, /** @type {number} */ channels) =>
       `${number(rate)} Hz, ${channels === 1 ? "mono" : "stereo"}`,
     license: (/** @type {string} */ license) =>
