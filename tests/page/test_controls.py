@@ -230,6 +230,51 @@ class TestResult:
             expect(made).to_be_focused()
             expect(visit.page.locator(".notice")).to_have_count(0)
 
+    @pytest.mark.parametrize(
+        ("record", "parameters", "told", "untold"),
+        [
+            (
+                {"duration": 60.0, "sample_rate": 44100},
+                {"mode": "repaint", "duration": 12.297, "region": {"start": 20, "end": 32.297}},
+                {"Length": "60.0 s", "Sample rate": "44,100 Hz, mono", "Made anew": "0:20 – 0:32"},
+                {"Bit depth"},
+            ),
+            (
+                {"duration": 9.598},
+                {"loop": True, "bars": 4, "duration": 9.99987, "bit_depth": 24, "format": "flac"},
+                {"Length": "9.6 s", "Bars": "4", "Bit depth": "24 bit"},
+                {"Ending"},
+            ),
+            ({"duration": 95.996}, {"mode": "extend", "duration": 15}, {"Length": "96.0 s"}, {"Tempo"}),
+            (
+                {},
+                {"format": "ogg"},
+                {"Sample rate": "48,000 Hz, mono"},
+                {"Bit depth", "Seed of the first try"},
+            ),
+            ({"seed": 5}, {"seed": 4}, {"Seed": "5", "Seed of the first try": "4"}, set()),
+        ],
+        ids=["repaint", "loop", "extend", "ogg", "a later try"],
+    )
+    def test_what_is_said_of_it_is_so(
+        self,
+        browser: Browser,
+        stack: StackProcess,
+        result: str,
+        record: dict[str, Any],
+        parameters: dict[str, Any],
+        told: dict[str, str],
+        untold: set[str],
+    ) -> None:
+        with visiting(browser, stack) as visit:
+            change(visit, {"channels": 1, **record}, parameters)
+            visit.page.goto(result)
+            visit.made()
+            assert {name: visit.detail(name) for name in told} == told
+            names = visit.page.locator(".details dt").all_inner_texts()
+            assert len(names) == len(set(names))
+            assert not untold & set(names)
+
 
 class TestFocus:
     """It stays beside what goes."""

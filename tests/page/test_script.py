@@ -53,6 +53,14 @@ def test_every_word_in_the_strings_is_shown_somewhere() -> None:
     assert unused == []
 
 
+def test_every_field_of_a_generation_has_a_name() -> None:
+    script = "import(process.argv[1]).then(({S}) => console.log(Object.keys(S.make.fields).join()))"
+    command = ("node", "--input-type=module", "-e", script, str(WEB / "strings.js"))
+    named = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().split(",")
+    contract = json.loads((ROOT / "layers/backend/openapi.json").read_text())
+    assert contract["components"]["schemas"]["Parameters"]["properties"].keys() - set(named) == set()
+
+
 def test_every_package_in_it_has_its_licence_beside_it() -> None:
     told = (STATIC / "licenses.txt").read_text()
     for package in json.loads((WEB / "package.json").read_text())["dependencies"]:

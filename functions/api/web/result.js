@@ -22,6 +22,7 @@ import { html, useEffect, useMemo, useState } from "./vendor.js";
 
 const [SOURCE, MADE] = [0, 1];
 const FORMATS = ["wav", "flac", "mp3", "ogg"];
+const OPUS_RATE = 48_000;
 
 /** Whether the tries are kept still: to be chosen, and to be encoded anew. @param {Generation} generation */
 const keeps = ({ candidates_expire_at: end }) => end != null && Date.parse(end) > Date.now();
@@ -344,8 +345,10 @@ function Facts({ rows }) {
 
 /** @param {{generation: Generation}} props */
 function Details({ generation }) {
-  const { engine, model, precision, license, seed, sample_rate, channels, loudness, timings, parameters } = generation;
+  const { engine, model, precision, license, seed, duration, sample_rate, channels, loudness, timings, parameters } = generation;
   const known = S.result.detail;
+  // Whatever it is made at, Opus is of one rate.
+  const rate = parameters.format === "ogg" ? OPUS_RATE : sample_rate;
   /** @type {[string, string][]} */
   const rows = [
     [known.engine, engine ?? ""],
@@ -353,17 +356,17 @@ function Details({ generation }) {
     [known.precision, precision ?? ""],
     [known.license, license ? S.result.license(license) : ""],
     [known.seed, String(seed ?? "")],
-    [known.sample_rate, sample_rate ? S.result.sound(sample_rate, channels ?? 1) : ""],
+    [known.asked, parameters.seed === seed ? "" : String(parameters.seed)],
+    [known.duration, duration ? S.seconds(duration) : ""],
+    [known.sample_rate, rate ? S.result.sound(rate, channels ?? 1) : ""],
     [known.loudness, loudness?.integrated == null ? "" : S.track.lufs(loudness.integrated)],
-    [known.seconds, timings ? `${S.number(Object.values(timings).reduce((a, b) => a + b, 0), 1)} s` : ""],
-    ...Object.entries(parameters)
-      .filter(([name, value]) => value !== null && value !== false && !["seed", "sample_rate"].includes(name))
-      .map(([name, value]) => /** @type {[string, string]} */ ([S.make.fields[name]?.[0] ?? name.replaceAll("_", " "), S.make.valueOf(name, value)])),
+    [known.seconds, timings ? S.seconds(Object.values(timings).reduce((a, b) => a + b, 0)) : ""],
+    ...wishes(generation),
   ];
   return html`
     <section>
       <h2>${S.result.details}</h2>
-      <dl class="details">${rows.filter(([, value]) => value).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+      <${Facts} rows=${rows.filter(([, value]) => value)} />
     </section>
   `;
 }

@@ -55,6 +55,7 @@ export const S = {
   size,
   percent,
   number,
+  seconds: (/** @type {number} */ duration) => `${number(duration, 1)} s`,
   nav: { api: "The API", licenses: "Licences", skip: "Skip to the content" },
   /** The API names keys in sharps; musicians write those with fewer accidentals. */
   keyOf: (/** @type {{key?: string | null, mode?: string | null}} */ { key, mode }) =>
@@ -209,6 +210,7 @@ export const S = {
       ending: ["Ending", "How it ends."],
       before: ["In front of it", "The new music leads to the track instead of following it."],
       section: ["Section", "Which part of the track it takes."],
+      region: ["Made anew", "Which part of the track is made anew."],
       sample_rate: ["Sample rate", "Samples per second of the file.", "Hz"],
       bit_depth: ["Bit depth", "Bits of each sample.", "bit"],
     }),
@@ -303,6 +305,8 @@ export const S = {
       precision: "Precision",
       license: "Licence",
       seed: "Seed",
+      asked: "Seed of the first try",
+      duration: "Length",
       sample_rate: "Sample rate",
       loudness: "Loudness",
       seconds: "Time taken",
