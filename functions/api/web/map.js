@@ -2,7 +2,7 @@
 import { pages, persist } from "./api.js";
 import { player } from "./audio.js";
 import { useSignal } from "./signal.js";
-import { complain, stem, tracks } from "./store.js";
+import { complain, leaving, stem, tracks } from "./store.js";
 import { S } from "./strings.js";
 import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
 
@@ -19,6 +19,7 @@ const [WIDTH, HEIGHT, MARGIN] = [1000, 560, 40];
 export function Atlas({ shown }) {
   const [points, setPoints] = useState(/** @type {MapPoint[] | null} */ (null));
   const ready = useSignal(tracks);
+  const away = useSignal(leaving);
   const count = [...(ready?.values() ?? [])].filter(({ status }) => status === "ready").length;
   useEffect(() => {
     const read = async () => {
@@ -30,9 +31,10 @@ export function Atlas({ shown }) {
     return persist(read, setPoints, complain);
   }, [count]);
   const ids = useMemo(() => new Set(shown.map(({ audio_id }) => audio_id)), [shown]);
-  if (!points) return html`<div class="atlas" aria-busy="true"></div>`;
-  if (points.length < 3) return html`<p class="empty">${S.map.few}</p>`;
-  return html`<p class="small map-lead">${S.map.lead}</p><${Plane} points=${points} ids=${ids} />`;
+  const there = useMemo(() => points?.filter(({ audio_id }) => !away.has(audio_id)), [points, away]);
+  if (!there) return html`<div class="atlas" aria-busy="true"></div>`;
+  if (there.length < 3) return html`<p class="empty">${S.map.few}</p>`;
+  return html`<p class="small map-lead">${S.map.lead}</p><${Plane} points=${there} ids=${ids} />`;
 }
 
 /** @param {{points: MapPoint[], ids: Set<string>}} props */
