@@ -337,6 +337,70 @@ class TestFocus:
             expect(visit.page.get_by_role("button", name="Hear try 2")).to_be_focused()
 
 
+class TestMap:
+    """Tracks that sound alike, on a phone."""
+
+    def test_points_fill_the_map_fit_a_finger_and_go_with_their_tracks(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        reals: list[str] = []
+
+        def answer(route: Route) -> None:
+            found = route.fetch().json()
+            (real,) = [point for point in found["items"] if point["filename"] == "spot.wav"]
+            reals.append(real["audio_id"])
+            spots = {"left": (0, 0.1), "top": (0.4, 1), "right": (1, 0.5), "middle": (0.6, 0)}
+            items = [
+                {
+                    **real,
+                    "audio_id": name.upper(),
+                    "filename": f"A long name on the {name}",
+                    "x": x,
+                    "y": y,
+                }
+                for name, (x, y) in spots.items()
+            ]
+            route.fulfill(json={**found, "items": [{**real, "x": 0.4, "y": 0.4}, *items]})
+
+        def answer_for_all(route: Route) -> None:
+            route.fulfill(json=route.fetch(url=f"{visit.url}api/audio/{reals[0]}").json())
+
+        with visiting(browser, stack, viewport={"width": 390, "height": 1600}) as visit:
+            visit.context.add_init_script(HELD)
+            visit.page.reload()
+            visit.context.route("**/api/map*", answer)
+            visit.context.route(re.compile(r"/api/audio/[A-Z]+$"), answer_for_all)
+            visit.upload(as_file("spot.wav", tone(2)))
+            visit.ready("spot")
+            visit.page.goto(f"{visit.url}#/map")
+            points = visit.page.locator(".atlas a")
+            expect(points).to_have_count(5)
+            around = visit.page.locator(".atlas").bounding_box()
+            drawn = visit.page.locator(".atlas svg").bounding_box()
+            assert around
+            assert drawn
+            assert drawn["height"] == pytest.approx(around["height"], abs=4)
+            for point in points.all():
+                target = point.locator(".target").bounding_box()
+                assert target
+                assert min(target["width"], target["height"]) >= 24
+                point.hover()
+                label = visit.page.locator(".map-label").bounding_box()
+                assert label
+                assert around["x"] <= label["x"]
+                assert label["x"] + label["width"] <= around["x"] + around["width"]
+                assert around["y"] <= label["y"]
+                assert label["y"] + label["height"] <= around["y"] + around["height"]
+            visit.page.goto(f"{visit.url}#/")
+            visit.ready("spot").get_by_role("button", name="Delete spot").press("Enter")
+            with visit.page.expect_response("**/api/map*"):
+                visit.page.goto(f"{visit.url}#/map")
+            expect(points).to_have_count(4)
+            visit.page.keyboard.press("Control+z")
+            expect(points).to_have_count(5)
+            visit.context.unroute_all(behavior="ignoreErrors")
+
+
 class TestDrop:
     """Files are taken wherever they fall."""
 

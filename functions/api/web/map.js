@@ -4,6 +4,7 @@ import { player } from "./audio.js";
 import { useSignal } from "./signal.js";
 import { complain, leaving, stem, tracks } from "./store.js";
 import { S } from "./strings.js";
+import { useWidth } from "./timeline.js";
 import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
 
 /**
@@ -13,7 +14,8 @@ import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
 
 const HOVER_MS = 180;
 const [LETTER, LINE] = [8, 22]; // how wide and high names are drawn
-const [WIDTH, HEIGHT, MARGIN] = [1000, 560, 40];
+const [LEAST_HEIGHT, SHAPE, MARGIN] = [320, 0.56, 40];
+const LABEL_GAP = 20; // between a point and what is said of it
 
 /** @param {{shown: Track[]}} props */
 export function Atlas({ shown }) {
@@ -39,9 +41,14 @@ export function Atlas({ shown }) {
 
 /** @param {{points: MapPoint[], ids: Set<string>}} props */
 function Plane({ points, ids }) {
-  const placed = useMemo(() => place(points), [points]);
-  const names = useMemo(() => apart(placed), [placed]);
-  const [current, setCurrent] = useState(0);
+  const box = /** @type {{current: HTMLDivElement | null}} */ (useRef(null));
+  // One unit of the picture is a pixel: on a phone, too, a point is as large as a finger.
+  const width = useWidth(box);
+  const height = Math.max(LEAST_HEIGHT, Math.round(width * SHAPE));
+  const placed = useMemo(() => place(points, width, height), [points, width]);
+  const names = useMemo(() => apart(placed, width), [placed]);
+  const [chosen, setCurrent] = useState(0);
+  const current = Math.min(chosen, placed.length - 1);
   const [hovered, setHovered] = useState(/** @type {number | null} */ (null));
   const playing = useSignal(player.playing);
   const timer = /** @type {{current: number}} */ (useRef(0));
@@ -74,8 +81,8 @@ function Plane({ points, ids }) {
   };
   const labelled = hovered ?? placed.findIndex(({ point }) => point.audio_id === playing);
   return html`
-    <div class="atlas">
-      <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} ref=${chart} role="group" aria-label=${S.map.label} onKeyDown=${press}>
+    <div class="atlas" ref=${box}>
+      <svg width=${width} height=${height} ref=${chart} role="group" aria-label=${S.map.label} onKeyDown=${press}>
         ${placed.map(
           ({ point, x, y }, index) => html`
             <a
@@ -89,31 +96,30 @@ function Plane({ points, ids }) {
             >
               <circle class="target" cx=${x} cy=${y} r="16" />
               <circle class="dot" cx=${x} cy=${y} r="6" />
-              ${names.has(index) && html`<text x=${x > WIDTH * 0.8 ? x - 14 : x + 14} y=${y + 5} text-anchor=${x > WIDTH * 0.8 ? "end" : "start"}>${stem(point.filename)}</text>`}
+              ${names.has(index) && html`<text x=${x > width * 0.8 ? x - 14 : x + 14} y=${y + 5} text-anchor=${x > width * 0.8 ? "end" : "start"}>${stem(point.filename)}</text>`}
             </a>
           `,
         )}
       </svg>
-      ${labelled >= 0 &&
-      html`<${Label} spot=${placed[labelled]} />`}
+      ${placed[labelled] && html`<${Label} spot=${placed[labelled]} width=${width} />`}
     </div>
   `;
 }
 
-/** @param {{spot: ReturnType<typeof place>[number]}} props */
-function Label({ spot: { point, x, y } }) {
-  const style = { left: `${(x / WIDTH) * 100}%`, top: `${(y / HEIGHT) * 100}%` };
+/** @param {{spot: ReturnType<typeof place>[number], width: number}} props */
+function Label({ spot: { point, x, y }, width }) {
+  const style = { left: `${x}px`, top: `${y}px`, maxWidth: `${Math.min(260, Math.max(x, width - x) - LABEL_GAP)}px` };
   const features = tracks.value?.get(point.audio_id)?.features;
   return html`
-    <div class=${`map-label ${x > WIDTH / 2 ? "left" : ""}`} style=${style} aria-hidden="true">
+    <div class=${`map-label ${x > width / 2 ? "left" : ""}`} style=${style} aria-hidden="true">
       <b>${stem(point.filename)}</b>
       ${features && html`<span>${S.tempoOf(features.tempo)} · ${S.keyOf(features)}</span>`}
     </div>
   `;
 }
 
-/** Fit the points into the picture. @param {MapPoint[]} points */
-function place(points) {
+/** Fit the points into the picture. @param {MapPoint[]} points @param {number} width @param {number} height */
+function place(points, width, height) {
   const range = (/** @type {number[]} */ values) => [Math.min(...values), Math.max(...values)];
   const [left, right] = range(points.map(({ x }) => x));
   const [bottom, top] = range(points.map(({ y }) => y));
@@ -121,16 +127,17 @@ function place(points) {
     MARGIN + (high > low ? (value - low) / (high - low) : 0.5) * (size - 2 * MARGIN);
   return points.map((point) => ({
     point,
-    x: fit(point.x, left, right, WIDTH),
-    y: HEIGHT - fit(point.y, bottom, top, HEIGHT),
+    x: fit(point.x, left, right, width),
+    y: height - fit(point.y, bottom, top, height),
   }));
 }
 
-/** The points whose names lie over no other point or name. @param {ReturnType<typeof place>} placed */
-function apart(placed) {
+/** The points whose names lie over no other point or name. @param {ReturnType<typeof place>} placed
+ * @param {number} width Of the picture. */
+function apart(placed, width) {
   const boxes = placed.map(({ point, x, y }) => {
-    const width = stem(point.filename).length * LETTER + 24;
-    return { left: x > WIDTH * 0.8 ? x - width : x - 8, right: x > WIDTH * 0.8 ? x + 8 : x + width, y };
+    const long = stem(point.filename).length * LETTER + 24;
+    return { left: x > width * 0.8 ? x - long : x - 8, right: x > width * 0.8 ? x + 8 : x + long, y };
   });
   const named = new Set(/** @type {number[]} */ ([]));
   boxes.forEach((box, index) => {

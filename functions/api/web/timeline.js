@@ -40,7 +40,7 @@ function useScheme() {
 }
 
 /** @param {{current: HTMLElement | null}} ref */
-function useWidth(ref) {
+export function useWidth(ref) {
   const [width, set] = useState(0);
   useLayoutEffect(() => {
     const element = /** @type {HTMLElement} */ (ref.current);
