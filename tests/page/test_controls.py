@@ -203,6 +203,25 @@ class TestMake:
             visit.page.goto("about:blank")
             visit.said.clear()  # Chromium tells of what was not sent
 
+    def test_a_preset_changes_what_it_is_about_and_nothing_else(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        with at_track(browser, stack) as visit:
+            length, freedom, tries = (
+                visit.page.locator(f"#make-{name}") for name in ("duration", "temperature", "candidates")
+            )
+            length.fill("45")
+            tries.fill("2")
+            for preset, expected in (("Freer", ("45", "1.4", "4")), ("Balanced", ("45", "1", "1"))):
+                visit.page.get_by_role("button", name=preset).click()
+                for field, value in zip((length, freedom, tries), expected, strict=True):
+                    expect(field).to_have_value(value)
+            visit.page.get_by_role("button", name="Quick sketch").click()
+            expect(length).to_have_value("10")
+            # What it set goes with it.
+            visit.page.get_by_role("button", name="Close to it").click()
+            expect(length).to_have_value("30")
+
 
 class TestResult:
     """What the page says of one, and what can be done with it."""

@@ -28,7 +28,8 @@ const PRESETS = {
   free: { temperature: 1.4, candidates: 4, guidance_scale: 2 },
   sketch: { duration: 10 },
 };
-const PRESET_FIELDS = new Set(Object.values(PRESETS).flatMap(Object.keys));
+/** Fields whose defaults are what is balanced. */
+const BALANCED = Object.keys(PRESETS.free);
 
 /**
  * @param {{audioId: string, waits?: boolean, tempo?: number, section?: import("./audio.js").Region | null}} props
@@ -66,7 +67,9 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
   const choose = (/** @type {string} */ name) => {
     setPreset(name);
     setWrong(null);
-    const kept = Object.entries(values).filter(([field]) => !PRESET_FIELDS.has(field));
+    const own = name === "balanced" ? BALANCED : Object.keys(PRESETS[name]);
+    // What the preset before set goes with it, and what was set by hand stays.
+    const kept = Object.entries(values).filter(([field, value]) => !own.includes(field) && value !== PRESETS[preset][field]);
     setValues(Object.fromEntries([...kept, ...Object.entries(PRESETS[name]).filter(([field]) => field in fields)]));
   };
   const submit = async (/** @type {Event} */ event) => {
