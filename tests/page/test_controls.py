@@ -80,7 +80,7 @@ def test_progress_beside_a_long_track_can_be_read_and_cancelled(
     width: int,
 ) -> None:
     with visiting(browser, stack, viewport={"width": width, "height": 844}) as visit:
-        running = {"status": "running", "stage": "making", "progress": 0.25, "seconds_left": 90}
+        running = {"status": "running", "stage": "decoding", "progress": 0, "seconds_left": 1440}
         change(visit, {**running, "duration": None, "candidates": None, "similarity": None}, parameters)
         visit.page.goto(result)
         visit.drawn("source")
@@ -418,6 +418,24 @@ class TestMap:
             visit.page.keyboard.press("Control+z")
             expect(points).to_have_count(5)
             visit.context.unroute_all(behavior="ignoreErrors")
+
+    def test_the_filters_names_are_whole_on_a_phone(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        room = """select => {
+            const {fontFamily, fontSize, paddingLeft, paddingRight} = getComputedStyle(select);
+            const words = document.createElement("span");
+            words.textContent = select.selectedOptions[0].text;
+            Object.assign(words.style, {fontFamily, fontSize, position: "absolute", whiteSpace: "nowrap"});
+            document.body.append(words);
+            const {width} = words.getBoundingClientRect();
+            words.remove();
+            return select.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight) - width;
+        }"""
+        with visiting(browser, stack, viewport={"width": 390, "height": 844}) as visit:
+            visit.ready(LONG)
+            for select in visit.page.locator(".filters select").all():
+                assert select.evaluate(room) >= 0
 
 
 class TestDrop:
