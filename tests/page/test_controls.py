@@ -222,6 +222,17 @@ class TestMake:
             visit.page.get_by_role("button", name="Close to it").click()
             expect(length).to_have_value("30")
 
+    def test_a_loop_without_bars_says_so_at_the_field(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        with at_track(browser, stack) as visit:
+            visit.page.get_by_role("switch", name="Make a loop").check()
+            bars = visit.page.locator("#make-bars")
+            bars.fill("")
+            visit.page.get_by_role("button", name="Make music").click()
+            expect(visit.page.locator("#make-bars-hint")).to_have_text("Say how many bars the loop has.")
+            expect(bars).to_be_focused()
+
 
 class TestResult:
     """What the page says of one, and what can be done with it."""

@@ -78,6 +78,7 @@ export function Make({ audioId, waits = false, tempo = 0, section = null }) {
     const body = Object.fromEntries(given.map(([name]) => [name, value(name)]));
     const garbled = given.find(([name]) => Number.isNaN(body[name]));
     if (garbled) return setWrong({ field: garbled[0], text: S.make.noNumber });
+    if (loop && value("bars") === null) return setWrong({ field: "bars", text: S.make.noBars });
     setBusy(true);
     try {
       const part = repaints ? { region: section } : partly && section ? { section } : {};
@@ -165,7 +166,7 @@ function Setting({ name, field, value, set, wrong }) {
         ? html`<input type="range" ...${about} min=${field.minimum} max=${field.maximum} step=${step} value=${value} onInput=${typed}
             aria-valuetext=${`${value} ${unit}`} />`
         : html`<input type="text" ...${about} inputmode=${numeric(field) ? "decimal" : undefined} autocomplete="off" maxlength=${field.max_length}
-            value=${value ?? ""} placeholder=${name === "seed" ? S.make.random : field.nullable && numeric(field) ? S.make.auto : ""} onInput=${typed} />`;
+            value=${value ?? ""} placeholder=${name === "seed" ? S.make.random : field.nullable && numeric(field) && name !== "bars" ? S.make.auto : ""} onInput=${typed} />`;
   return html`
     <div class=${`setting ${field.type === "boolean" ? "switch" : ""}`}>
       <label for=${id}>${label}</label>

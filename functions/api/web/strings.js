@@ -186,6 +186,7 @@ export const S = {
     region: "The looped part is made anew",
     tooShort: "The looped part has to last a second or more.",
     noNumber: "This is no number.",
+    noBars: "Say how many bars the loop has.",
     auto: "Automatic",
     random: "Random",
     yes: "Yes",
