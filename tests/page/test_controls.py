@@ -305,6 +305,20 @@ class TestResult:
             assert len(names) == len(set(names))
             assert not untold & set(names)
 
+    def test_a_line_is_as_wide_in_the_source_as_what_it_takes_there(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        with visiting(browser, stack) as visit:
+            change(visit, {"details": {"speed": 1.25}}, {"tempo": 150})
+            visit.page.goto(result)
+            visit.made()
+            drawn = visit.page.locator(".ribbons path").first.get_attribute("d") or ""
+            left, right, below, above = (
+                float(re.findall(pattern, drawn)[0])
+                for pattern in (r"M([\d.]+)", r"H([\d.]+)C", r"([\d.]+) 72H", r"72H([\d.]+)")
+            )
+            assert (right - left) / (below - above) == pytest.approx(1.25)
+
 
 class TestFocus:
     """It stays beside what goes."""

@@ -88,6 +88,7 @@ function Compare({ generation, track, heard, deck }) {
   const file = useFile(play, renew);
   const [drawn, setDrawn] = useState(/** @type {{peaks: number[], duration: number} | null} */ (null));
   const origins = useOrigins(generation, heard);
+  const { speed = 1 } = /** @type {{details?: {speed?: number}}} */ (generation).details ?? {};
   const expected = generation.duration ?? lengthOf(parameters, source?.duration ?? 0);
   useEffect(
     () => (play ? persist(() => file().then(outline), setDrawn, () => setDrawn({ peaks: [0], duration: expected })) : undefined),
@@ -121,7 +122,7 @@ function Compare({ generation, track, heard, deck }) {
   const lanes = [source ?? empty(), done ? made : { ...made, progress: html`<${Progress} generation=${generation} />` }];
   return html`
     <section class="panel compare">
-      <${Timeline} lanes=${lanes} deck=${deck} origins=${origins} label=${S.timeline.wave} />
+      <${Timeline} lanes=${lanes} deck=${deck} origins=${origins} speed=${speed} label=${S.timeline.wave} />
       <${Transport} deck=${deck} duration=${Math.max(...lanes.map(({ duration }) => duration))} switchable=${done}>
         ${done && html`<${Switch} deck=${deck} />`}
       <//>

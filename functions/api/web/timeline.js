@@ -53,9 +53,10 @@ export function useWidth(ref) {
 }
 
 /**
- * @param {{lanes: Lane[], deck: Deck, origins?: Segment[] | null, label: string}} props
+ * @param {{lanes: Lane[], deck: Deck, origins?: Segment[] | null, speed?: number, label: string}} props
+ *   `speed` is how fast the lane below plays what it takes from the one above.
  */
-export function Timeline({ lanes, deck, origins = null, label }) {
+export function Timeline({ lanes, deck, origins = null, speed = 1, label }) {
   const frame = /** @type {{current: HTMLDivElement | null}} */ (useRef(null));
   const width = useWidth(frame);
   const [zoom, setZoom] = useState(1);
@@ -93,7 +94,7 @@ export function Timeline({ lanes, deck, origins = null, label }) {
           <${Ruler} seconds=${seconds} scale=${scale} />
           ${lanes.map(
             (lane, index) => html`
-              ${index > 0 && origins && html`<${Ribbons} segments=${origins} scale=${scale} seconds=${seconds} deck=${deck} />`}
+              ${index > 0 && origins && html`<${Ribbons} segments=${origins} speed=${speed} scale=${scale} seconds=${seconds} deck=${deck} />`}
               <${Strip} key=${lane.id} lane=${lane} scale=${scale} view=${width - 2 * MARGIN} deck=${deck} many=${lanes.length > 1} />
               ${shown.chroma && lane.chroma && html`<${Chroma} lane=${lane} scale=${scale} />`}
               ${shown.spectrogram && lane.read && html`<${Spectrum} key=${`${lane.id}-s`} lane=${lane} scale=${scale} />`}
@@ -361,8 +362,8 @@ function Spectrum({ lane, scale }) {
 }
 
 /** Joins each part of the lane below with where it was taken from in the lane above. @param {{segments: Segment[],
- *   scale: number, seconds: number, deck: Deck}} props */
-function Ribbons({ segments, scale, seconds, deck }) {
+ *   speed: number, scale: number, seconds: number, deck: Deck}} props */
+function Ribbons({ segments, speed, scale, seconds, deck }) {
   const [current, setCurrent] = useState(-1);
   useEffect(() => {
     const find = (/** @type {number} */ time) => setCurrent(segments.findIndex(({ start, end }) => time >= start && time < end));
@@ -371,7 +372,7 @@ function Ribbons({ segments, scale, seconds, deck }) {
   }, [deck, segments]);
   const height = 72;
   const path = (/** @type {Segment} */ { start, end, source_start }) => {
-    const [a, b] = [source_start * scale, (source_start + end - start) * scale];
+    const [a, b] = [source_start * scale, (source_start + (end - start) * speed) * scale];
     const [c, d] = [end * scale, start * scale];
     const middle = height / 2;
     return `M${a} 0H${b}C${b} ${middle} ${c} ${middle} ${c} ${height}H${d}C${d} ${middle} ${a} ${middle} ${a} 0Z`;
