@@ -319,6 +319,20 @@ class TestResult:
             )
             assert (right - left) / (below - above) == pytest.approx(1.25)
 
+    def test_a_track_of_a_result_that_is_gone_leads_nowhere(
+        self, browser: Browser, stack: StackProcess, result: str
+    ) -> None:
+        gone = {"made_from": {"generation_id": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "candidate": 0}}
+        with visiting(browser, stack) as visit:
+            visit.context.route(
+                re.compile(r"/api/audio/[0-9A-Z]{26}$"),
+                lambda route: route.fulfill(json={**route.fetch().json(), **gone}),
+            )
+            visit.open(LONG)
+            said = visit.page.locator("p", has_text="Made here from New music")
+            expect(said).to_be_visible()
+            expect(said.get_by_role("link")).to_have_count(0)
+
 
 class TestFocus:
     """It stays beside what goes."""

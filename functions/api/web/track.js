@@ -186,13 +186,19 @@ function Whole({ track }) {
     });
   }, [track.audio_id, ready]);
   const original = track.duplicate_of ? nameOf(track.duplicate_of) : "";
+  const results = useSignal(generations);
+  const away = useSignal(leaving);
+  const from = track.made_from ? results.get(track.made_from.generation_id) : undefined;
   const told = features &&
     html`
       <${Results} audioId=${track.audio_id} />
       <${Tags} tags=${track.tags ?? []} scores=${embedding?.tag_scores ?? {}} />
       ${!stale && html`<${Neighbours} audioId=${track.audio_id} />`}
       ${original && html`<p class="small">${S.track.duplicate} <a href=${`#/track/${track.duplicate_of}`}>${original}</a></p>`}
-      ${track.made_from && html`<p class="small">${S.track.madeFrom} <a href=${`#/result/${track.made_from.generation_id}`}>${S.result.made}</a></p>`}
+      ${track.made_from &&
+      html`<p class="small">${S.track.madeFrom} ${from && !away.has(from.audio_id)
+        ? html`<a href=${`#/result/${from.generation_id}`}>${S.result.made}</a>`
+        : S.result.made}</p>`}
     `;
   return html`
     ${features
