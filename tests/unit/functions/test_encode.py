@@ -65,7 +65,10 @@ def finished(
         etag = stack.s3.head_object(Bucket="music", Key=upload_key(audio.tenant, audio.id))["ETag"]
         stack.records.mark_uploaded(audio.tenant, audio.id, etag=etag, size=5)
         claimed = stack.records.claim_audio(audio.tenant, audio.id)
-        stack.records.finish_audio(claimed, vector=b"", identity=asdict(MIR_512), features=FEATURES, tags=[])
+        ready, _ = stack.records.finish_audio(
+            claimed, vector=b"", identity=asdict(MIR_512), features=FEATURES, tags=[]
+        )
+        stack.records.event_sent(ready)
     made = stack.submit(audio, limits=limits, format=format, candidates=2, **parameters)
     generation = stack.records.claim_generation(made.tenant, made.id)
     own = encode(tone(660.0), RATE, format, TAGS)
@@ -93,7 +96,9 @@ def finished(
         "bytes": len(own),
     }
     size = len(own) + sum(map(len, files))
-    return stack.records.finish_generation(generation, result, size=size, candidates_seconds=3 * DAY)
+    done = stack.records.finish_generation(generation, result, size=size, candidates_seconds=3 * DAY)
+    stack.records.event_sent(done)
+    return stack.get_generation(done)
 
 
 def generated(stack: Stack, monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Generation:

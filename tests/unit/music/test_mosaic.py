@@ -825,7 +825,8 @@ def test_a_track_that_is_extended_keeps_its_offset(before: bool, offset: float) 
     apart = round(0.15 * RATE)
     own = made.audio[:, made.new[1] + apart :] if before else made.audio[:, : made.new[0] - apart]
     as_it_was = source[:, -own.shape[1] :] if before else source[:, : own.shape[1]]
-    ratio = float(np.vdot(own, as_it_was) / np.vdot(as_it_was, as_it_was))
+    squares = np.vdot(as_it_was.astype(float), as_it_was.astype(float))
+    ratio = float(np.vdot(own.astype(float), as_it_was.astype(float)) / squares)
     np.testing.assert_allclose(own, ratio * as_it_was, rtol=0.0, atol=1e-6)
 
 
