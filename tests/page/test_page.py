@@ -402,7 +402,7 @@ class TestResult:
     def test_again_takes_another_seed(self, heard: Visit) -> None:
         seed = (
             heard.page.locator(".details")
-            .get_by_text("Seed")
+            .get_by_text("Seed", exact=True)
             .locator("xpath=following-sibling::dd")
             .inner_text()
         )
@@ -411,7 +411,7 @@ class TestResult:
         heard.made()
         other = (
             heard.page.locator(".details")
-            .get_by_text("Seed")
+            .get_by_text("Seed", exact=True)
             .locator("xpath=following-sibling::dd")
             .inner_text()
         )
