@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "layers"))
 from music.audio import AudioError
 from music.audio.decode import decode
 from tests.benchmarks.machine import machine
-from tests.support import hostile
+from tests.support import hostile, memory
 from tests.support.stack import deployed, s3_event
 
 SECONDS = 30.0
@@ -127,7 +127,7 @@ def main() -> int:
     for title, results in tables.items():
         fine &= show(title, results)
     peak = {
-        "this process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "this process": memory.peak() // 2**20,
         "largest decoding process": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
     }
     print(f"\npeak memory in MB: {peak}")

@@ -25,6 +25,7 @@ from music.analysis import analyse
 from music.audio.decode import MAX_SECONDS
 from music.mir512.embedder import Mir512
 from tests.benchmarks.machine import machine
+from tests.support import memory
 
 RATE = 44100
 
@@ -48,7 +49,7 @@ def job(path: Path) -> dict[str, float]:
     after = os.times()
     return {
         "seconds_of_audio": found.features.duration,
-        "own_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+        "own_megabytes": memory.peak() / 2.0**20,
         "decoder_megabytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024.0,
         "own_cpu_seconds": after.user + after.system - before.user - before.system,
         "decoder_cpu_seconds": after.children_user

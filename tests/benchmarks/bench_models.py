@@ -39,6 +39,7 @@ from music.musicgen.transformer import MusicGen
 from tests.benchmarks import floor
 from tests.benchmarks.machine import models_file, processor
 from tests.benchmarks.starts import STEPS, TOKENS
+from tests.support import memory
 from weights import Checkpoint, pack, synthetic
 from weights.export import export
 
@@ -201,16 +202,10 @@ def child_clip(folder: str, length: str) -> dict[str, Any]:
     request = interfaces.Request(source, features, interfaces.Parameters(seed=0, duration=float(length)))
     made: dict[str, Any] = {}
     whole = seconds(lambda: made.update(all=list(generator.candidates(request, lambda done: None))))
-    memory = peak()
+    resident = memory.peak()
     steps = made["all"][0].details["steps"]
     tokens = float(sampled(generator._language, steps).sum())
-    return {"whole": whole, "tokens": tokens, "memory": memory, "steps": steps}
-
-
-def peak() -> int:
-    """Most bytes that were resident; `getrusage` counts what the parent had before this began, too."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+    return {"whole": whole, "tokens": tokens, "memory": resident, "steps": steps}
 
 
 def child_steps(file: str, rows: str, repeats: str) -> dict[str, Any]:
@@ -225,7 +220,7 @@ def child_steps(file: str, rows: str, repeats: str) -> dict[str, Any]:
 def child_size(file: str) -> dict[str, Any]:
     """Take `SIZE_STEPS` steps of 2 rows, drawing included, and count what the one in the middle needs."""
     language = MusicGen(Tensors(Path(file), copied=True))
-    took, resident = sampled(language, SIZE_STEPS), peak()
+    took, resident = sampled(language, SIZE_STEPS), memory.peak()
     machine = floor.measure(10)
     state = language.start(condition(), SIZE_STEPS + 1)
     state.advance(np.full((2, 1, language.codebooks), language.vocabulary))

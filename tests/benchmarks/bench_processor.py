@@ -32,6 +32,7 @@ from music.mosaic.outlook import Outlook
 from music.mosaic.transitions import Transitions
 from music.mosaic.units import cut
 from tests.benchmarks.machine import machine
+from tests.support import memory
 
 RATE = 48000
 BEAT = 1.0 / 3.0  # seconds
@@ -95,7 +96,7 @@ def job(name: str, folder: Path) -> dict[str, float]:
     doing()
     return {
         "seconds": round(spent() - before, 2),
-        "megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, 1),
+        "megabytes": round(memory.peak() / 2.0**20, 1),
     }
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from transformers import ClapFeatureExtractor
 
-from music.clap import audio_encoder
 from music.clap.audio_encoder import ClapAudio
 from music.clap.embedder import Clap
 from music.clap.mel import WINDOW, log_mel
@@ -141,12 +140,11 @@ from music.analysis import analyse
 from music.engine.packing import Tensors
 from music.clap.audio_encoder import ClapAudio
 from music.interfaces import Identity
+from tests.support import memory
 network = ClapAudio(Tensors(Path(sys.argv[1])))
 embedder = Clap(network, lambda vector: {}, Identity("clap", "1", "1", "float32"), network.dimension)
 print(analyse(sys.argv[2], embedder).windows)
-# Not getrusage: it begins with what the parent had.
-status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-print(status["VmHWM"].split()[0])
+print(memory.peak())
 """
 
 
@@ -157,11 +155,11 @@ def test_a_quarter_of_an_hour_stays_under_600_mb(audio: ClapAudio, precision: st
     with soundfile.SoundFile(tmp_path / "long", "w", 44_100, 2, "PCM_16", format="FLAC") as file:
         for _ in range(90):
             file.write(0.1 * draw.standard_normal((441_000, 2)))
-    environment = {**os.environ, "PYTHONPATH": str(Path(audio_encoder.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run(
         [sys.executable, "-c", MEMORY, str(audio._tensors.path), str(tmp_path / "long")],
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    windows, kilobytes = map(int, run.stdout.split())  # of this process; decoding has one of its own
+    windows, resident = map(int, run.stdout.split())  # of this process; decoding has one of its own
     assert windows == 90
-    parity.note("clap", f"15 minutes embedded, {precision}: MB of memory", kilobytes * 1024 / 1e6, 600)
+    parity.note("clap", f"15 minutes embedded, {precision}: MB of memory", resident / 1e6, 600)

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import resource
 import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +19,14 @@ import pytest
 
 from music.audio import AudioError, sniff
 from music.audio.decode import decode
-from tests.support import hostile
+from tests.support import hostile, memory
 from tests.support.stack import Stack, s3_event
 
-KILOBYTES = 1_500_000
+BYTES = 1_500_000_000
 CASES = hostile.cases()
 
 
-def outcome(path: Path) -> str:
+def decoded(path: Path) -> str:
     """What becomes of a file: ``ready``, or the code with which it is refused."""
     try:
         audio = decode(path, rate=22050, channels=2)
@@ -31,9 +34,16 @@ def outcome(path: Path) -> str:
         found = "ready"
     except AudioError as error:
         found = error.code
-    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-        assert resource.getrusage(who).ru_maxrss < KILOBYTES
+    assert memory.peak() < BYTES
+    assert 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < BYTES
     return found
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Iterator[Callable[[Path], str]]:
+    """`decoded` in a process that does nothing else, so that the memory of other tests is not counted."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        yield lambda path: process.submit(decoded, path).result()
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +52,17 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_file_made_to_a_purpose(name: str, clips: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_file_made_to_a_purpose(
+    name: str, clips: dict[str, bytes], tmp_path: Path, outcome: Callable[[Path], str]
+) -> None:
     (tmp_path / "x").write_bytes(CASES[name].make(clips, tmp_path / "scratch"))
     assert outcome(tmp_path / "x") in CASES[name].outcomes
 
 
 @pytest.mark.parametrize("name", hostile.FORMATS)
-def test_damaged_files_decode_or_are_refused(name: str, clips: dict[str, bytes], tmp_path: Path) -> None:
+def test_damaged_files_decode_or_are_refused(
+    name: str, clips: dict[str, bytes], tmp_path: Path, outcome: Callable[[Path], str]
+) -> None:
     for seed in range(9):
         (tmp_path / "x").write_bytes(hostile.mutate(clips[name], seed))
         outcome(tmp_path / "x")
