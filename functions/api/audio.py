@@ -29,7 +29,7 @@ def list_audio(cursor: Cursor = None, limit: Limit = 50) -> Response:
         page, following = records.list_audio(app.tenant, cursor, limit)
     except ValueError as error:
         raise problems.invalid("cursor", "Not a cursor of this list") from error
-    items = [contract.audio_answer(app.prefix, audio) for audio in records.contents.living(page)]
+    items = [contract.audio_answer(app.prefix, audio) for audio in records.contents.all_living(page)]
     return api.reply(200, contract.AudioList(items=items, cursor=following))
 
 
@@ -104,8 +104,7 @@ def delete_audio(audio_id: AudioId) -> Response:
 
 def audio_answer(audio: Audio) -> contract.AudioAnswer:
     """Show a source track's record as it is now."""
-    (current,) = records.contents.living([audio])
-    return contract.audio_answer(app.prefix, current)
+    return contract.audio_answer(app.prefix, records.contents.living(audio))
 
 
 def preview_name(audio: Audio) -> str:

@@ -46,7 +46,7 @@ def get_embedding(audio_id: AudioId, wait: Wait = 20) -> Response:
     if audio.status in PENDING_AUDIO:
         return pending_embedding(audio)
     vector, identity = current_vector(audio)
-    (audio,) = records.contents.living([audio])
+    audio = records.contents.living(audio)
     answer = contract.Embedding.model_validate(
         {
             **identity,

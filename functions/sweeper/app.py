@@ -72,11 +72,12 @@ class Sweep:
         if record.deleted or record.expires_at <= records.now():
             expire(record, records, storage, vectors)
             return "purged" if record.deleted else "expired"
-        if record.event_due and events.publish(record):
-            return "event_sent"
-        if record.event_due and records.now() < record.rests_until:
-            records.schedule.postpone(record)
-            return "event_not_sent"
+        if record.event_due:
+            if events.publish(record):
+                return "event_sent"
+            if records.now() < record.rests_until:
+                records.schedule.postpone(record)
+                return "event_not_sent"
         if record.status in {"uploaded", "queued"}:
             waits = self._waits(record)
             records.schedule.postpone(record, long=waits)

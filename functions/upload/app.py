@@ -200,7 +200,7 @@ def copy_generation(
     kind = contract.CONTENT_TYPES[extension]
     if audio is None:
         charge = Charge(*costs.embedding((generation.result or {})["duration"]))
-        name = file_name(generation, records, extension, candidate if body.candidate else None)
+        name = file_name(generation, records, extension, body.candidate)
         audio = recorded(name, content, kind, charge, idempotency, made_from=(generation.id, candidate))
         check_alive(audio)
     return place(audio, content, kind)
@@ -249,7 +249,7 @@ def place(audio: Audio, content: bytes, kind: str) -> Response:
 
 def uploaded(status: int, audio: Audio, size: int | None, kind: str) -> Response:
     """Answer that a file is there."""
-    (audio,) = records.contents.living([audio])
+    audio = records.contents.living(audio)
     links = contract.audio_links(app.prefix, audio.id)
     answer = contract.Uploaded.model_validate(
         {

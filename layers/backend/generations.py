@@ -57,7 +57,9 @@ def file_key(generation: Generation, candidate: int | None, extension: str) -> s
 
 
 def file_name(generation: Generation, records: Records, extension: str, candidate: int | None = None) -> str:
-    """Name a generation's file after the track that it was made from."""
+    """Name a generation's file after the track that it was made from; an only candidate needs no number."""
+    if candidate is not None and len((generation.result or {})["candidates"]) == 1:
+        candidate = None
     source = records.get_audio(generation.tenant, generation.audio_id)
     return output_name(source.filename if source else "", generation.id, extension, candidate)
 

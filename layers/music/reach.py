@@ -34,7 +34,7 @@ def speed(tempo: float, wanted: float) -> float:
         ``no_tempo``; ``tempo_out_of_reach`` where it is not 0.8 to 1.25.
     """
     if tempo <= 0.0:
-        raise GenerationError("no_tempo", "No pulse was found in the track.")
+        raise GenerationError("no_tempo", "No pulse was found in the source.")
     ratio = wanted / tempo
     if not SLOWEST <= ratio <= FASTEST:
         slowest, fastest = (
@@ -43,7 +43,7 @@ def speed(tempo: float, wanted: float) -> float:
         )
         raise GenerationError(
             "tempo_out_of_reach",
-            f"The track has {tempo:g} BPM; {slowest:.2f} to {fastest:.2f} are in reach.",
+            f"The source has {tempo:g} BPM; {slowest:.2f} to {fastest:.2f} are in reach.",
         )
     return ratio
 
@@ -62,7 +62,7 @@ def require_bars(bars: Sequence[float] | int | None) -> None:
         ``no_bars``.
     """
     if not bars:
-        raise GenerationError("no_bars", "No bars were found in the track.")
+        raise GenerationError("no_bars", "No bars were found in the source.")
 
 
 def semitones(tonic: str | None, mode: str | None, wanted: str) -> int:
@@ -86,12 +86,12 @@ def semitones(tonic: str | None, mode: str | None, wanted: str) -> int:
     3
     """
     if tonic is None:
-        raise GenerationError("no_key", "No key was found in the track.")
+        raise GenerationError("no_key", "No key was found in the source.")
     name, wanted_mode = wanted.split()
     if wanted_mode != mode:
         raise GenerationError(
             "key_out_of_reach",
-            f"The track is in {tonic} {mode}; in reach are {_listed([f'{one} {mode}' for one in TONICS])}.",
+            f"The source is in {tonic} {mode}; in reach are {_listed([f'{one} {mode}' for one in TONICS])}.",
         )
     return (TONICS.index(name) - TONICS.index(tonic) + 6) % 12 - 6
 

@@ -215,7 +215,7 @@ function Ended({ generation, button }) {
         <button type="button" class="button quiet" onClick=${() => discard(generation)}>${icon("remove")}${S.result.remove}</button>
       </div>
     </section>
-    <section><h2>${S.result.asked}</h2><${Facts} rows=${wishes(generation)} /></section>
+    <section><h2>${S.result.asked}</h2><${Pairs} rows=${wishes(generation)} /></section>
   `;
 }
 
@@ -340,7 +340,7 @@ function wishes({ parameters, status }) {
 }
 
 /** @param {{rows: [string, string][]}} props */
-function Facts({ rows }) {
+function Pairs({ rows }) {
   return html`<dl class="details">${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
@@ -367,7 +367,7 @@ function Details({ generation }) {
   return html`
     <section>
       <h2>${S.result.details}</h2>
-      <${Facts} rows=${rows.filter(([, value]) => value)} />
+      <${Pairs} rows=${rows.filter(([, value]) => value)} />
     </section>
   `;
 }

@@ -68,8 +68,13 @@ class Contents:
         if audio.sha256:
             self._remove(_key(audio.tenant, audio.sha256), {audio.id})
 
-    def living(self, audio: Iterable[Audio]) -> list[Audio]:
-        """Leave out of a tenant's audio which one each is a duplicate of, where that is gone meanwhile."""
+    def living(self, audio: Audio) -> Audio:
+        """Leave out of an audio which one it is a duplicate of, if that is gone meanwhile."""
+        (shown,) = self.all_living([audio])
+        return shown
+
+    def all_living(self, audio: Iterable[Audio]) -> list[Audio]:
+        """Do as `living` for several audio of a tenant."""
         shown = list(audio)
         named = {one.duplicate_of for one in shown if one.duplicate_of}
         found = self._items.get_all(Audio, shown[0].tenant, named) if named else {}

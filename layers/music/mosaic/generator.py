@@ -125,7 +125,7 @@ class Mosaic:
         units = cut(heard, self.sample_rate, features.beats, features.bars or (), cutting)
         del heard
         if np.count_nonzero(units.playable) < min(_FEWEST_SOUNDING, len(units)):
-            raise GenerationError("too_little_sound", "Hardly anything is to be heard in the track.")
+            raise GenerationError("too_little_sound", "Hardly anything is to be heard in the source.")
         if rate != self.sample_rate:
             units = _at_rate(units, rate, source.shape[1])
         transitions = Transitions(units)

@@ -135,7 +135,7 @@ def walk_round(
     kept = steps[: count - size]
     starts = bars_of(units, size, 0)
     if len(kept) < count - size or not len(starts):
-        raise GenerationError("no_bars", "The track has too few bars for a loop.")
+        raise GenerationError("no_bars", "The source has too few bars for a loop.")
     kept = _closed(transitions, kept, starts, size, None, parameters, rng)
     rounds = []
     for begin in range(0, count, size):

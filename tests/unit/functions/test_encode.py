@@ -56,9 +56,13 @@ def finished(
     limits: Limits | None = None,
     audio: Audio | None = None,
     reports: bool = True,
+    alone: bool = False,
     **parameters: Any,
 ) -> Generation:
-    """Make a generation of three candidates: the second is the best, the third came to nothing."""
+    """Make a generation of three candidates: the second is the best, the third came to nothing.
+
+    With `alone` the first is the only one.
+    """
     if audio is None:
         audio = stack.audio()
         stack.upload(audio)
@@ -79,17 +83,18 @@ def finished(
         metadata = {"result": pack(told[index])} if reports else {}
         put(stack, candidate_key(made.tenant, made.id, index, "flac"), file, metadata)
     scores = {"embedding": 0.4, "chroma": 0.5, "tempo": 0.6}
+    candidates = [
+        {"seed": 7, "similarity": scores},
+        {"seed": 8, "similarity": {**scores, "embedding": 0.9}},
+        {"seed": 9, "faults": ["silent"]},
+    ]
     result = {
         "engine": "mosaic",
-        "chosen": 1,
+        "chosen": 0 if alone else 1,
         "seed": 8,
         "similarity": {**scores, "embedding": 0.9},
         **told[1],
-        "candidates": [
-            {"seed": 7, "similarity": scores},
-            {"seed": 8, "similarity": {**scores, "embedding": 0.9}},
-            {"seed": 9, "faults": ["silent"]},
-        ],
+        "candidates": candidates[:1] if alone else candidates,
         "duration": SECONDS,
         "sample_rate": RATE,
         "channels": 1,
@@ -150,6 +155,11 @@ class TestDownload:
         assert hertz(answer) == pytest.approx(440.0, abs=5.0)
         assert heard.tags["title"] == TAGS["title"]
         assert get(app, generation, 0, format).headers["etag"] == answer.headers["etag"]
+
+    def test_of_an_only_candidate_is_named_without_its_number(self, stack: Stack, app: ModuleType) -> None:
+        generation = finished(stack, alone=True)
+        disposition = get(app, generation, 0, "flac").headers["content-disposition"]
+        assert f"-{generation.id[-7:]}.flac" in disposition
 
     def test_is_what_the_generation_gives_for_the_one_that_is_chosen(
         self, stack: Stack, app: ModuleType, api: ModuleType
@@ -487,6 +497,23 @@ class TestCopy:
         assert call(api, "GET", SHOW, generation_id=generation.id).json["copied_to"] == [audio.id]
         source = call(api, "GET", "/api/audio/{audio_id}", audio_id=generation.audio_id).json
         assert source["made_from"] is None
+
+    @pytest.mark.parametrize(
+        ("alone", "asked", "ending"),
+        [
+            (False, {}, ""),
+            (False, {"candidate": 0}, "-0"),
+            (False, {"candidate": 1}, "-1"),
+            (True, {"candidate": 0}, ""),
+        ],
+    )
+    def test_is_named_after_the_file_that_it_copies(
+        self, stack: Stack, upload: ModuleType, alone: bool, asked: dict[str, Any], ending: str
+    ) -> None:
+        generation = finished(stack, alone=alone)
+        audio = stack.records.get_audio("default", self.copy(upload, generation, **asked).json["audio_id"])
+        assert audio
+        assert audio.filename.endswith(f"-{generation.id[-7:]}{ending}.flac")
 
     def test_of_another_candidate(self, stack: Stack, upload: ModuleType) -> None:
         generation = finished(stack)
