@@ -151,7 +151,8 @@ def test_the_torch_runtime_reads_pickles_and_pads_no_text(
     loading.load_embedder.cache_clear()
     loading.load("tiny")
     towers, theirs = ClapTowers(tmp_path / "tiny" / "clap"), ClapTowers(made / "clap")
-    np.testing.assert_array_equal(towers.embed("calm piano"), theirs.embed("calm piano"))
+    # Sums depend on where in memory weights begin.
+    np.testing.assert_allclose(towers.embed("calm piano"), theirs.embed("calm piano"), rtol=0, atol=1e-6)
     ours, before = published.load(tmp_path / "tiny" / "musicgen"), published.load(made / "musicgen")
     for name, value in before.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
