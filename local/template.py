@@ -84,6 +84,7 @@ _WITHOUT_EFFECT: dict[str, set[str]] = {
         "Role",
         "LoggingConfig",
         "EphemeralStorage",
+        "RecursiveLoop",
         "ReservedConcurrentExecutions",
         "AutoPublishAlias",
         "AutoPublishAliasAllProperties",

@@ -518,6 +518,20 @@ class TestQueues:
         (trigger,) = [one for one in with_endpoint.queue_triggers if one.function == "DispatchFunction"]
         assert (trigger.queue, trigger.batch_size, trigger.partial) == ("GenerateQueue", 10, True)
 
+    def test_lambda_lets_workers_send_to_the_queue_that_calls_them(self, deployment: Deployment) -> None:
+        """A job that ends calls the tenant's next one: by default Lambda stops a chain at its 17th call."""
+        sending = set()
+        for trigger in deployment.queue_triggers:
+            function = RESOURCES[trigger.function]["Properties"]
+            (role, _) = function["Role"]["Fn::GetAtt"]
+            granted = [one["Resource"] for one in statements(role) if "sqs:SendMessage" in one["Action"]]
+            if f'["{trigger.queue}", "Arn"]' in json.dumps(granted):
+                sending.add(trigger.function)
+        assert sending == {"EmbedFunction", "GenerateFunction"}
+        functions = of_type("AWS::Serverless::Function")
+        allowed = {name for name, one in functions.items() if one.get("RecursiveLoop") == "Allow"}
+        assert allowed == sending
+
     def test_dead_letters_outlive_their_source(self) -> None:
         assert len(list(self.sources())) == 2
         for _, queue, dead in self.sources():
@@ -580,8 +594,32 @@ class TestStorage:
 
     def test_what_users_gave_survives_the_stack(self) -> None:
         for name in ("Bucket", "Table", "KeysTable", "VectorBucket", "VectorIndex"):
-            assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+            assert RESOURCES[name]["DeletionPolicy"].startswith("Retain")
             assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+    def test_a_first_deployment_that_fails_can_go_back(self) -> None:
+        """What has a fixed name goes with it, or the next one fails; what is protected cannot."""
+        for name in ("Bucket", "Table", "KeysTable", "VectorBucket", "VectorIndex"):
+            given = RESOURCES[name]["Properties"]
+            goes = RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+            assert goes != ("DeletionProtectionEnabled" in given)
+            assert goes == any(key.endswith("Name") for key in given)
+
+    def test_what_survives_can_be_imported_as_the_page_says(self) -> None:
+        """A template of these alone may name nothing but itself and what every template has."""
+        page = (ROOT / "docs/deploying.md").read_text()
+        (left_out,) = re.findall(r"copied from `template.yaml` without (.*?), and a\s", page, re.DOTALL)
+        kept = {}
+        for name in ("Bucket", "Table", "KeysTable", "VectorBucket", "VectorIndex"):
+            kept[name] = {**RESOURCES[name], "Properties": dict(RESOURCES[name]["Properties"])}
+            for word in re.findall(r"`(\w+)`", left_out):
+                kept[name].pop(word, None)
+                kept[name]["Properties"].pop(word, None)
+        text = json.dumps(kept)
+        assert '"Fn::If"' not in text
+        named = re.findall(r'"(?:Ref|DependsOn)": "([^"]+)"|"Fn::GetAtt": \["(\w+)"|\$\{([\w:]+)', text)
+        names = {next(filter(None, one)) for one in named}
+        assert names <= {"AWS::StackName", "AWS::AccountId", "AWS::Region", *kept}
 
 
 class TestGateway:
