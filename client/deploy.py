@@ -9,13 +9,14 @@ pushed and named here, after what SAM builds and before what it deploys:
     sam build                  the functions' images
     docker build               functions/endpoint/Dockerfile
     sam deploy                 repository.yaml, a stack of its own: the other one names an image that is there
-    docker login, docker push
+    docker login, docker push  and a manifest that SageMaker takes
     sam deploy                 with the image's digest as the parameter EndpointImage
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shlex
@@ -41,6 +42,14 @@ CHECKPOINTS = ROOT / "build/models/torch"
 HOSTS = ("lambda", "sagemaker")
 OURS = {"Profile": "PROFILE", "GenerateHost": "GENERATE_HOST", "EndpointImage": None}
 """Parameters that samconfig.toml must not name, and what says them instead."""
+
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_TYPES = {
+    "application/vnd.oci.image.config.v1+json": "application/vnd.docker.container.image.v1+json",
+    "application/vnd.oci.image.layer.v1.tar+gzip": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+}
+"""What Docker calls what OCI's specification calls otherwise, and is the same."""
 
 BUCKET_NAME_LENGTH = 63
 ACCOUNT_ID_LENGTH = 12
@@ -180,7 +189,11 @@ def make_image(target: Target, base_image: str | None = None) -> str:
         given["BASE_IMAGE"] = base_image
     arguments = [part for name, value in given.items() for part in ("--build-arg", f"{name}={value}")]
     local = f"{repository}:{profile}"
-    _docker("build", "--file", str(DOCKERFILE), *arguments, "--tag", local, str(ROOT))
+    # SageMaker's instances, whatever runs here.
+    _docker(
+        *("build", "--platform", "linux/amd64", "--file", str(DOCKERFILE)),
+        *(*arguments, "--tag", local, str(ROOT)),
+    )
     _make_repository(target, repository)
     registry, password = login(target.region)
     remote = f"{registry}/{repository}"
@@ -194,7 +207,43 @@ def make_image(target: Target, base_image: str | None = None) -> str:
         raise Failure(
             Exit.FAILED, f"docker push gave {remote} no digest: {listed.strip() or 'none is listed'}"
         )
-    return digests[0]
+    return f"{remote}@{_in_dockers_types(target, repository, profile, digests[0].partition('@')[2])}"
+
+
+def _in_dockers_types(target: Target, repository: str, tag: str, digest: str) -> str:
+    """Return the digest of an image's manifest in Docker's types, which is made if it has one in OCI's.
+
+    SageMaker refuses OCI's ("Unsupported manifest media type"), which Docker pushes where containerd stores
+    its images. Layers and configuration are the same bytes under other names.
+    """
+    ecr = aws.client("ecr", region=target.region)
+    with aws.failures():
+        answer = ecr.batch_get_image(
+            repositoryName=repository,
+            imageIds=[{"imageDigest": digest}],
+            acceptedMediaTypes=[DOCKER_MANIFEST, OCI_MANIFEST],
+        )
+    found = {image["imageManifestMediaType"]: image["imageManifest"] for image in answer["images"]}
+    if DOCKER_MANIFEST in found:
+        return digest
+    try:
+        manifest = json.loads(found[OCI_MANIFEST])
+        config, *layers = [
+            {"mediaType": DOCKER_TYPES[part["mediaType"]], "size": part["size"], "digest": part["digest"]}
+            for part in (manifest["config"], *manifest["layers"])
+        ]
+    except KeyError as error:
+        what = f"{error} is not of an image that SageMaker takes"
+        raise Failure(Exit.FAILED, f"{repository}@{digest}: {what}") from None
+    docker = {"schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "config": config, "layers": layers}
+    with aws.failures():
+        put = ecr.put_image(
+            repositoryName=repository,
+            imageManifest=json.dumps(docker),
+            imageManifestMediaType=DOCKER_MANIFEST,
+            imageTag=tag,
+        )
+    return str(put["image"]["imageId"]["imageDigest"])
 
 
 def login(region: str) -> tuple[str, str]:

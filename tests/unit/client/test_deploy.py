@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -90,6 +91,8 @@ def test_a_stack_name_leaves_room_for_its_buckets_name() -> None:
 
 REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 DIGEST = f"sha256:{'5e' * 32}"
+DOCKERS = "application/vnd.docker.distribution.manifest.v2+json"
+OCIS = "application/vnd.oci.image.manifest.v1+json"
 
 
 @pytest.fixture
@@ -120,6 +123,23 @@ def docker(calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setattr(deploy, "CHECKPOINTS", checkpoints)
 
     class Ecr:
+        """ECR's answers; `manifest` is a file that has what was pushed, of Docker's types by default."""
+
+        def batch_get_image(self, **asked: Any) -> dict[str, Any]:
+            assert asked["imageIds"] == [{"imageDigest": DIGEST}]
+            pushed = tmp_path / "manifest"
+            manifest = pushed.read_text() if pushed.exists() else json.dumps({"mediaType": DOCKERS})
+            kind = json.loads(manifest)["mediaType"]
+            if kind not in asked["acceptedMediaTypes"]:
+                return {"images": [], "failures": [{"failureCode": "ImageNotFound"}]}
+            return {"images": [{"imageManifest": manifest, "imageManifestMediaType": kind}], "failures": []}
+
+        def put_image(self, **given: str) -> dict[str, Any]:
+            with calls.open("a") as file:
+                print(json.dumps(["put_image", given]), file=file)
+            digest = hashlib.sha256(given["imageManifest"].encode()).hexdigest()
+            return {"image": {"imageId": {"imageDigest": f"sha256:{digest}"}}}
+
         def get_authorization_token(self) -> dict[str, Any]:
             token = base64.b64encode(b"AWS:a secret").decode()
             where = {"authorizationToken": token, "proxyEndpoint": f"https://{REGISTRY}"}
@@ -143,7 +163,7 @@ def test_the_image_of_an_endpoint_is_built_pushed_and_named_by_its_digest(docker
     remote = f"{REGISTRY}/music-prod-endpoint"
     sam_build, build, repository, login, tag, push, inspect, put = made(docker)
     assert sam_build[0] == "build"
-    assert build[:2] == ["docker", "build"]
+    assert build[:4] == ["docker", "build", "--platform", "linux/amd64"]
     assert {"PROFILE=small", "RUNTIME=torch", "BASE_IMAGE=my/base:1"} <= set(build)
     assert build[build.index("--file") + 1] == str(deploy.ROOT / "functions/endpoint/Dockerfile")
     assert repository[0] == "deploy"
@@ -184,6 +204,50 @@ def test_a_step_that_fails_is_the_last(
     said = capsys.readouterr()
     assert f"error: {step if step != 'deploy' else 'sam deploy of the repository'} failed" in said.err
     assert "keys create" not in said.out
+
+
+def test_an_image_of_ocis_types_gets_a_manifest_that_sagemaker_takes(docker: Path) -> None:
+    """As Docker pushes one that containerd stores."""
+    config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "sha256:c0", "size": 7}
+    layers = [
+        {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": f"sha256:{n}", "size": n}
+        for n in (1, 2)
+    ]
+    pushed = {"schemaVersion": 2, "mediaType": OCIS, "config": config, "layers": layers, "annotations": {}}
+    docker.with_name("manifest").write_text(json.dumps(pushed))
+    assert command.main(["deploy", "--generate-host", "sagemaker", "--profile", "small"]) == 0
+    calls: list[list[Any]] = list(made(docker))
+    (put,) = [call[1] for call in calls if call[0] == "put_image"]
+    assert (put["repositoryName"], put["imageTag"]) == ("music-dev-endpoint", "small")
+    assert put["imageManifestMediaType"] == DOCKERS
+    assert json.loads(put["imageManifest"]) == {
+        "schemaVersion": 2,
+        "mediaType": DOCKERS,
+        "config": {**config, "mediaType": "application/vnd.docker.container.image.v1+json"},
+        "layers": [
+            {**layer, "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip"} for layer in layers
+        ],
+    }
+    digest = hashlib.sha256(put["imageManifest"].encode()).hexdigest()
+    assert f"EndpointImage={REGISTRY}/music-dev-endpoint@sha256:{digest}" in calls[-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer"),
+    [
+        ("application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.layer.v1.tar+gzip"),
+        (OCIS, "application/vnd.oci.image.layer.v1.tar+zstd"),
+    ],
+)
+def test_an_image_that_sagemaker_cannot_take_is_not_deployed(
+    docker: Path, capsys: pytest.CaptureFixture[str], kind: str, layer: str
+) -> None:
+    config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "sha256:c0", "size": 7}
+    pushed = {"mediaType": kind, "config": config, "layers": [{**config, "mediaType": layer}]}
+    docker.with_name("manifest").write_text(json.dumps(pushed))
+    assert command.main(["deploy", "--generate-host", "sagemaker"]) == 1
+    assert made(docker)[-1][:3] == ["docker", "image", "inspect"]
+    assert "is not of an image that SageMaker takes" in capsys.readouterr().err
 
 
 def test_an_image_without_a_digest_is_not_deployed(docker: Path, capsys: pytest.CaptureFixture[str]) -> None:
