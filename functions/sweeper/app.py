@@ -73,10 +73,10 @@ class Sweep:
             expire(record, records, storage, vectors)
             return "purged" if record.deleted else "expired"
         if record.event_due:
+            record = records.schedule.postpone(record)  # first: the next sweep meets another
             if events.publish(record):
                 return "event_sent"
             if records.now() < record.rests_until:
-                records.schedule.postpone(record)
                 return "event_not_sent"
         if record.status in {"uploaded", "queued"}:
             waits = self._waits(record)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
 
 SOURCE = "music-generation-backend"
+PAUSE_SECONDS = 30.0
+"""Seconds after a failure in which nothing is tried: who waits for a bus that hangs does nothing else."""
 
 
 class Events:
@@ -38,6 +40,7 @@ class Events:
     def __init__(self, bus: str, records: Records, eventbridge: EventBridgeClient | None = None) -> None:
         self._bus, self._records = bus, records
         self._eventbridge: EventBridgeClient = eventbridge or client("events")
+        self._paused_until = 0.0
 
     @classmethod
     def from_settings(cls, settings: Settings, records: Records) -> Events:
@@ -56,6 +59,8 @@ class Events:
         """
         if not record.event_due:
             return True
+        if self._records.now() < self._paused_until:
+            return False
         detail = {
             "tenant": record.tenant,
             f"{record.kind}_id": record.id,
@@ -75,11 +80,11 @@ class Events:
                     }
                 ]
             )
-            if answer["FailedEntryCount"]:
-                logger.error("event refused", extra={"record": record.id, "entries": answer["Entries"]})
-                return False
-            self._records.event_sent(record)
+            if not answer["FailedEntryCount"]:
+                self._records.event_sent(record)
+                return True
+            logger.error("event refused", extra={"record": record.id, "entries": answer["Entries"]})
         except (BotoCoreError, ClientError):
             logger.exception("event not sent", extra={"record": record.id})
-            return False
-        return True
+        self._paused_until = self._records.now() + PAUSE_SECONDS
+        return False

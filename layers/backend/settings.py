@@ -173,6 +173,11 @@ S3_CONFIG = CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style"
 """Those of S3 are the same. Only SigV4 and virtual addressing together make presigned URLs regional, which
 browsers need: others are redirected. The SDK itself uses path addressing where the endpoint is an IP."""
 
+EVENTS_CONFIG = CONFIG.merge(
+    Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=3, read_timeout=3)
+)
+"""Those of EventBridge give up within some seconds: the sweeper sends what was not sent."""
+
 
 def client(service: str) -> Any:
     """Make an AWS client with bounded retries and timeouts.
@@ -182,7 +187,7 @@ def client(service: str) -> Any:
     service : str
         Service name as boto3 knows it, such as ``"s3"``.
     """
-    config = S3_CONFIG if service == "s3" else CONFIG
+    config = {"s3": S3_CONFIG, "events": EVENTS_CONFIG}.get(service, CONFIG)
     return boto3.client(service, config=config)  # type: ignore[call-overload]
 
 

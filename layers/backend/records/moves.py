@@ -44,6 +44,7 @@ from backend.records.types import (
     MAX_WAITING,
     MOST_BURIED,
     PENDING_AUDIO,
+    RESEND_LIMIT_SECONDS,
     RESEND_SECONDS,
     TOMBSTONE_SECONDS,
     TOMBSTONES,
@@ -837,13 +838,14 @@ class Records:
     def candidates_gone(self, generation: Generation) -> Generation:
         """Note that a generation's candidates are removed, and that it is due at the end of its life.
 
+        Until its event is sent it is due for that, and its candidates are removed again.
+
         Raises
         ------
         Fenced
         """
-        return self.items.fenced_move(
-            generation, leaving="succeeded", changes={"due_at": generation.expires_at}
-        )
+        due_at = self.now() + RESEND_LIMIT_SECONDS if generation.event_due else generation.expires_at
+        return self.items.fenced_move(generation, leaving="succeeded", changes={"due_at": due_at})
 
     def fail_generation(self, generation: Generation, code: str, detail: str) -> Generation:
         """Move a generation from the state in which it was read to `failed`.

@@ -287,6 +287,57 @@ def test_the_event_of_an_end_is_published_once_whatever_fails_meanwhile(
     assert [told["id"] for told in stack.published].count(record.id) == 1
 
 
+def test_a_bus_that_does_not_answer_is_asked_once_in_a_sweep(stack: Stack) -> None:
+    stack.bus_is_down = True
+    for _ in range(5):
+        audio = stack.audio()
+        stack.upload(audio)
+        ready(stack, audio)
+    stack.clock.now += RESEND_SECONDS + 1
+    stack.asked.clear()
+    assert stack.sweep() == {"event_not_sent": 5}
+    assert stack.asked.count("PutEvents") == 1
+
+
+def test_a_sweep_that_dies_of_a_bus_leaves_the_next_one_to_others(
+    stack: Stack, audio: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lambda ends a function that waits for too long; what is the longest overdue is looked at first."""
+
+    class Killed(BaseException):
+        pass
+
+    def hang(record: Audio | Generation) -> bool:
+        raise Killed
+
+    stack.bus_is_down = True
+    ready(stack, audio)
+    stack.clock.now += 30
+    uploaded(stack, stack.audio())
+    stack.clock.now += RESEND_SECONDS + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.app("sweeper").events, "publish", hang)
+        with pytest.raises(Killed):
+            stack.sweep()
+    stack.clock.now += 60
+    assert stack.sweep() == {"sent_again": 1}
+
+
+def test_an_event_is_sent_though_candidates_have_gone_meanwhile(stack: Stack, audio: Audio) -> None:
+    stack.bus_is_down = True
+    generation = finished(stack, audio)
+    stack.clock.now += 3 * 86400 + 120
+    assert stack.sweep()["candidates_expired"] == 1
+    stack.bus_is_down = False
+    stack.clock.now += RESEND_LIMIT_SECONDS
+    assert stack.sweep()["event_sent"] >= 1
+    assert [told["id"] for told in stack.published].count(generation.id) == 1
+    stack.clock.now += RESEND_LIMIT_SECONDS
+    stack.sweep()
+    stack.clock.now += RESEND_LIMIT_SECONDS
+    assert stack.sweep() == {}
+
+
 def test_what_is_asked_for_again_has_no_event_of_its_old_end(stack: Stack, audio: Audio) -> None:
     stack.bus_is_down = True
     source = ready(stack, audio)
