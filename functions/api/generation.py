@@ -199,7 +199,8 @@ def submit(audio_id: str, body: contract.GenerateRequest, idempotency: tuple[str
     if body.region:
         parameters["duration"] = body.region.seconds
     if body.bars:
-        parameters["duration"] = body.bars * seconds_of_bar(audio)
+        # A bar of a section, or at another tempo, may be shorter: the job finds out, and makes no more.
+        parameters["duration"] = min(body.bars * seconds_of_bar(audio), longest_piece())
     if parameters["seed"] is None:
         parameters["seed"] = secrets.randbelow(2**32)
     try:
@@ -332,7 +333,7 @@ def check_music(request: contract.GenerateRequest, audio: Audio) -> None:
         if request.key is not None:
             with reachable("key"):
                 reach.semitones(features.get("key"), features.get("mode"), request.key)
-    longest = profiles.LENGTHS[settings.generate_host][settings.profile].piece
+    longest = longest_piece()
     if request.bars and request.bars * seconds_of_bar(audio) / speed > longest:
         detail = f"{request.bars} bars of this track last over {longest:g} s."
         raise problems.Problem(422, "loop_too_long", detail, field="bars")
@@ -345,6 +346,11 @@ def reachable(field: str) -> Iterator[None]:
         yield
     except GenerationError as error:
         raise problems.Problem(422, error.code, error.detail, field=field) from error
+
+
+def longest_piece() -> float:
+    """Return how long a piece this deployment makes at most, in seconds."""
+    return profiles.LENGTHS[settings.generate_host][settings.profile].piece
 
 
 def seconds_of_bar(audio: Audio) -> float:

@@ -729,6 +729,17 @@ class TestGenerate:
         problem = self.post(world, slow, {"loop": True, "bars": 61}).problem(422, "loop_too_long")
         assert problem["field"] == "bars"
 
+    @pytest.mark.parametrize("shorter", [{"tempo": 60.0}, {"section": {"start": 0.0, "end": 3.0}}])
+    def test_a_loop_whose_bars_may_turn_out_shorter_is_one_that_the_job_makes(
+        self, world: World, shorter: dict[str, Any]
+    ) -> None:
+        """Bars of the track last 5 s; the job knows those of the section, and plays faster if asked to."""
+        slow = world.ready(features={**FEATURES, "tempo": 48.0, "meter": "4/4", "bars": [0.0, 5.0, 10.0]})
+        answer = self.post(world, slow, {"loop": True, "bars": 64, **shorter})
+        assert answer.status == 202, answer.body
+        longest = profiles.LENGTHS["lambda"]["builtin"].piece
+        assert answer.json["parameters"]["duration"] == longest < 64 * 5.0
+
     @pytest.mark.parametrize(
         ("field", "body"),
         [
