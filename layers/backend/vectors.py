@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -35,10 +36,13 @@ class Match:
 
 def neighbours(matches: Iterable[Match], tenant: str, records: Records) -> Iterator[tuple[Audio, float]]:
     """Look up what was found, with its similarity; of what is not ready, the vector is on its way out."""
-    for match in matches:
-        audio = records.get_audio(tenant, match.audio_id)
-        if audio and audio.status == "ready":
-            yield audio, match.score
+    found = iter(matches)
+    while some := list(islice(found, MAX_RESULTS)):
+        there = records.items.get_all(Audio, tenant, [match.audio_id for match in some])
+        for match in some:
+            audio = there.get(match.audio_id)
+            if audio and audio.status == "ready":
+                yield audio, match.score
 
 
 def distinct(found: Iterable[tuple[Audio, float]], source: Audio) -> Iterator[tuple[Audio, float]]:

@@ -529,6 +529,14 @@ class TestSimilar:
         assert results[0]["filename"] == "1.wav"
         assert len(self.get(world, audio, k=1).json["results"]) == 1
 
+    def test_neighbours_are_read_together(self, world: World) -> None:
+        """One after another, a hundred of them took a second."""
+        audio, *_ = [world.ready(unit(3)) for _ in range(8)]
+        world.stack.asked.clear()
+        assert len(self.get(world, audio, k=100).json["results"]) == 7
+        assert world.stack.asked.count("GetItem") <= 2  # of the track itself
+        assert world.stack.asked.count("BatchGetItem") == 1
+
     def test_only_ones_own_and_comparable(self, world: World, deployment: Stack) -> None:
         other = World(deployment)
         other.ready(unit(4))
