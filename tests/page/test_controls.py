@@ -394,6 +394,31 @@ class TestFocus:
             visit.page.get_by_role("button", name="Choose try 2").press("Enter")
             expect(visit.page.get_by_role("button", name="Hear try 2")).to_be_focused()
 
+    @pytest.mark.parametrize("looked_at", ["nothing", "Cancel, then nothing"])
+    def test_what_ends_by_itself_takes_no_focus_that_nothing_had(
+        self, browser: Browser, stack: StackProcess, result: str, looked_at: str
+    ) -> None:
+        """The next Space, which is to pause what plays, would ask for new music."""
+        state: dict[str, Any] = {"status": "running", "stage": "making", "progress": 0.5, "candidates": None}
+        with visiting(browser, stack) as visit:
+            change(visit, state, {})
+            visit.page.goto("about:blank")
+            visit.page.goto(result)
+            visit.drawn("source")
+            if looked_at != "nothing":
+                visit.page.get_by_role("button", name="Cancel").focus()
+                visit.page.mouse.click(2, 300)
+            assert visit.page.evaluate("document.activeElement === document.body")
+            visit.page.keyboard.press("Space")
+            visit.plays_past(1)
+            state |= {"status": "failed", "error": {"code": "internal_error", "detail": "It failed."}}
+            expect(visit.page.get_by_role("button", name="Try again")).to_be_visible()
+            assert visit.page.evaluate("document.activeElement === document.body")
+            visit.page.keyboard.press("Space")
+            expect(visit.page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+            assert visit.page.url == result
+            visit.context.unroute_all(behavior="wait")
+
 
 class TestMap:
     """Tracks that sound alike, on a phone."""

@@ -3,12 +3,18 @@ import { useLayoutEffect, useRef } from "./vendor.js";
 
 const REACHED = "a[href], button:not(:disabled), input, select, summary, [tabindex='0']";
 
+/** What has the focus, or had it when it went. @type {Element | null} */
+let last = null;
+/** Whether the focus fell to the page with what had it. */
+const fallen = () => document.activeElement === document.body && last !== null && !last.isConnected;
+
 /** Keep the focus beside what is taken away with it: in what follows, in what precedes, else around it. */
 export function keepFocus() {
-  let last = /** @type {Element | null} */ (null);
   addEventListener("focusin", ({ target }) => (last = /** @type {Element} */ (target)));
+  // A click beside everything gives it to the page.
+  addEventListener("focusout", () => queueMicrotask(() => last?.isConnected && document.activeElement === document.body && (last = null)));
   new MutationObserver((records) => {
-    if (document.activeElement !== document.body || !last || last.isConnected) return;
+    if (!fallen()) return;
     const gone = records.find(({ removedNodes }) => [...removedNodes].some((node) => node.contains(last)));
     if (!gone) return;
     const main = document.getElementById("main");
@@ -33,7 +39,7 @@ export function useHeir(on) {
   const heir = /** @type {{current: HTMLButtonElement | null}} */ (useRef(null));
   const before = useRef(on);
   useLayoutEffect(() => {
-    if (before.current && !on && document.activeElement === document.body) heir.current?.focus();
+    if (before.current && !on && fallen()) heir.current?.focus();
     before.current = on;
   }, [on]);
   return heir;
