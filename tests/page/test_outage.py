@@ -161,3 +161,108 @@ def test_a_list_that_cannot_be_read_hides_no_track(visit: Visit, track: str) -> 
     visit.ready(SAMPLE)
     visit.ready("listed")
     visit.refused(500)
+
+
+HIDE = """
+    Object.defineProperty(Document.prototype, "hidden", {get: () => window.away ?? false});
+    window.turn = away => {
+        window.away = away;
+        document.dispatchEvent(new Event("visibilitychange"));
+    };
+"""
+"""Lets a test take the tab out of sight with `turn(true)`, and back with `turn(false)`."""
+
+
+class TestLasting:
+    """What goes on failing."""
+
+    @pytest.fixture
+    def asked(self, visit: Visit, track: str) -> list[str]:
+        """Addresses of two parts of a track, whenever they are asked for and fail. Time stands still."""
+        asked: list[str] = []
+
+        def fail(route: Route) -> None:
+            asked.append(route.request.url)
+            route.fulfill(status=500, json={"code": "internal_error", "detail": "It failed."})
+
+        visit.context.add_init_script(HIDE)
+        visit.page.goto("about:blank")
+        visit.context.route(re.compile(r"/api/(similar|embedding)/"), fail)
+        visit.page.clock.install()
+        visit.page.goto(f"{visit.url}{track}")
+        visit.drawn("source")
+        self.rounds(visit, asked, 1)
+        visit.page.clock.pause_at(visit.page.evaluate("Date.now() / 1000 + 0.01"))
+        return asked
+
+    def rounds(self, visit: Visit, asked: list[str], count: int) -> None:
+        """Wait until both parts were asked for so often, and no more often."""
+        while len(asked) < 2 * count:
+            visit.page.wait_for_timeout(20)
+        visit.page.wait_for_timeout(300)
+        assert len(asked) == 2 * count
+
+    def test_it_is_told_once_and_asked_for_ever_more_seldom(self, visit: Visit, asked: list[str]) -> None:
+        clock, bad = visit.page.clock, visit.page.locator(".notice.bad")
+        clock.fast_forward(3000)
+        for done, seconds in enumerate((6, 12, 24, 48, 60, 60), start=2):
+            self.rounds(visit, asked, done)
+            expect(bad).to_have_count(int(done == 3))
+            clock.fast_forward(seconds * 1000 - 100)
+            self.rounds(visit, asked, done)
+            clock.fast_forward(100)
+        visit.context.unroute_all()
+        with visit.page.expect_response(lambda answer: "/api/similar/" in answer.url and answer.ok):
+            visit.page.evaluate("dispatchEvent(new Event('online'))")
+        visit.refused(500)
+
+    def test_a_tab_out_of_sight_asks_for_nothing(self, visit: Visit, asked: list[str]) -> None:
+        visit.page.evaluate("turn(true)")
+        for _ in range(3):
+            visit.page.clock.fast_forward(3_600_000)
+            visit.page.evaluate("dispatchEvent(new Event('online'))")
+            self.rounds(visit, asked, 1)
+        visit.page.evaluate("turn(false)")
+        self.rounds(visit, asked, 2)
+        visit.refused(500)
+
+    def test_no_listener_stays_behind(self, visit: Visit, asked: list[str]) -> None:
+        tools = visit.context.new_cdp_session(visit.page)
+        of_both = (
+            "getEventListeners(window).online.length + getEventListeners(document).visibilitychange.length"
+        )
+
+        def listeners() -> int:
+            asking = {"expression": of_both, "includeCommandLineAPI": True}
+            return int(tools.send("Runtime.evaluate", asking)["result"]["value"])
+
+        waiting = listeners()
+        for done in range(2, 5):
+            visit.page.clock.fast_forward(60_000)
+            self.rounds(visit, asked, done)
+            assert listeners() == waiting
+        visit.page.clock.resume()
+        visit.page.get_by_role("link", name="Library").click()
+        visit.ready(SAMPLE)
+        assert listeners() == waiting - 4
+        visit.refused(500)
+
+    def test_a_file_that_cannot_be_read_is_told_of(self, visit: Visit) -> None:
+        visit.open(SAMPLE)
+        visit.make()
+        visit.made()
+        address = visit.page.url
+        visit.page.goto("about:blank")
+        visit.context.route(
+            f"**{visit.bucket}/**",
+            lambda route: (
+                route.abort("internetdisconnected")
+                if route.request.resource_type == "fetch"
+                else route.fallback()
+            ),
+        )
+        visit.page.goto(address)
+        expect(visit.page.locator(".notice.bad")).to_have_text(
+            "The server cannot be reached. Check the connection, then try again."
+        )
+        visit.page.goto("about:blank")

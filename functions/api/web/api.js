@@ -20,7 +20,6 @@ export const ASSETS = new URL("./", import.meta.url);
 const KEY = "music-key";
 const PASSING = new Set([429, 502, 503, 504]);
 const PATIENCE = 4;
-const AGAIN_SECONDS = 3;
 
 /** Whether the API is out of reach at the moment. */
 export const offline = new Signal(false);
@@ -82,41 +81,6 @@ function askForKey(why) {
 /** @param {number} seconds */
 export function pause(seconds) {
   return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-}
-
-/** Wait some seconds, or less where the browser comes back online. @param {number} seconds */
-function lull(seconds) {
-  const back = new Promise((resolve) => addEventListener("online", resolve, { once: true }));
-  return Promise.race([pause(seconds), back]);
-}
-
-/**
- * Get something, as often as it takes: a server that is away for a while comes back.
- *
- * @template T
- * @param {() => Promise<T>} get
- * @param {(found: T) => unknown} take
- * @param {(problem: any) => unknown} fail Told of what does not pass, and ends it.
- * @param {(problem: Problem) => unknown} [wait] Told of what passes, each time.
- * @returns {() => void} Ends it.
- */
-export function persist(get, take, fail, wait = () => {}) {
-  let wanted = true;
-  const go = async () => {
-    while (wanted) {
-      try {
-        const found = await get();
-        return void (wanted && take(found));
-      } catch (problem) {
-        if (!wanted) return;
-        if (!(problem instanceof Problem && problem.passes)) return void fail(problem);
-        wait(problem);
-      }
-      await lull(AGAIN_SECONDS);
-    }
-  };
-  go();
-  return () => void (wanted = false);
 }
 
 /** Return a text that nobody else has: an `Idempotency-Key`. */

@@ -1,6 +1,7 @@
 /** The map: tracks that sound alike lie close together. */
-import { pages, persist } from "./api.js";
+import { pages } from "./api.js";
 import { player } from "./audio.js";
+import { persist } from "./persist.js";
 import { useSignal } from "./signal.js";
 import { complain, leaving, stem, tracks } from "./store.js";
 import { S } from "./strings.js";

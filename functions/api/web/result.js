@@ -1,9 +1,10 @@
 /** A result beside its source: to compare, to choose among its tries, to take away. */
-import { call, persist, unique } from "./api.js";
+import { call, unique } from "./api.js";
 import { address, outline, playable } from "./audio.js";
 import { useHeir } from "./focus.js";
 import { icon } from "./icons.js";
 import { idle } from "./make.js";
+import { persist } from "./persist.js";
 import { useSignal, useTitle } from "./signal.js";
 import { cancel, choose, complain, failure, generate, generations, leaving, notify, readGeneration, readTrack, remove, stem, tell, undoOf, unfinished } from "./store.js";
 import { S } from "./strings.js";

@@ -7,9 +7,10 @@
  *   progress?: import("preact").ComponentChildren, side: number}} Lane
  * @typedef {{start: number, end: number, source_start: number}} Segment
  */
-import { persist, Problem } from "./api.js";
+import { Problem } from "./api.js";
 import { DRAWN_RATE } from "./audio.js";
 import { icon } from "./icons.js";
+import { persist } from "./persist.js";
 import { useSignal } from "./signal.js";
 import { S } from "./strings.js";
 import { html, Regions, Spectrogram, useEffect, useLayoutEffect, useRef, useState, WaveSurfer } from "./vendor.js";

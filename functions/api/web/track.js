@@ -1,10 +1,11 @@
 /** One track: what it is made of, what is near it, and what is made from it. */
-import { call, persist } from "./api.js";
+import { call } from "./api.js";
 import { address, Deck, outline, playable, read } from "./audio.js";
 import { useHeir } from "./focus.js";
 import { icon } from "./icons.js";
 import { PlayButton, removeTrack, Rename, Status } from "./library.js";
 import { Make } from "./make.js";
+import { persist } from "./persist.js";
 import { useSignal, useTitle } from "./signal.js";
 import { complain, failure, generations, leaving, nameOf, readTrack, stem, tell, tracks, undoOf, unfinished } from "./store.js";
 import { S } from "./strings.js";
