@@ -275,7 +275,12 @@ class TestResult:
                 {"Length": "9.6 s", "Bars": "4", "Bit depth": "24 bit"},
                 {"Ending"},
             ),
-            ({"duration": 95.996}, {"mode": "extend", "duration": 15}, {"Length": "96.0 s"}, {"Tempo"}),
+            (
+                {"duration": 95.996},
+                {"mode": "extend", "duration": 15},
+                {"Length": "96.0 s", "Length of the new part": "15 s"},
+                {"Tempo"},
+            ),
             (
                 {},
                 {"format": "ogg"},

@@ -331,13 +331,17 @@ function Candidates({ generation, heard, hear, deck }) {
 function wishes({ parameters, status }) {
   const { format, mode } = parameters;
   const silent = idle(parameters);
+  const done = status === "succeeded";
   // What has no samples of its own has no depth, and what is made anew in part has that of the track.
   if (mode === "repaint" || !["wav", "flac"].includes(format ?? "wav")) silent.push("bit_depth");
-  // The result itself tells these.
-  if (status === "succeeded") silent.push("duration", "sample_rate", "seed");
+  // The result itself tells these. One that goes on from its track is as long as both.
+  if (done) silent.push("sample_rate", "seed");
+  if (done && mode !== "extend") silent.push("duration");
+  const label = (/** @type {string} */ name) =>
+    done && name === "duration" ? S.result.added : (S.make.fields[name]?.[0] ?? name.replaceAll("_", " "));
   return Object.entries(parameters)
     .filter(([name, value]) => value !== null && value !== false && !silent.includes(name))
-    .map(([name, value]) => [S.make.fields[name]?.[0] ?? name.replaceAll("_", " "), S.make.valueOf(name, value)]);
+    .map(([name, value]) => [label(name), S.make.valueOf(name, value)]);
 }
 
 /** @param {{rows: [string, string][]}} props */

@@ -296,6 +296,7 @@ export const S = {
     noOrigins: "This model composes from scratch: no part is taken from one place.",
     details: "How it was made",
     asked: "What was asked for",
+    added: "Length of the new part",
     sound: (/** @type {number} */ rate, /** @type {number} */ channels) =>
       `${number(rate)} Hz, ${channels === 1 ? "mono" : "stereo"}`,
     license: (/** @type {string} */ license) =>
