@@ -667,6 +667,17 @@ class TestPlaying:
             expect(loop).to_have_text("Loop 0:00.0 to 0:01.0")
 
 
+def test_an_event_of_no_key_is_none_of_the_keys(browser: Browser, stack: StackProcess, result: str) -> None:
+    """Browsers dispatch such events where they fill something in."""
+    press = "field => field.dispatchEvent(new Event('keydown', {bubbles: true}))"
+    with at_track(browser, stack) as visit:
+        visit.page.get_by_role("button", name=f"Rename {LONG}").click()
+        visit.page.get_by_label("New name").evaluate(press)
+        visit.page.locator("body").evaluate(press)
+        visit.page.keyboard.press("Escape")
+        expect(visit.page.get_by_label("New name")).to_have_count(0)
+
+
 def test_an_address_without_an_identifier_shows_the_library(
     browser: Browser, stack: StackProcess, result: str
 ) -> None:

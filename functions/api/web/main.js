@@ -105,7 +105,8 @@ function bringBack({ undo, about }) {
 /** Undo the last deletion with the keys for that: its button is far from most places. @returns {() => void} Ends that. */
 function takeUndo() {
   const press = (/** @type {KeyboardEvent} */ event) => {
-    if (event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
+    // What a browser fills in by itself is told of by events without a key.
+    if (event.key?.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
     if (/** @type {HTMLElement} */ (event.target).closest("input:not([type=range], [type=checkbox]), dialog")) return;
     const notice = notices.value.filter(({ undo }) => undo).at(-1);
     if (!notice) return;

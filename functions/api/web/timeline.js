@@ -440,7 +440,7 @@ export function Transport({ deck, duration, switchable = false, children }) {
           End: () => deck.seek(duration),
         }),
       };
-      const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+      const act = keys[event.key?.length === 1 ? event.key.toLowerCase() : event.key];
       if (!act) return;
       event.preventDefault();
       act();
