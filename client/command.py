@@ -5,6 +5,7 @@ What a command does for a user stands here; how the API is spoken to, in the mod
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import itertools
@@ -23,11 +24,13 @@ from client import fields, jobs, settings, uploads
 from client.api import Api
 from client.downloads import Destination
 from client.downloads import download as fetch
-from client.failure import Exit, Failure
+from client.failure import Exit, Failure, file_failure
 from client.files import AUDIO, audio_files, is_source
 from client.output import Output, clean
 
 ROOT = Path(__file__).resolve().parents[1]
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What a file says that takes no more, also one that standard output goes to."""
 """The checkout, where `music` runs in one."""
 
 ENDINGS = {"opus": "ogg", "oga": "ogg", "wave": "wav"}
@@ -149,7 +152,7 @@ def upload(
                     total.advance(1)
         if wait:
             results = _await_all(session, results)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         there = sum(not result.failure for result in results)
         output.note(f"{there} of {len(files)} files are there: the same command goes on")
         raise
@@ -365,7 +368,9 @@ def list_jobs(
         else:
             output.table(("id", "job", "status", "done", "left", "of"), map(_job_row, records))
         return
-    under_way = [record for record in records if record["status"] not in jobs.ENDED]
+    # What is not uploaded is no job yet: its file may never come.
+    ended = {*jobs.ENDED, "awaiting_upload"}
+    under_way = [record for record in records if record["status"] not in ended]
     with output.progress() as bars:
         bars_of = {jobs.identifier(record): bars.add(_job_name(record)) for record in under_way}
         failed = 0
@@ -410,6 +415,8 @@ def _generate(
     path = Path(source)
     is_file = is_source(path)
     destination = Destination(out, force, path if is_file else None)
+    if out and not wait:
+        raise Failure(Exit.USAGE, "--no-wait fetches no file: say -o to `music download`, and here --format")
     _check(destination, output)
     body = fields.body({**values, "format": _format(values["format"], destination)})
     generation: dict[str, Any] | None = None
@@ -430,7 +437,7 @@ def _generate(
                 jobs.follow(api, f"/api/audio/{audio_id}", bars.add("embed"))
             generation = jobs.follow(api, generation["links"]["self"], bars.add("generate"))
             file = fetch(api, generation["links"]["download"], destination, bars)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if generation:
             output.note(f"it goes on: {_fetching(generation)}")
         raise
@@ -693,10 +700,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(code or Exit.DONE)
         except Failure as failure:
             if failure.exit is Exit.READER_GONE:
-                # Python flushes at its end, into nothing.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                _close_output()
                 return failure.exit
             return _end(failure.exit, failure.line)
+        except SystemExit as ended:
+            if ended.code != Exit.TERMINATED:
+                raise
+            return _end(Exit.TERMINATED, "terminated")
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            _close_output()
+            return _end(Exit.FILE, file_failure("standard output", "written", error).line)
         except typer.TyperException as error:
             if type(error).__name__ == "NoArgsIsHelpError":  # the message is the help
                 print(error.format_message(), file=sys.stderr)
@@ -709,6 +724,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             said = f"{type(error).__name__}: {error}".splitlines()[0]
             return _end(Exit.FAILED, f"this is a mistake of `music` ({said}): MUSIC_DEBUG=1 shows where")
+
+
+def _close_output() -> None:
+    """Let Python flush at its end into nothing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(code: Exit, line: str) -> int:

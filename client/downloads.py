@@ -110,10 +110,15 @@ def download(api: Api, link: str, destination: Destination, bars: Bars) -> Path:
         bar.resize(file.size)
         if destination.is_standard_output:
             path = Path("-")
-            for piece in file.pieces:
-                sys.stdout.buffer.write(piece)
-                bar.advance(len(piece))
-            sys.stdout.buffer.flush()
+            try:
+                for piece in file.pieces:
+                    sys.stdout.buffer.write(piece)
+                    bar.advance(len(piece))
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise file_failure("standard output", "written", error) from error
         else:
             path = destination.path(file.name)
             try:

@@ -18,6 +18,7 @@ from client.failure import Exit, Failure
 SCHEMA = "GenerateRequest"
 _RENAMED = {"key": "in_key"}  # --key is the API's
 _NUMBERS = {"integer": int, "number": float}
+_FLATS = {"C#": "Db", "D#": "Eb", "F#": "Gb", "G#": "Ab", "A#": "Bb"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Field:
         if self.choices:
             python = Literal[tuple(self.choices)]
         elif values and all(isinstance(value, str) for value in values):
-            python = Literal[tuple(values)]
+            python = Literal[(*values, *_in_flats(values))]
         elif kind in _NUMBERS:
             python = _NUMBERS[str(kind)]
         elif kind == "boolean":
@@ -123,6 +124,13 @@ class Field:
         ):
             raise Failure(Exit.USAGE, f"{self.option} takes {self._range or f'{low} to {high}'}, not {given}")
         return given
+
+
+def _in_flats(values: list[str]) -> Iterator[str]:
+    """Yield how keys are called with flats, which the API takes, too, and answers with sharps."""
+    for tonic, mode in (value.split(" ") for value in values if " " in value):
+        if tonic in _FLATS:
+            yield f"{_FLATS[tonic]} {mode}"
 
 
 @functools.cache

@@ -109,7 +109,7 @@ def find(api: Api, id_: str) -> dict[str, Any]:
 
 
 def track_of(api: Api, id_: str) -> str:
-    """Return the id of a track, or of the track that a generation's music is copied to, now or before.
+    """Return the id of a track, or of the track that a generation's result is copied to, now or before.
 
     Raises
     ------
@@ -121,10 +121,14 @@ def track_of(api: Api, id_: str) -> str:
         return str(record["audio_id"])
     for copy in record.get("copied_to") or ():
         try:
-            return str(api.get(f"/api/audio/{copy}")["audio_id"])
+            track = api.get(f"/api/audio/{copy}")
         except Failure as failure:
             if failure.exit is not Exit.NOT_FOUND:  # deleted since
                 raise
+        else:
+            # Another candidate may have been copied, or chosen since.
+            if (track.get("made_from") or {}).get("candidate") == record.get("chosen"):
+                return str(track["audio_id"])
     return str(api.post("/api/audio", {"generation_id": record["generation_id"]}).document["audio_id"])
 
 

@@ -371,11 +371,48 @@ class TestGenerate:
         assert music("generate", GENERATION, "--no-wait").code == Exit.DONE
         assert posted(made, "/api/audio") == {"generation_id": GENERATION}
         assert posted(made) == {}
-        copied = MADE | {"copied_to": [OTHER, AUDIO]}  # the first of which was deleted
+
+    @pytest.mark.parametrize("chosen", [0, 1])
+    def test_of_what_was_made_is_made_of_a_copy_that_is_there(
+        self, made: FakeApi, music: Music, chosen: int
+    ) -> None:
+        """Of what is chosen now: the first copy was deleted, the second is of another candidate."""
+        another = AUDIO[:-1] + "9"
+        for candidate, audio_id in ((1 - chosen, another), (chosen, AUDIO)):
+            track = TRACK | {"audio_id": audio_id, "made_from": {"candidate": candidate}}
+            made.answers[f"GET /api/audio/{audio_id}"] = Told(200, track)
+        copied = MADE | {"chosen": chosen, "copied_to": [OTHER, another, AUDIO]}
         made.answers[f"GET /api/generation/{GENERATION}"] = Told(200, copied)
-        made.asked.clear()
         assert music("generate", GENERATION, "--no-wait").code == Exit.DONE
         assert [asked.path for asked in made.asked if asked.method == "POST"] == [f"/api/generate/{AUDIO}"]
+
+    def test_takes_a_key_in_flats(self, made: FakeApi, music: Music) -> None:
+        assert music("generate", AUDIO, "--no-wait", "--in-key", "Bb major").code == Exit.DONE
+        assert posted(made) == {"key": "Bb major"}
+        assert music("generate", AUDIO, "--no-wait", "--in-key", "H major").code == Exit.USAGE
+
+    def test_that_fetches_no_file_takes_no_name_for_one(self, made: FakeApi, music: Music) -> None:
+        ended = music("generate", AUDIO, "--no-wait", "-o", "like.wav")
+        assert ended.code == Exit.USAGE
+        assert "music download" in ended.err
+        assert made.asked == []
+
+    @pytest.mark.parametrize(
+        ("number", "code", "line"),
+        [(signal.SIGINT, Exit.INTERRUPTED, "interrupted"), (signal.SIGTERM, Exit.TERMINATED, "terminated")],
+    )
+    def test_that_is_ended_says_how_its_music_is_had(
+        self, made: FakeApi, process: Process, number: signal.Signals, code: Exit, line: str
+    ) -> None:
+        running = MADE | {"status": "running", "progress": 0.2}
+        made.answers[f"GET /api/generation/{GENERATION}"] = Told(200, running)
+        done = process("generate", AUDIO)
+        eventually(lambda: [asked for asked in made.asked if asked.path == f"/api/generation/{GENERATION}"])
+        done.send_signal(number)
+        out, err = done.communicate()
+        assert (done.returncode, out) == (code, "")
+        assert f"it goes on: `music download {GENERATION} --wait`" in err
+        assert err.endswith(f"error: {line}\n")
 
     @pytest.mark.parametrize(
         ("out", "format_"),
@@ -877,6 +914,8 @@ class TestLists:
         removed = {**running, "generation_id": OTHER, "links": {"self": f"/api/generation/{OTHER}"}}
         made.answers["GET /api/generation"] = Told(200, {"items": [running, removed], "cursor": None})
         made.answers[f"GET /api/generation/{GENERATION}"] = [Told(200, running), Told(200, MADE)]
+        waits = TRACK | {"status": "awaiting_upload", "progress": 0.0}  # for a file that may never come
+        made.answers["GET /api/audio"] = Told(200, {"items": [waits], "cursor": None})
         ended = music("jobs", "--follow")
         assert (ended.code, ended.out) == (
             Exit.DONE,
@@ -906,6 +945,19 @@ class TestLists:
         assert line.count("\t") == 6
         assert re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202e]", line) is None
         assert "[bold]c" in line
+
+    @pytest.mark.parametrize("arguments", [["tracks"], ["generate", AUDIO, "-o", "-"]])
+    def test_a_full_disk_is_one_line_that_says_so(
+        self, made: FakeApi, process: Process, arguments: list[str]
+    ) -> None:
+        made.answers["GET /api/audio"] = Told(200, {"items": [TRACK], "cursor": None})
+        with Path("/dev/full").open("w") as full:
+            done = process(*arguments, stdout=full)
+            _, err = done.communicate()
+        assert done.returncode == Exit.FILE
+        line = err.splitlines()[-1]
+        assert line.startswith("error: standard output cannot be written: No space left on device")
+        assert (f"`music download {GENERATION}" in line) == (arguments[0] == "generate")
 
     def test_a_reader_that_has_enough_is_no_error(self, made: FakeApi, process: Process) -> None:
         items = [TRACK] * 5000
