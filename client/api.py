@@ -284,7 +284,7 @@ class Api:
         except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
             if error.code in _OF_KEYS:
                 detail, code = "", ""
-            elif error.code in AGAIN or error.code >= 500:
+            elif error.code in AGAIN or (error.code >= 500 and error.code != http.HTTPStatus.NOT_IMPLEMENTED):
                 return Failure(Exit.UNREACHABLE, f"{self.url} answers {error.code} {error.reason}: try later")
             else:
                 return self._no_backend(f"it answers {error.code} {error.reason}")

@@ -716,9 +716,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if type(error).__name__ == "NoArgsIsHelpError":  # the message is the help
                 print(error.format_message(), file=sys.stderr)
                 return Exit.USAGE
-            return _end(
-                Exit.USAGE, f"{error.format_message().rstrip('.')} (`music --help` lists what there is)"
-            )
+            said = error.format_message().rstrip(".").replace("Value error, ", "")
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "music"
+            return _end(Exit.USAGE, f"{said} (`{command} --help` lists what there is)")
         except Exception as error:
             if os.environ.get("MUSIC_DEBUG"):
                 raise

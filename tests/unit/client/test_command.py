@@ -184,6 +184,7 @@ class TestErrors:
             (problem(500, "internal_error", "Our mistake."), Exit.UNREACHABLE, "Our mistake."),
             (Told(503, b"<html>"), Exit.UNREACHABLE, "answers 503"),
             (Told(418, b"<html>"), Exit.UNREACHABLE, "is no music generation backend"),
+            (Told(501, b"<html>"), Exit.UNREACHABLE, "is no music generation backend"),
             (Told(200, b"<html>"), Exit.UNREACHABLE, "is no music generation backend"),
         ],
     )

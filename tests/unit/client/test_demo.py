@@ -48,7 +48,7 @@ def test_a_track_becomes_music_and_a_picture_of_both(tmp_path: Path) -> None:
             ["--duration", "long"],
             Exit.USAGE,
             "error: Invalid value for '--duration': Input should be a valid number, unable to parse string "
-            "as a number (`music --help` lists what there is)\n",
+            "as a number (`music demo --help` lists what there is)\n",
         ),
     ],
 )
