@@ -78,6 +78,9 @@ _FLOATS = {
     *("candidates_expire_at", "embedded_at", "charged", "worked"),
 }
 
+_UNSEEN = {"due_at", "resends", "event_due"}
+"""What the sweeper goes by. Its owner does not see it, so a record is not updated by it."""
+
 
 class ConditionFailed(Exception):
     """A conditional write found another state than the one it leaves: `item`, empty if there is none."""
@@ -536,7 +539,8 @@ class Items:
         return self.transact(*({"Update": _update_request(key, condition, marked, values)} for key in keys))
 
     def _marked(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        return {"updated_at": iso(self.clock()), **changes, "write": uuid4().hex}
+        seen = {} if changes.keys() <= _UNSEEN else {"updated_at": iso(self.clock())}
+        return {**seen, **changes, "write": uuid4().hex}
 
 
 def rounds() -> Iterator[int]:

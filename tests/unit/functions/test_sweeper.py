@@ -285,6 +285,8 @@ def test_the_event_of_an_end_is_published_once_whatever_fails_meanwhile(
     stack.clock.now += RESEND_LIMIT_SECONDS
     assert stack.sweep() == {}
     assert [told["id"] for told in stack.published].count(record.id) == 1
+    current = stack.get_audio(record) if isinstance(record, Audio) else stack.get_generation(record)
+    assert current.updated_at == record.updated_at  # nothing that its owner sees has changed
 
 
 def test_a_bus_that_does_not_answer_is_asked_once_in_a_sweep(stack: Stack) -> None:
