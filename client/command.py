@@ -29,9 +29,10 @@ from client.files import AUDIO, audio_files, is_source
 from client.output import Output, clean
 
 ROOT = Path(__file__).resolve().parents[1]
+"""The checkout, where `music` runs in one."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What a file says that takes no more, also one that standard output goes to."""
-"""The checkout, where `music` runs in one."""
 
 ENDINGS = {"opus": "ogg", "oga": "ogg", "wave": "wav"}
 """Other endings of files in a format that can be made."""

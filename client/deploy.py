@@ -189,11 +189,8 @@ def make_image(target: Target, base_image: str | None = None) -> str:
         given["BASE_IMAGE"] = base_image
     arguments = [part for name, value in given.items() for part in ("--build-arg", f"{name}={value}")]
     local = f"{repository}:{profile}"
-    # SageMaker's instances, whatever runs here.
-    _docker(
-        *("build", "--platform", "linux/amd64", "--file", str(DOCKERFILE)),
-        *(*arguments, "--tag", local, str(ROOT)),
-    )
+    platform = ("--platform", "linux/amd64")  # of SageMaker's instances, whatever runs here
+    _docker("build", *platform, "--file", str(DOCKERFILE), *arguments, "--tag", local, str(ROOT))
     _make_repository(target, repository)
     registry, password = login(target.region)
     remote = f"{registry}/{repository}"

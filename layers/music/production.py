@@ -220,8 +220,8 @@ def generate(
     chosen_for = not profile.turns and (parameters.tempo is not None or parameters.key is not None)
     if chosen_for:
         told, described_as = _as_asked(features, tags, parameters)
-    if chosen_for and parameters.tempo is not None:  # what is played faster has to be longer first
-        wanted = replace(parameters, duration=parameters.duration * (1.0 + _MOST_STRETCH))
+        if parameters.tempo is not None:  # what is played faster has to be longer first
+            wanted = replace(parameters, duration=parameters.duration * (1.0 + _MOST_STRETCH))
     request = Request(source, told, wanted, described_as, Kept(snapshots or Forgetful()))
 
     best: _Scored | None = None
